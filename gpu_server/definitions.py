@@ -15,7 +15,7 @@ from workflows.catalog import Graph, Node
 Definition = Mapping[str, Any]
 Fetch = Callable[[str], Awaitable[dict[str, Any] | None]]
 
-_NUMBERS = {"INT": int, "FLOAT": (int, float)}
+_NUMBERS: dict[str, tuple[type, ...]] = {"INT": (int,), "FLOAT": (int, float)}
 _UPLOADED = ("image_upload",)
 MAX_AGE_S = 60.0
 

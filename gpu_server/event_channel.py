@@ -109,6 +109,7 @@ class EventChannel:
     """Keeps one socket open while `run` runs; reconnects with growing pauses."""
 
     def __init__(self, url: str, client_id: str, on_lost: Callable[[], None]) -> None:
+        self.client_id = client_id
         self._url = url.replace("http", "ws", 1) + f"/ws?clientId={client_id}"
         self._watches: dict[str, Watch] = {}
         self._socket: ClientConnection | None = None

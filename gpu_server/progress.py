@@ -74,6 +74,11 @@ class Progress:
         self.stage = f"{name} {value:g}/{maximum:g}" if name == "sampling" else name
         self._update()
 
+    def model_seconds(self, now: float) -> float:
+        """Seconds spent loading models so far; `now` is monotonic."""
+        loading = self._current is not None and self._class(self._current) in _LOADERS
+        return self.model_s + (now - self.clock if loading else 0.0)
+
     def end(self) -> None:
         self._close_current()
         self._current = None

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -56,7 +56,7 @@ class Records:
         await self._do(self._open)
 
     async def close(self) -> None:
-        await self._do(lambda: self._db.close())
+        await self._do(self._db.close)
         self._thread.shutdown()
 
     async def fact(self, name: str, default: str) -> str:
@@ -131,10 +131,6 @@ class Records:
             " ORDER BY created"
         )
         return [_record(row) for row in rows]
-
-
-def ended(record: Record, outcome: dict[str, Any]) -> Record:
-    return replace(record, ended=time.time(), outcome=outcome)
 
 
 def _record(row: tuple[Any, ...]) -> Record:

@@ -114,6 +114,11 @@ class Ended(BaseModel):
     took_ms: float
 
 
+class ProgressEvent(BaseModel):
+    progress: float = Field(ge=0, le=1)
+    stage: str
+
+
 class Preview(BaseModel):
     """A picture of the work so far."""
 
@@ -140,3 +145,28 @@ class Health(BaseModel):
     running: int
     loaded_model: str | None
     styles: dict[str, dict[str, StyleHealth]] = Field(description="mode → style → health")
+
+
+class StyleInfo(BaseModel):
+    name: str
+    title: dict[str, str] = Field(description="language → text")
+    description: dict[str, str]
+    model: str
+    sizes: dict[str, list[int]] = Field(description="aspect ratio → [width, height]")
+    ignores: list[str] = Field(description="parameters without effect in this style")
+    available: bool
+    reason: str | None = Field(None, description="why it is not available")
+
+
+class ModeInfo(BaseModel):
+    """A mode with its parameters (JSON Schema), styles and texts."""
+
+    name: str
+    title: dict[str, str]
+    description: dict[str, str]
+    default_style: str
+    takes_image: bool
+    available: bool
+    parameters: dict[str, Any]
+    texts: dict[str, Any] = Field(description="parameter → its texts by language")
+    styles: list[StyleInfo]
