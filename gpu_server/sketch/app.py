@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -60,6 +61,7 @@ def create_app(
             404: replies.not_found,
             405: replies.method_not_allowed,
             replies.TooLargeError: replies.too_large,
+            replies.RefusedError: replies.refused,
             # What a body of another shape than expected can raise: ComfyUI's answer is a 500.
             ValueError: replies.internal_error,
             TypeError: replies.internal_error,
@@ -74,7 +76,20 @@ def create_app(
     return app
 
 
-def create_server(app: Starlette, host: str = "127.0.0.1", port: int = 8188) -> uvicorn.Server:
+class SketchServer(uvicorn.Server):
+    """A uvicorn server that tells when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, then set `ready`."""
+        await super().startup(sockets)
+        self.ready.set()
+
+
+def create_server(app: Starlette, host: str = "127.0.0.1", port: int = 8188) -> SketchServer:
     """A server set up as ComfyUI's: no pings of its own, no access log. `host` must be loopback.
 
     Raises ValueError for any other host: the engine has no authentication.
@@ -95,9 +110,22 @@ def create_server(app: Starlette, host: str = "127.0.0.1", port: int = 8188) -> 
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    server = uvicorn.Server(config)
+    server = SketchServer(config)
     app.state.server = server
     return server
+
+
+@contextlib.asynccontextmanager
+async def running(app: Starlette, port: int = 0) -> AsyncIterator[str]:
+    """Serve an application in this event loop, on a free port by default; yields its base URL."""
+    server = create_server(app, port=port)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve())
+        await server.ready.wait()
+        try:
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            server.should_exit = True
 
 
 async def _serve_socket(socket: WebSocket) -> None:

@@ -34,5 +34,5 @@ def _transports(
         raise RuntimeError("This fault needs a server made by gpu_server.sketch.create_server.")
     addresses = {other.scope["client"] for other in wanted}
     for protocol in list(server.server_state.connections):
-        if protocol.client in addresses and protocol.transport is not None:
+        if getattr(protocol, "client", None) in addresses and protocol.transport is not None:
             yield protocol.transport

@@ -42,7 +42,7 @@ Models = Mapping[str, Sequence[str]]
 
 
 def configured_models(config: Path = MODELS_CONFIG) -> dict[str, list[str]]:
-    """Names of model files by folder, from every `dest` of `models.json`; empty without the file."""
+    """Names of model files by folder, from every `dest` of `models.json`; empty without it."""
     models: dict[str, list[str]] = {}
     if config.is_file():
         for entry in json.loads(config.read_text("utf-8"))["files"]:

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gpu_server.sketch.definitions import Definitions
-from gpu_server.sketch.faults import Faults, NodeFault
+from gpu_server.sketch.faults import Faults, NodeFaultError
 from gpu_server.sketch.folders import Folders
 from gpu_server.sketch.graph import execution_order, signatures, source_of
 from gpu_server.sketch.jobs import Job, Result
 from gpu_server.sketch.nodes import FUNCTIONS, Context, Output, Wishes
 
 
-class Interrupted(Exception):
+class InterruptedJobError(Exception):
     """The job was interrupted by POST /interrupt."""
 
 
-class Abandoned(Exception):
+class AbandonedJobError(Exception):
     """The engine restarted under the job: nothing may be sent or recorded any more."""
 
 
@@ -76,7 +76,7 @@ class Execution:
         ill-formed ones that pass validation: there ComfyUI's worker thread ends for good."""
         self._job = job
         self._env = environment
-        self._client: str | None = job.extra_data["client_id"] if "client_id" in job.extra_data else None
+        self._client: str | None = job.extra_data.get("client_id")
         self._wishes = Wishes.of(job.extra_data)
         self._progress: dict[str, dict[str, Any]] = {}
         self._messages: list[tuple[str, dict[str, Any]]] = []
@@ -89,7 +89,7 @@ class Execution:
         return self._client
 
     def run(self) -> Result:
-        """Execute every output. Raises Abandoned; whatever a node raises ends up in the result."""
+        """Execute every output; what a node raises becomes the result. Raises AbandonedJobError."""
         self._note("execution_start", {})
         cache = self._env.cache
         wanted = set(self._signatures.values())
@@ -104,7 +104,9 @@ class Execution:
         return self._result(success)
 
     def _order(self) -> list[str]:
-        return execution_order(self._job.prompt, self._job.outputs, self._is_cached, self._is_output)
+        return execution_order(
+            self._job.prompt, self._job.outputs, self._is_cached, self._is_output
+        )
 
     def _is_cached(self, node_id: str) -> bool:
         return self._signatures[node_id] in self._env.cache
@@ -142,16 +144,18 @@ class Execution:
             self._checkpoint()
             node = self._job.prompt[node_id]
             output = FUNCTIONS[node["class_type"]](inputs, self._context(node_id))
-        except Interrupted:
+        except InterruptedJobError:
             self._fail("execution_interrupted", node_id, {}, to_all=True)
             return False
-        except Abandoned:
+        except AbandonedJobError:
             raise
-        except Exception as error:  # noqa: BLE001 - a node may raise anything; the client is told
+        except Exception as error:
             self._fail("execution_error", node_id, self._describe(error, inputs))
             return False
         meta = {"node_id": node_id, "display_node": node_id, "parent_node": None}
-        self._env.cache[self._signatures[node_id]] = Cached(output, {**meta, "real_node_id": node_id})
+        self._env.cache[self._signatures[node_id]] = Cached(
+            output, {**meta, "real_node_id": node_id}
+        )
         if output.ui is not None:
             self._tell("executed", _executed(node_id, output.ui))
         self._executed.append(node_id)
@@ -235,11 +239,11 @@ class Execution:
     def _checkpoint(self) -> None:
         self._env.faults.hold("frozen", self._env.stopped)
         if self._env.interrupt.is_set():
-            raise Interrupted
+            raise InterruptedJobError
 
     def _send(self, event: str, data: Mapping[str, Any]) -> None:
         if self._env.stopped.is_set():
-            raise Abandoned
+            raise AbandonedJobError
         self._env.outlet.send(event, data, self._client)
 
     def _tell(self, event: str, data: dict[str, Any]) -> None:
@@ -268,7 +272,7 @@ class Execution:
 
     @staticmethod
     def _describe(error: Exception, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        if isinstance(error, NodeFault):
+        if isinstance(error, NodeFaultError):
             kind = error.kind
         else:
             module = type(error).__module__

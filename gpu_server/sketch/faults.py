@@ -59,7 +59,7 @@ class FaultRequest(BaseModel):
         return _DEFAULT_SECONDS.get(self.fault, 0.0) if self.seconds is None else self.seconds
 
 
-class NodeFault(Exception):
+class NodeFaultError(Exception):
     """Raised inside a node; `kind` is the exception type that ComfyUI would name."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -127,34 +127,34 @@ class Faults:
             self._cleared.wait(0.05)
 
     def before_work(self) -> None:
-        """To be called where the GPU would work. Raises NodeFault."""
+        """To be called where the GPU would work. Raises NodeFaultError."""
         if not self._armed:
             return
         if self.armed("cuda_fault") is not None:
-            raise NodeFault(
+            raise NodeFaultError(
                 "torch.AcceleratorError",
                 "CUDA error: an illegal memory access was encountered\n"
                 "CUDA kernel errors might be asynchronously reported at some other API call",
             )
         fault = self.strikes("out_of_memory")
         if fault is not None and fault.device == "gpu":
-            raise NodeFault("torch.OutOfMemoryError", "Allocation on device \n")
+            raise NodeFaultError("torch.OutOfMemoryError", "Allocation on device \n")
         if fault is not None:
-            raise NodeFault(
+            raise NodeFaultError(
                 "RuntimeError",
                 "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
                 "memory: you tried to allocate 4398046511104 bytes. Error code 12",
             )
 
     def before_load(self, model: str) -> None:
-        """To be called by a loader. Raises NodeFault; may sleep."""
+        """To be called by a loader. Raises NodeFaultError; may sleep."""
         if not self._armed:
             return
         self.wait("slow_load")
         fault = self.armed("damaged_model")
         if fault is not None and fault.model in (None, model):
             self.strikes("damaged_model")
-            raise NodeFault(
+            raise NodeFaultError(
                 "safetensors._safetensors_rust.SafetensorError",
                 "Error while deserializing header: incomplete metadata, file not fully covered",
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio.to_thread
 from PIL import Image
-from starlette.datastructures import UploadFile
+from starlette.datastructures import QueryParams, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,10 +17,16 @@ from starlette.routing import Route
 
 from gpu_server.sketch.engine import Engine
 from gpu_server.sketch.folders import KINDS, Folders, split_annotation
-from gpu_server.sketch.replies import TooLargeError, empty, internal_error, json_reply
+from gpu_server.sketch.replies import RefusedError, TooLargeError, json_reply
 from gpu_server.sketch.sockets import MAX_UPLOAD_BYTES
 
-_ACTIVE_TYPES = {"text/html", "text/html-sandboxed", "application/xhtml+xml", "text/javascript", "text/css"}
+_ACTIVE_TYPES = {
+    "text/html",
+    "text/html-sandboxed",
+    "application/xhtml+xml",
+    "text/javascript",
+    "text/css",
+}
 
 
 def _folders(request: Request) -> Folders:
@@ -29,35 +35,37 @@ def _folders(request: Request) -> Folders:
 
 
 async def upload_image(request: Request) -> Response:
+    upload, fields = await _read_form(request)
+    kind, subfolder = fields.get("type", "input"), fields.get("subfolder", "")
+    name = upload.filename or ""
+    if kind not in KINDS or name in ("", ".") or name.startswith("/"):
+        raise ValueError(f"{kind}, {name}")  # a 500, as recorded
+    folders = _folders(request)
+    folder = folders.inside(kind, subfolder)
+    if folder is None or folders.inside(kind, str(folder / name)) in (None, folders[kind]):
+        raise RefusedError(400)
+    data = await upload.read()
+    overwrite = fields.get("overwrite") in ("true", "1")
+    folder.mkdir(parents=True, exist_ok=True)
+    name = await anyio.to_thread.run_sync(_store, folder, name, data, overwrite)
+    return json_reply({"name": name, "subfolder": subfolder, "type": kind})
+
+
+async def _read_form(request: Request) -> tuple[UploadFile, dict[str, str]]:
     if int(request.headers.get("content-length", "0")) > MAX_UPLOAD_BYTES:
         async for _ in request.stream():
             pass
         raise TooLargeError
     if "form" not in request.headers.get("content-type", ""):
-        return empty(400)
+        raise RefusedError(400)
     try:
         form = await request.form(max_part_size=MAX_UPLOAD_BYTES)
-    except HTTPException as error:  # a cut off or malformed form
-        return internal_error(request, error)
+    except HTTPException as error:
+        raise ValueError("a cut off or malformed form") from error
     upload = form.get("image")
     if not isinstance(upload, UploadFile):
-        return empty(400)
-    kind = str(form.get("type", "input"))
-    if kind not in KINDS or not upload.filename or upload.filename == ".":
-        return internal_error(request, ValueError(kind))
-    subfolder = str(form.get("subfolder", ""))
-    folder = _folders(request).inside(kind, subfolder)
-    if folder is None:
-        return empty(400)
-    if upload.filename.startswith("/"):
-        return internal_error(request, ValueError(upload.filename))
-    if _folders(request).inside(kind, str(folder / upload.filename)) in (None, _folders(request)[kind]):
-        return empty(400)
-    data = await upload.read()
-    overwrite = form.get("overwrite") in ("true", "1")
-    folder.mkdir(parents=True, exist_ok=True)
-    name = await anyio.to_thread.run_sync(_store, folder, upload.filename, data, overwrite)
-    return json_reply({"name": name, "subfolder": subfolder, "type": kind})
+        raise RefusedError(400)
+    return upload, {key: value for key, value in form.items() if isinstance(value, str)}
 
 
 def _store(folder: Path, name: str, data: bytes, overwrite: bool) -> str:
@@ -76,19 +84,11 @@ def _store(folder: Path, name: str, data: bytes, overwrite: bool) -> str:
 
 async def view(request: Request) -> Response:
     query = request.query_params
-    if "filename" not in query:
-        return empty(404)
-    name, kind = split_annotation(query["filename"], query.get("type", "output"))
-    if not name or name.startswith("/") or ".." in name or kind not in KINDS:
-        return empty(400)
-    folder = _folders(request).inside(kind, query.get("subfolder", ""))
-    if folder is None:
-        return empty(403)
-    path = folder / Path(name).name
+    path = _viewed(_folders(request), query)
     try:
         data, etag, modified = await anyio.to_thread.run_sync(_read, path)
-    except (OSError, ValueError):  # not there, or a name that cannot be
-        return empty(404)
+    except (OSError, ValueError) as error:  # not there, or a name that cannot be
+        raise RefusedError(404) from error
     headers = {"content-disposition": f'filename="{path.name}"'}
     if "preview" in query:
         return await anyio.to_thread.run_sync(_preview, data, query["preview"], headers)
@@ -100,6 +100,18 @@ async def view(request: Request) -> Response:
     return _conditional(request, data, headers, int(modified))
 
 
+def _viewed(folders: Folders, query: QueryParams) -> Path:
+    if "filename" not in query:
+        raise RefusedError(404)
+    name, kind = split_annotation(query["filename"], query.get("type", "output"))
+    if not name or name.startswith("/") or ".." in name or kind not in KINDS:
+        raise RefusedError(400)
+    folder = folders.inside(kind, query.get("subfolder", ""))
+    if folder is None:
+        raise RefusedError(403)
+    return folder / Path(name).name
+
+
 def _read(path: Path) -> tuple[bytes, str, float]:
     with path.open("rb") as file:
         data = file.read()
@@ -107,9 +119,7 @@ def _read(path: Path) -> tuple[bytes, str, float]:
     return data, f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"', stat.st_mtime
 
 
-def _conditional(
-    request: Request, data: bytes, headers: dict[str, str], modified: int
-) -> Response:
+def _conditional(request: Request, data: bytes, headers: dict[str, str], modified: int) -> Response:
     matches = request.headers.get("if-none-match")
     since = request.headers.get("if-modified-since")
     if matches is not None:

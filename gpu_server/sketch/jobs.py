@@ -47,7 +47,7 @@ class JobQueue:
         self._closed = False
 
     def put(self, job: Job) -> None:
-        """Queue a job. Raises TypeError when an equal number and id is pending: queued all the same."""
+        """Queue a job. Raises TypeError beside an equal number and id, but queues it even so."""
         with self._changed:
             self._changed.notify()
             heapq.heappush(self._pending, job)

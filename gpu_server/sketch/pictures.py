@@ -63,7 +63,8 @@ def scale(picture: Picture, width: int, height: int, method: str, crop: str) -> 
 
 def edges(picture: Picture, low: float, high: float) -> Picture:
     """Canny edges, white on black; thresholds are gradient magnitudes of grey values 0-1."""
-    grey = picture.pixels @ np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
+    weights = np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
+    grey = np.asarray(picture.pixels @ weights, np.float32)
     smooth = _convolve(_convolve(grey, (0.0545, 0.2442, 0.4026), 0), (0.0545, 0.2442, 0.4026), 1)
     padded = np.pad(smooth, 1, mode="edge")
     down = padded[2:] - padded[:-2]

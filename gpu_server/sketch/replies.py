@@ -13,6 +13,14 @@ class TooLargeError(Exception):
     """The body exceeds MAX_UPLOAD_BYTES."""
 
 
+class RefusedError(Exception):
+    """A file route refuses: `status` without a body."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"refused with {status}")
+        self.status = status
+
+
 def json_reply(data: Any, status: int = 200) -> Response:
     """JSON with the charset that ComfyUI names; NaN is passed on as it does."""
     return Response(json.dumps(data), status, {"content-type": "application/json; charset=utf-8"})
@@ -44,13 +52,18 @@ def method_not_allowed(_: Request, __: Exception) -> Response:
     return text("405: Method Not Allowed", 405)
 
 
+def refused(_: Request, error: Exception) -> Response:
+    """The answer to a RefusedError."""
+    return empty(error.status if isinstance(error, RefusedError) else 500)
+
+
 def too_large(_: Request, __: Exception) -> Response:
     """A body over the limit."""
     return text(f"Maximum request body size {MAX_UPLOAD_BYTES} exceeded.", 413)
 
 
 async def body(request: Request) -> bytes:
-    """The whole body. Raises TooLargeError once it has been sent, so that the client can read on."""
+    """The whole body. Raises TooLargeError, but only once the client has sent it all."""
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():

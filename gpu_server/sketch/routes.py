@@ -71,7 +71,7 @@ def _number(body: Any, engine: Engine) -> float:
     if "number" in body:
         return float(body["number"])
     number = next(engine.numbers)
-    return -number if "front" in body and body["front"] else number
+    return -number if body.get("front") else number
 
 
 def _dropped(class_type: str, node_id: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ async def get_queue(request: Request) -> Response:
 async def post_queue(request: Request) -> Response:
     engine = _engine(request)
     body = await json_body(request)
-    if "clear" in body and body["clear"]:
+    if body.get("clear"):
         engine.queue.clear_pending()
         engine.publish_status()
     if "delete" in body:
@@ -119,7 +119,7 @@ async def get_history_of(request: Request) -> Response:
 async def post_history(request: Request) -> Response:
     engine = _engine(request)
     body = await json_body(request)
-    if "clear" in body and body["clear"]:
+    if body.get("clear"):
         engine.queue.clear_history()
     if "delete" in body:
         engine.queue.delete_history(body["delete"])
@@ -205,9 +205,7 @@ async def delete_easel_job(request: Request) -> Response:
 
 async def plain_get_of_socket(request: Request) -> Response:
     upgrade = request.headers.get("upgrade")
-    return text(
-        f'No WebSocket UPGRADE hdr: {upgrade}\n Can "Upgrade" only to "WebSocket".', 400
-    )
+    return text(f'No WebSocket UPGRADE hdr: {upgrade}\n Can "Upgrade" only to "WebSocket".', 400)
 
 
 ROUTES = [

@@ -142,7 +142,9 @@ class _Validator:
         extra = {"input_name": wanted.name, "input_config": wanted.config}
         if len(link) != 2:
             message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
-            return [_error("bad_linked_input", message, wanted.name, **extra, received_value=link)], True
+            return [
+                _error("bad_linked_input", message, wanted.name, **extra, received_value=link)
+            ], True
         source, slot = link
         spec = self._definitions.spec(self._prompt[source]["class_type"])
         if spec is None:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from gpu_server.sketch.execution import Abandoned, Environment, Execution
+from gpu_server.sketch.execution import AbandonedJobError, Environment, Execution
 from gpu_server.sketch.jobs import Job, JobQueue
 
 # What ComfyUI's worker thread dies of: equal numbers and ids in the queue, extra_data that is no
@@ -64,7 +64,7 @@ class Worker:
             self._env.faults.hold("worker_dead", self._env.stopped)
             try:
                 self._perform(task, job)
-            except Abandoned:
+            except AbandonedJobError:
                 return
             self._empty_cache()
 
@@ -74,11 +74,11 @@ class Worker:
             execution = Execution(job, self._env)
         except _DEADLY:
             self._env.stopped.wait()  # the job stays in queue_running, as it does in ComfyUI
-            raise Abandoned from None
+            raise AbandonedJobError from None
         result = execution.run()
         self._env.faults.wait("history_race")
         if self._env.stopped.is_set():
-            raise Abandoned
+            raise AbandonedJobError
         self._queue.finish(task, result)
         self._status_changed()
         if execution.client is not None:

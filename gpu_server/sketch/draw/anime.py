@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from gpu_server.sketch.draw import canvas
@@ -22,13 +23,19 @@ def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color])
     draw = ImageDraw.Draw(image)
     sun = (width * random.uniform(0.18, 0.82), height * random.uniform(0.2, 0.36))
     radius = unit * random.uniform(0.13, 0.2)
-    _rays(draw, sun, (width, height), canvas.mix(sky, white, 0.28), random)
+    _rays(draw, sun, (width, height), canvas.mix(sky, white, 0.2), random)
     _sun(draw, sun, radius, canvas.mix(bloom, white, 0.15), white)
     for layer in range(3):
-        floor = height * (0.5 + 0.12 * layer)
+        floor = height * (0.56 + 0.09 * layer)
         shade = canvas.mix(canvas.mix(sky, blue, 0.35), pale, 0.35 + 0.2 * layer)
-        _cloud_bank(draw, floor, (width, height), shade, canvas.mix(white, pale, 0.25 - 0.1 * layer), random)
-    _hills(draw, (width, height), [canvas.mix(blue, ink, 0.25), canvas.mix(ink, blue, 0.3), ink], random)
+        light = canvas.mix(canvas.mix(pale, sky, 0.3), white, 0.25 + 0.35 * layer)
+        _cloud_bank(draw, floor, 1 - layer / 2, (shade, light), random)
+    _hills(
+        draw,
+        (width, height),
+        [canvas.mix(blue, ink, 0.25), canvas.mix(ink, blue, 0.3), ink],
+        random,
+    )
     _petals(draw, (width, height), bloom, white, random)
     return image.reduce(2)
 
@@ -71,16 +78,21 @@ def _sun(
 def _cloud_bank(
     draw: ImageDraw.ImageDraw,
     floor: float,
-    size: tuple[int, int],
-    shade: Color,
-    light: Color,
+    depth: float,
+    colors: tuple[Color, Color],
     random: np.random.Generator,
 ) -> None:
-    """A row of puffs: the shaded ones first, the lit ones over them, moved up and left."""
+    """A row of puffs: the shaded ones first, the lit ones over them, moved up and left.
+
+    `depth` is 1 for the farthest bank, which towers highest, and 0 for the nearest.
+    """
+    shade, light = colors
+    size = draw.im.size
     unit = min(size)
     puffs = []
     for _ in range(int(random.integers(3, 6))):
-        middle, tall = random.uniform(-0.05, 1.05) * size[0], unit * random.uniform(0.12, 0.3)
+        middle = random.uniform(-0.05, 1.05) * size[0]
+        tall = unit * random.uniform(0.1, 0.15 + 0.12 * depth)
         for _ in range(16):
             lift = random.uniform(0, 1)
             spread = tall * 1.3 * (1 - 0.75 * lift)
@@ -89,9 +101,9 @@ def _cloud_bank(
     for x, y, radius in puffs:
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), shade)
     draw.rectangle((0, floor, size[0], size[1]), shade)
-    for x, y, radius in puffs:
+    for middle, level, radius in puffs:
         inner = radius * 0.86
-        x, y = x - radius * 0.12, y - radius * 0.2
+        x, y = middle - radius * 0.12, level - radius * 0.2
         draw.ellipse((x - inner, y - inner, x + inner, y + inner), light)
 
 
@@ -107,25 +119,27 @@ def _hills(
         line = base - height * 0.06 * canvas.ridge(random, 129, 0.35, 2 + index)
         xs = np.linspace(0, width, 129)
         if index == len(colors) - 1:
-            _grass(draw, xs, line, width, color, random)
+            _grass(draw, xs, line, color, random)
         points = [*zip(xs.tolist(), line.tolist(), strict=True), (width, height), (0, height)]
         draw.polygon(points, color)
 
 
 def _grass(
     draw: ImageDraw.ImageDraw,
-    xs: "np.typing.NDArray[np.float64]",
+    xs: npt.NDArray[np.float64],
     line: canvas.Plane,
-    width: int,
     color: Color,
     random: np.random.Generator,
 ) -> None:
+    width = draw.im.size[0]
     blade = width / 90
     for _ in range(170):
         x = random.uniform(0, width)
         y = float(np.interp(x, xs, line))
         lean, tall = random.uniform(-0.8, 0.8) * blade, blade * random.uniform(0.6, 1.9)
-        draw.polygon([(x - blade * 0.16, y + 4), (x + lean, y - tall), (x + blade * 0.16, y + 4)], color)
+        draw.polygon(
+            [(x - blade * 0.16, y + 4), (x + lean, y - tall), (x + blade * 0.16, y + 4)], color
+        )
 
 
 def _petals(
@@ -145,6 +159,9 @@ def _petals(
             angle = math.tau * step / 14
             dx, dy = reach * math.cos(angle), reach * slim * math.sin(angle)
             points.append(
-                (x + dx * math.cos(turn) - dy * math.sin(turn), y + dx * math.sin(turn) + dy * math.cos(turn))
+                (
+                    x + dx * math.cos(turn) - dy * math.sin(turn),
+                    y + dx * math.sin(turn) + dy * math.cos(turn),
+                )
             )
         draw.polygon(points, canvas.mix(color, light, random.uniform(0, 0.7)))

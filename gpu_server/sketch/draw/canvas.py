@@ -18,7 +18,9 @@ def gradient(width: int, height: int, colors: list[Color]) -> Image.Image:
     return Image.fromarray(np.repeat(column, width, axis=1))
 
 
-def glow(image: Image.Image, centre: tuple[float, float], radius: float, color: Color) -> Image.Image:
+def glow(
+    image: Image.Image, centre: tuple[float, float], radius: float, color: Color
+) -> Image.Image:
     """Light that falls off around a point; computed coarsely, for it is smooth."""
     width, height = image.size
     small = (max(2, width // 8), max(2, height // 8))

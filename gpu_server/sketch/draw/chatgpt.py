@@ -1,5 +1,7 @@
 """Chatgpt: calm geometry, a mosaic of quarter circles in warm paper colours."""
 
+import math
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -55,23 +57,25 @@ def _quarter(
 def _leaf(
     draw: ImageDraw.ImageDraw, box: Box, figure: Color, accent: Color, random: np.random.Generator
 ) -> None:
+    """A lens from corner to corner."""
     left, top, right, bottom = box
-    wide, tall = right - left, bottom - top
     flip = random.random() < 0.5
-    for share, color in ((1.0, figure), (0.42, accent)):
+    turns = [math.pi / 2 * step / 24 for step in range(25)]
+    lens = [(1 - math.cos(turn), math.sin(turn)) for turn in turns]
+    lens += [(y, x) for x, y in reversed(lens)]
+    for share, color in ((1.0, figure), (0.45, accent)):
         points = []
-        for step in range(25):
-            along = step / 24
-            bulge = 0.5 * np.sin(np.pi * along) * share * 0.9
-            points.append((0.5 + (along - 0.5) * share - bulge, 0.5 + (along - 0.5) * share + bulge))
-        points += [(y, x) for x, y in reversed(points)]
-        draw.polygon([(left + (1 - x if flip else x) * wide, top + y * tall) for x, y in points], color)
+        for x, y in lens:
+            across = 0.5 + (x - 0.5) * share
+            across = 1 - across if flip else across
+            down = 0.5 + (y - 0.5) * share
+            points.append((left + across * (right - left), top + down * (bottom - top)))
+        draw.polygon(points, color)
 
 
 def _half(
     draw: ImageDraw.ImageDraw, box: Box, figure: Color, accent: Color, random: np.random.Generator
 ) -> None:
-    left, top, right, bottom = box
     start = int(random.integers(4)) * 90
     draw.pieslice(box, start, start + 180, figure)
     draw.pieslice(_inset(box, 0.27), start + 180, start + 360, accent)
@@ -92,7 +96,12 @@ def _dots(
     wide, tall = (right - left) / count, (bottom - top) / count
     for row in range(count):
         for column in range(count):
-            spot = (left + column * wide, top + row * tall, left + (column + 1) * wide, top + (row + 1) * tall)
+            spot = (
+                left + column * wide,
+                top + row * tall,
+                left + (column + 1) * wide,
+                top + (row + 1) * tall,
+            )
             draw.ellipse(_inset(spot, 0.22), accent if row == column else figure)
 
 

@@ -1,6 +1,7 @@
 """One picture: painted, lettered, marked, and shown half-finished on the way."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -10,8 +11,6 @@ from gpu_server.sketch.draw import anime, chatgpt, lettering, lux, photo, realis
 from gpu_server.sketch.draw.brief import RAMPS, Brief, Pixels
 
 LONGEST = 1536  # pixels; larger pictures are drawn at this size and enlarged
-
-Painter = Callable[..., Image.Image]
 
 _STYLES: Mapping[str, ModuleType] = {
     "realism": realism,
@@ -57,13 +56,16 @@ def _draw(brief: Brief) -> Image.Image:
     factor = min(1.0, LONGEST / max(brief.width, brief.height))
     size = max(1, round(brief.width * factor)), max(1, round(brief.height * factor))
     image: Image.Image = module.paint(size, random, ramp)
+    letters: lettering.Lettering = module.LETTERING
     if brief.control is not None:
         image = photo.restyle(image, brief.control, style, ramp)
+        letters = replace(letters, color=ramp[-1], outline=0.08, outline_color=ramp[0])
+        letters = replace(letters, weight="SemiBold", centred=False)
     width, height = size
-    box = (width * 0.11, height * 0.685, width * 0.89, height * 0.885)
-    if not module.LETTERING.centred:
-        box = (width * 0.06, height * 0.77, width * 0.94, height * 0.925)
-    lettering.write(image, brief.words, box, module.LETTERING)
+    box = (width * 0.06, height * 0.77, width * 0.94, height * 0.925)
+    if letters.centred:
+        box = (width * 0.11, height * 0.685, width * 0.89, height * 0.885)
+    lettering.write(image, brief.words, box, letters)
     lettering.mark(image)
     if factor < 1:
         image = image.resize((brief.width, brief.height), Image.Resampling.LANCZOS)

@@ -67,13 +67,13 @@ def mark(image: Image.Image) -> None:
     width, pad = face.getlength(MARK), size * 0.6
     right, bottom = image.width - size, image.height - size
     left, top = right - width - 2 * pad, bottom - size * 1.9
-    region = tuple(max(0, round(edge)) for edge in (left, top, right, bottom))
+    region = (max(0, round(left)), max(0, round(top)), round(right), round(bottom))
     if region[2] <= region[0] or region[3] <= region[1]:
         return
     patch = image.crop(region).point(lambda value: value * 0.35)
     mask = Image.new("L", patch.size, 0)
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, patch.width - 1, patch.height - 1), size, 255)
-    image.paste(patch, region[:2], mask)
+    image.paste(patch, (region[0], region[1]), mask)
     ImageDraw.Draw(image).text((left + pad, top + size * 0.24), MARK, (255, 255, 255), face)
 
 
@@ -93,7 +93,21 @@ def _fit(
             smallest = size + 1
         else:
             largest = size - 1
-    return best
+    if best is None:
+        return None
+    face, lines = best
+    return face, _balance(words, face, width, len(lines))
+
+
+def _balance(words: str, face: ImageFont.FreeTypeFont, width: float, count: int) -> list[str]:
+    """The same number of lines, of about equal length."""
+    lines = _wrap(words, face, width)
+    for share in (0.92, 0.84, 0.76, 0.68, 0.6):
+        narrower = _wrap(words, face, width * share)
+        if len(narrower) > count or any(face.getlength(line) > width for line in narrower):
+            break
+        lines = narrower
+    return lines
 
 
 def _wrap(words: str, face: ImageFont.FreeTypeFont, width: float) -> list[str]:

@@ -24,7 +24,7 @@ def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color])
     unit = min(size) * 2
     centre2 = (centre[0] * 2, centre[1] * 2)
     radius = unit * random.uniform(0.15, 0.21)
-    _burst(draw, centre2, radius, lines.size, int(random.integers(18, 41)) * 2, unit)
+    _burst(draw, centre2, radius, int(random.integers(18, 41)) * 2)
     if random.random() < 0.5:
         _scales(draw, lines.size, unit * random.uniform(0.07, 0.11), unit)
     else:
@@ -52,11 +52,10 @@ def _burst(
     draw: ImageDraw.ImageDraw,
     centre: tuple[float, float],
     radius: float,
-    size: tuple[int, int],
     rays: int,
-    unit: float,
 ) -> None:
-    far = math.hypot(*size)
+    unit = min(draw.im.size)
+    far = math.hypot(*draw.im.size)
     for ray in range(rays):
         angle = math.tau * (ray + 0.5) / rays
         start = radius * (1.18 if ray % 2 else 1.5)
@@ -105,7 +104,8 @@ def _medallion(
     x, y = centre
     thin, thick = max(1, round(unit / 500)), max(2, round(unit / 180))
     for reach, stroke in ((1.1, thick), (1.02, thin), (0.62, thin)):
-        box = tuple(v for v in (x - radius * reach, y - radius * reach, x + radius * reach, y + radius * reach))
+        r = radius * reach
+        box = (x - r, y - r, x + r, y + r)
         draw.ellipse(box, 0 if reach == 1.1 else None, 255, stroke)
     for turn in range(sides * 2):
         angle = math.pi * turn / sides - math.pi / 2

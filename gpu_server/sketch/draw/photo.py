@@ -11,9 +11,7 @@ _INK = {"realism": 0, "lux": 4, "anime": 0, "chatgpt": 0}
 _TINT = {"realism": 0.5, "lux": 0.12, "anime": 0.4, "chatgpt": 0.18}  # how much own colour stays
 
 
-def restyle(
-    free: Image.Image, control: Control, style: str, ramp: list[Color]
-) -> Image.Image:
+def restyle(free: Image.Image, control: Control, style: str, ramp: list[Color]) -> Image.Image:
     """Lay the photo over the style's free picture: the stronger, the closer to its structure."""
     size = free.size
     strength = min(1.0, max(0.0, control.strength))

@@ -64,7 +64,7 @@ def _firs(random: np.random.Generator, width: int, tall: float) -> canvas.Plane:
 
 def _lake(pixels: Pixels, shore: int, water: Color, random: np.random.Generator) -> None:
     """Mirror what is above the shore, darker and drawn out in ripples, in place."""
-    height, width = pixels.shape[:2]
+    height = pixels.shape[0]
     depth = height - shore
     rows = np.arange(depth, dtype=np.float32)
     wave = np.sin(rows * (0.9 / (1 + rows * 0.02)) + random.uniform(0, 6))
