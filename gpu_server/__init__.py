@@ -1,0 +1,1 @@
+"""One GPU's server: knows graphs and ComfyUI, not users."""
