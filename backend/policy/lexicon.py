@@ -12,8 +12,9 @@ from backend.policy.folding import SYMBOLS, letter_readings
 
 _TOKEN = re.compile(r"[^\W_]+")
 _POSSESSIVE = re.compile(r"(?<=[^\W_])['’`]s\b")
-# A harmless phrase ends where its clause ends: "nude, lipstick" is not "nude lipstick".
-_SAME_CLAUSE = re.compile(r"[\s\-_/'’`\"«»“”*~]*")
+# A harmless phrase is one: "nude, lipstick" is not "nude lipstick".
+_WITHIN_PHRASE = re.compile(r"[\s\-_/'’`\"«»“”*~]*")
+_CLAUSE_END = re.compile(r"[,;:!?\n]|^\.\s")
 _ADJECTIVE_ENDINGS = "ый ий ой ая яя ое ее ые ие ого его ому ему ую юю ым им ом ем ых их ыми ими ою"
 # A word cut in two by a space may go on for this many letters after the listed stem.
 _REST_AFTER_SPACE = 2
@@ -29,6 +30,12 @@ class Span(NamedTuple):
 
     def to(self, other: "Span") -> "Span":
         return Span(min(self.first, other.first), max(self.last, other.last))
+
+
+class _Word(NamedTuple):
+    id: int
+    last: int  # token
+    stretched: bool  # a stem whose ending lies in further tokens: s-t-e-m-ending
 
 
 @dataclass(slots=True)
@@ -59,9 +66,15 @@ class Text:
             return -1
         return self._letters[right.first] - self._letters[left.last + 1]
 
-    def in_one_clause(self, span: Span) -> bool:
-        inner = self.gaps[span.first + 1 : span.last + 1]
-        return all(_SAME_CLAUSE.fullmatch(gap) for gap in inner)
+    def is_one_phrase(self, span: Span) -> bool:
+        """Whether nothing but spaces, hyphens and quotes stands between the span's words."""
+        return all(_WITHIN_PHRASE.fullmatch(gap) for gap in self._inside(span))
+
+    def is_one_clause(self, span: Span) -> bool:
+        return not any(_CLAUSE_END.search(gap) for gap in self._inside(span))
+
+    def _inside(self, span: Span) -> list[str]:
+        return self.gaps[span.first + 1 : span.last + 1]
 
 
 class Lexicon:
@@ -113,57 +126,70 @@ class Lexicon:
 
     def find(self, text: Text) -> dict[str, list[Span]]:
         """Return where each concept occurs in `text`, harmless phrases left out; sorted."""
-        words: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        words: dict[int, list[_Word]] = defaultdict(list)
         for first in range(len(text.tokens)):
-            for last, word_id in set(self._words_from(text, first)):
-                words[first].append((last, word_id))
+            words[first].extend(set(self._words_from(text, first)))
         found: dict[str, set[Span]] = defaultdict(set)
         harmless: set[Span] = set()
         for first, starts in words.items():
-            for last, word_id in starts:
-                for rest, concept in self._phrases.get(word_id, ()):
-                    for end in _ends(words, last, rest):
+            for word in starts:
+                for rest, concept in self._phrases.get(word.id, ()):
+                    for end in _ends(words, word, rest, stretch=concept is not None):
                         span = Span(first, end)
                         if concept is not None:
                             found[concept].add(span)
-                        elif text.in_one_clause(span):
+                        elif text.is_one_phrase(span):
                             harmless.add(span)
         covered = _Cover(harmless)
         kept = {name: sorted(s for s in spans if s not in covered) for name, spans in found.items()}
         return {name: spans for name, spans in kept.items() if spans}
 
-    def _words_from(self, text: Text, first: int) -> Iterator[tuple[int, int]]:
-        """Yield (last token, word) for each word that begins at token `first`."""
+    def _words_from(self, text: Text, first: int) -> Iterator["_Word"]:
+        """Yield each listed word that begins at token `first`."""
         nodes = [self._root, *self._through_symbols([self._root], _trailing(text.gaps[first]))]
+        stems: set[int] = set()
         length, spaced = 0, False
         for index in range(first, len(text.tokens)):
             token = text.tokens[index]
             if index > first:
                 gap = text.gaps[index]
-                if not gap or any(map(str.isspace, gap)):
+                if any(map(str.isspace, gap)):
                     if not self._joins(text.tokens[index - 1], token):
                         return
+                    if len(text.tokens[index - 1]) > 1 or len(token) > 1:
+                        stems.clear()
                     spaced = True
                 else:
                     nodes = [*nodes, *self._through_symbols(nodes, gap)]
-            digits_only = index == first and token.isdigit()
-            for position, character in enumerate(token, 1):
-                nodes = self._step(nodes, self._readings.get(character, character))
-                if not nodes:
-                    return
-                if digits_only or (spaced and len(token) - position > _REST_AFTER_SPACE):
-                    continue
-                for node in nodes:
-                    for word_id in node.stem:
-                        yield index, word_id
+            nodes, found = self._through_token(nodes, token, _REST_AFTER_SPACE if spaced else None)
+            if not (nodes or stems or found):
+                return
+            if index > first or not token.isdigit():
+                ends = [*nodes, *self._through_symbols(nodes, _leading(text.gaps[index + 1]))]
+                for word_id in found.union(*(node.whole for node in ends)):
+                    yield _Word(word_id, index, False)
+                for word_id in stems:
+                    yield _Word(word_id, index, True)
+            stems |= found
             length += len(token)
-            if not digits_only:
-                tail = self._through_symbols(nodes, _leading(text.gaps[index + 1]))
-                for node in (*nodes, *tail):
-                    for word_id in node.whole:
-                        yield index, word_id
             if length > _LONGEST:
                 return
+
+    def _through_token(
+        self, nodes: list[_Node], token: str, rest: int | None
+    ) -> tuple[list[_Node], set[int]]:
+        """Read a token's letters; return the nodes at its end and the stems met on the way.
+
+        `rest`: a stem counts only when at most so many letters of the token follow it.
+        """
+        stems: set[int] = set()
+        for position, letter in enumerate(token, 1):
+            nodes = self._step(nodes, self._readings.get(letter, letter))
+            if not nodes:
+                break
+            if rest is None or len(token) - position <= rest:
+                stems.update(*(node.stem for node in nodes))
+        return nodes, stems
 
     def _joins(self, left: str, right: str) -> bool:
         """Whether a space between two tokens may have been put inside one word."""
@@ -203,14 +229,18 @@ def _trailing(gap: str) -> str:
 
 
 def _ends(
-    words: Mapping[int, list[tuple[int, int]]], last: int, rest: tuple[int, ...]
+    words: Mapping[int, list[_Word]], word: _Word, rest: tuple[int, ...], *, stretch: bool
 ) -> Iterator[int]:
+    """Yield the last tokens of a phrase that begins with `word` and goes on with `rest`."""
     if not rest:
-        yield last
+        if not word.stretched:
+            yield word.last
         return
-    for end, word_id in words.get(last + 1, ()):
-        if word_id == rest[0]:
-            yield from _ends(words, end, rest[1:])
+    if word.stretched and not stretch:
+        return
+    for following in words.get(word.last + 1, ()):
+        if following.id == rest[0]:
+            yield from _ends(words, following, rest[1:], stretch=stretch)
 
 
 class _Cover:

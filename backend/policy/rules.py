@@ -8,6 +8,10 @@ from typing import Any, Literal, Self
 from backend.policy.lexicon import Span, Text
 
 
+# Spans looked at on either side for a near one: one word may have several that overlap.
+_NEIGHBOURS = 4
+
+
 @dataclass(frozen=True)
 class Rule:
     """All groups of concepts present (in any order), within so many letters of the first one."""
@@ -61,10 +65,9 @@ class Rule:
         if self.within is None:
             return any(other != span for other in others[:2])
         at = bisect_left(others, span)
-        # Nearest first words on either side; one more on each for spans that overlap this one.
-        around = others[max(0, at - 2) : at + 3]
+        around = others[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS]
         return any(
             0 <= text.distance(span, other) <= self.within
-            and not (self.clause and not text.in_one_clause(span.to(other)))
+            and not (self.clause and not text.is_one_clause(span.to(other)))
             for other in around
         )
