@@ -32,8 +32,8 @@ __all__ = ["Assignment", "Limits", "Place", "QueueFull", "Scheduler", "Stats", "
 
 EXACT_BELOW = 200
 """Waiting jobs up to which positions are never stale; above, they are retaken now and then."""
-RETAKE_S = 1e-4
-"""Seconds between two pictures of a long line, per waiting job: 1 s with 10,000."""
+RETAKE_S = 5e-4
+"""Seconds between two pictures of a long line, per waiting job: 5 s with 10,000."""
 RETRY_WITHOUT_PODS_S = 30.0
 
 
@@ -185,13 +185,11 @@ class Scheduler:
         if not self._queue.waiting and not self._turn.size:
             return None
         times = [
-            now + 1.0
-            if not pod.jobs
-            else pod.jobs[0].started + pod.jobs[0].expected - self._limits.ahead_s
+            pod.jobs[0].started + pod.jobs[0].expected - self._limits.ahead_s
             for pod in self._in_service()
-            if len(pod.jobs) <= 1
+            if len(pod.jobs) == 1
         ]
-        return max(min(times), now) if times else None
+        return min((time for time in times if time > now), default=now + 1.0)
 
     def _fill(self, pods: list[Pod], given: list[Assignment], now: float) -> bool:
         """Gives one job to one of these pods, to one that has the model if possible."""
@@ -322,7 +320,7 @@ class Scheduler:
         return having
 
     def position(self, id: UUID, now: float) -> Place:  # noqa: A002
-        """Where a job stands. In a long line this may lag behind by some tenths of a second."""
+        """Where a job stands. In a long line this may lag behind by a few seconds."""
         job = self._jobs[id]
         pod = self._pods.get(job.pod_id or "")
         if pod is not None:
@@ -356,7 +354,7 @@ class Scheduler:
     def _retake(self, now: float) -> None:
         waiting, age = self._queue.waiting + self._turn.size, now - self._places_at
         due = self._changed if waiting <= EXACT_BELOW else age >= waiting * RETAKE_S
-        if not due and age < 1.0:
+        if not due and (waiting > EXACT_BELOW or age < 1.0):
             return
         speeds: dict[str, float] = {}
         pods = self._in_service()
