@@ -32,8 +32,8 @@ __all__ = ["Assignment", "Limits", "Place", "QueueFull", "Scheduler", "Stats", "
 
 EXACT_BELOW = 200
 """Waiting jobs up to which positions are never stale; above, they are retaken now and then."""
-RETAKE_S = 5e-4
-"""Seconds between two pictures of a long line, per waiting job: 5 s with 10,000."""
+RETAKE_S = 1e-3
+"""Seconds between two pictures of a long line, per waiting job: 10 s with 10,000."""
 RETRY_WITHOUT_PODS_S = 30.0
 
 
