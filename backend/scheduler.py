@@ -55,14 +55,23 @@ class Scheduler:
 
     # Jobs
 
-    def submit(self, work: Work, now: float) -> None:
-        """Accepts a job into its user's line.
+    def submit(self, work: Work, now: float, *, bounded: bool = True) -> None:
+        """Accepts a job into its user's line; without bounds, what was accepted before.
 
         Raises UserBusy or QueueFull with `retry_after`, ValueError for an id already here.
         """
         if work.id in self._jobs:
             raise ValueError(f"{work.id} was submitted before and is not finished")
-        line = self._queue.lines.get(work.user)
+        if bounded:
+            self.check_room(work.user, now)
+        newcomer = self._queue.add(self._enrol(work, now))
+        if newcomer:
+            self._turn.hurry(now, len(self._in_service()))
+        self._changed = True
+
+    def check_room(self, user: str, now: float) -> None:
+        """Raises UserBusy or QueueFull, with `retry_after`, when one more would be too many."""
+        line = self._queue.lines.get(user)
         if line is not None and len(line.unfinished) >= self._limits.per_user:
             raise UserBusy(
                 f"{len(line.unfinished)} generations are unfinished; wait for one or cancel one",
@@ -73,10 +82,6 @@ class Scheduler:
             raise QueueFull(
                 "the queue is full; try again later", self._until_one_ends(on_pods, now)
             )
-        newcomer = self._queue.add(self._enrol(work, now))
-        if newcomer:
-            self._turn.hurry(now, len(self._in_service()))
-        self._changed = True
 
     def adopt(self, work: Work, pod_id: str, now: float) -> None:
         """Registers a job found on a pod after a restart; bounds do not apply."""

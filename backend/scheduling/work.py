@@ -88,7 +88,7 @@ class Stats:
     pods: Mapping[str, PodStats]
 
 
-class Refused(Exception):  # noqa: N818 - the name reads as the fact
+class Refused(Exception):
     """Not accepted for lack of room; `retry_after` seconds from now there may be some."""
 
     code = "rate_limited"
