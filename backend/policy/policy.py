@@ -62,7 +62,9 @@ class Policy:
         lexicon = Lexicon(concepts, passes, spelled(harmless["function_words"]))
         return cls(lexicon, rules, table)
 
-    def check(self, prompt: str, negative_prompt: str = "", *, photo: bool = False) -> Refusal | None:
+    def check(
+        self, prompt: str, negative_prompt: str = "", *, photo: bool = False
+    ) -> Refusal | None:
         """Return why this must not be drawn, or None; `photo`: a person's photo is redrawn."""
         texts = {"prompt": self._read_text(prompt), "negative": self._read_text(negative_prompt)}
         in_prompt = texts["prompt"][1]

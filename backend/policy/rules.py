@@ -7,7 +7,6 @@ from typing import Any, Literal, Self
 
 from backend.policy.lexicon import Span, Text
 
-
 # Spans looked at on either side for a near one: one word may have several that overlap.
 _NEIGHBOURS = 4
 

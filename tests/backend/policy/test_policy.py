@@ -8,9 +8,9 @@ from dataclasses import FrozenInstanceError
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.backend.policy.labelled import Labelled, read
 
 from backend.policy import Policy, Refusal
+from tests.backend.policy.labelled import Labelled, read
 
 POLICY = Policy.load()
 LEET = str.maketrans("aeios", "43105")
@@ -82,9 +82,7 @@ def test_a_harmful_prompt_stays_refused_with_separators_in_it(
 def test_a_harmful_prompt_stays_refused_in_lookalike_letters_and_any_case(
     case: Labelled, data: st.DataObject
 ) -> None:
-    assert _is_refused(
-        _random_letters(_random_case(case.prompt, data), HOMOGLYPHS, data), case
-    )
+    assert _is_refused(_random_letters(_random_case(case.prompt, data), HOMOGLYPHS, data), case)
 
 
 @settings(max_examples=150, deadline=None)
@@ -115,9 +113,7 @@ def test_a_harmful_prompt_stays_refused_when_spelled_out(separator: str) -> None
 
 @settings(max_examples=200, deadline=None)
 @given(case=st.sampled_from(HARMLESS), data=st.data())
-def test_a_harmless_prompt_passes_however_it_is_typed(
-    case: Labelled, data: st.DataObject
-) -> None:
+def test_a_harmless_prompt_passes_however_it_is_typed(case: Labelled, data: st.DataObject) -> None:
     form = data.draw(st.sampled_from(("NFC", "NFD")))
     spaces = data.draw(st.sampled_from((" ", "  ", "\n", "\u00a0")))
     typed = unicodedata.normalize(form, _random_case(case.prompt, data)).replace(" ", spaces)
