@@ -1,6 +1,5 @@
 """Finds the words of the lists in a text, also where they are disguised, in linear time."""
 
-import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,12 +9,8 @@ from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
 from backend.policy.folding import SYMBOLS, letter_readings
+from backend.policy.text import PLAIN_GAPS, Span, Text
 
-_TOKEN = re.compile(r"[^\W_]+")
-_POSSESSIVE = re.compile(r"(?<=[^\W_])['’`]s\b")
-# A harmless phrase is one: "nude, lipstick" is not "nude lipstick".
-_WITHIN_PHRASE = re.compile(r"[\s\-_/'’`\"«»“”*~]*")
-_CLAUSE_END = re.compile(r"[,;:!?\n]|^\.\s")
 _ADJECTIVE_ENDINGS = "ый ий ой ая яя ое ее ые ие ого его ому ему ую юю ым им ом ем ых их ыми ими ою"
 # A word cut in two by a space may go on for this many letters after the listed stem.
 _REST_AFTER_SPACE = 2
@@ -23,16 +18,6 @@ _SYMBOLS = tuple(SYMBOLS)
 _LONGEST_TOKEN = 64  # letters; what is longer is no listed word, though it may begin with a stem
 _REMEMBERED = 16_384  # words
 _LONGEST = 24  # letters read for one word, repetitions included
-
-
-class Span(NamedTuple):
-    """A listed word or phrase in a text: indices of its first and last token."""
-
-    first: int
-    last: int
-
-    def to(self, other: "Span") -> "Span":
-        return Span(min(self.first, other.first), max(self.last, other.last))
 
 
 class _Word(NamedTuple):
@@ -53,38 +38,6 @@ class _Node:
 
 _Nodes: TypeAlias = tuple[_Node, ...]
 _Reading: TypeAlias = tuple[_Nodes, frozenset[int]]  # where it ends, the stems on the way
-
-
-class Text:
-    """Folded text cut into tokens; distances are counted in letters, whatever separates them."""
-
-    def __init__(self, folded: str) -> None:
-        self.folded = _POSSESSIVE.sub(" ", folded)
-        matches = list(_TOKEN.finditer(self.folded))
-        self.tokens = [match[0] for match in matches]
-        starts = [match.start() for match in matches]
-        ends = [match.end() for match in matches]
-        edges = zip([0, *ends], [*starts, len(self.folded)], strict=True)
-        self.gaps = [self.folded[left:right] for left, right in edges]
-        self.spaced = [not gap or gap == " " or any(map(str.isspace, gap)) for gap in self.gaps]
-        self._letters = [0, *accumulate(len(token) for token in self.tokens)]
-
-    def distance(self, one: Span, other: Span) -> int:
-        """Return the letters between two spans; negative where they overlap."""
-        left, right = sorted((one, other))
-        if right.first <= left.last:
-            return -1
-        return self._letters[right.first] - self._letters[left.last + 1]
-
-    def is_one_phrase(self, span: Span) -> bool:
-        """Whether nothing but spaces, hyphens and quotes stands between the span's words."""
-        return all(_WITHIN_PHRASE.fullmatch(gap) for gap in self._inside(span))
-
-    def is_one_clause(self, span: Span) -> bool:
-        return not any(_CLAUSE_END.search(gap) for gap in self._inside(span))
-
-    def _inside(self, span: Span) -> list[str]:
-        return self.gaps[span.first + 1 : span.last + 1]
 
 
 class Lexicon:
@@ -149,9 +102,8 @@ class Lexicon:
         """Return where each concept occurs in `text`, harmless phrases left out; sorted."""
         words: dict[int, list[_Word]] = defaultdict(list)
         for first in range(len(text.tokens)):
-            nodes, stems = self._opening(text.tokens[first][:_LONGEST_TOKEN])
-            if nodes or stems or text.gaps[first].endswith(_SYMBOLS):
-                words[first] = list(set(self._words_from(text, first)))
+            if starting := self._words_at(text, first):
+                words[first] = starting
         found: dict[str, set[Span]] = defaultdict(set)
         harmless: set[Span] = set()
         for first, starting in words.items():
@@ -166,6 +118,18 @@ class Lexicon:
         covered = _Cover(harmless)
         kept = {name: sorted(s for s in spans if s not in covered) for name, spans in found.items()}
         return {name: spans for name, spans in kept.items() if spans}
+
+    def _words_at(self, text: Text, first: int) -> list[_Word]:
+        """Return `_words_from` without its walk where the word plainly ends with its token."""
+        token = text.tokens[first]
+        nodes, stems = self._opening(token[:_LONGEST_TOKEN])
+        if text.gaps[first] in PLAIN_GAPS and text.gaps[first + 1] in PLAIN_GAPS:
+            if not nodes and not stems:
+                return []
+            following = text.tokens[first + 1][0] if first + 1 < len(text.tokens) else ""
+            if not any(following in node.moves for node in nodes):
+                return list(self._ending(text, first, nodes, stems, is_first=True))
+        return list(set(self._words_from(text, first)))
 
     def _words_from(self, text: Text, first: int) -> Iterator[_Word]:
         """Yield each listed word that begins at token `first`."""

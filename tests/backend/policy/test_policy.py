@@ -4,6 +4,7 @@ import re
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -48,7 +49,7 @@ def _random_case(text: str, data: st.DataObject) -> str:
     return "".join(c.upper() if flip else c for c, flip in zip(text, flips, strict=True))
 
 
-def _random_letters(text: str, table: dict[int, str], data: st.DataObject) -> str:
+def _random_letters(text: str, table: dict[int, int], data: st.DataObject) -> str:
     flips = data.draw(st.lists(st.booleans(), min_size=len(text), max_size=len(text)))
     mixed = (
         c.translate(table) if flip and c in map(chr, table) else c
@@ -114,7 +115,7 @@ def test_a_harmful_prompt_stays_refused_when_spelled_out(separator: str) -> None
 @settings(max_examples=200, deadline=None)
 @given(case=st.sampled_from(HARMLESS), data=st.data())
 def test_a_harmless_prompt_passes_however_it_is_typed(case: Labelled, data: st.DataObject) -> None:
-    form = data.draw(st.sampled_from(("NFC", "NFD")))
+    form: Literal["NFC", "NFD"] = data.draw(st.sampled_from(("NFC", "NFD")))
     spaces = data.draw(st.sampled_from((" ", "  ", "\n", "\u00a0")))
     typed = unicodedata.normalize(form, _random_case(case.prompt, data)).replace(" ", spaces)
     assert POLICY.check(f" {typed} ", case.negative, photo=case.photo) is None
