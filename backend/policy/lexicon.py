@@ -121,13 +121,12 @@ class Lexicon:
 
     def _words_at(self, text: Text, first: int) -> list[_Word]:
         """Return `_words_from` without its walk where the word plainly ends with its token."""
-        token = text.tokens[first]
-        nodes, stems = self._opening(token[:_LONGEST_TOKEN])
+        nodes, stems = self._opening(text.tokens[first][:_LONGEST_TOKEN])
         if text.gaps[first] in PLAIN_GAPS and text.gaps[first + 1] in PLAIN_GAPS:
             if not nodes and not stems:
                 return []
             following = text.tokens[first + 1][0] if first + 1 < len(text.tokens) else ""
-            if not any(following in node.moves for node in nodes):
+            if not any([following in node.moves for node in nodes]):
                 return list(self._ending(text, first, nodes, stems, is_first=True))
         return list(set(self._words_from(text, first)))
 
@@ -139,7 +138,7 @@ class Lexicon:
         for index in range(first, len(text.tokens)):
             if index > first:
                 left, right = text.tokens[index - 1], text.tokens[index]
-                if text.spaced[index]:
+                if text.is_spaced(index):
                     if not self._joins(left, right):
                         return
                     spaced = True
@@ -173,7 +172,7 @@ class Lexicon:
             return
         if text.gaps[index + 1].startswith(_SYMBOLS):
             nodes += self._through_symbols(nodes, _leading(text.gaps[index + 1]))
-        for word_id in stems.union(*(node.whole for node in nodes)):
+        for word_id in stems.union(*[node.whole for node in nodes]):
             yield _Word(word_id, index, False)
 
     @staticmethod

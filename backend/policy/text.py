@@ -1,10 +1,12 @@
 """A folded text as tokens and the gaps between them."""
 
 import re
+from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
-_TOKEN = re.compile(r"[^\W_]+")
+_TOKEN = re.compile(r"([^\W_]+)")
+_QUOTES = frozenset("'’`")
 _POSSESSIVE = re.compile(r"(?<=[^\W_])['’`]s\b")
 # A harmless phrase is one: "nude, lipstick" is not "nude lipstick".
 _WITHIN_PHRASE = re.compile(r"[\s\-_/'’`\"«»“”*~]*")
@@ -26,15 +28,18 @@ class Text:
     """Folded text cut into tokens; distances are counted in letters, whatever separates them."""
 
     def __init__(self, folded: str) -> None:
-        self.folded = _POSSESSIVE.sub(" ", folded)
-        matches = list(_TOKEN.finditer(self.folded))
-        self.tokens = [match[0] for match in matches]
-        starts = [match.start() for match in matches]
-        ends = [match.end() for match in matches]
-        edges = zip([0, *ends], [*starts, len(self.folded)], strict=True)
-        self.gaps = [self.folded[left:right] for left, right in edges]
-        self.spaced = [gap in PLAIN_GAPS or any(map(str.isspace, gap)) for gap in self.gaps]
-        self._letters = [0, *accumulate(len(token) for token in self.tokens)]
+        if not _QUOTES.isdisjoint(folded):
+            folded = _POSSESSIVE.sub(" ", folded)
+        parts = _TOKEN.split(folded)
+        self.gaps, self.tokens = parts[::2], parts[1::2]
+
+    def is_spaced(self, index: int) -> bool:
+        """Whether blank space stands before token `index`."""
+        return self.gaps[index] in PLAIN_GAPS or any(map(str.isspace, self.gaps[index]))
+
+    @cached_property
+    def _letters(self) -> list[int]:
+        return [0, *accumulate(map(len, self.tokens))]
 
     def distance(self, one: Span, other: Span) -> int:
         """Return the letters between two spans; negative where they overlap."""
