@@ -121,13 +121,13 @@ class Lexicon:
 
     def _words_at(self, text: Text, first: int) -> list[_Word]:
         """Return `_words_from` without its walk where the word plainly ends with its token."""
-        nodes, stems = self._opening(text.tokens[first][:_LONGEST_TOKEN])
+        nodes, stems, whole = self._opening(text.tokens[first][:_LONGEST_TOKEN])
         if text.gaps[first] in PLAIN_GAPS and text.gaps[first + 1] in PLAIN_GAPS:
             if not nodes and not stems:
                 return []
             following = text.tokens[first + 1][0] if first + 1 < len(text.tokens) else ""
-            if not any([following in node.moves for node in nodes]):
-                return list(self._ending(text, first, nodes, stems, is_first=True))
+            if all(following not in node.moves for node in nodes):
+                return [_Word(word_id, first, False) for word_id in whole]
         return list(set(self._words_from(text, first)))
 
     def _words_from(self, text: Text, first: int) -> Iterator[_Word]:
@@ -157,7 +157,7 @@ class Lexicon:
                 return
 
     def _start(self, text: Text, first: int) -> _Reading:
-        nodes, stems = self._opening(text.tokens[first][:_LONGEST_TOKEN])
+        nodes, stems, _ = self._opening(text.tokens[first][:_LONGEST_TOKEN])
         if not text.gaps[first].endswith(_SYMBOLS):
             return nodes, stems
         start = self._through_symbols((self._root,), _trailing(text.gaps[first]))
@@ -192,8 +192,12 @@ class Lexicon:
                         stems.update(node.stem)
         return nodes, frozenset(stems)
 
-    def _read_opening(self, token: str) -> _Reading:
-        return self._through_token((self._root,), token, None)
+    def _read_opening(self, token: str) -> tuple[_Nodes, frozenset[int], frozenset[int]]:
+        """Read a token from the root; return nodes, stems and all words that end with it."""
+        nodes, stems = self._through_token((self._root,), token, None)
+        if token.isdigit():
+            return nodes, stems, frozenset()
+        return nodes, stems, stems.union(*(node.whole for node in nodes))
 
     def _joins(self, left: str, right: str) -> bool:
         """Whether a space between two tokens may have been put inside one word."""
