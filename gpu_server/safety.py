@@ -54,7 +54,7 @@ _RULES = {
 }
 
 
-class GateUnavailable(RuntimeError):  # noqa: N818 - a state, not a mistake
+class GateUnavailable(RuntimeError):
     """The gate could not judge: nothing may pass. `reason` is for the log and the operator."""
 
     def __init__(self, reason: str) -> None:

@@ -1,0 +1,1 @@
+"""What every HTTP service of Easel does alike at its edge: errors, request ids, logs, limits."""
