@@ -6,7 +6,6 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 
 from fastapi import FastAPI
 
@@ -19,7 +18,7 @@ from gpu_server.records import Records
 from gpu_server.runner import Runner
 from gpu_server.service import Service
 from gpu_server.settings import Settings
-from web import edge
+from web import VERSION, edge
 from workflows import catalog as workflows
 
 MAX_BODY = 30_000_000
@@ -38,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="Easel GPU server",
-        version=version("easel"),
+        version=VERSION,
         description="Runs ComfyUI graphs for the backend, one GPU each.",
         lifespan=lifespan,
     )
@@ -61,7 +60,7 @@ def load_catalog(settings: Settings) -> workflows.Catalog:
 @contextlib.asynccontextmanager
 async def open_service(settings: Settings, catalog: workflows.Catalog) -> AsyncIterator[Service]:
     """Everything that runs behind the routes, from start to a clean end."""
-    metrics = Metrics(version("easel"))
+    metrics = Metrics(VERSION)
     comfy = ComfyClient.at(settings.engine_url)
     records = Records(settings.easel_data_dir / "gpu_server")
     await records.open()

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from gpu_server.metrics import Metrics
 from gpu_server.runner import AHEAD, Runner
 from gpu_server.schemas import JobRequest, State
 from gpu_server.settings import Settings
-from web import errors, photos
+from web import VERSION, errors, photos
 from web.sse import Event
 from workflows import parameters
 from workflows.catalog import Catalog, Mode
@@ -187,7 +186,7 @@ class Service:
             status=status,
             gpu_available=not wrong,
             engine=self.engine.name,
-            version=version("easel"),
+            version=VERSION,
             checks=checks,
             gpu=nvml.read(),
             capacity=AHEAD,

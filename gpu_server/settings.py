@@ -29,7 +29,7 @@ class Settings(ServiceSettings):
     comfyui_port: int = Field(8188, ge=1, le=65535)
     easel_checkpoint: str = ""
     easel_controlnet: str = ""
-    easel_checkpoint_size: Literal[512, 768, 1024] = 1024
+    easel_checkpoint_size: int = Field(1024, ge=256, le=2048)
     easel_workflows_dir: Path | None = None
     easel_data_dir: Path = Field(default_factory=data_dir)
 
