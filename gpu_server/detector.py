@@ -1,9 +1,9 @@
 """NudeNet's nudity detector on the CPU, without NudeNet's own code and its OpenCV.
 
 Of the package `nudenet` 3.4.2 only the model is used (YOLOv8n, trained at 320 px, 18 labels).
-Preparation and non-maximum suppression follow NudeNet's, with two corrections: channels go in as
-RGB, the order the model was trained with (NudeNet 3.4.2 hands over BGR: its issue 203), and
-pictures are smoothed as they are made smaller, where OpenCV drops pixels.
+Preparation and non-maximum suppression follow NudeNet's, with three corrections: channels go in as
+RGB, the order the model was trained with (NudeNet 3.4.2 hands over BGR: its issue 203); pictures
+are smoothed as they are made smaller, where OpenCV drops pixels; a face hides nothing it overlaps.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ _MODEL_SHA256 = "c15d8273adad2d0a92f014cc69ab2d6c311a06777a55545f2c4eb46f51911f0
 _STRIDE_PX = 32  # the network's; input sides are multiples of it
 _COARSE_PX = 320  # as trained
 _FINE_PX = 384  # a second look, for small figures
-_FINE_SPAN = 0.5  # longest side, in shares of the picture, that the second look is trusted with
+_FINE_SPAN = 0.35  # longest side, in shares of the picture, that the second look is trusted with
 _THUMBNAIL_PX = 128
 _SMALLEST_PX = 96
 
@@ -64,6 +64,11 @@ class Detection:
     def area(self) -> float:
         """Share of the picture the box covers, 0-1."""
         return self.box[2] * self.box[3]
+
+    @property
+    def is_face(self) -> bool:
+        """Whether it is a face of either label."""
+        return self.label.startswith("FACE_")
 
 
 class Detector:
@@ -90,21 +95,21 @@ class Detector:
         """Body parts in an RGB picture of any size, best score first.
 
         A picture larger than 320 px is looked at twice: at 320 px, and at 384 px for figures too
-        small at 320. There only boxes of up to half the picture count: what fills the frame is
-        beyond the sizes the model was trained with and gives false alarms on faces.
+        small at 320. There only boxes of up to 0.35 of its longer side count: larger things were
+        seen at 320 px already, and faces that fill the frame give false alarms at 384.
         `thumbnails` looks at pictures of up to 128 px in their own size, which is 7 times quicker
         and finds less.
         """
         side = max(image.size)
         if thumbnails and side <= _THUMBNAIL_PX:
             own = max(_SMALLEST_PX, -(-side // _STRIDE_PX) * _STRIDE_PX)
-            return _without_overlaps(self._look(image, own))
+            return without_overlaps(self._look(image, own))
         small = image.reduce(max(1, side // _FINE_PX))  # one quick average serves both looks
         found = list(self._look(small, _COARSE_PX))
         if side > _COARSE_PX:
             fine = self._look(small, _FINE_PX)
             found += [each for each in fine if max(each.box[2:]) <= _FINE_SPAN]
-        return _without_overlaps(found)
+        return without_overlaps(found)
 
     def _look(self, image: Image.Image, size: int) -> Iterator[Detection]:
         rows = self._session.run(None, {"images": _letterbox(image, size)})[0][0]
@@ -131,11 +136,15 @@ def _letterbox(image: Image.Image, size: int) -> _Floats:
     return square
 
 
-def _without_overlaps(found: Iterable[Detection]) -> list[Detection]:
-    """Greedy non-maximum suppression over all labels together, as NudeNet does it."""
+def without_overlaps(found: Iterable[Detection]) -> list[Detection]:
+    """The best of what overlaps (greedy non-maximum suppression), best first.
+
+    All labels compete, as with NudeNet, but faces only with faces.
+    """
     kept: list[Detection] = []
     for each in sorted(found, key=lambda one: one.score, reverse=True):
-        if all(_overlap(each.box, better.box) <= _OVERLAP for better in kept):
+        rivals = (other for other in kept if other.is_face == each.is_face)
+        if all(_overlap(each.box, rival.box) <= _OVERLAP for rival in rivals):
             kept.append(each)
     return kept
 

@@ -8,7 +8,6 @@ or trust lists, no remote manifests.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from PIL import Image
 
 from gpu_server import certificates
+from web import VERSION
 
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 _SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -89,7 +89,7 @@ def xmp_packet(origin: Origin) -> bytes:
     """
     system = _XMP_SYSTEM.format(model=escape(origin.model)) if origin.ai else ""
     packet = _XMP.format(
-        tool=f"Easel/{_version()}", created=origin.when, source=origin.source_type, system=system
+        tool=f"Easel/{VERSION}", created=origin.when, source=origin.source_type, system=system
     )
     return packet.encode()
 
@@ -179,7 +179,7 @@ def _manifest(origin: Origin) -> dict[str, Any]:
     }
     generation = {"mode": origin.mode, "style": origin.style, "model": origin.model}
     return {
-        "claim_generator_info": [{"name": "Easel", "version": _version()}],
+        "claim_generator_info": [{"name": "Easel", "version": VERSION}],
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
             {"label": "easel.generation", "data": generation},
@@ -197,10 +197,3 @@ def _algorithm(key: bytes) -> str:
     if isinstance(private, rsa.RSAPrivateKey):
         return "ps256"
     raise ValueError("its key is of no kind C2PA knows: use P-256, P-384, P-521, Ed25519 or RSA")
-
-
-def _version() -> str:
-    try:
-        return version("easel")
-    except PackageNotFoundError:  # run from a checkout
-        return "0"

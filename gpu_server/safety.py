@@ -16,8 +16,9 @@ The detector's labels that lead to a refusal, and from which score (0-1) at stri
 A close-up fills a tenth of the photo or more, which swimwear on people at the beach does not. Bare
 feet, bellies, armpits and men's chests, faces and all covered parts not named are never refused.
 Strictness 1 refuses every one of these labels the detector reports at all (score 0.25).
-Buttocks need more, for the detector sees them in smooth round things (a cup from above: 0.3, a
-shaded ball: 0.8). It cannot tell a statue from a person: nude statues are refused.
+Buttocks need more, for the detector sees them in smooth round things: a cup from above has 0.3, a
+shaded ball 0.8 and is refused. So may be an extreme close-up of half a face. It cannot tell a
+statue from a person: nude statues are refused.
 """
 
 from collections.abc import Iterable, Sequence
@@ -130,6 +131,10 @@ class Gate:
         if image.mode not in _MODES:
             raise GateUnavailable(
                 f"a picture of mode {image.mode} cannot be judged: give it as RGB"
+            )
+        if getattr(image, "n_frames", 1) > 1:
+            raise GateUnavailable(
+                "an animated picture cannot be judged: give its frames one by one"
             )
         try:
             rgb = image if image.mode == "RGB" else image.convert("RGB")

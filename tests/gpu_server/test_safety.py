@@ -6,9 +6,11 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from gpu_server.detector import LABELS, Detection
+from gpu_server.detector import LABELS, Detection, without_overlaps
 from gpu_server.safety import Gate, GateUnavailable, blur, decide
 
 EXPLICIT = [
@@ -91,6 +93,21 @@ def test_a_figure_that_is_small_in_a_large_picture_is_still_found(gate: Gate) ->
     assert "FACE_FEMALE" in labels(gate, scene)
 
 
+@pytest.mark.parametrize("half", [50, 60, 80, 110])
+@pytest.mark.parametrize("photo", [False, True])
+def test_a_face_that_fills_the_frame_passes(gate: Gate, half: int, photo: bool) -> None:
+    face = photograph("astronaut.png").crop((223 - half, 130 - half, 223 + half, 130 + half))
+    portrait = face.resize((1024, 1024))
+    assert "FACE_FEMALE" in labels(gate, portrait)
+    assert gate.check([portrait], photo=photo)[0].allowed
+
+
+def test_a_face_hides_nothing_it_overlaps_but_another_face() -> None:
+    face, same_face = found("FACE_FEMALE", 0.9), found("FACE_MALE", 0.7)
+    part, same_part = found("MALE_GENITALIA_EXPOSED", 0.6), found("BELLY_EXPOSED", 0.5)
+    assert without_overlaps([same_part, same_face, part, face]) == [face, part]
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK"])
 def test_every_usual_kind_of_pixels_is_judged(gate: Gate, mode: str) -> None:
     assert any("FACE" in each for each in labels(gate, photograph("astronaut.png").convert(mode)))
@@ -138,6 +155,25 @@ def test_explicit_parts_are_refused_and_photos_sooner(label: str) -> None:
 
 def allowed(label: str, percent: int, *, photo: bool) -> bool:
     return decide([found(label, percent / 100)], photo).allowed
+
+
+@given(
+    st.lists(
+        st.builds(found, st.sampled_from(LABELS), st.floats(0.25, 1), st.floats(0.001, 0.4)),
+        max_size=4,
+    ),
+    st.booleans(),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_more_strictness_never_allows_what_less_refused(
+    detections: list[Detection], photo: bool, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+    if not decide(detections, photo, low).allowed:
+        assert not decide(detections, photo, high).allowed
+    if not decide(detections, False, one).allowed:
+        assert not decide(detections, True, one).allowed
 
 
 @pytest.mark.parametrize("label", HARMLESS)
@@ -202,6 +238,14 @@ def test_a_picture_that_breaks_off_lets_none_of_its_batch_pass(gate: Gate) -> No
     broken = Image.open(BytesIO(whole.getvalue()[:5000]))
     with pytest.raises(GateUnavailable):
         gate.check([photograph("coffee.png"), broken])
+
+
+def test_an_animation_is_not_judged_by_its_first_frame(gate: Gate) -> None:
+    file = BytesIO()
+    frames = [Image.new("RGB", (64, 64), paint) for paint in ("red", "blue")]
+    frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:])
+    with pytest.raises(GateUnavailable, match="animated"), Image.open(file) as animation:
+        gate.check([animation])
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
