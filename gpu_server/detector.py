@@ -81,14 +81,16 @@ class Detector:
         belong to) or onnxruntime's own errors.
         """
         path = model or Path(str(distribution("nudenet").locate_file("nudenet/320n.onnx")))
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != _MODEL_SHA256:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+        if digest.hexdigest() != _MODEL_SHA256:
             raise ValueError("the detector's model file is damaged or of another version")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # plans memory for one input size; ours vary
         self._session = onnxruntime.InferenceSession(
-            data, options, providers=["CPUExecutionProvider"]
+            str(path), options, providers=["CPUExecutionProvider"]
         )
 
     def detect(self, image: Image.Image, *, thumbnails: bool = False) -> list[Detection]:

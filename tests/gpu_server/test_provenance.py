@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
 from pathlib import Path
@@ -185,23 +186,33 @@ def test_the_key_is_made_once_and_only_its_owner_can_read_it(home: Path, signer:
     assert [each.read_bytes() for each in files] == before
 
 
+LOAD_WHEN_TOLD = """
+import pathlib, sys
+from gpu_server.provenance import Signer
+print("ready", flush=True)
+input()
+Signer.load(pathlib.Path(sys.argv[1]))
+print(pathlib.Path(sys.argv[1], "signing/certificate.pem").read_text())
+"""
+
+
 def test_processes_that_start_together_end_up_with_one_certificate(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from gpu_server.provenance import Signer; input(); "
-    code += "Signer.load(pathlib.Path(sys.argv[1]))"
-    root = Path(__file__).parents[2]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "data")], stdin=subprocess.PIPE, cwd=root
-        )
-        for _ in range(3)
-    ]
-    for each in started:
-        assert each.stdin
-        each.stdin.write(b"\n")
-        each.stdin.close()
-    assert [each.wait(60) for each in started] == [0, 0, 0]
+    command = [sys.executable, "-c", LOAD_WHEN_TOLD, str(tmp_path / "data")]
+    root, pipe = Path(__file__).parents[2], subprocess.PIPE
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=root))
+            for _ in range(4)
+        ]
+        assert [each.stdout and each.stdout.readline() for each in started] == [b"ready\n"] * 4
+        for each in started:
+            assert each.stdin
+            each.stdin.write(b"\n")
+            each.stdin.flush()
+        printed = {each.communicate(timeout=60)[0] for each in started}
+    assert len(printed) == 1
     assert [each.name for each in (tmp_path / "data").iterdir()] == ["signing"]
-    Signer.load(tmp_path / "data")
+    assert (tmp_path / "data/signing/certificate.pem").read_bytes() in printed.pop()
 
 
 def test_a_half_deleted_certificate_is_reported_not_replaced(tmp_path: Path) -> None:
