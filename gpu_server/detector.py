@@ -44,7 +44,7 @@ _MODEL_SHA256 = "c15d8273adad2d0a92f014cc69ab2d6c311a06777a55545f2c4eb46f51911f0
 _STRIDE_PX = 32  # the network's; input sides are multiples of it
 _COARSE_PX = 320  # as trained
 _FINE_PX = 384  # a second look, for small figures
-_FINE_SPAN = 0.35  # longest side, in shares of the picture, that the second look is trusted with
+_FINE_SPAN = 0.35  # longest side, in shares of the picture's, it is trusted with there
 _THUMBNAIL_PX = 128
 _SMALLEST_PX = 96
 
@@ -110,7 +110,12 @@ class Detector:
         found = list(self._look(small, _COARSE_PX))
         if side > _COARSE_PX:
             fine = self._look(small, _FINE_PX)
-            found += [each for each in fine if max(each.box[2:]) <= _FINE_SPAN]
+            shape = (image.width / side, image.height / side)
+            found += [
+                each
+                for each in fine
+                if max(each.box[2] * shape[0], each.box[3] * shape[1]) <= _FINE_SPAN
+            ]
         return without_overlaps(found)
 
     def _look(self, image: Image.Image, size: int) -> Iterator[Detection]:

@@ -93,6 +93,13 @@ def test_a_figure_that_is_small_in_a_large_picture_is_still_found(gate: Gate) ->
     assert "FACE_FEMALE" in labels(gate, scene)
 
 
+def test_a_figure_as_high_as_a_narrow_panorama_is_still_found(gate: Gate) -> None:
+    strip = Image.new("RGB", (1024, 90), (120, 150, 110))
+    bust = photograph("astronaut.png").crop((100, 40, 350, 290))
+    strip.paste(bust.resize((90, 90)), (400, 0))
+    assert "FACE_FEMALE" in labels(gate, strip)
+
+
 @pytest.mark.parametrize("half", [50, 60, 80, 110])
 @pytest.mark.parametrize("photo", [False, True])
 def test_a_face_that_fills_the_frame_passes(gate: Gate, half: int, photo: bool) -> None:
