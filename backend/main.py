@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 
 from backend.access import Keys, Quotas
@@ -14,15 +14,17 @@ from backend.dispatcher import Dispatcher
 from backend.durable import Workflows
 from backend.expiry import expire
 from backend.metrics import Metrics
+from backend.openai import Links
 from backend.platform import Platform
 from backend.policy import Policy
-from backend.routes import generations, health
+from backend.routes import generations, health, openai
 from backend.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
 from backend.store import Store
 from gpu_server.client import GpuClient
 from web import VERSION, edge
+from web.errors import EaselError
 from workflows import catalog as workflows
 
 log = structlog.get_logger()
@@ -49,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.keys = Keys(settings.backend_api_keys)
-    edge.install(app, max_body=MAX_BODY)
+    edge.install(app, max_body=MAX_BODY, render=render_error)
     if settings.backend_cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -58,8 +60,16 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["*"],
         )
     app.include_router(generations.router(catalog))
+    app.include_router(openai.router(catalog, Links.of(settings.backend_api_keys)))
     app.include_router(health.router())
     return app
+
+
+def render_error(error: EaselError, request: Request, request_id: str) -> Response:
+    """A problem; below /v1 in OpenAI's shape."""
+    of_openai = request.url.path.startswith("/v1/")
+    render = openai.render_error if of_openai else edge.problem_response
+    return render(error, request, request_id)
 
 
 def load_catalog(settings: Settings) -> workflows.Catalog:
@@ -102,6 +112,7 @@ async def open_service(
         metrics,
         Platform(catalog, dispatcher, metrics, settings.backend_max_queue),
         settings.backend_generation_timeout_s,
+        settings.backend_public_url,
     )
     ready = asyncio.Event()
     tasks = [
