@@ -17,6 +17,7 @@ from backend.metrics import Metrics
 from backend.openai import Links
 from backend.platform import Platform
 from backend.policy import Policy
+from backend.replicas import Leadership, Relay
 from backend.routes import generations, health, openai
 from backend.scheduler import Limits
 from backend.service import GenerationService
@@ -39,10 +40,28 @@ def create_app(settings: Settings) -> FastAPI:
     policy = Policy.load()
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def serve() -> AsyncIterator[None]:
         async with open_service(settings, catalog, policy) as service:
             app.state.service = service
             yield
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if leadership is None:
+            async with serve():
+                yield
+            return
+        striving = asyncio.create_task(leadership.run(serve), name="leadership")
+        try:
+            yield
+        finally:
+            striving.cancel()
+            await asyncio.gather(striving, return_exceptions=True)
+
+    leadership = None
+    if settings.is_shared:
+        url = settings.backend_database_url.get_secret_value()
+        leadership = Leadership(url, settings.own_url)
 
     app = FastAPI(
         title="Easel",
@@ -51,6 +70,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.keys = Keys(settings.backend_api_keys)
+    if leadership is not None:
+        app.add_middleware(Relay, leadership=leadership)
     edge.install(app, max_body=MAX_BODY, render=render_error)
     if settings.backend_cors_origins:
         app.add_middleware(

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 
 from backend import openai
 from backend.openai import Ask, ImageRequest, Links
-from backend.routes.context import Owner, Serving
+from backend.routes.context import IdempotencyKey, Owner, Serving, comes_back
 from backend.routes.pictures import picture_response
 from backend.service import GenerationService
 from backend.store import Row
@@ -109,9 +109,10 @@ def router(catalog: Catalog, links: Links) -> APIRouter:
         service: Serving,
         owner: Owner,
         request: Request,
+        idempotency_key: IdempotencyKey = None,
     ) -> Response:
         ask = openai.translate(catalog, asked, default_mode="free")
-        return await _answer(service, owner, ask, None, request, links)
+        return await _answer(service, owner, ask, None, request, links, idempotency_key)
 
     @routes.post("/images/edits", openapi_extra=edit_body)
     async def edit_images(
@@ -119,9 +120,10 @@ def router(catalog: Catalog, links: Links) -> APIRouter:
         service: Serving,
         owner: Owner,
         request: Request,
+        idempotency_key: IdempotencyKey = None,
     ) -> Response:
         ask = openai.translate(catalog, asked[0], default_mode="restyle")
-        return await _answer(service, owner, ask, asked[1], request, links)
+        return await _answer(service, owner, ask, asked[1], request, links, idempotency_key)
 
     @routes.get("/models")
     async def list_models(_: Owner) -> dict[str, Any]:
@@ -158,16 +160,18 @@ async def _answer(
     photo: bytes | None,
     request: Request,
     links: Links,
+    key: str | None,
 ) -> Response:
-    row, _ = await service.submit(uuid4(), owner, ask.request, photo, wait=True)
+    row, _ = await service.submit(uuid4(), owner, ask.request, photo, key=key, wait=True)
     if ask.stream:
         kind = "image_generation" if photo is None else "image_edit"
-        events = _streamed(service, row, ask, kind)
+        events = _streamed(service, row, ask, kind, keep=comes_back(key))
         return StreamingResponse(events, headers=sse.HEADERS, media_type="text/event-stream")
     try:
         ended = await edge.unless_disconnected(request, service.finished(row))
     except asyncio.CancelledError:
-        await asyncio.shield(service.abandon(row))
+        if not comes_back(key):
+            await asyncio.shield(service.abandon(row))
         raise
     data = [
         await _picture(service, ended, number, ask, links, request)
@@ -186,7 +190,7 @@ async def _picture(
 
 
 async def _streamed(
-    service: GenerationService, row: Row, ask: Ask, kind: str
+    service: GenerationService, row: Row, ask: Ask, kind: str, *, keep: bool
 ) -> AsyncIterator[bytes]:
     """Partial pictures spread over the drawing, then one `completed` for each picture."""
     done = False
@@ -201,7 +205,7 @@ async def _streamed(
     except errors.EaselError as error:
         yield format_sse_event(data_str=json.dumps(openai.error_body(error)[1]), event="error")
     finally:
-        if not done:
+        if not done and not keep:
             await asyncio.shield(service.abandon(row))
 
 
