@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.sse import EventSourceResponse
+from starlette.responses import StreamingResponse
 
 from backend.routes.context import (
     NOT_FOUND,
@@ -151,7 +151,7 @@ def _add_looking(routes: APIRouter) -> None:
     @routes.get(
         "/generations/{generation_id}/events",
         summary="Server-sent events: state, progress, preview, result",
-        response_class=EventSourceResponse,
+        response_class=StreamingResponse,
         responses=NOT_FOUND,
     )
     async def get_events(
