@@ -37,12 +37,12 @@ async def home(_: Request) -> Response:
 async def post_prompt(request: Request) -> Response:
     engine = _engine(request)
     body = await json_body(request)
-    number = _number(body, engine)
     if "prompt" not in body:
         details = "No prompt provided"
         error = {"type": "no_prompt", "message": details, "details": details, "extra_info": {}}
         return json_reply({"error": error, "node_errors": {}}, 400)
     prompt = body["prompt"]
+    number = _number(body, engine)
     prompt_id = str(body.get("prompt_id", uuid.uuid4()))
     targets = body.get("partial_execution_targets")
     verdict = validate(prompt, targets, engine.definitions, engine.folders)
@@ -67,7 +67,7 @@ async def post_prompt(request: Request) -> Response:
     )
 
 
-def _number(body: Any, engine: Engine) -> float:
+def _number(body: dict[str, Any], engine: Engine) -> float:
     if "number" in body:
         return float(body["number"])
     number = next(engine.numbers)
