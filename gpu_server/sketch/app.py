@@ -32,7 +32,8 @@ def create_app(
     model files by folder, by default those of `models.json`; `checkpoint` is one more checkpoint.
     `faults` adds `/sketch/faults`.
     """
-    known = {folder: list(names) for folder, names in (models or configured_models()).items()}
+    given = configured_models() if models is None else models
+    known = {folder: list(names) for folder, names in given.items()}
     if checkpoint:
         known.setdefault("checkpoints", []).append(checkpoint)
 

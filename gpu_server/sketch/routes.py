@@ -10,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gpu_server.sketch import connections
-from gpu_server.sketch.definitions import MODEL_FOLDERS
 from gpu_server.sketch.engine import Engine
 from gpu_server.sketch.jobs import Job
 from gpu_server.sketch.replies import empty, json_body, json_reply, text
@@ -48,7 +47,8 @@ async def post_prompt(request: Request) -> Response:
     verdict = validate(prompt, targets, engine.definitions, engine.folders)
     extra_data = body.get("extra_data", {})
     if "client_id" in body:
-        hash(body["client_id"])  # a list or an object ends ComfyUI's process: here it is a 500
+        if isinstance(body["client_id"], list | dict):  # ends ComfyUI's process
+            raise TypeError("client_id must be a string")
         extra_data["client_id"] = body["client_id"]
     if verdict.error is not None:
         return json_reply({"error": verdict.error, "node_errors": verdict.node_errors}, 400)
@@ -175,9 +175,9 @@ async def get_object_info(request: Request) -> Response:
 
 async def get_models(request: Request) -> Response:
     folder = request.path_params.get("folder")
-    if folder is None:
-        return json_reply(list(MODEL_FOLDERS))
     models = _engine(request).definitions.models
+    if folder is None:
+        return json_reply(list(models))
     return json_reply(models[folder]) if folder in models else empty(404)
 
 

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable
 
-from gpu_server.sketch.execution import AbandonedJobError, Environment, Execution
+from gpu_server.sketch.environment import Environment
+from gpu_server.sketch.execution import AbandonedJobError, Execution
 from gpu_server.sketch.jobs import Job, JobQueue
 
 # What ComfyUI's worker thread dies of: equal numbers and ids in the queue, extra_data that is no

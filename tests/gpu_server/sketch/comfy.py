@@ -1,9 +1,10 @@
 """A plain client of ComfyUI's protocol, for the tests of the sketch engine."""
 
+import asyncio
 import contextlib
 import json
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +51,7 @@ class Comfy:
     ) -> AsyncIterator[Socket]:
         """A connection whose first frame has been read."""
         address = f"{self.url.replace('http', 'ws')}/ws?clientId={client}"
-        async with connect(address, max_size=None, compression=None) as connection:
+        async with connect(address, max_size=None, max_queue=None, compression=None) as connection:
             socket = Socket(connection)
             if previews_with_metadata:
                 features = {"supports_preview_metadata": True}
@@ -81,6 +82,17 @@ class Comfy:
         entries: dict[str, dict[str, Any]] = (await self.http.get(f"/history/{prompt_id}")).json()
         return entries.get(prompt_id, {})
 
+    async def wait_for_queue(self, running: int, pending: int) -> None:
+        """Until the queue is as long as said; for jobs that send no frame."""
+        async with asyncio.timeout(10):
+            # Nothing tells when: the server is polled.
+            while await self._queue_lengths() != (running, pending):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def _queue_lengths(self) -> tuple[int, int]:
+        queue = (await self.http.get("/queue")).json()
+        return len(queue["queue_running"]), len(queue["queue_pending"])
+
     async def fault(self, name: str, **more: Any) -> None:
         """Arm a fault of the sketch engine."""
         answer = await self.http.post("/sketch/faults", json={"fault": name, **more})
@@ -100,28 +112,36 @@ def short(data: Any) -> str:
         form = "png" if b"\x89PNG" in data[:400] else "jpeg"
         return f"preview({event} {form})"
     kind, content = data["type"], data.get("data") or {}
-    match kind:
-        case "status":
-            remaining = content["status"]["exec_info"]["queue_remaining"]
-            return f"status({remaining}{' sid' if 'sid' in content else ''})"
-        case "progress_state":
-            nodes = [
-                f"{node}:{entry['value']:g}/{entry['max']:g} {entry['state']}"
-                for node, entry in content["nodes"].items()
-            ]
-            return f"progress_state({' '.join(nodes)})"
-        case "progress":
-            return f"progress({content['node']} {content['value']}/{content['max']})"
-        case "executing":
-            return f"executing({content['node']})"
-        case "executed":
-            return f"executed({content['node']} {','.join(sorted(content['output'] or {}))})"
-        case "execution_cached":
-            return f"execution_cached({' '.join(content['nodes'])})"
-        case "execution_error" | "execution_interrupted":
-            return f"{kind}({content['node_id']} {content['node_type']})"
-        case _:
-            return str(kind)
+    describe = _DETAILS.get(kind)
+    return f"{kind}({describe(content)})" if describe else str(kind)
+
+
+def _status(content: dict[str, Any]) -> str:
+    remaining = content["status"]["exec_info"]["queue_remaining"]
+    return f"{remaining}{' sid' if 'sid' in content else ''}"
+
+
+def _nodes(content: dict[str, Any]) -> str:
+    return " ".join(
+        f"{node}:{entry['value']:g}/{entry['max']:g} {entry['state']}"
+        for node, entry in content["nodes"].items()
+    )
+
+
+def _failure(content: dict[str, Any]) -> str:
+    return f"{content['node_id']} {content['node_type']}"
+
+
+_DETAILS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "status": _status,
+    "progress_state": _nodes,
+    "progress": lambda content: f"{content['node']} {content['value']}/{content['max']}",
+    "executing": lambda content: str(content["node"]),
+    "executed": lambda content: f"{content['node']} {','.join(content['output'] or {})}",
+    "execution_cached": lambda content: " ".join(content["nodes"]),
+    "execution_error": _failure,
+    "execution_interrupted": _failure,
+}
 
 
 def flat(color: int = 0x336699, prefix: str = "flat", output: str = "SaveImage") -> Graph:

@@ -55,9 +55,8 @@ async def test_held_up_frames_come_later(sketch: Comfy) -> None:
     async with sketch.socket("me") as socket:
         await sketch.fault("held_up", seconds=60)
         prompt_id = await sketch.post(flat(), "me")
-        async with asyncio.timeout(10):
-            while not await sketch.history(prompt_id):
-                await asyncio.sleep(0.01)
+        await sketch.wait_for_queue(running=0, pending=0)
+        assert await sketch.history(prompt_id)
         assert socket.frames == ["status(0 sid)"]
         await sketch.http.delete("/sketch/faults")
         await socket.read_until("executing(None)")
@@ -104,22 +103,24 @@ async def test_a_restart_that_takes_time_cuts_connections_meanwhile(sketch: Comf
     with pytest.raises(httpx.TransportError):
         await sketch.http.get("/queue")
     async with asyncio.timeout(10):
-        while True:
-            try:
-                assert (await sketch.http.get("/queue")).status_code == 200
-                return
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
+        while not await _answers(sketch):  # noqa: ASYNC110 (the server is polled)
+            await asyncio.sleep(0.05)
+
+
+async def _answers(sketch: Comfy) -> bool:
+    try:
+        return (await sketch.http.get("/queue")).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 async def test_a_dead_worker_accepts_and_never_runs(sketch: Comfy) -> None:
     await sketch.fault("worker_dead")
     async with sketch.socket("me") as socket:
         await sketch.post(flat(), "me")
+        await sketch.wait_for_queue(running=1, pending=0)
         await sketch.post(flat(2), "me")
-        await socket.read_until("status(2)")
-        queue = (await sketch.http.get("/queue")).json()
-        assert (len(queue["queue_running"]), len(queue["queue_pending"])) == (1, 1)
+        await sketch.wait_for_queue(running=1, pending=1)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(socket.read_until("execution_start"), SILENCE)
 

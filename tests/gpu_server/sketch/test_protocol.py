@@ -1,14 +1,17 @@
-"""Life of sockets and jobs, as recorded from ComfyUI 0.3.64 (README of the protocol in comfy.py)."""
+"""Life of sockets and jobs, as it was recorded from ComfyUI 0.3.64."""
 
 import asyncio
+import io
 import json
 import uuid
+from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
 from PIL import Image
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from gpu_server.sketch import create_app, create_server
 from tests.gpu_server.sketch.comfy import Comfy, flat, picture
@@ -127,12 +130,13 @@ async def test_lower_numbers_run_first(sketch: Comfy) -> None:
     async with sketch.socket("me") as socket:
         await sketch.post(picture(steps=1000), "me")
         await socket.read_until("progress(")
-        for name, more in {
+        orders: dict[str, dict[str, Any]] = {
             "plain": {},
             "front": {"front": True},
             "first": {"number": -100},
             "half": {"number": 0.5},
-        }.items():
+        }
+        for name, more in orders.items():
             await sketch.post(flat(prefix=name), "me", prompt_id=name, **more)
         await sketch.http.post("/interrupt")
         for _ in range(5):
@@ -150,8 +154,11 @@ async def test_an_equal_number_and_id_is_a_500_and_queued_all_the_same(sketch: C
     async with sketch.socket("me") as socket:
         await sketch.post(picture(steps=1000), "me")
         await socket.read_until("progress(")
-        body = {"prompt": flat(), "prompt_id": "twice", "number": 7, "client_id": "me"}
-        answers = [await sketch.http.post("/prompt", json=body) for _ in range(2)]
+        body = {"prompt_id": "twice", "number": 7, "client_id": "me"}
+        answers = [
+            await sketch.http.post("/prompt", json={**body, "prompt": flat(color)})
+            for color in range(2)
+        ]
         assert [answer.status_code for answer in answers] == [200, 500]
         assert len((await sketch.http.get("/queue")).json()["queue_pending"]) == 2
         await sketch.http.post("/interrupt")
@@ -170,13 +177,10 @@ async def test_an_equal_number_and_id_is_a_500_and_queued_all_the_same(sketch: C
 async def test_what_kills_comfyuis_worker_kills_this_one(
     sketch: Comfy, deadly: dict[str, object]
 ) -> None:
-    async with sketch.socket("me") as socket:
-        assert (await sketch.http.post("/prompt", json=deadly)).status_code == 200
-        await sketch.post(flat(2), "me")
-        await socket.read_until("status(2)")
-        queue = (await sketch.http.get("/queue")).json()
-    assert len(queue["queue_running"]) == 1
-    assert len(queue["queue_pending"]) == 1
+    assert (await sketch.http.post("/prompt", json=deadly)).status_code == 200
+    await sketch.wait_for_queue(running=1, pending=0)
+    await sketch.post(flat(2))
+    await sketch.wait_for_queue(running=1, pending=1)
 
 
 async def test_history_can_be_read_in_parts_deleted_and_cleared(sketch: Comfy) -> None:
@@ -257,7 +261,7 @@ async def test_a_foreign_origin_is_refused(sketch: Comfy) -> None:
     assert (await sketch.http.get("/queue", headers=foreign)).status_code == 403
     assert (await sketch.http.get("/queue", headers={"origin": sketch.url})).status_code == 200
     with pytest.raises(InvalidStatus):
-        await connect(f"{sketch.url.replace('http', 'ws')}/ws", origin="http://evil.example")  # type: ignore[arg-type]
+        await connect(f"{sketch.url.replace('http', 'ws')}/ws", origin=Origin(foreign["origin"]))
 
 
 async def test_plain_routes_answer(sketch: Comfy) -> None:
@@ -299,9 +303,8 @@ async def test_the_pack_names_itself_and_removes_a_jobs_files(sketch: Comfy) -> 
     assert removed.json() == {"removed": 2}
     await sketch.view(kept["outputs"]["2"]["images"][0])
     assert (await sketch.http.delete(f"/easel/jobs/{job}")).json() == {"removed": 0}
-    for wrong in ("x", "..", job.replace("-", "")):
-        assert (await sketch.http.delete(f"/easel/jobs/{wrong}")).status_code in (400, 404)
-    assert (await sketch.http.delete("/easel/jobs/nope")).status_code == 400
+    for wrong in ("x", job[:-1], job.replace("-", "")):
+        assert (await sketch.http.delete(f"/easel/jobs/{wrong}")).status_code == 400
 
 
 async def test_saved_pictures_carry_the_graph(sketch: Comfy) -> None:
@@ -309,14 +312,14 @@ async def test_saved_pictures_carry_the_graph(sketch: Comfy) -> None:
     async with sketch.socket("me") as socket:
         entry = await sketch.run(flat(), socket, "me", **more)
     data = await sketch.view(entry["outputs"]["2"]["images"][0])
-    with Image.open(__import__("io").BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data)) as image:
         texts = image.info
     assert json.loads(texts["prompt"]) == flat()
     assert json.loads(texts["workflow"]) == {"note": "x"}
 
 
-async def test_the_server_refuses_anything_but_loopback(tmp_path: object) -> None:
-    app = create_app(tmp_path)  # type: ignore[arg-type]
+async def test_the_server_refuses_anything_but_loopback(tmp_path: Path) -> None:
+    app = create_app(tmp_path)
     with pytest.raises(ValueError, match="loopback"):
         create_server(app, "0.0.0.0")
 
@@ -332,9 +335,8 @@ async def test_many_clients_are_served_side_by_side(sketch: Comfy) -> None:
             tasks.create_task(draw("c" * (index + 1)))
 
 
-async def test_a_cut_off_upload_is_an_error_not_a_crash(sketch: Comfy) -> None:
+async def test_a_cut_off_upload_is_refused(sketch: Comfy) -> None:
     headers = {"content-type": "multipart/form-data; boundary=b"}
     answer = await sketch.http.post("/upload/image", content=b"--b\r\nbroken", headers=headers)
-    assert answer.status_code == 500
-    assert isinstance(answer, httpx.Response)
+    assert answer.status_code == 400
     assert (await sketch.http.get("/queue")).status_code == 200
