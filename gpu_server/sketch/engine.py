@@ -54,7 +54,7 @@ class Engine:
         """
         self._up_at = time.monotonic() + seconds
         self.stop()
-        self.sockets.mute()
+        self.sockets.forget()
         self.folders.empty_temp()
         self._begin()
 

@@ -102,7 +102,7 @@ class Execution:
             return False
         except AbandonedJobError:
             raise
-        except Exception as error:
+        except Exception as error:  # a node may raise anything: the client is told
             self._fail("execution_error", node_id, self._describe(error, inputs))
             return False
         meta = {"node_id": node_id, "display_node": node_id, "parent_node": None}

@@ -42,10 +42,8 @@ class Worker:
         self._env.interrupt.set()
 
     def free_memory(self) -> None:
-        """Forget cached results after the running job, or now when there is none."""
+        """Forget cached results: after the running job, or before the next one."""
         self._free.set()
-        if not self._queue.snapshot()[0]:
-            self._empty_cache()
 
     def _empty_cache(self) -> None:
         if self._free.is_set():
@@ -71,6 +69,7 @@ class Worker:
 
     def _perform(self, task: int, job: Job) -> None:
         self._env.interrupt.clear()
+        self._empty_cache()
         try:
             execution = Execution(job, self._env)
         except _DEADLY:
