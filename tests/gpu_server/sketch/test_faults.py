@@ -96,6 +96,8 @@ async def test_a_restart_loses_everything_but_the_output(sketch: Comfy) -> None:
     assert gone.status_code == 404
     answer = await sketch.http.post("/prompt", json={"prompt": flat(4)})
     assert answer.json()["number"] == 0
+    async with sketch.socket("me") as again:
+        assert (await sketch.run(flat(5), again, "me"))["status"]["completed"]
 
 
 async def test_a_restart_that_takes_time_cuts_connections_meanwhile(sketch: Comfy) -> None:
