@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the programs that some tests need: a browser, an SSH server, PostgreSQL, promtool and
-# shellcheck. What cannot be installed here is named, and the tests that need it are skipped.
+# Installs what some tests need: a browser, an SSH server, PostgreSQL, promtool, shellcheck.
+# What cannot be installed here is named, and the tests that need it are skipped.
+# No server is started by it.
 set -uo pipefail
 
 declare -A package_of=(
@@ -33,6 +34,12 @@ elif ! "${as_root[@]}" true 2>/dev/null; then
   echo "Installing needs root or sudo without a password."
 else
   export DEBIAN_FRONTEND=noninteractive
+  policy=/usr/sbin/policy-rc.d # Debian's way to install a server without starting it
+  if [[ ! -e $policy ]]; then
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+  fi
   "${as_root[@]}" apt-get update -qq || true
   for program in "${wanted[@]}"; do # one by one: a package that is not there stops no other
     "${as_root[@]}" apt-get install -qq -y --no-install-recommends "${package_of[$program]}" >/dev/null || true

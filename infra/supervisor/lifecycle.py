@@ -20,7 +20,9 @@ POLL_S = 0.1
 LOCK_TIMEOUT_S = 600.0
 TRIES = 3  # a service that ended so often while we wait is broken, even if retries are left
 LOG_LINES = 15
-SETTINGS_EXIT = 2  # how our services end when a setting is wrong: trying again cannot help
+SETTINGS_EXIT = (
+    "exit status 2"  # how our services end when a setting is wrong: trying again cannot help
+)
 
 
 def start(host: Host, names: Sequence[str] = ()) -> list[Status]:
@@ -115,7 +117,7 @@ class _Waiting:
     """Notices what will not become ready any more."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
+        self._host, self._supervisord = host, Supervisord(host)
         self._pids: dict[str, set[int]] = defaultdict(set)
         self._first, self._since = "", time.monotonic()
 
@@ -124,12 +126,13 @@ class _Waiting:
         for service, row in zip(services, rows, strict=True):
             if row.pid:
                 self._pids[row.name].add(row.pid)
-            if row.state == "FATAL":
-                raise self._failure(service, f"it ended too often. {row.detail}")
-            if row.state == "BACKOFF" and row.exit_code == SETTINGS_EXIT:
+            if row.state not in {"BACKOFF", "FATAL"}:
+                continue
+            end = self._supervisord.last_exit(row.name)
+            if end == SETTINGS_EXIT:
                 raise self._failure(service, "it does not accept its settings.", lines=1)
-            if row.state == "BACKOFF" and len(self._pids[row.name]) >= TRIES:
-                raise self._failure(service, f"it keeps ending. {row.detail}")
+            if row.state == "FATAL" or len(self._pids[row.name]) >= TRIES:
+                raise self._failure(service, f"it keeps ending ({end or row.detail}).")
         # Who is not ready first is the cause; those after it only wait.
         first = next(i for i, row in enumerate(rows) if not row.ready)
         service, row = services[first], rows[first]

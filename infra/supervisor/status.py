@@ -26,7 +26,6 @@ class Status:
     ready: bool
     detail: str
     log: str
-    exit_code: int | None = None
 
 
 def read_status(
@@ -50,8 +49,7 @@ def _one(
     if service.supervised and (process is None or not process["pid"]):
         state = "STOPPED" if process is None else process["statename"]
         detail = "" if process is None else process["spawnerr"]
-        code = None if process is None or not process["stop"] else process["exitstatus"]
-        return Status(service.name, state, None, None, False, detail or "not running", log, code)
+        return Status(service.name, state, None, None, False, detail or "not running", log)
     ready, detail = _probe(service, process, client)
     if process is None:
         return Status(service.name, "EXTERNAL", None, None, ready, detail, log)

@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shlex
 import socket
 import stat
@@ -28,6 +29,7 @@ from infra.supervisor.services import Service
 CHILD = Path(__file__).with_name("child.py")
 LONGEST_SOCKET_PATH = 100  # the kernel allows 107; supervisord adds a suffix while it binds
 LOG_BYTES, LOG_BACKUPS = "10MB", 3
+OWN_LOG_BYTES = "1MB"  # read whole now and then
 ALREADY_STARTED, NOT_RUNNING = 60, 70  # supervisor.xmlrpc.Faults
 
 
@@ -58,6 +60,7 @@ class Supervisord:
         self._host = host
         self._socket = _socket_path(host)
         self._pid_file = host.run_dir / "supervisord.pid"
+        self._log = host.log_dir / "supervisord.log"
         self._configuration = host.run_dir / "supervisord.conf"
 
     def call(self, method: str, *arguments: Any, timeout_s: float = 5.0) -> Any:
@@ -88,6 +91,18 @@ class Supervisord:
         sections = [self._main_section(), *(self._section(service) for service in services)]
         _write_private(self._configuration, "\n".join(sections))
 
+    def last_exit(self, name: str) -> str:
+        """How a program last ended, as in "exit status 2"; empty when it never did.
+
+        From its log, as its calls do not tell the status of one that ended too quickly.
+        """
+        try:
+            text = self._log.read_text(errors="replace")
+        except OSError:
+            return ""
+        found = re.findall(rf" exited: {re.escape(name)} \(([^;)]*)", text)
+        return found[-1] if found else ""
+
     def launch(self) -> None:
         """Start it; returns when it answers. What an earlier one left behind is ended first."""
         self.sweep()
@@ -107,8 +122,7 @@ class Supervisord:
         deadline = time.monotonic() + 10
         while not self.runs():
             if time.monotonic() > deadline:
-                log = self._host.log_dir / "supervisord.log"
-                raise HostError(f"The supervisor does not answer; see {log}.")
+                raise HostError(f"The supervisor does not answer; see {self._log}.")
             time.sleep(processes.POLL_S)
 
     def update(self) -> None:
@@ -186,8 +200,8 @@ class Supervisord:
 
     def _main_section(self) -> str:
         lines = {
-            "logfile": self._host.log_dir / "supervisord.log",
-            "logfile_maxbytes": LOG_BYTES,
+            "logfile": self._log,
+            "logfile_maxbytes": OWN_LOG_BYTES,
             "logfile_backups": LOG_BACKUPS,
             "pidfile": self._pid_file,
             "identifier": "easel",
