@@ -18,6 +18,18 @@ def command_of(pid: int) -> list[str]:
         return []
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process still holds anything; one that only waits for its parent does not.
+
+    Its command line is no sign: an ending process loses that before its ports.
+    """
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
 def read_pid(pid_file: Path) -> int | None:
     """The number in a PID file, or None when there is no such file or no number in it."""
     try:
@@ -40,7 +52,7 @@ def end(pid: int, grace_s: float) -> None:
 def wait_gone(pids: Sequence[int], timeout_s: float) -> bool:
     """Whether every process ended within `timeout_s`."""
     deadline = time.monotonic() + timeout_s
-    while any(command_of(pid) for pid in pids):
+    while any(is_alive(pid) for pid in pids):
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_S)

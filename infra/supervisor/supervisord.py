@@ -49,8 +49,10 @@ class _UnixTransport(xmlrpc.Transport):
         super().__init__()
         self._path, self._timeout_s = str(path), timeout_s
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002
-        return _UnixConnection(self._path, self._timeout_s)
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = _UnixConnection(self._path, self._timeout_s)
+        self._connection = host, connection  # where the base class closes it
+        return connection
 
 
 class Supervisord:

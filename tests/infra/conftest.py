@@ -14,7 +14,11 @@ from typing import Any
 
 import pytest
 
+from infra.supervisor.host import read_host
 from infra.supervisor.processes import command_of, wait_gone
+from infra.supervisor.services import service_table
+from infra.supervisor.status import Status, read_status
+from infra.supervisor.supervisord import Supervisord
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -38,15 +42,10 @@ class LabHost:
         return port
 
     def popen(self, *argv: str) -> subprocess.Popen[str]:
-        table = self.path / "table.json"
-        table.write_text(json.dumps(self.table))
-        own = {
-            f"EASEL_{name.upper()}_DIR": str(self.path / name) for name in ("data", "log", "run")
-        }
         return subprocess.Popen(
             (sys.executable, "-m", "infra.supervisor", *argv),
             cwd=ROOT,
-            env=os.environ | own | {"EASEL_SERVICE_TABLE": str(table)} | self.environment,
+            env=self._write(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -57,12 +56,19 @@ class LabHost:
         out, err = process.communicate(timeout=60)
         return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
-    def status(self) -> dict[str, dict[str, Any]]:
-        """What `status --json` says, by service."""
-        done = self.run("status", "--json")
-        answer = json.loads(done.stdout)
-        assert done.returncode == (0 if answer["ready"] else 3)
-        return {row["name"]: row for row in answer["services"]}
+    def status(self) -> dict[str, Status]:
+        """What `status` shows, by service."""
+        host = read_host(ROOT, self._write())
+        rows = read_status(host, service_table(host), Supervisord(host).processes())
+        return {row.name: row for row in rows}
+
+    def _write(self) -> dict[str, str]:
+        table = self.path / "table.json"
+        table.write_text(json.dumps(self.table))
+        own = {
+            f"EASEL_{name.upper()}_DIR": str(self.path / name) for name in ("data", "log", "run")
+        }
+        return os.environ | own | {"EASEL_SERVICE_TABLE": str(table)} | self.environment
 
     def clear(self) -> None:
         """End what a test left, without the launcher's help."""

@@ -1,5 +1,6 @@
 """The services of a host under a real supervisord, with stand-ins in place of the services."""
 
+import json
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from infra.supervisor.processes import command_of
+from infra.supervisor.processes import is_alive
 from tests.infra.conftest import LabHost
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ def until(found: Callable[[], T | None], seconds: float = 20) -> T:
 
 def ready_with_other_pid(lab: LabHost, name: str, old: int) -> int | None:
     row = lab.status()[name]
-    return row["pid"] if row["ready"] and row["pid"] != old else None
+    return row.pid if row.ready and row.pid != old else None
 
 
 def test_start_says_what_runs_where_and_starting_again_changes_nothing(lab: LabHost) -> None:
@@ -39,15 +40,26 @@ def test_start_says_what_runs_where_and_starting_again_changes_nothing(lab: LabH
     before = lab.status()
     for name in ("gpu_server", "backend"):
         row = next(line for line in first.stdout.splitlines() if line.startswith(name))
-        assert str(before[name]["pid"]) in row
+        assert str(before[name].pid) in row
         assert "yes" in row
         assert str(lab.path / "log" / f"{name}.log") in row
-        assert lab.pid(name) == before[name]["pid"]
+        assert lab.pid(name) == before[name].pid
     again = lab.run("start")
     assert again.returncode == 0
-    assert {name: row["pid"] for name, row in lab.status().items()} == {
-        name: row["pid"] for name, row in before.items()
+    assert {name: row.pid for name, row in lab.status().items()} == {
+        name: row.pid for name, row in before.items()
     }
+
+
+def test_status_for_programs_and_its_exit_code_tell_whether_all_is_ready(lab: LabHost) -> None:
+    lab.add("backend")
+    lab.run("start")
+    ready = lab.run("status", "--json")
+    assert (ready.returncode, json.loads(ready.stdout)["ready"]) == (0, True)
+    (lab.path / "backend.unready").touch()
+    unready = lab.run("status")
+    assert unready.returncode == 3
+    assert "503: the model is missing" in unready.stdout
 
 
 def test_two_starts_at_once_start_each_service_once(lab: LabHost) -> None:
@@ -64,12 +76,12 @@ def test_a_service_waits_for_the_one_it_needs(lab: LabHost) -> None:
     lab.add("telegram_bot", after=["local_telegram"])
     (lab.path / "local_telegram.unready").touch()
     start = lab.popen("start")
-    until(lambda: lab.status()["local_telegram"]["pid"])
-    assert lab.status()["telegram_bot"]["state"] == "STOPPED"
+    until(lambda: lab.status()["local_telegram"].pid)
+    assert lab.status()["telegram_bot"].state == "STOPPED"
     (lab.path / "local_telegram.unready").unlink()
     start.communicate(timeout=60)
     assert start.returncode == 0
-    assert lab.status()["telegram_bot"]["ready"]
+    assert lab.status()["telegram_bot"].ready
 
 
 def test_a_killed_service_comes_back(lab: LabHost) -> None:
@@ -86,11 +98,11 @@ def test_services_die_with_a_killed_supervisor_and_start_brings_all_back(lab: La
     lab.run("start")
     service = lab.pid("backend")
     os.kill(lab.pid("supervisord"), signal.SIGKILL)
-    until(lambda: not command_of(service))
-    assert lab.status()["backend"]["state"] == "STOPPED"
+    until(lambda: not is_alive(service))
+    assert lab.status()["backend"].state == "STOPPED"
     again = lab.run("start")
     assert again.returncode == 0, again.stderr
-    assert lab.status()["backend"]["ready"]
+    assert lab.status()["backend"].ready
 
 
 def test_a_frozen_service_left_by_a_killed_supervisor_is_swept_away(lab: LabHost) -> None:
@@ -101,7 +113,7 @@ def test_a_frozen_service_left_by_a_killed_supervisor_is_swept_away(lab: LabHost
     os.kill(lab.pid("supervisord"), signal.SIGKILL)
     again = lab.run("start")
     assert again.returncode == 0, again.stderr
-    assert not command_of(service)
+    assert not is_alive(service)
     assert lab.pid("backend") != service
 
 
@@ -111,7 +123,7 @@ def test_a_pid_file_that_now_names_a_stranger_harms_nobody(lab: LabHost) -> None
     lab.run("stop")
     (lab.path / "run" / "backend.pid").write_text(str(os.getpid()))
     assert lab.run("start").returncode == 0
-    assert command_of(os.getpid())
+    assert is_alive(os.getpid())
 
 
 def test_a_service_that_keeps_ending_is_shown_with_its_last_words_and_given_up(
@@ -123,9 +135,9 @@ def test_a_service_that_keeps_ending_is_shown_with_its_last_words_and_given_up(
     assert start.returncode == 1
     assert "backend did not become ready" in start.stderr
     assert "allowed: red, blue" in start.stderr
-    row = until(lambda: row if (row := lab.status()["backend"])["state"] == "FATAL" else None)
-    assert not row["ready"]
-    assert lab.status()["gpu_server"]["ready"]
+    row = until(lambda: row if (row := lab.status()["backend"]).state == "FATAL" else None)
+    assert not row.ready
+    assert lab.status()["gpu_server"].ready
 
 
 def test_a_wrong_setting_stops_the_start_at_once_with_the_services_sentence(lab: LabHost) -> None:
@@ -149,8 +161,8 @@ def test_a_frozen_service_is_not_ready(lab: LabHost) -> None:
     lab.run("start")
     os.kill(lab.pid("backend"), signal.SIGSTOP)
     row = lab.status()["backend"]
-    assert not row["ready"]
-    assert "does not answer" in row["detail"]
+    assert not row.ready
+    assert "does not answer" in row.detail
 
 
 def test_a_taken_port_is_named_with_who_has_it_and_nothing_is_started(lab: LabHost) -> None:
@@ -162,7 +174,7 @@ def test_a_taken_port_is_named_with_who_has_it_and_nothing_is_started(lab: LabHo
         start = lab.run("start")
     assert start.returncode == 1
     assert f"Port {port}, which backend needs, is taken by process {os.getpid()}" in start.stderr
-    assert lab.status()["gpu_server"]["state"] == "STOPPED"
+    assert lab.status()["gpu_server"].state == "STOPPED"
 
 
 def test_a_directory_that_cannot_be_written_is_named(lab: LabHost) -> None:
@@ -197,7 +209,7 @@ def test_stop_leaves_nothing_behind(lab: LabHost) -> None:
     stop = lab.run("stop")
     assert stop.returncode == 0
     assert "backend, gpu_server" in stop.stdout
-    assert not any(command_of(pid) for pid in pids)
+    assert not any(is_alive(pid) for pid in pids)
     left = {path.name for path in (lab.path / "run").iterdir()}
     assert not {name for name in left if name.endswith((".pid", ".sock"))}
     for port in ports:
@@ -212,7 +224,7 @@ def test_one_service_can_be_stopped_and_started_alone(lab: LabHost) -> None:
     lab.run("start")
     kept, old = lab.pid("gpu_server"), lab.pid("backend")
     lab.run("stop", "backend")
-    assert lab.status()["backend"]["state"] == "STOPPED"
+    assert lab.status()["backend"].state == "STOPPED"
     assert not (lab.path / "run" / "backend.pid").exists()
     assert lab.run("restart", "backend").returncode == 0
     assert lab.pid("backend") != old
@@ -226,8 +238,8 @@ def test_services_that_joined_or_left_the_table_follow_at_the_next_start(lab: La
     lab.table.clear()
     lab.add("backend")
     assert lab.run("start").returncode == 0
-    assert lab.status()["backend"]["ready"]
-    assert not command_of(gone)
+    assert lab.status()["backend"].ready
+    assert not is_alive(gone)
 
 
 def test_a_long_path_does_not_stop_the_supervisor(lab: LabHost) -> None:
