@@ -11,6 +11,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from pydantic import ValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -95,7 +96,7 @@ def as_easel_error(error: Exception) -> EaselError:
                 ]
             )
         case RequestValidationError():
-            return InvalidRequest.of([_field_error(e) for e in error.errors()])
+            return invalid_request(error)
         case HTTPException(status_code=404):
             return NotFound("There is no such address here; /docs lists them")
         case HTTPException(status_code=405):
@@ -104,6 +105,11 @@ def as_easel_error(error: Exception) -> EaselError:
             return InvalidRequest(str(error.detail))
         case _:
             return Internal()
+
+
+def invalid_request(error: RequestValidationError | ValidationError) -> InvalidRequest:
+    """Pydantic's faults as ours."""
+    return InvalidRequest.of([_field_error(dict(e)) for e in error.errors()])
 
 
 class MethodNotAllowed(InvalidRequest):

@@ -1,0 +1,287 @@
+"""What the routes ask for, in the words of the API."""
+
+import asyncio
+import base64
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from gpu_server import nvml, outputs, schemas
+from gpu_server.comfy_client import Unreachable
+from gpu_server.engine import Engine
+from gpu_server.event_channel import EventChannel, PreviewImage
+from gpu_server.jobs import Job, Order
+from gpu_server.metrics import Metrics
+from gpu_server.runner import AHEAD, Runner
+from gpu_server.schemas import JobRequest, State
+from gpu_server.settings import Settings
+from web import VERSION, errors, photos
+from web.sse import Event
+from workflows import parameters
+from workflows.catalog import Catalog, Mode
+from workflows.render import size_of
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Service:
+    settings: Settings
+    catalog: Catalog
+    engine: Engine
+    channel: EventChannel
+    runner: Runner
+    metrics: Metrics
+    workers: ThreadPoolExecutor
+    _warm: asyncio.Event = field(default_factory=asyncio.Event)
+
+    # -- jobs ----------------------------------------------------------------------------
+
+    async def submit(self, job_id: UUID, asked: JobRequest, photo: bytes | None) -> Job:
+        """Take the job on. Raises InvalidValues, InvalidImage, Conflict, QueueFull, NoGpu, …"""
+        given = asked.values()
+        if photo is not None:
+            given["image"] = True
+        request = parameters.check(self.catalog, asked.mode, given)
+        mode = self.catalog.modes[request.mode]
+        if photo is not None and not mode.takes_image:
+            raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
+        if photo is None:
+            size, prepared = size_of(mode, request), None
+        else:
+            loop = asyncio.get_running_loop()
+            size, prepared = await loop.run_in_executor(
+                self.workers, _prepare, photo, mode, request
+            )
+        style = mode.styles[request.style]
+        order = Order(
+            request,
+            size,
+            asked.format,
+            style.timeout_s or self.settings.gpu_job_timeout_s,
+        )
+        body = {"mode": request.mode, "format": asked.format, **asked.values()}
+        return await self.runner.admit(job_id, order, prepared, body)
+
+    async def finished(self, job: Job) -> Job:
+        """The job when it has succeeded; raises what it failed of, or Cancelled."""
+        await job.done.wait()
+        if job.error is not None:
+            raise job.error
+        if job.state is State.cancelled:
+            raise errors.Cancelled
+        return job
+
+    async def result(self, job: Job) -> schemas.Result:
+        images = [await self.runner.image(job, n) for n in range(len(job.images))]
+        return schemas.Result(
+            id=job.id,
+            status=job.state,
+            mode=job.order.request.mode,
+            style=job.order.request.style,
+            prompt=str(job.order.request.values.get("prompt", "")),
+            seed=job.order.request.seed,
+            engine=job.engine,
+            images=[
+                schemas.ImageData(
+                    seed=info.seed,
+                    width=info.width,
+                    height=info.height,
+                    media_type=info.media_type,
+                    data=base64.b64encode(data).decode(),
+                )
+                for info, data in zip(job.images, images, strict=True)
+            ],
+            timings=job.timings,
+        )
+
+    async def events(
+        self, job: Job, *, after: int = -1, previews: bool = False, with_images: bool = False
+    ) -> AsyncIterator[Event]:
+        """The job's changes from now on, the newest of each kind; ends with `result`.
+
+        However slowly they are taken, nothing piles up: what was missed is summed up.
+        """
+        shown_state: tuple[Any, ...] = ()
+        shown_progress: tuple[Any, ...] = ()
+        shown_preview = None
+        async with job.follow() as changed:
+            while True:
+                await changed.wait()
+                changed.clear()
+                if job.version <= after and not job.state.ended:
+                    continue
+                view = job.view(self.runner.position(job))
+                if (view.status, view.position) != shown_state and not view.status.ended:
+                    shown_state = (view.status, view.position)
+                    yield Event("state", view, job.version)
+                if (view.progress, view.stage) != shown_progress and not view.status.ended:
+                    shown_progress = (view.progress, view.stage)
+                    yield Event("progress", _progress(view), job.version)
+                if previews and job.preview is not None and job.preview is not shown_preview:
+                    shown_preview = job.preview
+                    yield Event("preview", _preview(job.preview), job.version)
+                if view.status.ended:
+                    whole = with_images and view.status is State.succeeded
+                    yield Event("result", await self.result(job) if whole else view, job.version)
+                    return
+
+    def drop(self, job: Job) -> None:
+        """Nobody waits for this job any more: stop it, and keep nothing of it."""
+        self.runner.drop(job)
+
+    # -- the pod -------------------------------------------------------------------------
+
+    async def warm_up(self) -> None:
+        """Load the default style's model before saying ready, when asked to."""
+        if self.settings.gpu_warm_up:
+            await self.engine.in_service.wait()
+            mode = next(iter(self.catalog))
+            began = time.monotonic()
+            prompt = {"prompt": "a grey square", "seed": 0} if not mode.takes_image else {}
+            asked = JobRequest.model_validate({"mode": mode.name, **prompt})
+            with suppress(errors.EaselError):
+                job = await self.submit(uuid.uuid4(), asked, None)
+                await self.finished(job)
+                await self.runner.forget(job)
+            log.info("warmed_up", style=mode.spec.default_style, seconds=time.monotonic() - began)
+        self._warm.set()
+
+    def checks(self) -> dict[str, str]:
+        """What must be in order before a job can run, each `ok` or what is wrong."""
+        engine = self.engine
+        found = {"comfyui": "ok", "event_channel": "ok", "styles": "ok", "warm_up": "ok"}
+        if engine.fault is not None:
+            found["comfyui"] = f"out of service until ComfyUI is restarted: {engine.fault}"
+        elif not engine.in_service.is_set():
+            found["comfyui"] = f"no answer from {self.settings.engine_url}; is ComfyUI running?"
+        if not self.channel.open.is_set():
+            found["event_channel"] = "the event socket to ComfyUI is not open"
+        if not any(state.available for state in engine.styles.values()):
+            reasons = {state.reason or "" for state in engine.styles.values()}
+            found["styles"] = "no style can be drawn: " + "; ".join(sorted(reasons))[:500]
+        if not self._warm.is_set():
+            found["warm_up"] = "the default style's model is being loaded"
+        return found
+
+    def ready(self) -> bool:
+        return all(state == "ok" for state in self.checks().values())
+
+    def health(self) -> schemas.Health:
+        checks = self.checks()
+        wrong = [name for name, state in checks.items() if state != "ok"]
+        status = "ok" if not wrong else "down" if "comfyui" in wrong else "degraded"
+        if self.engine.info is None or wrong == ["warm_up"]:
+            status = "starting"
+        unfinished = self.runner.unfinished()
+        running = sum(job.state is State.running for job in unfinished)
+        return schemas.Health(
+            status=status,
+            gpu_available=not wrong,
+            engine=self.engine.name,
+            version=VERSION,
+            checks=checks,
+            gpu=nvml.read(),
+            capacity=AHEAD,
+            queued=len(unfinished) - running,
+            running=running,
+            loaded_model=self.runner.loaded_model,
+            styles={mode.name: self._styles(mode.name) for mode in self.catalog},
+        )
+
+    async def free(self, *, unload_models: bool) -> None:
+        """Release memory for an operator. Raises EngineLost when ComfyUI does not answer."""
+        try:
+            await self.engine.comfy.free(unload_models=unload_models)
+        except Unreachable as error:
+            raise errors.EngineLost("ComfyUI does not answer") from error
+        if unload_models:
+            self.runner.loaded_model = None
+
+    def measure(self, gpu: dict[str, Any] | None) -> None:
+        """Bring the gauges up to date."""
+        unfinished = self.runner.unfinished()
+        running = sum(job.state is State.running for job in unfinished)
+        self.metrics.queued.set(len(unfinished) - running)
+        self.metrics.running.set(running)
+        if gpu is not None:
+            self.metrics.gpu_memory_used.set(gpu["memory_used"])
+            self.metrics.gpu_temperature.set(gpu["temperature"])
+
+    def _styles(self, mode_name: str) -> dict[str, schemas.StyleHealth]:
+        mode = self.catalog.modes[mode_name]
+        found = {}
+        for style in mode.styles:
+            spec, state = mode.graph_spec(style), self.engine.style(mode_name, style)
+            reason = state.reason if self.engine.fault is None else self.engine.fault
+            files = list(spec.files)
+            found[style] = schemas.StyleHealth(
+                available=state.available and self.engine.in_service.is_set(),
+                reason=reason,
+                model=spec.model,
+                files={name: name not in state.missing for name in files},
+            )
+        return found
+
+
+def _prepare(
+    photo: bytes, mode: Mode, request: parameters.Request
+) -> tuple[tuple[int, int], bytes]:
+    upright = photos.decode(photo)
+    size = size_of(mode, request, upright.size)
+    return size, outputs.fit_photo(upright, size)
+
+
+def _progress(view: schemas.Job) -> schemas.ProgressEvent:
+    return schemas.ProgressEvent(progress=view.progress, stage=view.stage)
+
+
+def _preview(image: PreviewImage) -> schemas.Preview:
+    data = base64.b64encode(image.data).decode()
+    return schemas.Preview(media_type=image.media_type, data=data)
+
+
+def describe_modes(
+    catalog: Catalog, health: Mapping[str, Mapping[str, schemas.StyleHealth]]
+) -> list[schemas.ModeInfo]:
+    """The catalogue as `GET /modes` shows it."""
+    return [
+        schemas.ModeInfo(
+            name=mode.name,
+            title=mode.spec.title.model_dump(),
+            description=mode.spec.description.model_dump(),
+            default_style=mode.spec.default_style,
+            takes_image=mode.takes_image,
+            available=any(s.available for s in health[mode.name].values()),
+            parameters=parameters.json_schema(mode),
+            texts={
+                name: {
+                    "title": parameter.title.model_dump(),
+                    "description": parameter.description and parameter.description.model_dump(),
+                    "unit": parameter.unit,
+                }
+                for name, parameter in mode.spec.parameters.items()
+            },
+            styles=[
+                schemas.StyleInfo(
+                    name=name,
+                    title=style.title.model_dump(),
+                    description=style.description.model_dump(),
+                    model=mode.graph_spec(name).model,
+                    sizes={r: list(s) for r, s in mode.graph_spec(name).sizes.items()},
+                    ignores=list(mode.graph_spec(name).ignores),
+                    available=health[mode.name][name].available,
+                    reason=health[mode.name][name].reason,
+                )
+                for name, style in mode.styles.items()
+            ],
+        )
+        for mode in catalog
+    ]
