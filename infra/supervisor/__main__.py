@@ -14,7 +14,7 @@ from infra.supervisor import checks, comfyui, demo, doctor, lifecycle, pod
 from infra.supervisor.errors import HostError
 from infra.supervisor.host import Host, read_host
 from infra.supervisor.services import service_table
-from infra.supervisor.status import as_json, as_table, log_file, read_status
+from infra.supervisor.status import as_json, as_table, log_file, prober, read_status
 from infra.supervisor.supervisord import Supervisord
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,8 @@ def _stop(host: Host, arguments: argparse.Namespace) -> int:
 
 
 def _status(host: Host, arguments: argparse.Namespace) -> int:
-    rows = read_status(host, service_table(host), Supervisord(host).processes())
+    with prober() as client:
+        rows = read_status(host, service_table(host), Supervisord(host).processes(), client)
     answer = as_json(rows, comfyui.engine(host))
     print(json.dumps(answer) if arguments.json else as_table(rows))
     return 0 if answer["ready"] else UNREADY

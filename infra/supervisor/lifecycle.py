@@ -13,7 +13,7 @@ from infra.supervisor import comfyui, processes
 from infra.supervisor.errors import HostError, ServiceFailed
 from infra.supervisor.host import Host
 from infra.supervisor.services import Service, service_table
-from infra.supervisor.status import Status, log_file, read_status
+from infra.supervisor.status import Status, log_file, prober, read_status
 from infra.supervisor.supervisord import Supervisord
 
 POLL_S = 0.1
@@ -96,16 +96,21 @@ def _begin(host: Host, services: Sequence[Service]) -> None:
 
 def _wait_until_ready(host: Host, services: Sequence[Service]) -> list[Status]:
     supervisord, waiting = Supervisord(host), _Waiting(host)
-    while True:
-        rows = read_status(host, services, supervisord.processes())
-        ready = {row.name for row in rows if row.ready}
-        for service, row in zip(services, rows, strict=True):
-            if service.after and row.state == "STOPPED" and _may_start(service, services, ready):
-                supervisord.start(service.name)
-        if len(ready) == len(services):
-            return rows
-        waiting.check(services, rows)
-        time.sleep(POLL_S)
+    with prober() as client:
+        while True:
+            rows = read_status(host, services, supervisord.processes(), client)
+            ready = {row.name for row in rows if row.ready}
+            for service, row in zip(services, rows, strict=True):
+                if (
+                    service.after
+                    and row.state == "STOPPED"
+                    and _may_start(service, services, ready)
+                ):
+                    supervisord.start(service.name)
+            if len(ready) == len(services):
+                return rows
+            waiting.check(services, rows)
+            time.sleep(POLL_S)
 
 
 def _may_start(service: Service, services: Sequence[Service], ready: set[str]) -> bool:

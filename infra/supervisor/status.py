@@ -28,16 +28,23 @@ class Status:
     log: str
 
 
+def prober() -> httpx.Client:
+    """What asks services whether they are ready; making one costs more than asking often.
+
+    Proxies of the environment are not for this host's own services.
+    """
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(timeout=PROBE_TIMEOUT_S, trust_env=False, limits=limits)
+
+
 def read_status(
-    host: Host, services: Sequence[Service], processes: dict[str, dict[str, Any]]
+    host: Host,
+    services: Sequence[Service],
+    processes: dict[str, dict[str, Any]],
+    client: httpx.Client,
 ) -> list[Status]:
     """The status of each service; `processes` is what the supervisor says of them."""
-    limits = httpx.Limits(max_keepalive_connections=0)
-    # Proxies of the environment are not for this host's own services.
-    with (
-        httpx.Client(timeout=PROBE_TIMEOUT_S, trust_env=False, limits=limits) as client,
-        ThreadPoolExecutor(max_workers=max(len(services), 1)) as pool,
-    ):
+    with ThreadPoolExecutor(max_workers=max(len(services), 1)) as pool:
         rows = pool.map(lambda s: _one(host, s, processes.get(s.name), client), services)
         return list(rows)
 
@@ -75,7 +82,7 @@ def _probe(
 
 
 def _excerpt(text: str) -> str:
-    return " ".join(text.split())[:200]
+    return " ".join(text.split())[:400]
 
 
 def log_file(host: Host, service: Service) -> Path:

@@ -17,7 +17,7 @@ import pytest
 from infra.supervisor.host import read_host
 from infra.supervisor.processes import command_of, wait_gone
 from infra.supervisor.services import service_table
-from infra.supervisor.status import Status, read_status
+from infra.supervisor.status import Status, prober, read_status
 from infra.supervisor.supervisord import Supervisord
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,8 @@ class LabHost:
     def status(self) -> dict[str, Status]:
         """What `status` shows, by service."""
         host = read_host(ROOT, self._write())
-        rows = read_status(host, service_table(host), Supervisord(host).processes())
+        with prober() as client:
+            rows = read_status(host, service_table(host), Supervisord(host).processes(), client)
         return {row.name: row for row in rows}
 
     def _write(self) -> dict[str, str]:
