@@ -3,15 +3,18 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from infra.supervisor.errors import HostError
 from infra.supervisor.host import Host
 
 REPOSITORY = "https://github.com/comfyanonymous/ComfyUI"
 PINNED_TAG = "v0.38.1"
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, either under WSL
 NODE_PACK = "easel_nodes"
 MODEL_FOLDERS = (
     *("checkpoints", "diffusion_models", "text_encoders", "vae", "loras", "controlnet"),
@@ -68,7 +71,8 @@ def python(host: Host) -> str:
 def command(host: Host, port: int) -> tuple[str, ...]:
     """The command line: loopback only, our folders, nobody's custom nodes but ours.
 
-    Options that this version's `--help` would not list are left out.
+    Options that this version's `--help` would not list are left out; those in `COMFYUI_ARGS`
+    (as in a shell: `--lowvram`) come last.
     """
     state = host.data_dir / "comfyui"
     wanted: list[tuple[str, ...]] = [
@@ -88,7 +92,10 @@ def command(host: Host, port: int) -> tuple[str, ...]:
     wanted.append(("--offline",) if "--offline" in known else ("--disable-api-nodes",))
     if "--whitelist-custom-nodes" not in known:
         wanted.remove(("--disable-all-custom-nodes",))
+    if not any(Path(device).exists() for device in GPU_DEVICES):
+        wanted.append(("--cpu",))
     flags = [part for option in wanted if option[0] in known for part in option]
+    flags += shlex.split(host.settings.get("COMFYUI_ARGS", ""))
     return (python(host), str(host.comfyui_dir / "main.py"), *flags)
 
 

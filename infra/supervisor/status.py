@@ -61,7 +61,9 @@ def _one(
     if process is None:
         return Status(service.name, "EXTERNAL", None, None, ready, detail, log)
     uptime_s = max(0, int(time.time() - process["start"]))
-    return Status(service.name, process["statename"], process["pid"], uptime_s, ready, detail, log)
+    # The supervisor calls a program "starting" until it has lasted some seconds.
+    state = "RUNNING" if ready else process["statename"]
+    return Status(service.name, state, process["pid"], uptime_s, ready, detail, log)
 
 
 def _probe(
