@@ -77,7 +77,6 @@ class Workflows:
             "system_database_url": url,
             "executor_id": EXECUTOR,
             "application_version": APPLICATION_VERSION,
-            "run_admin_server": False,
             "log_level": "ERROR",
         }
         if engine is not None:

@@ -18,6 +18,7 @@ from backend.access import Quotas
 from backend.dispatcher import Dispatcher
 from backend.live import Live
 from backend.metrics import Metrics
+from backend.platform import Platform
 from backend.policy import Policy
 from backend.schemas import (
     Generation,
@@ -49,6 +50,7 @@ class GenerationService:
     policy: Policy
     quotas: Quotas
     metrics: Metrics
+    platform: Platform
     timeout_s: float
 
     # -- accepting -----------------------------------------------------------------------
@@ -273,6 +275,12 @@ class GenerationService:
                 if previews and live.preview is not None and live.preview is not preview:
                     preview = live.preview
                     yield Event("preview", preview, live.version)
+
+    async def abandon(self, row: Row) -> None:
+        """Whoever waited for it has gone: stop it."""
+        live = self.dispatcher.live.get(row.id)
+        if live is not None:
+            await self.dispatcher.cancel(live)
 
     # -- ending --------------------------------------------------------------------------
 

@@ -14,8 +14,9 @@ from starlette.datastructures import UploadFile
 
 from gpu_server import nvml, schemas
 from gpu_server.jobs import Job
+from gpu_server.modes import describe_modes
 from gpu_server.schemas import MEDIA_TYPES, JobRequest
-from gpu_server.service import Service, describe_modes
+from gpu_server.service import Service
 from web import edge, errors, negotiation, photos, sse
 from workflows.catalog import Catalog
 
