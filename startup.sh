@@ -78,7 +78,7 @@ stamp=$venv/.easel-installed
 mkdir -p "$(dirname "$venv")"
 {
   if command -v flock >/dev/null; then
-    flock -n 9 || { echo "Another startup.sh is setting up; waiting for it."; flock 9; }
+    flock -n 9 || { echo "Another startup.sh is setting up; waiting for it."; flock 9 || true; }
   fi
   set_up "$command" 9>&-
 } 9<requirements

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         host = read_host(ROOT, os.environ)
         return int(arguments.run(host, arguments))
-    except HostError as error:
+    except (HostError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -77,7 +77,9 @@ def _doctor(host: Host, arguments: argparse.Namespace) -> int:
 
 
 def _demo(host: Host, arguments: argparse.Namespace) -> int:
-    _start(host, arguments)
+    del arguments
+    pod.keep_host_keys(host)
+    print(as_table(lifecycle.start(host)), flush=True)
     demo.draw(host)
     return 0
 
@@ -116,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-n", "--lines", type=int, default=100, metavar="N")
     logs.set_defaults(run=_logs)
     demonstration = commands.add_parser("demo", help="start, and draw a picture in each mode")
-    demonstration.set_defaults(run=_demo, services=[])
+    demonstration.set_defaults(run=_demo)
     test = commands.add_parser("test", help="run every check and the whole test suite")
     test.add_argument("pytest", nargs="*", metavar="PYTEST_ARGUMENT")
     test.set_defaults(run=_test)

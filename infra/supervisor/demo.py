@@ -18,7 +18,12 @@ FREE: dict[str, Any] = {
     "prompt": "a lighthouse on a rocky coast at sunset, gulls over the sea",
     "seed": 42,
 }
-RESTYLE: dict[str, Any] = {"mode": "restyle", "style": "anime", "seed": 42}
+RESTYLE: dict[str, Any] = {
+    "mode": "restyle",
+    "style": "anime",
+    "prompt": "a house in the hills on a summer evening",
+    "seed": 42,
+}
 
 
 def draw(host: Host) -> None:
@@ -65,7 +70,8 @@ def _farewell(host: Host, base: str, *, with_key: bool) -> str:
         "Try it:",
         f"  curl -sS {base}/generate -H 'Accept: image/png' \\",
         *(["    -H 'Authorization: Bearer YOUR_KEY' \\"] if with_key else []),
-        '    --json \'{"mode":"free","prompt":"a red fox in snow"}\' -o fox.png',
+        "    -H 'Content-Type: application/json' \\",
+        '    -d \'{"mode":"free","prompt":"a red fox in snow"}\' -o fox.png',
         "",
         "The services go on running; ./startup.sh stop ends them.",
     ]

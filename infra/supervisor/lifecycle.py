@@ -14,7 +14,7 @@ from infra.supervisor.errors import HostError, ServiceFailed
 from infra.supervisor.host import Host
 from infra.supervisor.services import Service, service_table
 from infra.supervisor.status import Status, log_file, prober, read_status
-from infra.supervisor.supervisord import Supervisord
+from infra.supervisor.supervisord import Supervisord, local_directory
 
 POLL_S = 0.1
 LOCK_TIMEOUT_S = 600.0
@@ -98,7 +98,10 @@ def _wait_until_ready(host: Host, services: Sequence[Service]) -> list[Status]:
     supervisord, waiting = Supervisord(host), _Waiting(host)
     with prober() as client:
         while True:
-            rows = read_status(host, services, supervisord.processes(), client)
+            known = supervisord.processes()
+            if not known and any(service.supervised for service in services):
+                raise HostError(f"The supervisor ended; see {host.log_dir / 'supervisord.log'}.")
+            rows = read_status(host, services, known, client)
             ready = {row.name for row in rows if row.ready}
             for service, row in zip(services, rows, strict=True):
                 if (
@@ -213,7 +216,7 @@ def make_directories(host: Host) -> None:
 def _lock(host: Host) -> Iterator[None]:
     """One start or stop at a time; another waits here, up to ten minutes."""
     deadline, told = time.monotonic() + LOCK_TIMEOUT_S, False
-    with (host.run_dir / "startup.lock").open("w") as lock:
+    with (local_directory(host) / "startup.lock").open("w") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

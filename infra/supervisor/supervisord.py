@@ -30,7 +30,11 @@ CHILD = Path(__file__).with_name("child.py")
 LONGEST_SOCKET_PATH = 100  # the kernel allows 107; supervisord adds a suffix while it binds
 LOG_BYTES, LOG_BACKUPS = "10MB", 3
 OWN_LOG_BYTES = "1MB"  # read whole now and then
-ALREADY_STARTED, NOT_RUNNING = 60, 70  # supervisor.xmlrpc.Faults
+HARMLESS = {60, 70}  # supervisor.xmlrpc.Faults: already started, not running
+
+
+class Unreachable(HostError):
+    """supervisord does not run, or does not answer."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -60,29 +64,39 @@ class Supervisord:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._socket = _socket_path(host)
+        self._socket = local_directory(host) / "supervisor.sock"
         self._pid_file = host.run_dir / "supervisord.pid"
         self._log = host.log_dir / "supervisord.log"
         self._configuration = host.run_dir / "supervisord.conf"
 
     def call(self, method: str, *arguments: Any, timeout_s: float = 5.0) -> Any:
-        """Call `supervisor.<method>`; OSError when it does not run or does not answer in time."""
+        """Call `supervisor.<method>`; None for an outcome in `HARMLESS`.
+
+        Raises `Unreachable` when it does not answer in time, `HostError` when it refuses.
+        """
         transport = _UnixTransport(self._socket, timeout_s)
-        with xmlrpc.ServerProxy("http://localhost", transport=transport) as server:
-            return getattr(server.supervisor, method)(*arguments)
+        try:
+            with xmlrpc.ServerProxy("http://localhost", transport=transport) as server:
+                return getattr(server.supervisor, method)(*arguments)
+        except xmlrpc.Fault as error:
+            if error.faultCode in HARMLESS:
+                return None
+            raise HostError(f"The supervisor refuses {method}: {error.faultString}") from error
+        except (OSError, http.client.HTTPException, xmlrpc.ProtocolError) as error:
+            raise Unreachable(f"The supervisor does not answer; see {self._log}.") from error
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """What it says of each program (state, pid, start, spawnerr …); empty when it is down."""
         try:
             return {info["name"]: info for info in self.call("getAllProcessInfo")}
-        except (OSError, http.client.HTTPException):
+        except Unreachable:
             return {}
 
     def runs(self) -> bool:
         """Whether it answers."""
         try:
             self.call("getState")
-        except (OSError, http.client.HTTPException):
+        except Unreachable:
             return False
         return True
 
@@ -124,7 +138,7 @@ class Supervisord:
         deadline = time.monotonic() + 10
         while not self.runs():
             if time.monotonic() > deadline:
-                raise HostError(f"The supervisor does not answer; see {self._log}.")
+                raise Unreachable(f"The supervisor does not answer; see {self._log}.")
             time.sleep(processes.POLL_S)
 
     def update(self) -> None:
@@ -138,11 +152,11 @@ class Supervisord:
 
     def start(self, name: str) -> None:
         """Start one program without waiting for it; one that runs stays as it is."""
-        self._tolerating(ALREADY_STARTED, "startProcess", name, False)
+        self.call("startProcess", name, False)
 
     def stop(self, name: str) -> None:
         """Ask one program to stop, without waiting for it."""
-        self._tolerating(NOT_RUNNING, "stopProcess", name, False)
+        self.call("stopProcess", name, False)
 
     def shut_down(self) -> None:
         """End it with all its programs; nothing of it is left when this returns."""
@@ -170,13 +184,6 @@ class Supervisord:
     def spec_file(self, name: str) -> Path:
         """The file that tells `child` what to run for a service."""
         return self._host.run_dir / f"{name}.json"
-
-    def _tolerating(self, fault: int, method: str, *arguments: Any) -> None:
-        try:
-            self.call(method, *arguments)
-        except xmlrpc.Fault as error:
-            if error.faultCode != fault:
-                raise HostError(f"The supervisor refuses {method}: {error.faultString}") from error
 
     def _recorded_command(self, name: str) -> list[str]:
         try:
@@ -251,15 +258,18 @@ def _write_private(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _socket_path(host: Host) -> Path:
-    """Beside the PID files; on a pod (network volumes refuse sockets) or when too long, in /tmp."""
-    beside = host.run_dir / "supervisor.sock"
-    if host.pod_dir is None and len(os.fsencode(beside)) <= LONGEST_SOCKET_PATH:
-        return beside
+def local_directory(host: Host) -> Path:
+    """Where the socket and the lock are: beside the PID files, or private in /tmp.
+
+    The latter on a pod, whose network volume may refuse both, and when the path is too long.
+    """
+    longest = len(os.fsencode(host.run_dir / "supervisor.sock"))
+    if host.pod_dir is None and longest <= LONGEST_SOCKET_PATH:
+        return host.run_dir
     digest = hashlib.sha256(os.fsencode(host.run_dir)).hexdigest()[:12]
     private = Path(tempfile.gettempdir()) / f"easel-{os.geteuid()}-{digest}"
     private.mkdir(mode=0o700, exist_ok=True)
     found = private.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise HostError(f"{private} belongs to somebody else or is open to others; remove it.")
-    return private / "supervisor.sock"
+    return private
