@@ -1,6 +1,7 @@
 """`python -m telegram_bot.local`: starts the local Telegram on loopback."""
 
 import os
+import socket
 import sys
 from types import FrameType
 
@@ -14,6 +15,7 @@ from telegram_bot.local.settings import PREFIX, LocalTelegramSettings
 from telegram_bot.local.world import World
 
 _SHUTDOWN_S = 3
+_BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
@@ -39,7 +41,8 @@ def read_settings() -> LocalTelegramSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{PREFIX}{first['loc'][0]}".upper()
-        raise ValueError(f"{name} is not valid: {first['msg']}.") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{name} is not valid: {reason}.") from None
     except SettingsError:
         raise ValueError(
             f"{PREFIX}HOOKS is not valid: a JSON object of commands by label is expected, "
@@ -47,9 +50,28 @@ def read_settings() -> LocalTelegramSettings:
         ) from None
 
 
+def bind(settings: LocalTelegramSettings) -> socket.socket:
+    """The listening socket; raises `ValueError` with one sentence."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # asyncio switches Nagle's delay off (40 ms a call) only where the protocol is named.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ValueError(
+            f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}): stop what "
+            f"listens there, or set {PREFIX}PORT."
+        ) from None
+    return listener
+
+
 def main() -> int:
     try:
         settings = read_settings()
+        listener = bind(settings)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -63,15 +85,14 @@ def main() -> int:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         log_level="warning",
         access_log=False,  # its lines would hold the bot's token
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
-    address = f"http://{settings.host}:{settings.port}"
-    structlog.get_logger(service="local_telegram").info("starting", address=address)
-    Server(config, app.state.world).run()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    structlog.get_logger(service="local_telegram").info("listening", address=address)
+    Server(config, app.state.world).run([listener])
     return 0
 
 

@@ -20,7 +20,7 @@ class LocalTelegramSettings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    port: int = Field(8081, ge=1, le=65535)
+    port: int = Field(8081, ge=0, le=65535)
     hooks: dict[str, str] = Field(default_factory=dict)
     flood_limits: bool = False
     files_mb: int = Field(256, ge=64, le=8192)

@@ -6,7 +6,7 @@ import { clock, day, label, t } from "/page/texts.js";
 
 const NEAR_END = 120;
 const MAX_HEIGHT = 460;
-const MIN_WIDTH = 180;
+const MIN_WIDTH = 230;
 const list = $("messages");
 const scroll = $("scroll");
 const known = new Map();
@@ -122,11 +122,19 @@ function build(messages, flash) {
     textOf(texted),
     meta(messages.at(-1)),
   );
+  fit(bubble, messages);
   return el(
     "li",
     { class: `message ${mine ? "mine" : "theirs"}`, "data-key": keyOf(head) },
     el("div", { class: "column" }, el("div", { class: "line" }, bubble, replyButton(head)), buttons(messages.at(-1))),
   );
+}
+
+// A tall picture is shown whole: its bubble is as wide as the height allows.
+function fit(bubble, [message, ...others]) {
+  if (others.length || !message.photo || message.height <= message.width) return;
+  const width = Math.round((MAX_HEIGHT * message.width) / message.height);
+  bubble.style.maxWidth = `${Math.max(MIN_WIDTH, width)}px`;
 }
 
 function quote(reply) {
@@ -157,11 +165,6 @@ function photo(message) {
     { type: "button", class: `photo${spoiler}`, "data-focus": `photo${message.message_id}`, onclick: open },
     image,
   );
-  // A tall picture is shown whole, as wide as its height allows.
-  if (message.height > message.width) {
-    const width = Math.max(MIN_WIDTH, Math.round((MAX_HEIGHT * message.width) / message.height));
-    node.style.maxWidth = `${width}px`;
-  }
   return node;
 }
 

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import io
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from telegram_bot.local.__main__ import bind
 from telegram_bot.local.app import create_app
 from telegram_bot.local.settings import LocalTelegramSettings
 from telegram_bot.local.world import World
@@ -103,7 +103,7 @@ def _encoded(value: Any) -> Any:
 
 async def _serve(settings: LocalTelegramSettings) -> AsyncIterator[Local]:
     app = create_app(settings)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = bind(settings)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
@@ -118,13 +118,13 @@ async def _serve(settings: LocalTelegramSettings) -> AsyncIterator[Local]:
 
 @pytest.fixture
 async def local() -> AsyncIterator[Local]:
-    async for running in _serve(LocalTelegramSettings(_env_file=None)):
+    async for running in _serve(LocalTelegramSettings(_env_file=None, port=0)):
         yield running
 
 
 @pytest.fixture
 async def strict_local() -> AsyncIterator[Local]:
     """One that enforces flood limits."""
-    settings = LocalTelegramSettings(_env_file=None, flood_limits=True)
+    settings = LocalTelegramSettings(_env_file=None, port=0, flood_limits=True)
     async for running in _serve(settings):
         yield running
