@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -10,106 +9,18 @@ import pytest
 import telegram
 from telegram import (
     BotCommand,
-    CopyTextButton,
-    InlineKeyboardButton,
-    InlineKeyboardMarkup,
     InputMediaPhoto,
-    Update,
-)
-from telegram.ext import (
-    Application,
-    ApplicationBuilder,
-    CallbackQueryHandler,
-    CommandHandler,
-    ContextTypes,
-    MessageHandler,
-    filters,
 )
 
-from tests.telegram_bot.local.conftest import TOKEN, Json, Local, picture, until
-
-App = Application[Any, Any, Any, Any, Any, Any]
-Context = ContextTypes.DEFAULT_TYPE
-KEYBOARD = InlineKeyboardMarkup(
-    [
-        [InlineKeyboardButton("More", callback_data="j:1:more")],
-        [
-            InlineKeyboardButton("Copy", copy_text=CopyTextButton("red fox")),
-            InlineKeyboardButton("Stop", callback_data="j:1:stop", style="danger"),
-        ],
-    ]
-)
-
-
-async def _start(update: Update, context: Context) -> None:
-    assert update.effective_chat
-    await context.bot.send_message(update.effective_chat.id, "Hello", reply_markup=KEYBOARD)
-
-
-async def _echo_text(update: Update, _: Context) -> None:
-    assert update.message
-    await update.message.reply_text(f"<b>{update.message.text}</b>", parse_mode="HTML")
-
-
-async def _echo_photo(update: Update, _: Context) -> None:
-    assert update.message
-    file = await update.message.photo[-1].get_file()
-    data = bytes(await file.download_as_bytearray())
-    progress = await update.message.reply_text("Drawing 50%")
-    media = InputMediaPhoto(data, caption=f"back: {update.message.caption}")
-    await progress.edit_media(media, reply_markup=KEYBOARD)
-
-
-async def _echo_document(update: Update, _: Context) -> None:
-    assert update.message
-    assert update.message.document
-    await update.message.reply_document(update.message.document.file_id, caption="same file")
-
-
-async def _pressed(update: Update, _: Context) -> None:
-    query = update.callback_query
-    assert query
-    await query.answer("Working on it", show_alert=query.data == "j:1:stop")
-    if query.message and query.data == "j:1:more":
-        await query.edit_message_text("Hello again")
-
-
-def _application(local: Local) -> App:
-    app: App = (
-        ApplicationBuilder()
-        .token(TOKEN)
-        .base_url(f"{local.url}/bot")
-        .base_file_url(f"{local.url}/file/bot")
-        .build()
-    )
-    app.add_handler(CommandHandler("start", _start))
-    app.add_handler(CallbackQueryHandler(_pressed))
-    app.add_handler(MessageHandler(filters.PHOTO, _echo_photo))
-    app.add_handler(MessageHandler(filters.Document.ALL, _echo_document))
-    app.add_handler(MessageHandler(filters.TEXT, _echo_text))
-    return app
-
-
-@asynccontextmanager
-async def _running(local: Local, **webhook: Any) -> AsyncIterator[App]:
-    app = _application(local)
-    async with app:
-        assert app.updater
-        if webhook:
-            await app.updater.start_webhook(**webhook)
-        else:
-            await app.updater.start_polling(timeout=5)
-        await app.start()
-        yield app
-        await app.updater.stop()
-        await app.stop()
+from tests.telegram_bot.local.conftest import Json, Local, picture, until
+from tests.telegram_bot.local.echo_bot import application, running
 
 
 @pytest.fixture
 async def bot(local: Local) -> AsyncIterator[telegram.Bot]:
     """The library's bot alone, to somebody who has written to it."""
     await local.says(1001, "/start")
-    app = _application(local)
+    app = application(local)
     async with app.bot as bot:
         yield bot
 
@@ -119,7 +30,7 @@ def _answered(count: int) -> Any:
 
 
 async def test_a_polling_bot_answers_a_text_with_markup(local: Local) -> None:
-    async with _running(local):
+    async with running(local):
         await local.says(1001, "good <morning")
         await local.says(1001, "day 😀")
         found = await local.sees(1001, _answered(3))
@@ -129,7 +40,7 @@ async def test_a_polling_bot_answers_a_text_with_markup(local: Local) -> None:
 
 
 async def test_a_photo_comes_back_in_place_of_the_progress_text(local: Local) -> None:
-    async with _running(local):
+    async with running(local):
         await local.send(user_id=1001, photo=picture(640, 480), caption="a teal wall")
         found = await local.sees(1001, lambda ms: "photo" in ms[-1] and bool(ms[-1]["edits"]))
     answer = found[-1]
@@ -141,7 +52,7 @@ async def test_a_photo_comes_back_in_place_of_the_progress_text(local: Local) ->
 
 
 async def test_a_document_is_sent_back_by_its_file_id(local: Local) -> None:
-    async with _running(local):
+    async with running(local):
         await local.send(user_id=1001, document=b"%PDF-data", file_name="notes.pdf")
         found = await local.sees(1001, _answered(2))
     assert found[-1]["file_name"] == "notes.pdf"
@@ -151,7 +62,7 @@ async def test_a_document_is_sent_back_by_its_file_id(local: Local) -> None:
 
 
 async def test_a_pressed_button_shows_the_toast_and_edits_the_message(local: Local) -> None:
-    async with _running(local):
+    async with running(local):
         await local.says(1001, "/start")
         hello = (await local.sees(1001, _answered(2)))[-1]
         toast = await local.press(1001, hello["message_id"], "More")
@@ -162,7 +73,7 @@ async def test_a_pressed_button_shows_the_toast_and_edits_the_message(local: Loc
 
 
 async def test_a_copy_button_copies_without_asking_the_bot(local: Local) -> None:
-    async with _running(local):
+    async with running(local):
         await local.says(1001, "/start")
         hello = (await local.sees(1001, _answered(2)))[-1]
         assert (await local.press(1001, hello["message_id"], "Copy"))["copied"] == "red fox"
@@ -173,7 +84,7 @@ async def test_a_webhook_bot_gets_updates_with_its_secret(local: Local) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     hook = {"listen": "127.0.0.1", "port": port, "url_path": "/hook", "secret_token": "s3cret"}
-    async with _running(local, **hook, webhook_url=f"http://127.0.0.1:{port}/hook") as app:
+    async with running(local, **hook, webhook_url=f"http://127.0.0.1:{port}/hook") as app:
         await local.says(1002, "привет")
         found = await local.sees(1002, _answered(2))
         info = await app.bot.get_webhook_info()
