@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import secrets
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -118,7 +117,7 @@ def _bytes(encoded: str, name: str) -> bytes:
     _, _, data = encoded.rpartition(",") if encoded.startswith("data:") else ("", "", encoded)
     try:
         return base64.b64decode(data, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ApiError(422, f"{name} must be base64 or a data URL") from None
 
 

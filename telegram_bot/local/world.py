@@ -1,5 +1,6 @@
 """The state of the local Telegram: one bot, the people and the chats, all bounded."""
 
+import re
 import time
 from collections import deque
 
@@ -17,6 +18,7 @@ from telegram_bot.local.views import message_view
 GROUP_ID = -1001700000001
 MAX_PEOPLE = 2000
 MAX_CALLS = 300
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _EPOCH = 1_700_000_000  # ids go on rising over a restart: bots remember message ids
 
 
@@ -76,7 +78,7 @@ class World:
         """A chat the bot may write to; raises as Telegram does."""
         if not chat_id:
             raise BadRequestError("chat_id is empty")
-        chat = self.chats.get(int(chat_id)) if chat_id.lstrip("-").isdecimal() else None
+        chat = self.chats.get(int(chat_id)) if _NUMBER.fullmatch(chat_id) else None
         if chat is None:
             raise BadRequestError("chat not found")
         return chat
