@@ -1,5 +1,6 @@
 """Whatever comes in, the answer is a refusal with a reason and never a crash."""
 
+import itertools
 import json
 
 import httpx
@@ -56,33 +57,32 @@ async def _post(local: Local, path: str, body: Json) -> httpx.Response:
     return await local.http.post(path, content=json.dumps(body), headers=headers)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
-async def test_no_parameter_breaks_a_method(local: Local, method: str) -> None:
+async def test_no_parameter_breaks_a_method(local: Local) -> None:
     await local.says(ME, "/start")
-    sent = await local.call("sendMessage", chat_id=ME, text="x")
-    for nasty in NASTY:
+    for method, nasty in itertools.product(METHODS, NASTY):
+        sent = await local.call("sendMessage", chat_id=ME, text="x")
         fields: Json = dict.fromkeys(NAMES, nasty)
         where = {"chat_id": ME, "message_id": sent["message_id"]}
         for body in (fields | where, fields | dict.fromkeys(where, nasty)):
             answer = await _post(local, f"/bot{TOKEN}/{method}", body)
-            assert answer.status_code in (200, 400, 403, 409), (nasty, answer.text)
+            assert answer.status_code in (200, 400, 403, 409), (method, nasty, answer.text)
             assert answer.json()["ok"] is (answer.status_code == 200)
     assert (await local.http.get("/chat/messages", params={"user_id": ME})).status_code == 200
     assert (await local.http.get("/chat/calls")).status_code == 200
 
 
-@pytest.mark.parametrize("nasty", NASTY, ids=lambda value: ascii(value)[:20])
-async def test_no_field_breaks_the_chat_interface(local: Local, nasty: object) -> None:
-    for path, names in {
+async def test_no_field_breaks_the_chat_interface(local: Local) -> None:
+    routes = {
         "send": ("text", "photo", "photos", "document", "caption", "reply_to", "file_name"),
         "press": ("message_id", "button", "chat_id"),
         "fault": ("method", "fault", "count", "chat_id", "seconds"),
         "people": ("first_name", "language_code", "blocked"),
         "hook": ("name",),
-    }.items():
-        for name in names:
+    }
+    for path, names in routes.items():
+        for name, nasty in itertools.product(names, NASTY):
             answer = await _post(local, f"/chat/{path}", {"user_id": ME, name: nasty})
-            assert answer.status_code < 500, (path, name, answer.text)
+            assert answer.status_code < 500, (path, name, nasty, answer.text)
 
 
 @pytest.mark.parametrize(
