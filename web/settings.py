@@ -59,7 +59,8 @@ def load_or_exit(kind: type[S], env_file: Path) -> S:
     try:
         return load(kind, env_file)
     except SettingsError as error:
-        sys.exit(f"error: {error}")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
 
 
 def _sentence(error: ValidationError) -> str:
