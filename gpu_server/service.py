@@ -4,7 +4,7 @@ import asyncio
 import base64
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -96,7 +96,7 @@ class Service:
             request,
             size,
             asked.format,
-            style.timeout_s or self.settings.gpu_job_timeout_s,
+            asked.timeout_s or style.timeout_s or self.settings.gpu_job_timeout_s,
         )
         body = {"mode": request.mode, "format": asked.format, **asked.values()}
         return await self.runner.admit(job_id, order, prepared, body, keep=keep)
@@ -282,42 +282,3 @@ def _progress(view: schemas.Job) -> schemas.ProgressEvent:
 def _preview(image: PreviewImage) -> schemas.Preview:
     data = base64.b64encode(image.data).decode()
     return schemas.Preview(media_type=image.media_type, data=data)
-
-
-def describe_modes(
-    catalog: Catalog, health: Mapping[str, Mapping[str, schemas.StyleHealth]]
-) -> list[schemas.ModeInfo]:
-    """The catalogue as `GET /modes` shows it."""
-    return [
-        schemas.ModeInfo(
-            name=mode.name,
-            title=mode.spec.title.model_dump(),
-            description=mode.spec.description.model_dump(),
-            default_style=mode.spec.default_style,
-            takes_image=mode.takes_image,
-            available=any(s.available for s in health[mode.name].values()),
-            parameters=parameters.json_schema(mode),
-            texts={
-                name: {
-                    "title": parameter.title.model_dump(),
-                    "description": parameter.description and parameter.description.model_dump(),
-                    "unit": parameter.unit,
-                }
-                for name, parameter in mode.spec.parameters.items()
-            },
-            styles=[
-                schemas.StyleInfo(
-                    name=name,
-                    title=style.title.model_dump(),
-                    description=style.description.model_dump(),
-                    model=mode.graph_spec(name).model,
-                    sizes={r: list(s) for r, s in mode.graph_spec(name).sizes.items()},
-                    ignores=list(mode.graph_spec(name).ignores),
-                    available=health[mode.name][name].available,
-                    reason=health[mode.name][name].reason,
-                )
-                for name, style in mode.styles.items()
-            ],
-        )
-        for mode in catalog
-    ]

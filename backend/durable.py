@@ -1,0 +1,138 @@
+"""Durable workflows: the one module that knows DBOS Transact.
+
+Each accepted generation is a workflow under its own id with two recorded steps, the pod chosen
+and the outcome. DBOS resumes after a crash what was pending; the steps find the dispatcher's work
+under the same id, so nothing is asked twice. DBOS is one per process, hence the module's state.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatusString
+
+from backend.dispatcher import Dispatcher
+
+T = TypeVar("T")
+
+EXECUTOR = "scheduler"
+"""Always the same: whoever schedules next resumes the workflows of the one before."""
+APPLICATION_VERSION = "1"
+KEEP_ENDED_S = 60.0
+SWEEP_BATCH = 500
+_ENDED = (
+    WorkflowStatusString.SUCCESS,
+    WorkflowStatusString.ERROR,
+    WorkflowStatusString.CANCELLED,
+)
+
+_serving: "Serving | None" = None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The dispatcher and its event loop: DBOS resumes workflows in a loop of its own."""
+
+    dispatcher: Dispatcher
+    loop: asyncio.AbstractEventLoop
+
+    async def ask(self, question: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, self.loop))
+
+
+def _current() -> Serving:
+    if _serving is None:
+        raise RuntimeError("this process does not schedule")
+    return _serving
+
+
+@DBOS.step()
+async def choose_pod(generation_id: str) -> str | None:
+    serving = _current()
+    return await serving.ask(serving.dispatcher.assigned(UUID(generation_id)))
+
+
+@DBOS.step()
+async def draw(generation_id: str) -> str:
+    serving = _current()
+    return await serving.ask(serving.dispatcher.drawn(UUID(generation_id)))
+
+
+@DBOS.workflow(max_recovery_attempts=1000)
+async def generation(generation_id: str) -> str:
+    await choose_pod(generation_id)
+    return await draw(generation_id)
+
+
+class Workflows:
+    """DBOS in this process, while it schedules."""
+
+    def __init__(self, url: str, engine: sa.Engine | None) -> None:
+        self._config: DBOSConfig = {
+            "name": "easel",
+            "system_database_url": url,
+            "executor_id": EXECUTOR,
+            "application_version": APPLICATION_VERSION,
+            "log_level": "ERROR",
+        }
+        if engine is not None:
+            self._config["system_database_engine"] = engine
+        self._accepted: asyncio.Queue[UUID] = asyncio.Queue()
+
+    def accepted(self, generation_id: UUID) -> None:
+        """Have a workflow for this generation; returns at once."""
+        self._accepted.put_nowait(generation_id)
+
+    async def run(self, dispatcher: Dispatcher) -> None:
+        """Resume what was pending and keep a workflow for each generation, until cancelled."""
+        global _serving  # noqa: PLW0603 - DBOS itself is one per process
+        _serving = Serving(dispatcher, asyncio.get_running_loop())
+        await asyncio.to_thread(self._launch)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._sweep())
+                await self._start_accepted()
+        finally:
+            await asyncio.to_thread(DBOS.destroy)
+            _serving = None
+
+    def _launch(self) -> None:
+        DBOS(config=self._config)
+        DBOS.launch()
+
+    async def _start_accepted(self) -> None:
+        resumed = {
+            workflow.workflow_id
+            for workflow in await DBOS.list_workflows_async(
+                status=WorkflowStatusString.PENDING.value, load_input=False, load_output=False
+            )
+        }
+        while True:
+            generation_id = str(await self._accepted.get())
+            if generation_id in resumed:
+                resumed.discard(generation_id)
+                continue
+            with SetWorkflowID(generation_id):
+                await DBOS.start_workflow_async(generation, generation_id)
+
+    async def _sweep(self) -> None:
+        """Forget the logs of workflows that ended; what is kept of a generation is its row."""
+        ended = [status.value for status in _ENDED]
+        while True:
+            await asyncio.sleep(KEEP_ENDED_S)
+            before = (datetime.now(UTC) - timedelta(seconds=KEEP_ENDED_S)).isoformat()
+            while True:
+                found = await DBOS.list_workflows_async(
+                    status=ended,
+                    completed_before=before,
+                    limit=SWEEP_BATCH,
+                    load_input=False,
+                    load_output=False,
+                )
+                if not found:
+                    break
+                await DBOS.delete_workflows_async([w.workflow_id for w in found])
