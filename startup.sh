@@ -63,6 +63,10 @@ set_up() {
   "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
     --require-hashes "${options[@]}" ||
     fail "the packages cannot be installed, see above; a package index must be reachable."
+  # The nudity detector's model, without the packages its own code would need.
+  "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+    --require-hashes --no-deps -r requirements/gate.txt ||
+    fail "the safety detector's model cannot be installed, see above."
   "$venv/bin/python" - "$PWD" <<'PYTHON'
 import pathlib, sys, sysconfig
 pathlib.Path(sysconfig.get_path("purelib"), "easel.pth").write_text(sys.argv[1] + "\n")
