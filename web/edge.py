@@ -18,6 +18,7 @@ from web.errors import (
     InvalidRequest,
     NotFound,
     Problem,
+    documented,
 )
 from web.middleware import Edge, Renderer
 from workflows.parameters import InvalidValues
@@ -115,6 +116,10 @@ def _field_error(error: dict[str, Any]) -> FieldError:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "json_invalid":
         path, message = [], "the body is not valid JSON"
+    # "Input should be a valid UUID, invalid length": what it should be is what is allowed.
+    wanted = message.removeprefix("Input should be ").partition(", ")[0]
+    if allowed is None and wanted != message:
+        allowed = wanted
     return FieldError(field=".".join(path)[:60] or "body", message=message, allowed=allowed)
 
 
@@ -133,8 +138,18 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         components["Problem"] = problem
         components.pop("HTTPValidationError", None)
         components.pop("ValidationError", None)
+        _document_validation(schema)
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _document_validation(schema: dict[str, Any]) -> None:
+    """FastAPI's own 422, of every route with a parameter, as the problem that it is here."""
+    ours = documented(InvalidRequest)[422]
+    for path in schema["paths"].values():
+        for operation in path.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                operation["responses"]["422"] = ours
 
 
 async def until_disconnected(request: Request) -> None:
