@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import Field
 
@@ -73,11 +73,12 @@ class ChatApi:
         return await press_button(self.world, body)
 
     async def messages(
-        self, user_id: int, chat_id: int | None = None, after: int = 0
+        self, request: Request, user_id: int, chat_id: int | None = None, after: int = 0
     ) -> list[Json]:
         chat = self.world.chat_of(self.world.person(user_id), chat_id)
         found = [m for m in chat.messages.values() if m.message_id > after]
-        return [message_view(m, self.world.bot) for m in found]
+        base = str(request.base_url).rstrip("/")
+        return [message_view(m, self.world.bot, base) for m in found]
 
     async def calls(self) -> list[Json]:
         return list(self.world.calls)
