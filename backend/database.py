@@ -32,6 +32,17 @@ generations = sa.Table(
     sa.Index("generations_ended", "ended"),
 )
 
+refusals = sa.Table(
+    "refusals",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("user", sa.String(128), nullable=False),
+    sa.Column("category", sa.String(64), nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Index("refusals_by_user", "owner", "user", "at"),
+)
+
 
 class Database:
     """Raises SQLAlchemy's exceptions; every call is one transaction."""

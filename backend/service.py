@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from backend import scheduler
+from backend.abuse import Abuse
 from backend.access import Quotas
 from backend.dispatcher import Dispatcher
 from backend.live import Live
@@ -30,6 +31,7 @@ from backend.schemas import (
     UserDeleted,
 )
 from backend.store import Order, Row, Store, Taken
+from backend.transcoding import Transcoder
 from gpu_server.schemas import Result, State
 from web import errors, photos
 from web.sse import Event
@@ -51,6 +53,8 @@ class GenerationService:
     quotas: Quotas
     metrics: Metrics
     platform: Platform
+    abuse: Abuse
+    transcoder: Transcoder
     timeout_s: float
     public_url: str = ""
 
@@ -79,7 +83,8 @@ class GenerationService:
                 what = "idempotency key" if key else "id"
                 raise errors.Conflict(f"This {what} was used for another request")
             return known, False
-        order = await self._order(asked, photo)
+        await self.abuse.check(owner, asked.user)
+        order = await self._order(owner, asked, photo)
         self._require_pod(order, wait=wait)
         try:
             self.dispatcher.check_room(f"{owner}/{asked.user}")
@@ -114,7 +119,7 @@ class GenerationService:
             raise errors.Conflict("This id was used for another request")
         return found
 
-    async def _order(self, asked: GenerationRequest, photo: bytes | None) -> Order:
+    async def _order(self, owner: str, asked: GenerationRequest, photo: bytes | None) -> Order:
         given = asked.values()
         if photo is not None:
             given["image"] = True
@@ -124,7 +129,7 @@ class GenerationService:
             if not mode.takes_image:
                 raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
             await asyncio.to_thread(photos.decode, photo)
-        self._require_decency(request)
+        await self._require_decency(owner, asked.user, request)
         style = mode.styles[request.style]
         return Order(
             request,
@@ -135,7 +140,7 @@ class GenerationService:
             photo is not None,
         )
 
-    def _require_decency(self, request: parameters.Request) -> None:
+    async def _require_decency(self, owner: str, user: str, request: parameters.Request) -> None:
         """The prompt policy: always on, for every way in."""
         mode = self.catalog.modes[request.mode]
         refusal = self.policy.check(
@@ -145,6 +150,7 @@ class GenerationService:
         )
         if refusal is not None:
             self.metrics.refused.labels(refusal.category).inc()
+            await self.abuse.note(owner, user, refusal.category)
             raise errors.ContentRefused(f"This server does not draw this: {refusal.title('en')}")
 
     def _require_pod(self, order: Order, *, wait: bool) -> None:
@@ -315,6 +321,7 @@ class GenerationService:
             await asyncio.wait(waits, timeout=STOP_WAIT_S)
         rows = await self.store.of_user(owner, user)
         images = await self.store.delete(rows)
+        await self.abuse.forget(owner, user)
         return UserDeleted(user=user, generations=len(rows), images=images, cancelled=len(running))
 
 
