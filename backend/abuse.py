@@ -13,10 +13,10 @@ from backend.schemas import RefusalCount
 from web.errors import RateLimited
 
 WINDOW_S = 3600.0
-SLOW_FROM = 3
+SLOW_FROM = 5
 """From so many refusals within the window on, each next one costs a growing pause."""
 SLOW_STEP_S = 20.0
-BLOCK_FROM = 8
+BLOCK_FROM = 12
 BLOCK_S = 3600.0
 KEEP_S = 30 * 86_400.0
 
