@@ -23,7 +23,7 @@ from xmlrpc import client as xmlrpc
 
 from infra.supervisor import processes
 from infra.supervisor.errors import HostError
-from infra.supervisor.host import Host
+from infra.supervisor.host import SHARED_PREFIXES, Host
 from infra.supervisor.services import Service
 
 CHILD = Path(__file__).with_name("child.py")
@@ -200,9 +200,11 @@ class Supervisord:
             "EASEL_RUN_DIR": str(host.run_dir),
             "GPU_MODELS_DIR": str(host.models_dir),
         }
+        # Secrets reach it through the supervisor's environment and are written nowhere.
+        shared = {k: v for k, v in host.exported.items() if k.startswith(SHARED_PREFIXES)}
         return {
             "command": list(service.command),
-            "env": {"PYTHONUNBUFFERED": "1", **host.exported, **directories, **service.env},
+            "env": {"PYTHONUNBUFFERED": "1", **shared, **directories, **service.env},
             "cwd": str(host.root),
             "pid_file": str(host.run_dir / f"{service.name}.pid"),
         }
