@@ -241,7 +241,8 @@ class Supervisord:
             "stopasgroup": "true",
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": self._host.log_dir / f"{service.name}.log",
+            # supervisord expands this one twice
+            "stdout_logfile": str(self._host.log_dir / f"{service.name}.log").replace("%", "%%"),
             "stdout_logfile_maxbytes": LOG_BYTES,
             "stdout_logfile_backups": LOG_BACKUPS,
         }
@@ -249,6 +250,9 @@ class Supervisord:
 
 
 def _section(name: str, lines: dict[str, Any]) -> str:
+    for value in map(str, lines.values()):
+        if re.search(r"\s[;#]|\n", value):  # a comment to supervisord, and not to be quoted
+            raise HostError(f"{value}: a path must not have a space before ; or #. Choose another.")
     body = (f"{key} = {str(value).replace('%', '%%')}" for key, value in lines.items())
     return "\n".join((f"[{name}]", *body, ""))
 
