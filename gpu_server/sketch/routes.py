@@ -222,6 +222,9 @@ ROUTES = [
     Route("/models/{folder}", get_models),
     Route("/features", get_features),
     Route("/embeddings", get_embeddings),
+]
+
+EASEL_ROUTES = [
     Route("/easel", get_easel),
     Route("/easel/jobs/{job_id}", delete_easel_job, methods=["DELETE"]),
 ]
