@@ -13,7 +13,7 @@ def main() -> None:
         description="Speaks ComfyUI's protocol and draws sketches without an AI model.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
-    parser.add_argument("--port", type=int, default=8188)
+    parser.add_argument("--port", type=int, default=8188, help="0 for any free one")
     parser.add_argument(
         "--base-dir", type=Path, required=True, help="gets the folders input, output and temp"
     )
@@ -22,7 +22,9 @@ def main() -> None:
     options = parser.parse_args()
     app = create_app(options.base_dir, checkpoint=options.checkpoint, faults=options.faults)
     try:
-        server = create_server(app, options.host, options.port)
+        server = create_server(
+            app, options.host, options.port, announce=lambda text: print(text, flush=True)
+        )
     except ValueError as error:
         parser.error(str(error))
     server.run()

@@ -80,9 +80,8 @@ class Definitions:
     """All node classes of this engine."""
 
     def __init__(self, models: Models, folders: Folders) -> None:
-        self.models = {
-            folder: sorted(models.get(folder, ())) for folder in {*MODEL_FOLDERS, *models}
-        }
+        folders_in_order = dict.fromkeys([*MODEL_FOLDERS, *models])
+        self.models = {folder: sorted(models.get(folder, ())) for folder in folders_in_order}
         self._folders = folders
         text = resources.files(__package__).joinpath("definitions.json").read_text("utf-8")
         self._info: dict[str, dict[str, Any]] = json.loads(text)

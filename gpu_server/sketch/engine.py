@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from gpu_server.sketch.definitions import Definitions, Models
-from gpu_server.sketch.execution import Environment
+from gpu_server.sketch.environment import Environment
 from gpu_server.sketch.faults import Faults
 from gpu_server.sketch.folders import Folders
 from gpu_server.sketch.jobs import JobQueue
@@ -54,7 +54,7 @@ class Engine:
         """
         self._up_at = time.monotonic() + seconds
         self.stop()
-        self.sockets.mute()
+        self.sockets.forget()
         self.folders.empty_temp()
         self._begin()
 

@@ -73,7 +73,6 @@ class JobQueue:
             job = self._running.pop(task)
             if len(self._history) >= MAX_HISTORY:
                 del self._history[next(iter(self._history))]
-            self._history.pop(job.prompt_id, None)
             self._history[job.prompt_id] = {
                 "prompt": job,
                 "outputs": result.outputs,

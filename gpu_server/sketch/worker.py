@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable
 
-from gpu_server.sketch.execution import AbandonedJobError, Environment, Execution
+from gpu_server.sketch.environment import Environment
+from gpu_server.sketch.execution import AbandonedJobError, Execution
 from gpu_server.sketch.jobs import Job, JobQueue
 
 # What ComfyUI's worker thread dies of: equal numbers and ids in the queue, extra_data that is no
@@ -41,10 +42,8 @@ class Worker:
         self._env.interrupt.set()
 
     def free_memory(self) -> None:
-        """Forget cached results after the running job, or now when there is none."""
+        """Forget cached results: after the running job, or before the next one."""
         self._free.set()
-        if not self._queue.snapshot()[0]:
-            self._empty_cache()
 
     def _empty_cache(self) -> None:
         if self._free.is_set():
@@ -70,6 +69,7 @@ class Worker:
 
     def _perform(self, task: int, job: Job) -> None:
         self._env.interrupt.clear()
+        self._empty_cache()
         try:
             execution = Execution(job, self._env)
         except _DEADLY:
