@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 
 from backend.access import Keys, Quotas
@@ -14,15 +14,18 @@ from backend.dispatcher import Dispatcher
 from backend.durable import Workflows
 from backend.expiry import expire
 from backend.metrics import Metrics
+from backend.openai import Links
 from backend.platform import Platform
 from backend.policy import Policy
-from backend.routes import generations, health
+from backend.replicas import Leadership, Relay
+from backend.routes import generations, health, openai
 from backend.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
 from backend.store import Store
 from gpu_server.client import GpuClient
 from web import VERSION, edge
+from web.errors import EaselError
 from workflows import catalog as workflows
 
 log = structlog.get_logger()
@@ -37,10 +40,28 @@ def create_app(settings: Settings) -> FastAPI:
     policy = Policy.load()
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def serve() -> AsyncIterator[None]:
         async with open_service(settings, catalog, policy) as service:
             app.state.service = service
             yield
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if leadership is None:
+            async with serve():
+                yield
+            return
+        striving = asyncio.create_task(leadership.run(serve), name="leadership")
+        try:
+            yield
+        finally:
+            striving.cancel()
+            await asyncio.gather(striving, return_exceptions=True)
+
+    leadership = None
+    if settings.is_shared:
+        url = settings.backend_database_url.get_secret_value()
+        leadership = Leadership(url, settings.own_url)
 
     app = FastAPI(
         title="Easel",
@@ -49,7 +70,9 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.keys = Keys(settings.backend_api_keys)
-    edge.install(app, max_body=MAX_BODY)
+    if leadership is not None:
+        app.add_middleware(Relay, leadership=leadership)
+    edge.install(app, max_body=MAX_BODY, render=render_error)
     if settings.backend_cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -58,8 +81,16 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["*"],
         )
     app.include_router(generations.router(catalog))
+    app.include_router(openai.router(catalog, Links.of(settings.backend_api_keys)))
     app.include_router(health.router())
     return app
+
+
+def render_error(error: EaselError, request: Request, request_id: str) -> Response:
+    """A problem; below /v1 in OpenAI's shape."""
+    of_openai = request.url.path.startswith("/v1/")
+    render = openai.render_error if of_openai else edge.problem_response
+    return render(error, request, request_id)
 
 
 def load_catalog(settings: Settings) -> workflows.Catalog:
@@ -102,6 +133,7 @@ async def open_service(
         metrics,
         Platform(catalog, dispatcher, metrics, settings.backend_max_queue),
         settings.backend_generation_timeout_s,
+        settings.backend_public_url,
     )
     ready = asyncio.Event()
     tasks = [

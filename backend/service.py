@@ -52,6 +52,7 @@ class GenerationService:
     metrics: Metrics
     platform: Platform
     timeout_s: float
+    public_url: str = ""
 
     # -- accepting -----------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.sse import EventSourceResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
+from starlette.responses import StreamingResponse
 
 from gpu_server import nvml, schemas
 from gpu_server.jobs import Job
@@ -183,7 +183,7 @@ def _add_jobs(routes: APIRouter) -> None:
     @routes.get(
         "/jobs/{job_id}/events",
         summary="Server-sent events: state, progress, preview, result",
-        response_class=EventSourceResponse,
+        response_class=StreamingResponse,
         responses=errors.documented(errors.NotFound),
     )
     async def get_events(

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from backend.access import Keys
+from backend.replicas import RELAYED_KEY
 from backend.schemas import GenerationRequest
 from backend.service import GenerationService
 from web import edge, errors, photos
@@ -36,6 +37,11 @@ IdempotencyKey = Annotated[
         description="repeating a request under the same key gives the same generation",
     ),
 ]
+
+
+def comes_back(key: str | None) -> bool:
+    """Whether the caller means to come back; otherwise hanging up is giving up."""
+    return key is not None and not key.startswith(RELAYED_KEY)
 
 
 def parse(text: Any) -> GenerationRequest:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.sse import EventSourceResponse
+from starlette.responses import StreamingResponse
 
 from backend.routes.context import (
     NOT_FOUND,
@@ -17,6 +17,7 @@ from backend.routes.context import (
     IdempotencyKey,
     Owner,
     Serving,
+    comes_back,
 )
 from backend.routes.documentation import request_body
 from backend.routes.pictures import picture_response
@@ -65,8 +66,7 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         if kind in MEDIA_TYPES:
             asked = asked.model_copy(update={"format": MEDIA_TYPES[kind]})
         row, _ = await service.submit(uuid4(), owner, asked, photo, key=idempotency_key, wait=True)
-        # Under a key the caller means to come back; without one, hanging up is giving up.
-        keep = idempotency_key is not None
+        keep = comes_back(idempotency_key)
         if kind == "text/event-stream":
             return sse.response(_events(service, row, previews=previews, keep=keep))
         try:
@@ -151,7 +151,7 @@ def _add_looking(routes: APIRouter) -> None:
     @routes.get(
         "/generations/{generation_id}/events",
         summary="Server-sent events: state, progress, preview, result",
-        response_class=EventSourceResponse,
+        response_class=StreamingResponse,
         responses=NOT_FOUND,
     )
     async def get_events(
