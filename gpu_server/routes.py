@@ -1,5 +1,6 @@
 """The GPU server's addresses. No logic: read the request, call the service, shape the answer."""
 
+import asyncio
 import hmac
 import json
 from collections.abc import AsyncIterator
@@ -101,9 +102,11 @@ def router(token: str, catalog: Catalog) -> APIRouter:
 
 
 def _add_probes(routes: APIRouter) -> None:
-    @routes.get("/livez", summary="The process answers")
-    async def livez() -> dict[str, str]:
-        return {"status": "ok"}
+    @routes.get("/livez", summary="The process works", responses={503: {}})
+    async def livez(service: Serving, response: Response) -> dict[str, str]:
+        broken = service.broken()
+        response.status_code = 503 if broken else 200
+        return {"status": "broken: " + ", ".join(broken) if broken else "ok"}
 
     @routes.get("/readyz", summary="A job could run now", responses={503: {}})
     async def readyz(service: Serving, response: Response) -> dict[str, Any]:
@@ -131,7 +134,7 @@ def _add_generate(routes: APIRouter) -> None:
             raise errors.InvalidRequest(f"Accept: can be {', '.join(GENERATE_TYPES)}")
         if kind in MEDIA_TYPES:
             asked = asked.model_copy(update={"format": MEDIA_TYPES[kind]})
-        job = await service.submit(uuid4(), asked, photo)
+        job = await service.submit(uuid4(), asked, photo, keep=False)
         if kind == "text/event-stream":
             return sse.response(_events_then_forget(service, job, previews))
         try:
@@ -224,7 +227,7 @@ def _add_pod(routes: APIRouter, catalog: Catalog) -> None:
 
     @routes.get("/health", summary="The pod in detail; always 200")
     async def health(service: Serving) -> schemas.Health:
-        return service.health()
+        return service.health(await asyncio.to_thread(nvml.read))
 
     @routes.post("/free", summary="Release GPU memory", status_code=202)
     async def free(
@@ -236,7 +239,7 @@ def _add_pod(routes: APIRouter, catalog: Catalog) -> None:
 
     @routes.get("/metrics", response_class=Response)
     async def metrics(service: Serving) -> Response:
-        service.measure(nvml.read())
+        service.measure(await asyncio.to_thread(nvml.read))
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

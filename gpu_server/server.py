@@ -1,6 +1,5 @@
 """The GPU server's application: wiring in one place, routes without logic."""
 
-import asyncio
 import contextlib
 import os
 import uuid
@@ -11,9 +10,13 @@ from fastapi import FastAPI
 
 from gpu_server import routes
 from gpu_server.comfy_client import ComfyClient
+from gpu_server.drawing import Drawing
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel
+from gpu_server.leftovers import Leftovers
 from gpu_server.metrics import Metrics
+from gpu_server.patience import Patience
+from gpu_server.pictures import Pictures
 from gpu_server.records import Records
 from gpu_server.runner import Runner
 from gpu_server.service import Service
@@ -21,17 +24,18 @@ from gpu_server.settings import Settings
 from web import VERSION, edge
 from workflows import catalog as workflows
 
+DEFAULT_PATIENCE = Patience()
 MAX_BODY = 30_000_000
 """A photo of 20 MB in base64, and its request around it."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, patience: Patience = DEFAULT_PATIENCE) -> FastAPI:
     """The application; it connects to ComfyUI while its lifespan lasts, and waits for it."""
     catalog = load_catalog(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_service(settings, catalog) as service:
+        async with open_service(settings, catalog, patience) as service:
             app.state.service = service
             yield
 
@@ -58,51 +62,75 @@ def load_catalog(settings: Settings) -> workflows.Catalog:
 
 
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings, catalog: workflows.Catalog) -> AsyncIterator[Service]:
+async def open_service(
+    settings: Settings, catalog: workflows.Catalog, patience: Patience
+) -> AsyncIterator[Service]:
     """Everything that runs behind the routes, from start to a clean end."""
-    metrics = Metrics(VERSION)
-    comfy = ComfyClient.at(settings.engine_url)
     records = Records(settings.easel_data_dir / "gpu_server")
     await records.open()
-    engine = Engine(
-        comfy,
-        catalog,
-        metrics,
-        pid_file=settings.gpu_comfyui_pid_file,
-    )
-    # The same client id after a restart, so that a prompt still running sends us its frames.
-    client_id = await records.fact("client_id", uuid.uuid4().hex)
-    channel = EventChannel(settings.engine_url, client_id, on_lost=engine.suspect)
+    comfy = ComfyClient.at(settings.engine_url, timeout_s=patience.request_s)
     workers = min(settings.gpu_encode_workers, os.cpu_count() or 1)
     encoders = ThreadPoolExecutor(workers, "encode")
-    runner = Runner(
+    try:
+        # The same client id after a restart: a prompt still running then sends us its frames.
+        client_id = await records.fact("client_id", uuid.uuid4().hex)
+        kept = await records.all()
+        service = build_service(
+            settings,
+            catalog,
+            patience,
+            records=records,
+            comfy=comfy,
+            encoders=encoders,
+            client_id=client_id,
+        )
+        async with service.running(kept):
+            yield service
+    finally:
+        encoders.shutdown(cancel_futures=True)
+        await comfy.close()
+        await records.close()
+
+
+def build_service(
+    settings: Settings,
+    catalog: workflows.Catalog,
+    patience: Patience,
+    *,
+    records: Records,
+    comfy: ComfyClient,
+    encoders: ThreadPoolExecutor,
+    client_id: str,
+) -> Service:
+    """The parts, put together; nothing runs yet."""
+    metrics = Metrics(VERSION)
+    engine = Engine(comfy, catalog, metrics, patience, pid_file=settings.gpu_comfyui_pid_file)
+    channel = EventChannel(
+        settings.engine_url,
+        client_id,
+        on_lost=engine.suspect,
+        metrics=metrics,
+        patience=patience,
+    )
+    pictures = Pictures(comfy, encoders)
+    drawing = Drawing(
         catalog=catalog,
         comfy=comfy,
         engine=engine,
         channel=channel,
         records=records,
+        pictures=pictures,
         metrics=metrics,
+        patience=patience,
+    )
+    runner = Runner(
+        engine=engine,
+        drawing=drawing,
+        leftovers=Leftovers(comfy, engine),
+        records=records,
+        metrics=metrics,
+        patience=patience,
         max_jobs=settings.gpu_max_jobs,
         result_ttl_s=settings.gpu_result_ttl_s,
-        encoders=encoders,
     )
-    service = Service(settings, catalog, engine, channel, runner, metrics, encoders)
-    tasks = [
-        asyncio.create_task(work, name=name)
-        for name, work in (
-            ("engine", engine.run()),
-            ("channel", channel.run()),
-            ("runner", runner.run()),
-            ("warm_up", service.warm_up()),
-        )
-    ]
-    await runner.ready.wait()
-    try:
-        yield service
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        encoders.shutdown(cancel_futures=True)
-        await comfy.close()
-        await records.close()
+    return Service(settings, catalog, engine, channel, runner, drawing, pictures, metrics, encoders)

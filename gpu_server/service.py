@@ -4,22 +4,25 @@ import asyncio
 import base64
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from gpu_server import nvml, outputs, schemas
+from gpu_server import outputs, schemas
 from gpu_server.comfy_client import Unreachable
+from gpu_server.drawing import AHEAD, Drawing
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel, PreviewImage
 from gpu_server.jobs import Job, Order
 from gpu_server.metrics import Metrics
-from gpu_server.runner import AHEAD, Runner
+from gpu_server.pictures import Pictures
+from gpu_server.records import Record
+from gpu_server.runner import Runner
 from gpu_server.schemas import JobRequest, State
 from gpu_server.settings import Settings
 from web import VERSION, errors, photos
@@ -38,13 +41,41 @@ class Service:
     engine: Engine
     channel: EventChannel
     runner: Runner
+    drawing: Drawing
+    pictures: Pictures
     metrics: Metrics
     workers: ThreadPoolExecutor
     _warm: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def running(self, kept: Sequence[Record]) -> AsyncIterator[None]:
+        """Everything that goes on by itself, until the context ends; `kept` are jobs of before."""
+        await asyncio.get_running_loop().run_in_executor(self.workers, self.pictures.warm_up)
+        works = {
+            "engine": self.engine.run(),
+            "event_channel": self.channel.run(),
+            "runner": self.runner.run(kept),
+            "warm_up": self.warm_up(),
+        }
+        self._tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
+        try:
+            await self.runner.ready.wait()
+            yield
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def broken(self) -> list[str]:
+        """What should run for ever and has ended: only a restart of this server helps."""
+        return [t.get_name() for t in self._tasks if t.done() and t.get_name() != "warm_up"]
 
     # -- jobs ----------------------------------------------------------------------------
 
-    async def submit(self, job_id: UUID, asked: JobRequest, photo: bytes | None) -> Job:
+    async def submit(
+        self, job_id: UUID, asked: JobRequest, photo: bytes | None, *, keep: bool = True
+    ) -> Job:
         """Take the job on. Raises InvalidValues, InvalidImage, Conflict, QueueFull, NoGpu, …"""
         given = asked.values()
         if photo is not None:
@@ -68,7 +99,7 @@ class Service:
             asked.timeout_s or style.timeout_s or self.settings.gpu_job_timeout_s,
         )
         body = {"mode": request.mode, "format": asked.format, **asked.values()}
-        return await self.runner.admit(job_id, order, prepared, body)
+        return await self.runner.admit(job_id, order, prepared, body, keep=keep)
 
     async def finished(self, job: Job) -> Job:
         """The job when it has succeeded; raises what it failed of, or Cancelled."""
@@ -148,16 +179,18 @@ class Service:
             prompt = {"prompt": "a grey square", "seed": 0} if not mode.takes_image else {}
             asked = JobRequest.model_validate({"mode": mode.name, **prompt})
             with suppress(errors.EaselError):
-                job = await self.submit(uuid.uuid4(), asked, None)
-                await self.finished(job)
-                await self.runner.forget(job)
+                job = await self.submit(uuid.uuid4(), asked, None, keep=False)
+                try:
+                    await self.finished(job)
+                finally:
+                    self.drop(job)
             log.info("warmed_up", style=mode.spec.default_style, seconds=time.monotonic() - began)
         self._warm.set()
 
     def checks(self) -> dict[str, str]:
         """What must be in order before a job can run, each `ok` or what is wrong."""
         engine = self.engine
-        found = {"comfyui": "ok", "event_channel": "ok", "styles": "ok", "warm_up": "ok"}
+        found = dict.fromkeys(("comfyui", "event_channel", "styles", "warm_up", "server"), "ok")
         if engine.fault is not None:
             found["comfyui"] = f"out of service until ComfyUI is restarted: {engine.fault}"
         elif not engine.in_service.is_set():
@@ -169,12 +202,15 @@ class Service:
             found["styles"] = "no style can be drawn: " + "; ".join(sorted(reasons))[:500]
         if not self._warm.is_set():
             found["warm_up"] = "the default style's model is being loaded"
+        if self.broken():
+            found["server"] = f"{', '.join(self.broken())} broke; restart the GPU server"
         return found
 
     def ready(self) -> bool:
         return all(state == "ok" for state in self.checks().values())
 
-    def health(self) -> schemas.Health:
+    def health(self, gpu: dict[str, Any] | None = None) -> schemas.Health:
+        """`gpu` is what the driver says of the GPU."""
         checks = self.checks()
         wrong = [name for name, state in checks.items() if state != "ok"]
         status = "ok" if not wrong else "down" if "comfyui" in wrong else "degraded"
@@ -188,11 +224,11 @@ class Service:
             engine=self.engine.name,
             version=VERSION,
             checks=checks,
-            gpu=nvml.read(),
+            gpu=gpu,
             capacity=AHEAD,
             queued=len(unfinished) - running,
             running=running,
-            loaded_model=self.runner.loaded_model,
+            loaded_model=self.drawing.loaded_model,
             styles={mode.name: self._styles(mode.name) for mode in self.catalog},
         )
 
@@ -203,7 +239,8 @@ class Service:
         except Unreachable as error:
             raise errors.EngineLost("ComfyUI does not answer") from error
         if unload_models:
-            self.runner.loaded_model = None
+            self.drawing.loaded_model = None
+            self.engine.forgive()
 
     def measure(self, gpu: dict[str, Any] | None) -> None:
         """Bring the gauges up to date."""
@@ -221,12 +258,11 @@ class Service:
         for style in mode.styles:
             spec, state = mode.graph_spec(style), self.engine.style(mode_name, style)
             reason = state.reason if self.engine.fault is None else self.engine.fault
-            files = list(spec.files)
             found[style] = schemas.StyleHealth(
                 available=state.available and self.engine.in_service.is_set(),
                 reason=reason,
                 model=spec.model,
-                files={name: name not in state.missing for name in files},
+                files={name: name not in state.missing for name in state.files},
             )
         return found
 

@@ -19,8 +19,14 @@ def main() -> None:
     )
     parser.add_argument("--checkpoint", default="", help="name of one more checkpoint to offer")
     parser.add_argument("--faults", action="store_true", help="allow POST /sketch/faults")
+    parser.add_argument("--plain", action="store_true", help="do without Easel's own nodes")
     options = parser.parse_args()
-    app = create_app(options.base_dir, checkpoint=options.checkpoint, faults=options.faults)
+    app = create_app(
+        options.base_dir,
+        checkpoint=options.checkpoint,
+        faults=options.faults,
+        plain=options.plain,
+    )
     try:
         server = create_server(
             app, options.host, options.port, announce=lambda text: print(text, flush=True)

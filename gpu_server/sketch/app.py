@@ -24,13 +24,18 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def create_app(
-    base_dir: Path, models: Models | None = None, *, checkpoint: str = "", faults: bool = False
+    base_dir: Path,
+    models: Models | None = None,
+    *,
+    checkpoint: str = "",
+    faults: bool = False,
+    plain: bool = False,
 ) -> Starlette:
     """The engine as an application for a real uvicorn.
 
     `base_dir` gets the folders input, output and temp (emptied at start). `models` are names of
     model files by folder, by default those of `models.json`; `checkpoint` is one more checkpoint.
-    `faults` adds `/sketch/faults`.
+    `faults` adds `/sketch/faults`; `plain` leaves out what Easel's own nodes add to ComfyUI.
     """
     given = configured_models() if models is None else models
     known = {folder: list(names) for folder, names in given.items()}
@@ -40,6 +45,8 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         engine = Engine(Folders(base_dir), known)
+        if plain:
+            engine.definitions.remove("EaselOutput")
         app.state.engine = engine
         async with asyncio.TaskGroup() as tasks:
             publisher = tasks.create_task(engine.sockets.publish())
@@ -53,6 +60,7 @@ def create_app(
     app = Starlette(
         routes=[
             *routes.ROUTES,
+            *(() if plain else routes.EASEL_ROUTES),
             *file_routes.ROUTES,
             *(fault_routes.ROUTES if faults else ()),
             WebSocketRoute("/ws", _serve_socket),

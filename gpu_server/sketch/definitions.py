@@ -89,6 +89,10 @@ class Definitions:
             self._info[node]["input"]["required"][name][0] = self.models[folder]
         self._specs = {name: _spec(info) for name, info in self._info.items()}
 
+    def remove(self, class_type: str) -> None:
+        """Do without a class, as a ComfyUI on which nobody installed it."""
+        del self._info[class_type], self._specs[class_type]
+
     def spec(self, class_type: object) -> NodeSpec | None:
         """The specification of a class, or None when there is no such class."""
         return self._specs.get(class_type) if isinstance(class_type, str) else None

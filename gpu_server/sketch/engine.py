@@ -31,9 +31,9 @@ class Engine:
     def _begin(self) -> None:
         self.boot_id = str(uuid.uuid4())
         self.numbers = itertools.count()
-        self.queue = JobQueue()
+        self.queue = JobQueue(self._publish_status)
         environment = Environment(self.folders, self.definitions, self.faults, self.sockets)
-        self.worker = Worker(self.queue, environment, self.publish_status)
+        self.worker = Worker(self.queue, environment)
         self.worker.start()
 
     def stop(self) -> None:
@@ -60,8 +60,11 @@ class Engine:
 
     def status(self) -> dict[str, Any]:
         """What `GET /prompt` and status frames say."""
-        return {"exec_info": {"queue_remaining": self.queue.remaining}}
+        return _status(self.queue.remaining)
 
-    def publish_status(self) -> None:
-        """Tell every client how long the queue is."""
-        self.sockets.send("status", {"status": self.status()}, None)
+    def _publish_status(self, remaining: int) -> None:
+        self.sockets.send("status", {"status": _status(remaining)}, None)
+
+
+def _status(remaining: int) -> dict[str, Any]:
+    return {"exec_info": {"queue_remaining": remaining}}

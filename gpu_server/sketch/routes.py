@@ -56,10 +56,7 @@ async def post_prompt(request: Request) -> Response:
         dropped = verdict.outputs.pop()
         verdict.node_errors[dropped] = _dropped(prompt[dropped]["class_type"], dropped)
     if not engine.faults.strikes("lost_prompt"):
-        try:
-            engine.queue.put(Job(number, prompt_id, prompt, extra_data, verdict.outputs))
-        finally:
-            engine.publish_status()
+        engine.queue.put(Job(number, prompt_id, prompt, extra_data, verdict.outputs))
     if engine.faults.strikes("post_lost"):
         connections.cut(request)
     return json_reply(
@@ -98,10 +95,8 @@ async def post_queue(request: Request) -> Response:
     body = await json_body(request)
     if body.get("clear"):
         engine.queue.clear_pending()
-        engine.publish_status()
     if "delete" in body:
         engine.queue.delete_pending(body["delete"])
-        engine.publish_status()
     return empty()
 
 
@@ -227,6 +222,9 @@ ROUTES = [
     Route("/models/{folder}", get_models),
     Route("/features", get_features),
     Route("/embeddings", get_embeddings),
+]
+
+EASEL_ROUTES = [
     Route("/easel", get_easel),
     Route("/easel/jobs/{job_id}", delete_easel_job, methods=["DELETE"]),
 ]
