@@ -119,15 +119,16 @@ async def open_service(
     workflows_log = make_workflows(settings)
     token = settings.backend_gpu_token.get_secret_value()
     clients = {url: GpuClient.at(url, token) for url in settings.backend_gpu_servers}
+    abuse = Abuse(database)
     dispatcher = Dispatcher(
         store,
+        abuse,
         metrics,
         Limits(settings.backend_max_queue, settings.backend_user_max_active),
         clients,
         settings.backend_no_gpu_patience_s,
         workflows_log.record,
     )
-    abuse = Abuse(database)
     transcoder = Transcoder(await asyncio.to_thread(Signer.load, settings.easel_data_dir))
     service = GenerationService(
         catalog,
