@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from backend.abuse import Abuse
@@ -66,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         url = settings.backend_database_url.get_secret_value()
         leadership = Leadership(url, settings.own_url)
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Easel",
         version=VERSION,
         description="Pictures from your own GPU: modes, styles, a queue that loses nothing.",

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from gpu_server import routes
 from gpu_server.comfy_client import ComfyClient
@@ -44,7 +45,7 @@ def create_app(settings: Settings, patience: Patience = DEFAULT_PATIENCE) -> Fas
             app.state.service = service
             yield
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Easel GPU server",
         version=VERSION,
         description="Runs ComfyUI graphs for the backend, one GPU each.",
