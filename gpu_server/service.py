@@ -157,7 +157,7 @@ class Service:
                     shown_progress = (view.progress, view.stage)
                     yield Event("progress", _progress(view), job.version)
                 if previews and job.preview is not None and job.preview is not shown_preview:
-                    shown_preview = job.preview
+                    shown_preview, job.preview_taken = job.preview, True
                     yield Event("preview", _preview(job.preview), job.version)
                 if view.status.ended:
                     whole = with_images and view.status is State.succeeded
