@@ -28,15 +28,23 @@ find_python() {
   fail "no Python 3.11 or newer with venv was found. Debian, Ubuntu: apt-get install python3 python3-venv; or set EASEL_PYTHON."
 }
 
-# What this host needs, by the services it runs.
+# What this host needs, by the services it runs; gate.txt goes with the GPU server.
 requirements() {
-  if [[ $1 == test ]]; then echo requirements/dev.txt; return; fi
-  local services; services=$(setting EASEL_SERVICES)
-  [[ -n $services ]] || { echo requirements/all.txt; return; }
-  echo requirements/ops.txt
-  case ,${services// /}, in *,comfyui,* | *,gpu_server,*) echo requirements/gpu.txt ;; esac
-  case ,${services// /}, in *,backend,*) echo requirements/backend.txt ;; esac
-  case ,${services// /}, in *,telegram_bot,* | *,local_telegram,*) echo requirements/bot.txt ;; esac
+  local services
+  services=$(setting EASEL_SERVICES)
+  services=",${services// /},"
+  if [[ $1 == test ]]; then echo dev; echo gate; return; fi
+  if [[ $services == ,, ]]; then echo all; echo gate; return; fi
+  echo ops
+  if [[ $services == *,backend,* ]]; then echo backend; fi
+  if [[ $services == *,telegram_bot,* || $services == *,local_telegram,* ]]; then echo bot; fi
+  if [[ $services == *,comfyui,* || $services == *,gpu_server,* ]]; then echo gpu; echo gate; fi
+}
+
+pip_install() {
+  "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+    --require-hashes "$@" ||
+    fail "the packages cannot be installed, see above; a package index must be reachable."
 }
 
 # Whether the virtual environment already holds these requirement files, for this checkout.
@@ -47,22 +55,22 @@ installed() {
 }
 
 set_up() {
-  local files file options=()
-  mapfile -t files < <(requirements "$1")
-  for file in "${files[@]}"; do
-    [[ -f $file ]] || fail "$file is missing; this is no whole checkout."
-    options+=(-r "$file")
+  local names name files=() options=()
+  mapfile -t names < <(requirements "$1")
+  for name in "${names[@]}"; do
+    [[ -f requirements/$name.txt ]] || fail "requirements/$name.txt is missing: no whole checkout."
+    files+=("requirements/$name.txt")
+    [[ $name == gate ]] || options+=(-r "requirements/$name.txt")
   done
-  if installed requirements/dev.txt || installed "${files[@]}"; then return; fi
+  if installed requirements/{dev,gate}.txt || installed "${files[@]}"; then return; fi
   rm -f "$stamp"
   if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
     echo "Making the virtual environment $venv"
     "$(find_python)" -m venv --clear "$venv" || fail "no virtual environment can be made in $venv."
   fi
   echo "Installing ${files[*]}"
-  "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
-    --require-hashes "${options[@]}" ||
-    fail "the packages cannot be installed, see above; a package index must be reachable."
+  pip_install "${options[@]}"
+  if [[ ${names[*]} == *gate* ]]; then pip_install --no-deps -r requirements/gate.txt; fi
   "$venv/bin/python" - "$PWD" <<'PYTHON'
 import pathlib, sys, sysconfig
 pathlib.Path(sysconfig.get_path("purelib"), "easel.pth").write_text(sys.argv[1] + "\n")

@@ -4,10 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 python=${PYTHON:-python3}
-inputs=$(mktemp -d)
-trap 'rm -rf "$inputs"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
-"$python" - "$inputs" <<'PYTHON'
+"$python" - "$work" <<'PYTHON'
 import pathlib, re, sys, tomllib
 
 project = tomllib.loads(pathlib.Path("../pyproject.toml").read_text())["project"]
@@ -33,9 +33,12 @@ PYTHON
 # dev.txt has everything; the others take their versions from it, so that all files agree.
 pin() {
   local name=$1; shift
+  echo "Pinning $name.txt"
   "$python" -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras \
     --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-    --output-file "$name.txt" "$@" "$inputs/$name.in"
+    --output-file "$work/$name.txt" "$@" "$work/$name.in"
 }
+[[ ! -f dev.txt ]] || cp dev.txt "$work" # versions stay as they are where they can
 pin dev "$@"
-for name in all gpu backend bot ops; do rm -f "$name.txt"; pin "$name" --constraint dev.txt; done
+for name in all gpu backend bot ops; do pin "$name" --constraint "$work/dev.txt"; done
+mv "$work"/*.txt .

@@ -23,7 +23,7 @@ from xmlrpc import client as xmlrpc
 
 from infra.supervisor import processes
 from infra.supervisor.errors import HostError
-from infra.supervisor.host import Host
+from infra.supervisor.host import SHARED_PREFIXES, Host
 from infra.supervisor.services import Service
 
 CHILD = Path(__file__).with_name("child.py")
@@ -200,9 +200,11 @@ class Supervisord:
             "EASEL_RUN_DIR": str(host.run_dir),
             "GPU_MODELS_DIR": str(host.models_dir),
         }
+        # Secrets reach it through the supervisor's environment and are written nowhere.
+        shared = {k: v for k, v in host.exported.items() if k.startswith(SHARED_PREFIXES)}
         return {
             "command": list(service.command),
-            "env": {"PYTHONUNBUFFERED": "1", **host.exported, **directories, **service.env},
+            "env": {"PYTHONUNBUFFERED": "1", **shared, **directories, **service.env},
             "cwd": str(host.root),
             "pid_file": str(host.run_dir / f"{service.name}.pid"),
         }
@@ -239,7 +241,8 @@ class Supervisord:
             "stopasgroup": "true",
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": self._host.log_dir / f"{service.name}.log",
+            # supervisord expands this one twice
+            "stdout_logfile": str(self._host.log_dir / f"{service.name}.log").replace("%", "%%"),
             "stdout_logfile_maxbytes": LOG_BYTES,
             "stdout_logfile_backups": LOG_BACKUPS,
         }
@@ -247,6 +250,9 @@ class Supervisord:
 
 
 def _section(name: str, lines: dict[str, Any]) -> str:
+    for value in map(str, lines.values()):
+        if re.search(r"\s[;#]|\n", value):  # a comment to supervisord, and not to be quoted
+            raise HostError(f"{value}: a path must not have a space before ; or #. Choose another.")
     body = (f"{key} = {str(value).replace('%', '%%')}" for key, value in lines.items())
     return "\n".join((f"[{name}]", *body, ""))
 

@@ -32,7 +32,7 @@ def bare_checkout(tmp_path: Path) -> Path:
     (checkout / "requirements").mkdir(parents=True)
     shutil.copy(ROOT / "startup.sh", checkout)
     shutil.copytree(ROOT / "infra" / "supervisor", checkout / "infra" / "supervisor")
-    for name in REQUIREMENTS:
+    for name in (*REQUIREMENTS, "gate"):
         (checkout / "requirements" / f"{name}.txt").touch()
     return checkout
 
@@ -53,7 +53,7 @@ def startup(checkout: Path, *argv: str, **environ: str) -> subprocess.CompletedP
 def test_startup_sets_up_once_and_again_when_the_requirements_change(bare_checkout: Path) -> None:
     first = startup(bare_checkout, "status")
     assert first.returncode == 0, first.stderr
-    assert "Installing requirements/all.txt" in first.stdout
+    assert "Installing requirements/all.txt requirements/gate.txt" in first.stdout
     assert startup(bare_checkout, "status").stdout.startswith("SERVICE")
     (bare_checkout / "requirements" / "backend.txt").write_text("# newer\n")
     changed = startup(bare_checkout, "status", EASEL_SERVICES="backend")

@@ -242,6 +242,19 @@ def test_services_that_joined_or_left_the_table_follow_at_the_next_start(lab: La
     assert not is_alive(gone)
 
 
+def test_a_path_with_odd_characters_does_not_stop_the_supervisor(lab: LabHost) -> None:
+    lab.add("backend")
+    lab.environment["EASEL_RUN_DIR"] = str(lab.path / "run #2")
+    refused = lab.run("start")
+    assert refused.returncode == 1
+    assert "must not have a space before" in refused.stderr
+    lab.environment["EASEL_LOG_DIR"] = str(lab.path / "100 % größer; ja")
+    lab.environment["EASEL_RUN_DIR"] = str(lab.path / "run %(here)s")
+    start = lab.run("start")
+    assert start.returncode == 0, start.stderr
+    assert (lab.path / "100 % größer; ja" / "backend.log").exists()
+
+
 def test_a_long_path_does_not_stop_the_supervisor(lab: LabHost) -> None:
     lab.add("backend")
     lab.environment["EASEL_RUN_DIR"] = str(lab.path / ("long-" * 30) / "run")

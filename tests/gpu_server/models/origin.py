@@ -3,7 +3,7 @@
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,10 +20,11 @@ class Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.origin.requests.append({name.lower(): value for name, value in self.headers.items()})
         turn = self.origin.turns.pop(0) if self.origin.turns else serve
-        try:
-            turn(self)
-        except (BrokenPipeError, ConnectionResetError):  # the client had enough
-            self.close_connection = True
+        turn(self)
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the client had enough
+            super().handle()
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
