@@ -8,6 +8,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 
+from backend.abuse import Abuse
 from backend.access import Keys, Quotas
 from backend.database import Database, make_engine
 from backend.dispatcher import Dispatcher
@@ -23,7 +24,9 @@ from backend.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
 from backend.store import Store
+from backend.transcoding import Transcoder
 from gpu_server.client import GpuClient
+from gpu_server.provenance import Signer
 from web import VERSION, edge
 from web.errors import EaselError
 from workflows import catalog as workflows
@@ -116,14 +119,17 @@ async def open_service(
     workflows_log = make_workflows(settings)
     token = settings.backend_gpu_token.get_secret_value()
     clients = {url: GpuClient.at(url, token) for url in settings.backend_gpu_servers}
+    abuse = Abuse(database)
     dispatcher = Dispatcher(
         store,
+        abuse,
         metrics,
         Limits(settings.backend_max_queue, settings.backend_user_max_active),
         clients,
         settings.backend_no_gpu_patience_s,
-        workflows_log.accepted,
+        workflows_log.record,
     )
+    transcoder = Transcoder(await asyncio.to_thread(Signer.load, settings.easel_data_dir))
     service = GenerationService(
         catalog,
         store,
@@ -132,6 +138,8 @@ async def open_service(
         Quotas(settings.backend_rate_per_minute, settings.backend_daily_images),
         metrics,
         Platform(catalog, dispatcher, metrics, settings.backend_max_queue),
+        abuse,
+        transcoder,
         settings.backend_generation_timeout_s,
         settings.backend_public_url,
     )
@@ -139,7 +147,7 @@ async def open_service(
     tasks = [
         asyncio.create_task(dispatcher.run(ready), name="dispatcher"),
         asyncio.create_task(workflows_log.run(dispatcher), name="workflows"),
-        asyncio.create_task(expire(store, settings.backend_result_ttl_hours), name="expiry"),
+        asyncio.create_task(expire(store, abuse, settings.backend_result_ttl_hours), name="expiry"),
     ]
     await ready.wait()
     try:

@@ -26,6 +26,9 @@ from workflows.render import render, size_of
 
 log = structlog.get_logger()
 
+SKETCH = "sketch"
+"""What the built-in engine calls itself."""
+
 FETCH_COMMAND = "python -m gpu_server.models pull --style {style}"
 
 

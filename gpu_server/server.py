@@ -1,11 +1,13 @@
 """The GPU server's application: wiring in one place, routes without logic."""
 
+import asyncio
 import contextlib
 import os
 import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
+import structlog
 from fastapi import FastAPI
 
 from gpu_server import routes
@@ -13,6 +15,7 @@ from gpu_server.comfy_client import ComfyClient
 from gpu_server.drawing import Drawing
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel
+from gpu_server.guard import Guard
 from gpu_server.leftovers import Leftovers
 from gpu_server.metrics import Metrics
 from gpu_server.patience import Patience
@@ -25,6 +28,8 @@ from web import VERSION, edge
 from workflows import catalog as workflows
 
 DEFAULT_PATIENCE = Patience()
+log = structlog.get_logger()
+
 MAX_BODY = 30_000_000
 """A photo of 20 MB in base64, and its request around it."""
 
@@ -61,6 +66,19 @@ def load_catalog(settings: Settings) -> workflows.Catalog:
     return catalog
 
 
+def load_guard(settings: Settings) -> Guard:
+    """The safety checks. A fault is told at /readyz: the server runs, and draws nothing."""
+    guard = Guard.load(
+        settings.easel_data_dir,
+        settings.gpu_safety_strictness,
+        settings.gpu_signing_certificate,
+        settings.gpu_signing_key,
+    )
+    if guard.fault:
+        log.error("safety_out_of_order", reason=guard.fault)
+    return guard
+
+
 @contextlib.asynccontextmanager
 async def open_service(
     settings: Settings, catalog: workflows.Catalog, patience: Patience
@@ -83,6 +101,7 @@ async def open_service(
             comfy=comfy,
             encoders=encoders,
             client_id=client_id,
+            guard=await asyncio.to_thread(load_guard, settings),
         )
         async with service.running(kept):
             yield service
@@ -101,6 +120,7 @@ def build_service(
     comfy: ComfyClient,
     encoders: ThreadPoolExecutor,
     client_id: str,
+    guard: Guard,
 ) -> Service:
     """The parts, put together; nothing runs yet."""
     metrics = Metrics(VERSION)
@@ -112,7 +132,7 @@ def build_service(
         metrics=metrics,
         patience=patience,
     )
-    pictures = Pictures(comfy, encoders)
+    pictures = Pictures(comfy, catalog, guard, encoders)
     drawing = Drawing(
         catalog=catalog,
         comfy=comfy,
@@ -133,4 +153,6 @@ def build_service(
         max_jobs=settings.gpu_max_jobs,
         result_ttl_s=settings.gpu_result_ttl_s,
     )
-    return Service(settings, catalog, engine, channel, runner, drawing, pictures, metrics, encoders)
+    return Service(
+        settings, catalog, engine, channel, runner, drawing, pictures, guard, metrics, encoders
+    )

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -12,17 +13,20 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from PIL import Image
 
 from gpu_server import outputs, schemas
 from gpu_server.comfy_client import Unreachable
 from gpu_server.drawing import AHEAD, Drawing
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel, PreviewImage
+from gpu_server.guard import Guard
 from gpu_server.jobs import Job, Order
 from gpu_server.metrics import Metrics
 from gpu_server.pictures import Pictures
 from gpu_server.records import Record
 from gpu_server.runner import Runner
+from gpu_server.safety import blur
 from gpu_server.schemas import JobRequest, State
 from gpu_server.settings import Settings
 from web import VERSION, errors, photos
@@ -43,6 +47,7 @@ class Service:
     runner: Runner
     drawing: Drawing
     pictures: Pictures
+    guard: Guard
     metrics: Metrics
     workers: ThreadPoolExecutor
     _warm: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,7 +94,7 @@ class Service:
         else:
             loop = asyncio.get_running_loop()
             size, prepared = await loop.run_in_executor(
-                self.workers, _prepare, photo, mode, request
+                self.workers, _prepare, self.guard, photo, mode, request
             )
         style = mode.styles[request.style]
         order = Order(
@@ -143,6 +148,8 @@ class Service:
         shown_state: tuple[Any, ...] = ()
         shown_progress: tuple[Any, ...] = ()
         shown_preview = None
+        # Of a redrawn photo nothing is shown before the whole picture has passed the guard.
+        may_preview = not self.catalog.modes[job.order.request.mode].takes_image
         async with job.follow() as changed:
             while True:
                 await changed.wait()
@@ -156,9 +163,14 @@ class Service:
                 if (view.progress, view.stage) != shown_progress and not view.status.ended:
                     shown_progress = (view.progress, view.stage)
                     yield Event("progress", _progress(view), job.version)
-                if previews and job.preview is not None and job.preview is not shown_preview:
+                if (
+                    previews
+                    and may_preview
+                    and job.preview is not None
+                    and job.preview is not shown_preview
+                ):
                     shown_preview = job.preview
-                    yield Event("preview", _preview(job.preview), job.version)
+                    yield Event("preview", await self._preview(job.preview), job.version)
                 if view.status.ended:
                     whole = with_images and view.status is State.succeeded
                     yield Event("result", await self.result(job) if whole else view, job.version)
@@ -167,6 +179,10 @@ class Service:
     def drop(self, job: Job) -> None:
         """Nobody waits for this job any more: stop it, and keep nothing of it."""
         self.runner.drop(job)
+
+    async def _preview(self, image: PreviewImage) -> schemas.Preview:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.workers, _blurred, image)
 
     # -- the pod -------------------------------------------------------------------------
 
@@ -190,7 +206,9 @@ class Service:
     def checks(self) -> dict[str, str]:
         """What must be in order before a job can run, each `ok` or what is wrong."""
         engine = self.engine
-        found = dict.fromkeys(("comfyui", "event_channel", "styles", "warm_up", "server"), "ok")
+        names = ("comfyui", "event_channel", "styles", "warm_up", "safety", "server")
+        found = dict.fromkeys(names, "ok")
+        found["safety"] = self.guard.fault or "ok"
         if engine.fault is not None:
             found["comfyui"] = f"out of service until ComfyUI is restarted: {engine.fault}"
         elif not engine.in_service.is_set():
@@ -268,17 +286,22 @@ class Service:
 
 
 def _prepare(
-    photo: bytes, mode: Mode, request: parameters.Request
+    guard: Guard, photo: bytes, mode: Mode, request: parameters.Request
 ) -> tuple[tuple[int, int], bytes]:
+    """The photo as it is drawn from: upright, cropped, judged, and a file of our own making."""
     upright = photos.decode(photo)
     size = size_of(mode, request, upright.size)
-    return size, outputs.fit_photo(upright, size)
+    fitted = outputs.fit_photo(upright, size)
+    guard.require_decent([fitted], photo=True)
+    return size, outputs.as_png(fitted)
 
 
 def _progress(view: schemas.Job) -> schemas.ProgressEvent:
     return schemas.ProgressEvent(progress=view.progress, stage=view.stage)
 
 
-def _preview(image: PreviewImage) -> schemas.Preview:
-    data = base64.b64encode(image.data).decode()
-    return schemas.Preview(media_type=image.media_type, data=data)
+def _blurred(image: PreviewImage) -> schemas.Preview:
+    """As a picture may be shown that the guard has not judged: colours and composition only."""
+    with Image.open(io.BytesIO(image.data), formats=("JPEG", "PNG")) as opened:
+        data = outputs.encode(blur(opened.convert("RGB")), "jpeg", "Easel").data
+    return schemas.Preview(media_type="image/jpeg", data=base64.b64encode(data).decode())

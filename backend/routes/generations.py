@@ -19,13 +19,18 @@ from backend.routes.context import (
     Serving,
     comes_back,
 )
-from backend.routes.documentation import request_body
 from backend.routes.pictures import picture_response
-from backend.schemas import Generation, GenerationEnded, GenerationList, UserDeleted
+from backend.schemas import (
+    Generation,
+    GenerationEnded,
+    GenerationList,
+    GenerationRequest,
+    UserDeleted,
+)
 from backend.service import GenerationService
 from backend.store import Row
 from gpu_server.schemas import MEDIA_TYPES, ImageFormat, Result
-from web import edge, errors, negotiation, sse
+from web import bodies, edge, errors, negotiation, sse
 from workflows.catalog import Catalog
 
 GENERATE_TYPES = ["application/json", *MEDIA_TYPES, "text/event-stream"]
@@ -33,8 +38,9 @@ GENERATE_TYPES = ["application/json", *MEDIA_TYPES, "text/event-stream"]
 
 def router(catalog: Catalog) -> APIRouter:
     routes = APIRouter(tags=["generations"], responses=errors.documented(errors.Unauthorized))
-    _add_generate(routes, request_body(catalog))
-    _add_accepting(routes, request_body(catalog))
+    body = bodies.documented(catalog, GenerationRequest)
+    _add_generate(routes, body)
+    _add_accepting(routes, body)
     _add_looking(routes)
     _add_ending(routes)
     return routes
@@ -60,9 +66,7 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         previews: bool = False,
     ) -> Response:
         asked, photo = body
-        kind = negotiation.best(accept, GENERATE_TYPES)
-        if kind is None:
-            raise errors.InvalidRequest(f"Accept: can be {', '.join(GENERATE_TYPES)}")
+        kind = negotiation.choose(accept, GENERATE_TYPES)
         if kind in MEDIA_TYPES:
             asked = asked.model_copy(update={"format": MEDIA_TYPES[kind]})
         row, _ = await service.submit(uuid4(), owner, asked, photo, key=idempotency_key, wait=True)

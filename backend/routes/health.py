@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from backend.routes.context import Owner, Serving
-from backend.schemas import BackendHealth
+from backend.schemas import BackendHealth, RefusalCount
 from gpu_server.schemas import ModeInfo
 from web import errors
 
@@ -29,6 +29,14 @@ def router() -> APIRouter:
     )
     async def health(service: Serving, _: Owner) -> BackendHealth:
         return service.platform.health()
+
+    @routes.get(
+        "/refusals",
+        summary="Refused requests by user and category, for the operator",
+        responses=errors.documented(errors.Unauthorized),
+    )
+    async def refusals(service: Serving, owner: Owner) -> list[RefusalCount]:
+        return await service.abuse.counts(owner)
 
     @routes.get("/livez", summary="The process answers")
     async def livez() -> dict[str, str]:

@@ -8,9 +8,7 @@ from fastapi import Request, Response
 
 from backend.service import GenerationService
 from backend.store import Row
-from gpu_server import outputs
 from gpu_server.schemas import ImageFormat, media_type
-from web import VERSION
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -21,7 +19,7 @@ async def picture_response(
     """Picture `number` in the format `wanted`; raises NotFound."""
     data = await service.image(row, number)
     if wanted != row.order.format:
-        data = await asyncio.to_thread(outputs.as_format, data, wanted, f"Easel {VERSION}")
+        data = await asyncio.to_thread(service.transcoder.convert, row, data, wanted)
     tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
     headers = {
         "ETag": tag,

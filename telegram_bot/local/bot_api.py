@@ -24,7 +24,7 @@ from telegram_bot.local.methods.method import Method
 from telegram_bot.local.params import Params, read_params
 from telegram_bot.local.world import World
 
-_TOKEN = re.compile(r"([1-9]\d{0,17}):[A-Za-z0-9_-]{3,60}")
+_TOKEN = re.compile(r"([1-9][0-9]{0,17}):[A-Za-z0-9_-]{3,60}")
 _MAX_SILENCE_S = 120
 _MAX_SHOWN = 600
 _SENDS = ("sendMessage", "sendPhoto", "sendDocument", "sendMediaGroup")

@@ -7,7 +7,7 @@ from collections import deque
 from telegram_bot.local.callbacks import Callbacks, Press
 from telegram_bot.local.entities import Json, utf16_slice
 from telegram_bot.local.errors import ApiError, BadRequestError, ForbiddenError
-from telegram_bot.local.faults import Faults, FloodLimits
+from telegram_bot.local.faults import PRESS, Faults, FloodLimits
 from telegram_bot.local.feed import Feed
 from telegram_bot.local.files import FileStore
 from telegram_bot.local.model import Bot, Chat, Message, Person
@@ -84,7 +84,7 @@ class World:
         return chat
 
     def check_writable(self, chat: Chat) -> None:
-        """Raises `Forbidden` where the person has blocked the bot, or never wrote to it."""
+        """Raises `ForbiddenError` where the person has blocked the bot, or never wrote to it."""
         if not chat.is_private:
             return
         person = chat.members[chat.id]
@@ -186,7 +186,7 @@ class World:
             "chat_instance": str(abs(message.chat.id) * 7919),
             "data": data,
         }
-        if self.faults.take("stale_callback", message.chat.id):
+        if self.faults.take(PRESS, message.chat.id):
             self.callbacks.expire(press.query_id)
         self.updates.put("callback_query", query)
         return press

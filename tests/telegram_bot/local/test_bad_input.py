@@ -59,8 +59,8 @@ async def _post(local: Local, path: str, body: Json) -> httpx.Response:
 
 async def test_no_parameter_breaks_a_method(local: Local) -> None:
     await local.says(ME, "/start")
+    sent = await local.call("sendMessage", chat_id=ME, text="x")
     for method, nasty in itertools.product(METHODS, NASTY):
-        sent = await local.call("sendMessage", chat_id=ME, text="x")
         fields: Json = dict.fromkeys(NAMES, nasty)
         where = {"chat_id": ME, "message_id": sent["message_id"]}
         for body in (fields | where, fields | dict.fromkeys(where, nasty)):
@@ -83,6 +83,9 @@ async def test_no_field_breaks_the_chat_interface(local: Local) -> None:
         for name, nasty in itertools.product(names, NASTY):
             answer = await _post(local, f"/chat/{path}", {"user_id": ME, name: nasty})
             assert answer.status_code < 500, (path, name, nasty, answer.text)
+    for path in ("messages", "state"):
+        answer = await local.http.get(f"/chat/{path}", params={"user_id": ME})
+        assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
