@@ -12,7 +12,8 @@ from web.errors import QuotaExceeded, RateLimited, Unauthorized
 
 ANYBODY = "local"
 """The owner of everything on a backend without keys, which only loopback can reach."""
-DAY_S = 86_400
+MINUTE_S = 60.0
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Keys:
         """The name of the key in an `Authorization` header; raises Unauthorized."""
         if not self.keys:
             return ANYBODY
-        given = authorization.removeprefix("Bearer ").strip().encode()
+        scheme, _, rest = authorization.partition(" ")
+        given = (rest if scheme.lower() == "bearer" else authorization).strip().encode()
         found = ""
         for name, key in self.keys.items():
             if hmac.compare_digest(given, key.get_secret_value().encode()):
@@ -47,17 +49,30 @@ class Quotas:
         if not self.per_minute and not self.images_per_day:
             return
         now = time.time()
-        spent = await store.spent(owner, user, now)
-        self._check(spent, now, images)
+        since = now - (DAY_S if self.images_per_day else MINUTE_S)
+        spent = await store.spent(owner, user, since)
+        self._check_rate([t for t, _ in spent.generations if t > now - MINUTE_S], now)
+        self._check_day(spent, now, images)
 
-    def _check(self, spent: Spent, now: float, images: int) -> None:
-        if self.per_minute and spent.requests >= self.per_minute:
+    def _check_rate(self, times: list[float], now: float) -> None:
+        if self.per_minute and len(times) >= self.per_minute:
+            free = times[len(times) - self.per_minute] + MINUTE_S
             raise RateLimited(
                 f"At most {self.per_minute} generations a minute; wait a little",
-                retry_after=max(spent.first_request + 60 - now, 1),
+                retry_after=free - now,
             )
-        if self.images_per_day and spent.images + images > self.images_per_day:
-            raise QuotaExceeded(
-                f"{spent.images} of {self.images_per_day} pictures of the day are used",
-                retry_after=max(spent.first_image + DAY_S - now, 1),
-            )
+
+    def _check_day(self, spent: Spent, now: float, images: int) -> None:
+        used = sum(count for _, count in spent.generations)
+        left = self.images_per_day - used
+        if not self.images_per_day or images <= left:
+            return
+        free = now + DAY_S  # for more pictures than a day has: never
+        for created, count in spent.generations:
+            left += count
+            if images <= left:
+                free = created + DAY_S
+                break
+        raise QuotaExceeded(
+            f"{used} of {self.images_per_day} pictures of the day are used", retry_after=free - now
+        )

@@ -1,22 +1,27 @@
 """Durable workflows: the one module that knows DBOS Transact.
 
-Each accepted generation is a workflow under its own id with two recorded steps, the pod chosen
-and the outcome. DBOS resumes after a crash what was pending; the steps find the dispatcher's work
-under the same id, so nothing is asked twice. DBOS is one per process, hence the module's state.
+Each generation that a pod is given is a workflow under its own id with two recorded steps, the
+pod chosen and the outcome. (While it waits in line its committed row is its promise.) DBOS resumes
+after a crash what was pending; the steps find the dispatcher's work under the same id, so nothing
+is asked twice. DBOS is one per process, hence the module's state.
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
+import structlog
 from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatusString
 
 from backend.dispatcher import Dispatcher
 
+log = structlog.get_logger()
 T = TypeVar("T")
 
 EXECUTOR = "scheduler"
@@ -24,11 +29,16 @@ EXECUTOR = "scheduler"
 APPLICATION_VERSION = "1"
 KEEP_ENDED_S = 60.0
 SWEEP_BATCH = 500
-_ENDED = (
-    WorkflowStatusString.SUCCESS,
-    WorkflowStatusString.ERROR,
-    WorkflowStatusString.CANCELLED,
-)
+LAUNCH_AGAIN_S = 2.0
+_ENDED = [
+    status.value
+    for status in (
+        WorkflowStatusString.SUCCESS,
+        WorkflowStatusString.ERROR,
+        WorkflowStatusString.CANCELLED,
+        WorkflowStatusString.MAX_RECOVERY_ATTEMPTS_EXCEEDED,
+    )
+]
 
 _serving: "Serving | None" = None
 
@@ -77,34 +87,50 @@ class Workflows:
             "system_database_url": url,
             "executor_id": EXECUTOR,
             "application_version": APPLICATION_VERSION,
-            "log_level": "ERROR",
+            "log_level": "CRITICAL",
         }
         if engine is not None:
             self._config["system_database_engine"] = engine
-        self._accepted: asyncio.Queue[UUID] = asyncio.Queue()
+            sa.event.listen(engine, "connect", _sync_seldom)
+        self._given: asyncio.Queue[UUID] = asyncio.Queue()
 
-    def accepted(self, generation_id: UUID) -> None:
+    def record(self, generation_id: UUID) -> None:
         """Have a workflow for this generation; returns at once."""
-        self._accepted.put_nowait(generation_id)
+        self._given.put_nowait(generation_id)
 
     async def run(self, dispatcher: Dispatcher) -> None:
         """Resume what was pending and keep a workflow for each generation, until cancelled."""
         global _serving  # noqa: PLW0603 - DBOS itself is one per process
+        await dispatcher.taken_up.wait()
         _serving = Serving(dispatcher, asyncio.get_running_loop())
-        await asyncio.to_thread(self._launch)
         try:
+            await self._launch()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._sweep())
-                await self._start_accepted()
+                await self._start_given()
         finally:
             await asyncio.to_thread(DBOS.destroy)
             _serving = None
 
-    def _launch(self) -> None:
-        DBOS(config=self._config)
-        DBOS.launch()
+    async def _launch(self) -> None:
+        """Launch DBOS; when its database is away, until it is back."""
 
-    async def _start_accepted(self) -> None:
+        def launch() -> None:
+            DBOS(config=self._config)
+            logging.getLogger("dbos").setLevel(logging.CRITICAL)
+            DBOS.launch()
+
+        while True:
+            try:
+                await asyncio.to_thread(launch)
+            except sa.exc.OperationalError as error:
+                log.warning("workflows_unavailable", error=type(error).__name__)
+                await asyncio.to_thread(DBOS.destroy)
+                await asyncio.sleep(LAUNCH_AGAIN_S)
+            else:
+                return
+
+    async def _start_given(self) -> None:
         resumed = {
             workflow.workflow_id
             for workflow in await DBOS.list_workflows_async(
@@ -112,7 +138,7 @@ class Workflows:
             )
         }
         while True:
-            generation_id = str(await self._accepted.get())
+            generation_id = str(await self._given.get())
             if generation_id in resumed:
                 resumed.discard(generation_id)
                 continue
@@ -121,18 +147,21 @@ class Workflows:
 
     async def _sweep(self) -> None:
         """Forget the logs of workflows that ended; what is kept of a generation is its row."""
-        ended = [status.value for status in _ENDED]
         while True:
             await asyncio.sleep(KEEP_ENDED_S)
             before = (datetime.now(UTC) - timedelta(seconds=KEEP_ENDED_S)).isoformat()
-            while True:
-                found = await DBOS.list_workflows_async(
-                    status=ended,
+            with suppress(sa.exc.OperationalError):
+                while found := await DBOS.list_workflows_async(
+                    status=_ENDED,
                     completed_before=before,
                     limit=SWEEP_BATCH,
                     load_input=False,
                     load_output=False,
-                )
-                if not found:
-                    break
-                await DBOS.delete_workflows_async([w.workflow_id for w in found])
+                ):
+                    await DBOS.delete_workflows_async([w.workflow_id for w in found])
+
+
+def _sync_seldom(connection: Any, _: Any) -> None:
+    # The rows are the promise, synced at each commit; the steps' log outlives a killed process
+    # without that, and after a power cut it is only asked again what the rows say.
+    connection.execute("PRAGMA synchronous = NORMAL")

@@ -125,7 +125,7 @@ async def open_service(
         Limits(settings.backend_max_queue, settings.backend_user_max_active),
         clients,
         settings.backend_no_gpu_patience_s,
-        workflows_log.accepted,
+        workflows_log.record,
     )
     abuse = Abuse(database)
     transcoder = Transcoder(await asyncio.to_thread(Signer.load, settings.easel_data_dir))

@@ -37,7 +37,7 @@ class Platform:
     def checks(self) -> dict[str, str]:
         """What must be in order before a generation can run, each `ok` or what is wrong."""
         pods = self.dispatcher.pods.values()
-        if any(pod.in_service and pod.styles() for pod in pods):
+        if any(pod.in_service and pod.styles for pod in pods):
             return {"pods": "ok"}
         return {"pods": "; ".join(f"{pod.name}: {pod.reason}" for pod in pods)}
 

@@ -77,22 +77,12 @@ class GenerationService:
         now. Raises what is wrong with the request, ContentRefused, and what the limits say.
         """
         mark = _fingerprint(asked, photo)
-        known = await self._known(generation_id, owner, key)
+        known = await self._known(generation_id, owner, key, mark)
         if known is not None:
-            if known.fingerprint != mark:
-                what = "idempotency key" if key else "id"
-                raise errors.Conflict(f"This {what} was used for another request")
             return known, False
         await self.abuse.check(owner, asked.user)
         order = await self._order(owner, asked, photo)
         self._require_pod(order, wait=wait)
-        try:
-            self.dispatcher.check_room(f"{owner}/{asked.user}")
-        except scheduler.UserBusy as busy:
-            raise errors.RateLimited(str(busy), retry_after=busy.retry_after) from busy
-        except scheduler.QueueFull as full:
-            raise errors.QueueFull("The line is full", retry_after=full.retry_after) from full
-        await self.quotas.check(self.store, owner, asked.user, order.request.count)
         row = Row(
             generation_id,
             owner,
@@ -102,21 +92,40 @@ class GenerationService:
             time.time(),
             idempotency_key=key,
         )
-        if photo is not None:
-            await self.store.put_photo(generation_id, photo)
         try:
-            await self.store.add(row)
-        except Taken:
-            return await self.submit(generation_id, owner, asked, photo, key=key, wait=wait)
-        self.dispatcher.take(row, bounded=False)
+            await self._accept(row, photo)
+        except (Taken, errors.EaselError):
+            # The same request may have been let in a moment ago: then no limit is asked.
+            known = await self._known(generation_id, owner, key, mark)
+            if known is None:
+                raise
+            return known, False
         self.metrics.accepted.labels(order.request.mode).inc()
         return row, True
 
-    async def _known(self, generation_id: UUID, owner: str, key: str | None) -> Row | None:
+    async def _accept(self, row: Row, photo: bytes | None) -> None:
+        """Commit the row and put it in line; raises Taken and what the limits say."""
+        try:
+            async with self.dispatcher.entrance(f"{row.owner}/{row.user}"):
+                await self.quotas.check(self.store, row.owner, row.user, row.order.request.count)
+                if photo is not None:
+                    await self.store.put_photo(row, photo)
+                await self.store.add(row)
+                self.dispatcher.take(row)
+        except scheduler.UserBusy as busy:
+            raise errors.RateLimited(str(busy), retry_after=busy.retry_after) from busy
+        except scheduler.QueueFull as full:
+            raise errors.QueueFull("The line is full", retry_after=full.retry_after) from full
+
+    async def _known(
+        self, generation_id: UUID, owner: str, key: str | None, mark: str
+    ) -> Row | None:
+        """The generation that this id or key was used for before; raises Conflict."""
         found = await self.store.by_key(owner, key) if key else None
         found = found or await self.store.get(generation_id)
-        if found is not None and found.owner != owner:
-            raise errors.Conflict("This id was used for another request")
+        if found is not None and (found.owner != owner or found.fingerprint != mark):
+            what = "idempotency key" if key else "id"
+            raise errors.Conflict(f"This {what} was used for another request")
         return found
 
     async def _order(self, owner: str, asked: GenerationRequest, photo: bytes | None) -> Order:

@@ -1,6 +1,7 @@
 """The edge of a FastAPI service: request ids, body limit, headers, and errors as problems."""
 
 import asyncio
+import math
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -39,7 +40,7 @@ def problem_response(error: EaselError, _: Request, request_id: str) -> Response
 def retry_header(error: EaselError) -> dict[str, str]:
     if error.retry_after is None:
         return {}
-    return {"Retry-After": str(max(1, round(error.retry_after)))}
+    return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
 
 
 def install(app: FastAPI, *, max_body: int, render: Renderer = problem_response) -> None:
