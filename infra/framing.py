@@ -68,8 +68,8 @@ class Frame:
         source = "< <(easel_stdin <&3)" if stdin else "</dev/null"
         return _encode(
             "exec 3<&0\n"
-            "easel_stdin() { local n; while IFS= read -r n && [ $((n)) -gt 0 ]; do"
-            ' head -c "$n" | base64 -d; done; }\n'
+            "easel_stdin() { local n; while n=$(head -c 8) && [ $((10#${n:-0})) -gt 0 ]; do"
+            ' head -c $((10#$n)) | base64 -d; done; }\n'
             f"{self._print('B_')}\n"
             f"( trap - INT TERM; eval {quote(script)} ) {source} 3<&- 2>&1"
             " | ( trap '' INT; exec cat 3<&- )\n"
@@ -79,9 +79,12 @@ class Frame:
 
 
 def stdin_frame(data: bytes) -> bytes:
-    """A piece of standard input as `<length>\\n<base64>`; empty data ends it."""
+    """A piece of standard input: 8 digits of length, base64; empty data ends it.
+
+    The length has a fixed size because bash's `read` may take more than a line.
+    """
     encoded = base64.b64encode(data)
-    return b"%d\n%b" % (len(encoded), encoded)
+    return b"%08d%b" % (len(encoded), encoded)
 
 
 class Window:
