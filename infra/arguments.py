@@ -49,7 +49,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         options.argv += literal
     elif literal:
         raise UsageError(f"{options.command} takes nothing after --")
-    options.target = options.target or []
+    options.target = [options.only] if options.only else options.target or []
     return options
 
 
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
     )
     _shared(parser, top=True)
+    parser.add_argument("--only", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:

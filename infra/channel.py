@@ -9,7 +9,7 @@ import paramiko
 
 from infra.framing import Sink
 
-_CHUNK = 65536
+_CHUNK = 262144
 _WAIT = 0.25
 _WAIT_FOR_WINDOW = 0.01
 
@@ -23,6 +23,11 @@ class Deadline:
     @property
     def passed(self) -> bool:
         return self._end is not None and time.monotonic() >= self._end
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until then, not below 0; None if it never comes."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def at_most(self, seconds: float) -> float:
         """The shorter of these seconds and what is left, not below 0."""
@@ -66,7 +71,7 @@ class Feed:
                 return False
             if not channel.send_ready():
                 return False
-            self._pending = self._pending[channel.send(bytes(self._pending[:32768])) :]
+            self._pending = self._pending[channel.send(bytes(self._pending[:65536])) :]
         except OSError:  # the remote side has ended and wants no more; how, its status says
             self._pending, self._file, self._ended = memoryview(b""), None, True
             return False

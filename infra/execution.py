@@ -23,6 +23,7 @@ class Execution(ABC):
         stdin: a descriptor; None is empty.
         begin: when the script must have begun; otherwise it counts as never run.
         deadline: when it must have ended.
+        tick: called several times a second.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Execution(ABC):
         stderr: Sink,
         begin: Deadline,
         deadline: Deadline,
+        tick: Callable[[], None],
     ) -> None:
         self.channel = channel
         self.route = route
@@ -44,6 +46,7 @@ class Execution(ABC):
         self.stderr = stderr
         self.begin = begin
         self.deadline = deadline
+        self.tick = tick
         self.frame = Frame()
         self.window = self._window(stdout)
 
@@ -88,6 +91,7 @@ class Execution(ABC):
         """Ends the remote process, politely first, and passes on its last words."""
 
     def _over(self) -> bool:
+        self.tick()
         late = self.deadline.passed or (self.begin.passed and not self.window.started)
         return late or self.window.status is not None
 
@@ -177,8 +181,8 @@ class GatewayExecution(Execution):
     def _status(self) -> int | None:
         return self.window.status
 
-    def _end(self, signals: tuple[str, ...]) -> None:
+    def _end(self, signals: tuple[str, ...]) -> None:  # noqa: ARG002 - there is one key
         """Ctrl-C; closing the channel then hangs up on what ignored it."""
-        if self.window.started and "INT" in signals or self.deadline.passed:
+        if self.window.started:
             self.channel.sendall(b"\x03")
             self._await_end(_GRACE_SECONDS)

@@ -69,7 +69,7 @@ class Frame:
         return _encode(
             "exec 3<&0\n"
             "easel_stdin() { local n; while n=$(head -c 8) && [ $((10#${n:-0})) -gt 0 ]; do"
-            ' head -c $((10#$n)) | base64 -d; done; }\n'
+            " head -c $((10#$n)) | base64 -d; done; }\n"
             f"{self._print('B_')}\n"
             f"( trap - INT TERM; eval {quote(script)} ) {source} 3<&- 2>&1"
             " | ( trap '' INT; exec cat 3<&- )\n"

@@ -9,7 +9,7 @@ from infra.errors import HostKeyError, UnreachableError
 from infra.targets import Route, Target
 
 _KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
-_HOW_TO_READ_IT = (
+HOW_TO_READ_IT = (
     "read it where you trust the path, for instance in the provider's web terminal with "
     "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`"
 )
@@ -31,12 +31,15 @@ class RejectUnknown(paramiko.RejectPolicy):
         self._route = route
 
     def missing_host_key(
-        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+        self,
+        client: paramiko.SSHClient,  # noqa: ARG002 - paramiko's signature
+        hostname: str,  # noqa: ARG002
+        key: paramiko.PKey,
     ) -> NoReturn:
         raise HostKeyError(
             f"{self._route.host}:{self._route.port} is not a known host; it presents "
-            f"{key.get_name()} {key.fingerprint}. Compare that with the host's own ({_HOW_TO_READ_IT})"
-            f", then: {_trust_command(self._target, self._route)}"
+            f"{key.get_name()} {key.fingerprint}. Compare that with the host's own "
+            f"({HOW_TO_READ_IT}), then: {_trust_command(self._target, self._route)}"
         )
 
 
@@ -46,7 +49,7 @@ def changed(target: Target, route: Route, key: paramiko.PKey) -> HostKeyError:
         f"the host key of {route.host}:{route.port} has CHANGED: it presents {key.get_name()} "
         f"{key.fingerprint}, which is not the key in {target.known_hosts.name}. Either the host "
         "was rebuilt (a pod's keys are new after a reset, and its address may now be someone "
-        f"else's) or someone is listening in. If it was rebuilt, {_HOW_TO_READ_IT}, then: "
+        f"else's) or someone is listening in. If it was rebuilt, {HOW_TO_READ_IT}, then: "
         f"{_trust_command(target, route)}"
     )
 
@@ -94,7 +97,7 @@ def trust(target: Target, route: Route, fingerprint: str, timeout: float) -> par
         seen.append(f"{key.get_name()} {key.fingerprint}")
     raise HostKeyError(
         f"{route.host}:{route.port} does not have the key {fingerprint}; it presents "
-        f"{', '.join(dict.fromkeys(seen))}. Nothing was recorded; {_HOW_TO_READ_IT}"
+        f"{', '.join(dict.fromkeys(seen))}. Nothing was recorded; {HOW_TO_READ_IT}"
     )
 
 

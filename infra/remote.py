@@ -13,8 +13,8 @@ from infra import hostkeys
 from infra.channel import Deadline
 from infra.errors import (
     AuthenticationError,
-    HostError,
     ConnectionLostError,
+    HostError,
     UnreachableError,
 )
 from infra.execution import DirectExecution, GatewayExecution
@@ -157,12 +157,14 @@ class Remote:
         stderr: Sink,
         stdin: int | None = None,
         timeout: float | None = None,
+        tick: Callable[[], None] = lambda: None,
     ) -> int:
         """Runs bash text in the login directory and returns its exit status (0-255).
 
         Args:
             stdin: a descriptor; None is empty.
             timeout: seconds.
+            tick: called several times a second.
 
         Raises:
             TimeLimitError, InterruptError: the remote process was ended.
@@ -181,6 +183,7 @@ class Remote:
                     stderr=stderr,
                     begin=Deadline(self._begin_timeout),
                     deadline=Deadline(timeout),
+                    tick=tick,
                 ).finish()
         except (paramiko.SSHException, EOFError) as error:
             raise self.lost(error) from error

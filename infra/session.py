@@ -30,6 +30,4 @@ class Session:
         Raises:
             HostError: with what to do about it.
         """
-        return connect(
-            self.target, self.options.via, self.console.say, self.options.timeout
-        )
+        return connect(self.target, self.options.via, self.console.say, self.options.timeout)

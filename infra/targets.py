@@ -12,7 +12,7 @@ from infra.errors import ConfigError, UsageError
 
 Via = Literal["direct", "proxy"]
 
-SHARED = (".env", "backend/.env", "gpu_server/.env", "telegram_bot/.env", "data")
+SHARED = (".env", "backend/.env", "gpu_server/.env", "telegram_bot/.env", "data/")
 _VIAS: tuple[Via, ...] = get_args(Via)
 
 
@@ -241,7 +241,7 @@ _TARGET_RULES = {
     "known_hosts": _Rule(_matches(r"[^\0\n]+"), "a file, relative to this one"),
     "shared": _Rule(
         lambda value: isinstance(value, list) and all(map(_PATH_INSIDE, value)),
-        'a list of paths inside workdir, such as ["backend/.env", "data"]',
+        'a list of paths inside workdir, such as ["backend/.env", "data/"]',
     ),
     "keep_releases": _Rule(_within(2, 100), "a whole number from 2 to 100"),
 }

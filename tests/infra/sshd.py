@@ -70,7 +70,10 @@ class Sshd:
     def hang_up(self) -> int:
         """Kills the processes that serve connections; how many there were."""
         served = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
+            check=False,
+            capture_output=True,
+            text=True,
         ).stdout.split()
         for pid in served:
             os.kill(int(pid), signal.SIGKILL)
