@@ -1,15 +1,16 @@
 """`deploy`: the committed tree becomes a release on the host, and the one in use."""
 
-import hashlib
 import shlex
+import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from infra.errors import UsageError
 from infra.session import Outcome, Session
+from infra.transfer import sha256
 
 _HERE = Path(__file__).resolve().parent
 
@@ -37,14 +38,10 @@ class _Tree:
     commit: str
     changed: bool
 
-    def pack(self, archive: IO[bytes]) -> str:
+    def pack(self, archive: BinaryIO) -> str:
         """Writes the tracked files as tar.gz, rewinds, and returns the SHA-256."""
-        command = ["git", "-C", self.folder, "archive", "--format=tar.gz", self.commit]
-        subprocess.run(command, check=True, stdout=archive)
-        archive.seek(0)
-        digest = hashlib.file_digest(archive, "sha256").hexdigest()
-        archive.seek(0)
-        return digest
+        _call_git(self.folder, "archive", "--format=tar.gz", self.commit, stdout=archive)
+        return sha256(archive)
 
 
 def _tree(source: str | None) -> _Tree:
@@ -57,16 +54,21 @@ def _tree(source: str | None) -> _Tree:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", folder, *arguments], check=True, capture_output=True, text=True
-        )
-    except FileNotFoundError:
-        raise UsageError("deploy needs git on this machine") from None
-    except subprocess.CalledProcessError as error:
-        reason = error.stderr.strip().splitlines()[-1:] or ["git failed"]
-        raise UsageError(f"{folder} has no commit to deploy: {reason[0]}") from error
-    return done.stdout.strip()
+    return _call_git(folder, *arguments).decode().strip()
+
+
+def _call_git(folder: Path, *arguments: str, stdout: BinaryIO | int = subprocess.PIPE) -> bytes:
+    program = shutil.which("git")
+    if program is None:
+        raise UsageError("deploy needs git on this machine")
+    command = [program, "-C", str(folder), *arguments]
+    done = subprocess.run(  # noqa: S603 - fixed arguments and commit ids
+        command, check=False, stdout=stdout, stderr=subprocess.PIPE
+    )
+    if done.returncode != 0:
+        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise UsageError(f"{folder} has no commit to deploy: {' '.join(reason)}")
+    return done.stdout or b""
 
 
 def _run(
@@ -75,7 +77,7 @@ def _run(
     *,
     release: str,
     digest: str = "",
-    archive: IO[bytes] | None = None,
+    archive: BinaryIO | None = None,
 ) -> Outcome:
     target = session.target
     values = {

@@ -23,6 +23,11 @@ def known_keys(target: Target) -> paramiko.HostKeys:
     return keys
 
 
+def known_fingerprints(target: Target, route: Route) -> list[str]:
+    """`SHA256:…` of each key on record for this server."""
+    return [key.fingerprint for key in (known_keys(target).lookup(route.name) or {}).values()]
+
+
 class RejectUnknown(paramiko.RejectPolicy):
     """Refuses a host without a key on record, and says how to give it one."""
 

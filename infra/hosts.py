@@ -15,11 +15,11 @@ def hosts(session: Session) -> Outcome:
 
 
 def _list(session: Session) -> Outcome:
-    target, known = session.target, hostkeys.known_keys(session.target)
+    target = session.target
     session.console.line(f"{target.name}  {target.workdir}")
     routes: list[dict[str, object]] = []
     for route in target.routes("auto"):
-        keys = [key.fingerprint for key in (known.lookup(route.name) or {}).values()]
+        keys = hostkeys.known_fingerprints(target, route)
         session.console.line(f"  {route}  {' '.join(keys) or 'host key not trusted yet'}")
         routes.append(
             {

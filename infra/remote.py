@@ -67,7 +67,7 @@ def loose_permissions(route: Route) -> str | None:
 
 def login(target: Target, route: Route, timeout: float) -> paramiko.SSHClient:
     """An authenticated connection to a server whose host key is on record."""
-    key = _load_key(route)
+    key = load_key(route)
     sock = _dial(route, timeout)
     client = paramiko.SSHClient()
     client.get_host_keys().update(hostkeys.known_keys(target))
@@ -108,7 +108,12 @@ def _dial(route: Route, timeout: float) -> socket.socket:
     return sock
 
 
-def _load_key(route: Route) -> paramiko.PKey | None:
+def load_key(route: Route) -> paramiko.PKey | None:
+    """The private key of a route; None means the agent's.
+
+    Raises:
+        AuthenticationError: it is missing, locked by a passphrase or no key.
+    """
     if route.key is None:
         return None
     try:

@@ -5,6 +5,7 @@
 #
 #   $WORKDIR            a link to the release in use
 #   $WORKDIR-deploy/    releases/<sha>/  shared/  deployed/<sha> (its time gives the order)  lock
+# shellcheck disable=SC2153 # SHARED is the caller's
 set -euo pipefail
 : "${ACTION:?}" "${WORKDIR:?}" "${KEEP:?}" "${RELEASE?}" "${DIGEST?}" "${ADOPT?}"
 
@@ -29,7 +30,7 @@ by_age() { # newest first
 }
 
 older_than() { # the release deployed before $1
-  by_age | sed -n "/^$1\$/{n;p;q}"
+  by_age | sed -n "/^$1\$/{n;p}"
 }
 
 lock() {

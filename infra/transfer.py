@@ -8,16 +8,17 @@ import os
 import secrets
 import shlex
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import paramiko
 
 from infra.errors import ProtocolError, SshError, UsageError
 from infra.remote import Remote
 from infra.session import Outcome, Session
+
+_CHUNK = 1 << 20
 
 
 def push(session: Session) -> Outcome:
@@ -26,13 +27,12 @@ def push(session: Session) -> Outcome:
     if not source.is_file():
         raise UsageError(f"push sends one file, and {source} is none")
     with source.open("rb") as file, session.connect() as remote:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
+        digest = sha256(file)
         mode = stat.S_IMODE(source.stat().st_mode)
         place = _Place(session.options.destination, source.name, digest, mode)
         send = _send_by_sftp if remote.route.via == "direct" else _send_by_terminal
         path = send(remote, file, place, session.options.timeout)
-        size = file.tell()
+        size = source.stat().st_size
     session.console.line(f"{path}  {size} bytes  sha256 {digest}")
     return Outcome(0, _fields(remote, path, size, digest))
 
@@ -46,14 +46,22 @@ def pull(session: Session) -> Outcome:
     with session.connect() as remote, _replacing(path) as file:
         receive = _receive_by_sftp if remote.route.via == "direct" else _receive_by_terminal
         expected = receive(remote, source, file, session.options.timeout)
-        file.flush()
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(file)
         if digest != expected:
             raise ProtocolError(f"{source} arrived damaged (SHA-256 differs); nothing was kept")
-        size = file.tell()
+        size = file.seek(0, os.SEEK_END)
     session.console.line(f"{path}  {size} bytes  sha256 {digest}")
     return Outcome(0, _fields(remote, str(path), size, digest))
+
+
+def sha256(file: BinaryIO) -> str:
+    """Of the whole file, which is then at its start again."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    file.seek(0)
+    return digest.hexdigest()
 
 
 def _fields(remote: Remote, path: str, size: int, digest: str) -> dict[str, object]:
@@ -93,7 +101,7 @@ class _Place:
         )
 
 
-def _send_by_sftp(remote: Remote, file: IO[bytes], place: _Place, timeout: float | None) -> str:
+def _send_by_sftp(remote: Remote, file: BinaryIO, place: _Place, timeout: float | None) -> str:
     try:
         with remote.client.open_sftp() as sftp:
             if place.path.endswith("/") or _is_directory(sftp, place.path):
@@ -104,11 +112,9 @@ def _send_by_sftp(remote: Remote, file: IO[bytes], place: _Place, timeout: float
     return _settled(remote, place.names() + place.settle(), None, timeout)
 
 
-def _send_by_terminal(remote: Remote, file: IO[bytes], place: _Place, timeout: float | None) -> str:
+def _send_by_terminal(remote: Remote, file: BinaryIO, place: _Place, timeout: float | None) -> str:
     script = f'{place.names()}cat >"$part" || exit\n{place.settle()}'
-    path = _settled(remote, script, file.fileno(), timeout)
-    file.seek(0, os.SEEK_END)
-    return path
+    return _settled(remote, script, file.fileno(), timeout)
 
 
 def _settled(remote: Remote, script: str, stdin: int | None, timeout: float | None) -> str:
@@ -126,7 +132,7 @@ def _is_directory(sftp: paramiko.SFTPClient, path: str) -> bool:
         return False
 
 
-def _receive_by_sftp(remote: Remote, path: str, file: IO[bytes], timeout: float | None) -> str:
+def _receive_by_sftp(remote: Remote, path: str, file: BinaryIO, timeout: float | None) -> str:
     try:
         with remote.client.open_sftp() as sftp:
             sftp.getfo(path, file)
@@ -135,11 +141,12 @@ def _receive_by_sftp(remote: Remote, path: str, file: IO[bytes], timeout: float 
     return _settled(remote, f"sha256sum <{shlex.quote(path)} | cut -c1-64", None, timeout).strip()
 
 
-def _receive_by_terminal(remote: Remote, path: str, file: IO[bytes], timeout: float | None) -> str:
+def _receive_by_terminal(remote: Remote, path: str, file: BinaryIO, timeout: float | None) -> str:
     quoted = shlex.quote(path)
     decoder = _Decoder(file)
     code = remote.run(
-        f"[ -f {quoted} ] && [ -r {quoted} ] || {{ echo 'no such file, or not readable'; exit 1; }}\n"
+        f"[ -f {quoted} ] && [ -r {quoted} ] ||"
+        " { echo 'no such file, or not readable'; exit 1; }\n"
         f"sha256sum <{quoted} | cut -c1-64\nbase64 <{quoted}\n",
         stdout=decoder.feed,
         stderr=decoder.feed,
@@ -153,7 +160,7 @@ def _receive_by_terminal(remote: Remote, path: str, file: IO[bytes], timeout: fl
 class _Decoder:
     """A first line of text, then base64 in lines of any length."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self.first = ""
         self._file = file
         self._in_body = False
@@ -176,17 +183,14 @@ class _Decoder:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` if all goes well."""
     if not path.parent.is_dir():
         raise UsageError(f"there is no directory {path.parent}")
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        part = Path(file.name)
-        try:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("w+b") as file:
             yield file
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
