@@ -95,6 +95,7 @@ unpack() {
     fail "the archive arrived damaged (SHA-256 differs); nothing was changed, deploy again"
   tar -xzf "$home/incoming" -C "$tree"
   rm "$home/incoming"
+  [ -x "$tree/startup.sh" ] || fail "commit $RELEASE has no executable startup.sh"
   link_shared "$tree"
   mv -T "$tree" "$releases/$RELEASE"
 }
@@ -119,7 +120,16 @@ deploy() {
   point_to "$RELEASE"
   prune
   say "release $RELEASE is in use (before: ${before:-none})"
-  if [ -n "$before" ]; then startup restart; else startup start; fi
+  run_release "$([ -n "$before" ] && echo restart || echo start)"
+}
+
+run_release() {
+  local code=0
+  startup "$1" || code=$?
+  if [ "$code" -ne 0 ]; then
+    say "release $RELEASE did not come up ($1: $code); easel-ssh deploy --rollback goes back"
+    exit "$code"
+  fi
 }
 
 rollback() {
@@ -133,7 +143,7 @@ rollback() {
   keep_shared
   point_to "$RELEASE"
   say "release $RELEASE is in use (before: $before)"
-  startup restart
+  run_release restart
 }
 
 check() {
