@@ -139,15 +139,3 @@ def _wait(channel: paramiko.Channel, feed: Feed) -> None:
     if feed.source is not None:
         sources.append(feed.source)
     select.select(sources, [], [], _WAIT_FOR_WINDOW if feed.blocked else _WAIT)
-
-
-def send_signal(channel: paramiko.Channel, name: str) -> None:
-    """Asks the server to signal the remote process group (RFC 4254, 6.9), e.g. `TERM`."""
-    message = paramiko.Message()
-    message.add_byte(bytes([98]))  # SSH_MSG_CHANNEL_REQUEST
-    message.add_int(channel.remote_chanid)
-    message.add_string("signal")
-    message.add_boolean(False)
-    message.add_string(name)
-    # paramiko has no public call for this request
-    channel.get_transport()._send_user_message(message)  # type: ignore[attr-defined]

@@ -7,8 +7,14 @@ from collections.abc import Callable
 
 import paramiko
 
-from infra.channel import Deadline, Feed, nothing_to_send, pump, send_signal
-from infra.errors import ConnectionLostError, InterruptError, ProtocolError, TimeLimitError
+from infra.channel import Deadline, Feed, nothing_to_send, pump
+from infra.errors import (
+    ConnectionLostError,
+    InterruptError,
+    ProtocolError,
+    SshError,
+    TimeLimitError,
+)
 from infra.framing import Frame, Sink, Window, stdin_frame
 from infra.targets import Route
 
@@ -86,9 +92,34 @@ class Execution(ABC):
     def _status(self) -> int | None:
         """The exit status, None while it is unknown."""
 
-    @abstractmethod
     def _end(self, signals: tuple[str, ...]) -> None:
         """Ends the remote process, politely first, and passes on its last words."""
+        for name in signals:
+            self._signal(name)
+            if self._await_end(_GRACE_SECONDS):
+                return
+
+    def _signal(self, name: str) -> None:
+        """Signals the remote process group.
+
+        It is done by a second command: OpenSSH ignores signal requests when root is logged in.
+        """
+        if self.window.opening is None:
+            return
+        with contextlib.suppress(SshError, paramiko.SSHException, EOFError, KeyboardInterrupt):
+            transport = self.channel.get_transport()
+            with contextlib.closing(transport.open_session(timeout=_GRACE_SECONDS)) as channel:
+                type(self)(
+                    channel,
+                    self.route,
+                    f"kill -{name} -- -{self.window.opening[1].decode()}",
+                    stdin=None,
+                    stdout=lambda _: None,
+                    stderr=lambda _: None,
+                    begin=Deadline(_GRACE_SECONDS),
+                    deadline=Deadline(_GRACE_SECONDS),
+                    tick=lambda: None,
+                ).finish()
 
     def _over(self) -> bool:
         self.tick()
@@ -131,12 +162,6 @@ class DirectExecution(Execution):
     def _status(self) -> int | None:
         known = self.channel.exit_status_ready() and self.channel.exit_status >= 0
         return self.channel.exit_status if known else None
-
-    def _end(self, signals: tuple[str, ...]) -> None:
-        for name in signals:
-            send_signal(self.channel, name)
-            if self._await_end(_GRACE_SECONDS):
-                return
 
 
 class GatewayExecution(Execution):
@@ -181,8 +206,8 @@ class GatewayExecution(Execution):
     def _status(self) -> int | None:
         return self.window.status
 
-    def _end(self, signals: tuple[str, ...]) -> None:  # noqa: ARG002 - there is one key
-        """Ctrl-C; closing the channel then hangs up on what ignored it."""
-        if self.window.started:
+    def _signal(self, name: str) -> None:
+        if name == "INT":
             self.channel.sendall(b"\x03")
-            self._await_end(_GRACE_SECONDS)
+        else:
+            super()._signal(name)

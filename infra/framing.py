@@ -27,8 +27,8 @@ class Frame:
         """A shell behind the terminal answers."""
         self.loading = self._pattern("L_")
         """The terminal is 8-bit clean and waits for the payload."""
-        self.begin = self._pattern("B_")
-        """The script's output begins."""
+        self.begin = re.compile(f"B_{self._nonce}:(\\d+)\r?\n".encode())
+        """The script's output begins; holds the process group it runs in."""
         self.end = f"E_{self._nonce}:".encode()
         """The script's output has ended; `<status>\\n` follows."""
 
@@ -37,6 +37,9 @@ class Frame:
 
     def _print(self, kind: str) -> str:
         return f"printf '%s%s\\n' {kind} {self._nonce}"
+
+    def _print_begin(self) -> str:
+        return f"printf '%s%s:%d\\n' B_ {self._nonce} $$"
 
     def probe(self) -> bytes:
         """Typed into an interactive shell, any number of times: silences it, prints `ready`."""
@@ -56,8 +59,14 @@ class Frame:
         return f" stty raw isig -echo; {self._print('L_')}; {self.loader(payload)}\n".encode()
 
     def plain_payload(self, script: str) -> bytes:
-        """For a channel that carries status, stderr and stdin by itself."""
-        return _encode(f"{self._print('B_')}\n( trap - INT TERM; eval {quote(script)} )\n")
+        """For a channel that carries status, stderr and stdin by itself.
+
+        The outer shell is mute: it would print the script when something kills it.
+        """
+        return _encode(
+            f"{self._print_begin()}\nexec 3>&2 2>/dev/null\n"
+            f"( trap - INT TERM; eval {quote(script)} ) 2>&3 3>&-\n"
+        )
 
     def terminal_payload(self, script: str, *, stdin: bool) -> bytes:
         """For a terminal.
@@ -67,10 +76,10 @@ class Frame:
         """
         source = "< <(easel_stdin <&3)" if stdin else "</dev/null"
         return _encode(
-            "exec 3<&0\n"
+            "exec 3<&0 2>/dev/null\n"
             "easel_stdin() { local n; while n=$(head -c 8) && [ $((10#${n:-0})) -gt 0 ]; do"
             " head -c $((10#$n)) | base64 -d; done; }\n"
-            f"{self._print('B_')}\n"
+            f"{self._print_begin()}\n"
             f"( trap - INT TERM; eval {quote(script)} ) {source} 3<&- 2>&1"
             " | ( trap '' INT; exec cat 3<&- )\n"
             f"printf '%s%s:%d\\n' E_ {self._nonce} \"${{PIPESTATUS[0]}}\"\n"
@@ -91,7 +100,8 @@ class Window:
     """Passes on the part of a stream after the begin and before the end marker."""
 
     def __init__(self, sink: Sink, begin: re.Pattern[bytes], end: bytes = b"") -> None:
-        self.started = False
+        self.opening: re.Match[bytes] | None = None
+        """The begin marker as it came."""
         self.status: int | None = None
         """The exit status from the end marker."""
         self._sink = sink
@@ -99,6 +109,10 @@ class Window:
         self._end = end
         self._closing = re.compile(re.escape(end) + rb"(\d+)\r?\n") if end else None
         self._buffer = b""
+
+    @property
+    def started(self) -> bool:
+        return self.opening is not None
 
     @property
     def noise(self) -> str:
@@ -120,12 +134,11 @@ class Window:
             self._pass(len(self._buffer) - _possible_marker(self._buffer, self._end))
 
     def _open(self) -> bool:
-        match = self._begin.search(self._buffer)
-        if match is None:
+        self.opening = self._begin.search(self._buffer)
+        if self.opening is None:
             self._buffer = self._buffer[-_NOISE_LIMIT:]
             return False
-        self.started = True
-        self._buffer = self._buffer[match.end() :]
+        self._buffer = self._buffer[self.opening.end() :]
         return True
 
     def _pass(self, count: int) -> None:

@@ -105,9 +105,10 @@ class Replay:
     and what follows the last lines seen before is passed on.
     """
 
-    def __init__(self, line: Sink) -> None:
+    def __init__(self, line: Sink, quiet_seconds: float = _QUIET_SECONDS) -> None:
         self.started = False
         self._line = line
+        self._quiet_seconds = quiet_seconds
         self._seen: deque[bytes] = deque(maxlen=_REMEMBERED)
         self._repeated: list[bytes] | None = None
         self._quiet = Deadline(None)
@@ -126,7 +127,7 @@ class Replay:
         if not self._repeated:
             self._limit = Deadline(_REPLAY_SECONDS)
         self._repeated.append(line)
-        self._quiet = Deadline(_QUIET_SECONDS)
+        self._quiet = Deadline(self._quiet_seconds)
 
     def tick(self) -> None:
         """To be called several times a second."""

@@ -161,7 +161,7 @@ def _faults(document: object) -> Iterator[str]:
         yield 'targets: at least one target is needed, such as {"pod1": {"direct": {…}}}'
         return
     default = document.get("default", next(iter(targets)))
-    if default not in targets:
+    if not isinstance(default, str) or default not in targets:
         yield f"default: {_shown(default)} is not a target; allowed: {', '.join(targets)}"
     for name, fields in targets.items():
         yield from _target_faults(name, fields)
@@ -179,15 +179,19 @@ def _target_faults(name: str, fields: object) -> Iterator[str]:
     if not any(via in fields for via in _VIAS):
         yield f'{where}: needs "direct", "proxy" or both'
     for via in _VIAS:
-        route = fields.get(via, {"host": "-", "user": "-"})
-        if not isinstance(route, dict):
-            yield f"{where}.{via}: {_shown(route)} is not an object {{…}}"
-            continue
-        for key in ("host", "user"):
-            if key not in route:
-                yield f"{where}.{via}.{key}: missing; allowed: {_ROUTE_RULES[key].allowed}"
-        yield from _unknown_keys(f"{where}.{via}.", route, _ROUTE_RULES)
-        yield from _value_faults(f"{where}.{via}.", route, _ROUTE_RULES)
+        if via in fields:
+            yield from _route_faults(f"{where}.{via}", fields[via])
+
+
+def _route_faults(where: str, fields: object) -> Iterator[str]:
+    if not isinstance(fields, dict):
+        yield f"{where}: {_shown(fields)} is not an object {{…}}"
+        return
+    for key in ("host", "user"):
+        if key not in fields:
+            yield f"{where}.{key}: missing; allowed: {_ROUTE_RULES[key].allowed}"
+    yield from _unknown_keys(f"{where}.", fields, _ROUTE_RULES)
+    yield from _value_faults(f"{where}.", fields, _ROUTE_RULES)
 
 
 def _unknown_keys(where: str, fields: dict[str, Any], allowed: Iterable[str]) -> Iterator[str]:

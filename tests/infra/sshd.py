@@ -1,5 +1,6 @@
 """Real OpenSSH servers on loopback: one ordinary, one that gives a terminal only."""
 
+import functools
 import getpass
 import os
 import shutil
@@ -17,7 +18,7 @@ _GATEWAY_SHELL = """#!/bin/bash
 if [ -z "${SSH_TTY:-}" ]; then echo "Error: Your SSH client doesn't support PTY"; exit 0; fi
 printf '\\n-- RUNPOD.IO --\\nEnjoy your Pod #abc123xyz ^_^\\n\\n'
 unset SSH_ORIGINAL_COMMAND
-exec /bin/bash -il
+exec /bin/bash --norc -i
 """
 
 
@@ -140,3 +141,21 @@ def _await_banner(server: Sshd) -> None:
         except OSError:
             time.sleep(0.05)
     raise RuntimeError(f"sshd did not start: {(server.folder / 'sshd.log').read_text()}")
+
+
+@functools.cache
+def _terminals(port: int, user_key: Path, user: str) -> bool:
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    tried = subprocess.run(
+        ["ssh", "-tt", *options, "-i", user_key, "-p", str(port), f"{user}@127.0.0.1"],
+        input=b"exit\n",
+        check=False,
+        capture_output=True,
+        timeout=30,
+    )
+    return b"PTY allocation request failed" not in tried.stderr
+
+
+def gives_terminals(server: Sshd) -> bool:
+    """Whether this user gets a PTY from sshd on this machine."""
+    return _terminals(server.port, server.user_key, server.user)
