@@ -19,7 +19,7 @@ from infra.console import Console
 from infra.errors import InterruptError, SshError, UsageError
 from infra.targets import Target, config_path, load_config
 
-_WITHOUT_DOCUMENT = ("shell",)
+_FOR_ONE_TARGET = ("shell", "tunnel", "pull")
 
 
 def main() -> NoReturn:
@@ -41,8 +41,8 @@ def run(argv: list[str]) -> int:
     console = Console(as_json="--json" in argv[: _literal(argv)])
     try:
         options = parse(argv)
-        _refuse_endless_document(options)
         targets = load_config(config_path(os.environ)).select(options.target)
+        _refuse_contradictions(options, targets)
     except SshError as error:
         return _failed(console, error, None)
     if len(targets) > 1:
@@ -79,11 +79,13 @@ def _failed(console: Console, error: SshError, target: Target | None) -> int:
     return error.exit_code
 
 
-def _refuse_endless_document(options: argparse.Namespace) -> None:
-    if options.json and options.command in _WITHOUT_DOCUMENT:
-        raise UsageError(f"{options.command} is interactive and has no --json")
+def _refuse_contradictions(options: argparse.Namespace, targets: list[Target]) -> None:
+    if options.json and options.command == "shell":
+        raise UsageError("shell is interactive and has no --json")
     if options.json and options.command == "logs" and options.follow:
         raise UsageError("logs -f does not end, so it has no --json: leave out -f or --json")
+    if len(targets) > 1 and options.command in _FOR_ONE_TARGET:
+        raise UsageError(f"{options.command} works with one target at a time")
 
 
 def _literal(argv: list[str]) -> int:

@@ -74,7 +74,7 @@ def _raw_terminal() -> Iterator[None]:
     stdin = sys.stdin.fileno()
     before = termios.tcgetattr(stdin)
     try:
-        tty.setraw(stdin)
+        tty.setraw(stdin, termios.TCSADRAIN)  # what was typed already is kept
         yield
     finally:
         termios.tcsetattr(stdin, termios.TCSADRAIN, before)

@@ -74,15 +74,20 @@ class Pod:
         self.known_hosts.write_text("".join(s.known_hosts_line for s in present.values()))
 
     def popen(
-        self, *arguments: str, env: dict[str, str] | None = None, **options: object
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        stdin: int = subprocess.PIPE,
     ) -> subprocess.Popen[bytes]:
         """Starts easel-ssh."""
-        environ = {**os.environ, "EASEL_SSH_CONFIG": str(self.config), **(env or {})}
-        streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         return subprocess.Popen(
             [sys.executable, str(PROGRAM), *arguments],
-            env=environ,
-            **{**streams, **options},  # type: ignore[call-overload]
+            env={**os.environ, "EASEL_SSH_CONFIG": str(self.config), **(env or {})},
+            cwd=cwd,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
 
     def run(
