@@ -27,6 +27,8 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
+    # paramiko wants it for `Match exec` in ssh_config only, and it takes 50 ms to import
+    sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()

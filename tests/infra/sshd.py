@@ -106,6 +106,7 @@ def start(folder: Path, user_key: Path, *, gateway: bool, port: int = 0) -> Sshd
         "PrintMotd no",
         "PrintLastLog no",
         "MaxStartups 100",
+        "LogLevel VERBOSE",
     ]
     if gateway:
         shell = folder / "gateway_shell"
