@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.infra import sshd
+from tests.infra.ssh import sshd
 
 _PROGRAM = Path(__file__).resolve().parents[1] / "infra" / "ssh_manager.py"
 _LIMIT_MS = 150

@@ -7,7 +7,7 @@ from infra.errors import ConfigError, UsageError
 from infra.targets import load_config
 
 ROUTE = {"host": "203.0.113.7", "user": "root"}
-TEMPLATE = Path(__file__).resolve().parents[2] / "infra" / "ssh_config.json.template"
+TEMPLATE = Path(__file__).resolve().parents[3] / "infra" / "ssh_config.json.template"
 
 
 def write(folder: Path, document: object) -> Path:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.infra.conftest import Pod
-from tests.infra.sshd import free_port
+from tests.infra.ssh.conftest import Pod
+from tests.infra.ssh.sshd import free_port
 
 
 @contextmanager

@@ -2,8 +2,8 @@ import json
 import socket
 from collections.abc import Callable
 
-from tests.infra import sshd
-from tests.infra.conftest import Pod
+from tests.infra.ssh import sshd
+from tests.infra.ssh.conftest import Pod
 
 
 def only(pod: Pod, server: sshd.Sshd) -> None:

@@ -3,9 +3,9 @@ import signal
 
 import pytest
 
-from tests.infra import sshd
-from tests.infra.conftest import Pod
-from tests.infra.waiting import eventually, is_running
+from tests.infra.ssh import sshd
+from tests.infra.ssh.conftest import Pod
+from tests.infra.ssh.waiting import eventually, is_running
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra import sshd
+from tests.infra.ssh import sshd
 
-PROGRAM = Path(__file__).resolve().parents[2] / "infra" / "ssh_manager.py"
+PROGRAM = Path(__file__).resolve().parents[3] / "infra" / "ssh_manager.py"
 
 STARTUP = """#!/bin/bash
 # stands for Easel's startup.sh: says what it was asked for

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.conftest import STARTUP, Pod
+from tests.infra.ssh.conftest import STARTUP, Pod
 
 
 class Checkout:
@@ -173,7 +173,7 @@ def test_a_release_that_does_not_come_up_says_how_to_go_back(pod: Pod, checkout:
 
 def test_a_damaged_archive_changes_nothing(pod: Pod, checkout: Checkout, via: str) -> None:
     assert deploy(pod, checkout, via=via).returncode == 0
-    script = Path(__file__).resolve().parents[2] / "infra" / "remote_deploy.sh"
+    script = Path(__file__).resolve().parents[3] / "infra" / "remote_deploy.sh"
     settings = (
         f"ACTION=deploy WORKDIR={pod.workdir} RELEASE=abc DIGEST={'0' * 64} KEEP=2 ADOPT=\n"
         "SHARED=(data/)\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.conftest import PROGRAM, STARTUP
-from tests.infra.gateway import gateway
+from tests.infra.ssh.conftest import PROGRAM, STARTUP
+from tests.infra.ssh.gateway import gateway
 
 Run = Callable[..., Awaitable[tuple[int, bytes, bytes]]]
 

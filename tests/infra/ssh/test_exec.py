@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from tests.infra.conftest import Pod
-from tests.infra.waiting import eventually, is_running
+from tests.infra.ssh.conftest import Pod
+from tests.infra.ssh.waiting import eventually, is_running
 
 BOT_TOKEN = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1"
 

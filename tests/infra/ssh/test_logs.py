@@ -2,8 +2,8 @@ import json
 import subprocess
 
 from infra.logs import Replay
-from tests.infra.conftest import Pod
-from tests.infra.test_redact import BOT_TOKEN
+from tests.infra.ssh.conftest import Pod
+from tests.infra.ssh.test_redact import BOT_TOKEN
 
 
 def write(pod: Pod, first: int, last: int, name: str = "all.log") -> None:

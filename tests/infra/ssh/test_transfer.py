@@ -2,7 +2,7 @@ import hashlib
 import json
 import os
 
-from tests.infra.conftest import Pod
+from tests.infra.ssh.conftest import Pod
 
 
 def test_a_large_file_arrives_whole_and_comes_back(pod: Pod, via: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.infra.conftest import PROGRAM, Pod
+from tests.infra.ssh.conftest import PROGRAM, Pod
 
 
 @dataclass

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.infra.conftest import Pod
+from tests.infra.ssh.conftest import Pod
 
 
 def test_status_shows_the_hosts_table_and_exits_3_when_something_is_not_ready(
