@@ -1,0 +1,1 @@
+"""The front of the platform: keeps accepted generations safe, schedules them, speaks to all."""

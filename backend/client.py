@@ -1,0 +1,114 @@
+"""The client of the backend, for the bot, scripts and tests."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from backend.schemas import (
+    BackendHealth,
+    Generation,
+    GenerationEnded,
+    GenerationList,
+    ModeInfo,
+    Preview,
+    ProgressEvent,
+    UserDeleted,
+)
+from web.client import Peer, pool
+from web.errors import EaselError
+
+GenerationEvent = Generation | ProgressEvent | Preview
+_EVENTS: dict[str, type[Generation] | type[ProgressEvent] | type[Preview]] = {
+    "state": Generation,
+    "result": Generation,
+    "progress": ProgressEvent,
+    "preview": Preview,
+}
+
+
+class BackendUnreachable(EaselError):
+    """The backend does not answer: nothing is known of the request's fate."""
+
+    code = "backend_unreachable"
+    status = 503
+    title = "The backend does not answer"
+
+
+@dataclass(frozen=True)
+class BackendClient:
+    """Raises EaselErrors: those the backend answered with, or BackendUnreachable."""
+
+    peer: Peer
+
+    @classmethod
+    def at(cls, url: str, key: str = "") -> "BackendClient":
+        return cls(Peer(pool(url, key), BackendUnreachable))
+
+    async def close(self) -> None:
+        await self.peer.close()
+
+    async def modes(self) -> list[ModeInfo]:
+        answer = await self.peer.request("GET", "/modes")
+        return [ModeInfo.model_validate(mode) for mode in answer.json()]
+
+    async def health(self) -> BackendHealth:
+        answer = await self.peer.request("GET", "/health")
+        return BackendHealth.model_validate_json(answer.content)
+
+    async def put(
+        self, generation_id: UUID, request: Mapping[str, Any], photo: bytes | None = None
+    ) -> Generation:
+        """Accept a generation under this id; harmless when repeated with the same request."""
+        options: dict[str, Any] = {"json": dict(request)}
+        if photo is not None:
+            options = {
+                "data": {"request": json.dumps(dict(request))},
+                "files": {"image": ("photo", photo, "application/octet-stream")},
+            }
+        answer = await self.peer.request("PUT", f"/generations/{generation_id}", **options)
+        return Generation.model_validate_json(answer.content)
+
+    async def get(self, generation_id: UUID) -> Generation:
+        answer = await self.peer.request("GET", f"/generations/{generation_id}")
+        return Generation.model_validate_json(answer.content)
+
+    @asynccontextmanager
+    async def follow(
+        self, generation_id: UUID, *, previews: bool = False
+    ) -> AsyncIterator[AsyncIterator[GenerationEvent]]:
+        """The generation's events; the last is a Generation that has ended."""
+        params = {"previews": "true"} if previews else {}
+        path = f"/generations/{generation_id}/events"
+        async with self.peer.stream("GET", path, params=params) as events:
+            yield _parsed(events)
+
+    async def image(self, generation_id: UUID, number: int, image_format: str = "") -> bytes:
+        """A picture's bytes, as drawn or in another format (png, jpeg, webp)."""
+        params = {"format": image_format} if image_format else {}
+        path = f"/generations/{generation_id}/images/{number}"
+        return (await self.peer.request("GET", path, params=params)).content
+
+    async def delete(self, generation_id: UUID) -> GenerationEnded:
+        """Cancel it, or delete it with its pictures when it has ended."""
+        answer = await self.peer.request("DELETE", f"/generations/{generation_id}", timeout=45)
+        return GenerationEnded.model_validate_json(answer.content)
+
+    async def list(self, user: str, *, limit: int = 20, cursor: str = "") -> GenerationList:
+        """The user's generations, newest first."""
+        params = {"user": user, "limit": limit} | ({"cursor": cursor} if cursor else {})
+        answer = await self.peer.request("GET", "/generations", params=params)
+        return GenerationList.model_validate_json(answer.content)
+
+    async def delete_user(self, user: str) -> UserDeleted:
+        answer = await self.peer.request("DELETE", f"/users/{user}")
+        return UserDeleted.model_validate_json(answer.content)
+
+
+async def _parsed(events: AsyncIterator[Any]) -> AsyncIterator[GenerationEvent]:
+    async for event in events:
+        kind = _EVENTS.get(event.event)
+        if kind is not None:
+            yield kind.model_validate_json(event.data)

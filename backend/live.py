@@ -1,0 +1,82 @@
+"""A generation that is not over yet, as the scheduling process knows it."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend.store import Row
+from gpu_server.schemas import ImageInfo, Preview, State, Timings
+from web.changes import Changing
+from web.errors import EaselError
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a generation ended; kept as the row's outcome."""
+
+    status: State
+    engine: str = ""
+    timings: Timings = field(default_factory=Timings)
+    images: tuple[ImageInfo, ...] = ()
+    error: EaselError | None = None
+    progress: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "engine": self.engine,
+            "timings": self.timings.model_dump(),
+            "images": [image.model_dump() for image in self.images],
+            "error": self.error.problem().model_dump() if self.error else None,
+            "progress": self.progress,
+        }
+
+
+NO_TIMINGS = Timings()
+
+
+class Live(Changing):
+    """Changed only by the dispatcher, by `update`; others follow."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__()
+        self.row = row
+        self.state = State.queued
+        self.stage = "in line"
+        self.progress = 0.0
+        self.engine = ""
+        self.timings = NO_TIMINGS
+        self.preview: Preview | None = None
+        self.pod: str | None = None
+        self.kept_pod = row.pod
+        """The pod that the database names."""
+        self.recorded = False
+        """It has a durable workflow."""
+        self.stop = asyncio.Event()
+        """Somebody asked to cancel it."""
+        self.closing = False
+        """It is ending: nothing can change that any more."""
+        self.failures = 0
+        self.ending: Ending | None = None
+        self.done = asyncio.Event()
+        self.no_pod_since: float | None = None
+
+    @property
+    def user(self) -> str:
+        """Whose turn it takes: users of different API keys are different people."""
+        return f"{self.row.owner}/{self.row.user}"
+
+    @property
+    def style(self) -> str:
+        """`mode/style`, as pods tell what they can draw."""
+        return f"{self.row.order.request.mode}/{self.row.order.request.style}"
+
+    def back_in_line(self) -> None:
+        self.update(state=State.queued, stage="in line", progress=0.0, pod=None, preview=None)
+
+    def end(self, ending: Ending) -> None:
+        self.update(ending=ending, state=ending.status, preview=None, timings=ending.timings)
+        self.done.set()
+
+    def waited_ms(self) -> float:
+        return round((time.time() - self.row.created) * 1000, 1)

@@ -1,0 +1,5 @@
+"""The prompt policy: what Easel refuses to draw, decided before anything is queued."""
+
+from backend.policy.policy import Policy, Refusal
+
+__all__ = ["Policy", "Refusal"]

@@ -1,0 +1,270 @@
+"""Finds the words of the lists in a text, also where they are disguised, in linear time."""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
+from typing import NamedTuple, TypeAlias
+
+from backend.policy.folding import SYMBOLS, letter_readings
+from backend.policy.text import PLAIN_GAPS, Span, Text
+
+_ADJECTIVE_ENDINGS = "ый ий ой ая яя ое ее ые ие ого его ому ему ую юю ым им ом ем ых их ыми ими ою"
+# A word cut in two by a space may go on for this many letters after the listed stem.
+_REST_AFTER_SPACE = 2
+_SYMBOLS = tuple(SYMBOLS)
+_LONGEST_TOKEN = 64  # letters; what is longer is no listed word, though it may begin with a stem
+_REMEMBERED = 16_384  # words
+_LONGEST = 24  # letters read for one word, repetitions included
+
+
+class _Word(NamedTuple):
+    id: int
+    last: int  # token
+    stretched: bool  # a stem whose ending lies in further tokens: s-t-e-m-ending
+
+
+@dataclass(slots=True)
+class _Node:
+    letter: str
+    children: dict[str, "_Node"] = field(default_factory=dict)
+    # character of the text -> nodes that it leads to, lookalikes and repeated letters included
+    moves: dict[str, tuple["_Node", ...]] = field(default_factory=dict)
+    whole: list[int] = field(default_factory=list)
+    stem: list[int] = field(default_factory=list)
+
+
+_Nodes: TypeAlias = tuple[_Node, ...]
+_Reading: TypeAlias = tuple[_Nodes, frozenset[int]]  # where it ends, the stems on the way
+
+
+class Lexicon:
+    """Word lists compiled to a trie. Entries: `word`, `stem*`, `прилаг~`, `a|b c`; see README."""
+
+    def __init__(
+        self,
+        concepts: Mapping[str, Iterable[str]],
+        harmless: Iterable[str],
+        function_words: Iterable[str],
+    ) -> None:
+        self._root = _Node("")
+        self._words: dict[str, int] = {}
+        self._function_words = frozenset(function_words)
+        # first word -> [(the words after it, the concept or None for harmless)]
+        self._phrases: dict[int, list[tuple[tuple[int, ...], str | None]]] = defaultdict(list)
+        for concept, entries in concepts.items():
+            for entry in entries:
+                self._add(entry, concept)
+        for entry in harmless:
+            self._add(entry, None)
+        self._connect(self._root, _characters_by_letter())
+        # Prompts repeat their vocabulary: most words are read once per process.
+        self._opening = lru_cache(_REMEMBERED)(self._read_opening)
+
+    def _add(self, entry: str, concept: str | None) -> None:
+        first, *rest = (self._word_id(slot) for slot in entry.split())
+        self._phrases[first].append((tuple(rest), concept))
+
+    def _word_id(self, slot: str) -> int:
+        if slot not in self._words:
+            word_id = self._words[slot] = len(self._words)
+            for word in slot.split("|"):
+                self._add_word(word, word_id)
+        return self._words[slot]
+
+    def _add_word(self, word: str, word_id: int) -> None:
+        if word.endswith("~"):
+            for ending in _ADJECTIVE_ENDINGS.replace("й", "и").split():
+                self._node(word[:-1] + ending).whole.append(word_id)
+        elif word.endswith("*"):
+            self._node(word[:-1]).stem.append(word_id)
+        else:
+            self._node(word).whole.append(word_id)
+
+    def _node(self, letters: str) -> _Node:
+        node = self._root
+        for letter in letters:
+            node = node.children.setdefault(letter, _Node(letter))
+        return node
+
+    def _connect(self, node: _Node, characters: Mapping[str, Sequence[str]]) -> None:
+        moves: dict[str, list[_Node]] = defaultdict(list)
+        for target in (*node.children.values(), node):
+            for character in characters.get(target.letter, ()):
+                moves[character].append(target)
+        node.moves = {character: tuple(targets) for character, targets in moves.items()}
+        for child in node.children.values():
+            self._connect(child, characters)
+
+    def find(self, text: Text) -> dict[str, list[Span]]:
+        """Return where each concept occurs in `text`, harmless phrases left out; sorted."""
+        words: dict[int, list[_Word]] = defaultdict(list)
+        for first in range(len(text.tokens)):
+            if starting := self._words_at(text, first):
+                words[first] = starting
+        found: dict[str, set[Span]] = defaultdict(set)
+        harmless: set[Span] = set()
+        for first, starting in words.items():
+            for word in starting:
+                for rest, concept in self._phrases.get(word.id, ()):
+                    for end in _ends(words, word, rest, stretch=concept is not None):
+                        span = Span(first, end)
+                        if concept is not None:
+                            found[concept].add(span)
+                        elif text.is_one_phrase(span):
+                            harmless.add(span)
+        covered = _Cover(harmless)
+        kept = {name: sorted(s for s in spans if s not in covered) for name, spans in found.items()}
+        return {name: spans for name, spans in kept.items() if spans}
+
+    def _words_at(self, text: Text, first: int) -> list[_Word]:
+        """Return `_words_from` without its walk where the word plainly ends with its token."""
+        nodes, stems, whole = self._opening(text.tokens[first][:_LONGEST_TOKEN])
+        if text.gaps[first] in PLAIN_GAPS and text.gaps[first + 1] in PLAIN_GAPS:
+            if not nodes and not stems:
+                return []
+            following = text.tokens[first + 1][0] if first + 1 < len(text.tokens) else ""
+            if all(following not in node.moves for node in nodes):
+                return [_Word(word_id, first, False) for word_id in whole]
+        return list(set(self._words_from(text, first)))
+
+    def _words_from(self, text: Text, first: int) -> Iterator[_Word]:
+        """Yield each listed word that begins at token `first`."""
+        nodes, found = self._start(text, first)
+        stems: frozenset[int] = frozenset()
+        length, spaced = len(text.tokens[first]), False
+        for index in range(first, len(text.tokens)):
+            if index > first:
+                left, right = text.tokens[index - 1], text.tokens[index]
+                if text.is_spaced(index):
+                    if not self._joins(left, right):
+                        return
+                    spaced = True
+                    stems = stems if len(left) == len(right) == 1 else frozenset()
+                else:
+                    nodes += self._through_symbols(nodes, text.gaps[index])
+                rest = _REST_AFTER_SPACE if spaced else None
+                nodes, found = self._through_token(nodes, right, rest)
+                length += len(right)
+            if not (nodes or stems or found):
+                return
+            yield from self._ending(text, index, nodes, found, is_first=index == first)
+            yield from (_Word(word_id, index, True) for word_id in stems)
+            stems |= found
+            if length > _LONGEST:
+                return
+
+    def _start(self, text: Text, first: int) -> _Reading:
+        nodes, stems, _ = self._opening(text.tokens[first][:_LONGEST_TOKEN])
+        if not text.gaps[first].endswith(_SYMBOLS):
+            return nodes, stems
+        start = self._through_symbols((self._root,), _trailing(text.gaps[first]))
+        more_nodes, more_stems = self._through_token(start, text.tokens[first], None)
+        return nodes + more_nodes, stems | more_stems
+
+    def _ending(
+        self, text: Text, index: int, nodes: _Nodes, stems: frozenset[int], *, is_first: bool
+    ) -> Iterator[_Word]:
+        """Yield the words that end with token `index`; a number alone is no word."""
+        if is_first and text.tokens[index].isdigit():
+            return
+        if text.gaps[index + 1].startswith(_SYMBOLS):
+            nodes += self._through_symbols(nodes, _leading(text.gaps[index + 1]))
+        for word_id in stems.union(*[node.whole for node in nodes]):
+            yield _Word(word_id, index, False)
+
+    @staticmethod
+    def _through_token(nodes: _Nodes, token: str, rest: int | None) -> _Reading:
+        """Read a token's letters; return the nodes at its end and the stems met on the way.
+
+        `rest`: a stem counts only when at most so many letters of the token follow it.
+        """
+        stems: set[int] = set()
+        for position, letter in enumerate(token, 1):
+            nodes = _step(nodes, letter)
+            if not nodes:
+                break
+            if rest is None or len(token) - position <= rest:
+                for node in nodes:
+                    if node.stem:
+                        stems.update(node.stem)
+        return nodes, frozenset(stems)
+
+    def _read_opening(self, token: str) -> tuple[_Nodes, frozenset[int], frozenset[int]]:
+        """Read a token from the root; return nodes, stems and all words that end with it."""
+        nodes, stems = self._through_token((self._root,), token, None)
+        if token.isdigit():
+            return nodes, stems, frozenset()
+        return nodes, stems, stems.union(*(node.whole for node in nodes))
+
+    def _joins(self, left: str, right: str) -> bool:
+        """Whether a space between two tokens may have been put inside one word."""
+        if len(left) == 1 and len(right) == 1:
+            return True
+        return not (self._is_ordinary(left) or self._is_ordinary(right))
+
+    def _is_ordinary(self, token: str) -> bool:
+        return token in self._function_words or token.isdigit()
+
+    @staticmethod
+    def _through_symbols(nodes: _Nodes, gap: str) -> _Nodes:
+        """Read the symbols of `gap` as letters ($ as s); nothing where there are none."""
+        symbols = [character for character in gap if character in SYMBOLS][:_LONGEST]
+        for symbol in symbols:
+            nodes = _step(nodes, symbol)
+        return nodes if symbols else ()
+
+
+def _step(nodes: _Nodes, character: str) -> _Nodes:
+    if len(nodes) == 1:
+        return nodes[0].moves.get(character, ())
+    following = {id(to): to for node in nodes for to in node.moves.get(character, ())}
+    return tuple(following.values())
+
+
+def _characters_by_letter() -> dict[str, list[str]]:
+    characters: dict[str, list[str]] = defaultdict(list)
+    for character, letters in (letter_readings() | SYMBOLS).items():
+        for letter in letters:
+            characters[letter].append(character)
+    return characters
+
+
+def _leading(gap: str) -> str:
+    return gap[: len(gap) - len(gap.lstrip("".join(_SYMBOLS)))]
+
+
+def _trailing(gap: str) -> str:
+    return gap[len(gap.rstrip("".join(_SYMBOLS))) :]
+
+
+def _ends(
+    words: Mapping[int, list[_Word]], word: _Word, rest: tuple[int, ...], *, stretch: bool
+) -> Iterator[int]:
+    """Yield the last tokens of a phrase that begins with `word` and goes on with `rest`."""
+    if not rest:
+        if not word.stretched:
+            yield word.last
+        return
+    if word.stretched and not stretch:
+        return
+    for following in words.get(word.last + 1, ()):
+        if following.id == rest[0]:
+            yield from _ends(words, following, rest[1:], stretch=stretch)
+
+
+class _Cover:
+    """Whether a span lies within one of some other spans."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        widest: dict[int, int] = {}
+        for span in spans:
+            widest[span.first] = max(span.last, widest.get(span.first, -1))
+        self._firsts = sorted(widest)
+        self._lasts = list(accumulate((widest[first] for first in self._firsts), max))
+
+    def __contains__(self, span: Span) -> bool:
+        at = bisect_left(self._firsts, span.first + 1) - 1
+        return at >= 0 and self._lasts[at] >= span.last

@@ -1,0 +1,112 @@
+"""Decides whether a prompt may be drawn."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Self
+
+from backend.policy.folding import fold, folding_table
+from backend.policy.lexicon import Lexicon
+from backend.policy.rules import Rule
+from backend.policy.text import Span, Text
+
+_MINOR = "minor"
+_ADULT_AGE = 18
+_AGE = re.compile(
+    r"(?<!\w)(?:(?:age|aged|возраст\w*)\W{0,3}(?P<after>\d{1,2})(?!\w)"
+    r"|(?P<before>\d{1,2})\W{0,2}(?:yo|yrs?|years?\W{0,2}(?:old|young)|y\W?o|y\W?old"
+    r"|лет(?!\s+назад)|года?(?!\s+назад)|летн\w*|годовал\w*)(?!\w))"
+)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a prompt is refused: a stable category code, and the rule's id for counting only."""
+
+    category: str
+    rule: str
+
+    def title(self, language: str) -> str:
+        """Return the category's name for a person: "en" or "ru", English for any other."""
+        names = _categories()[self.category]
+        return names.get(language, names["en"])
+
+
+class Policy:
+    """The rules of the packaged TOML files; pure, and safe to share between threads."""
+
+    def __init__(self, lexicon: Lexicon, rules: Sequence[Rule], table: Mapping[int, str]) -> None:
+        self._lexicon = lexicon
+        self._rules = tuple(rules)
+        self._table = table
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read and check the packaged rules; raises ValueError when they contradict each other."""
+        words, harmless = _read("words.toml"), _read("harmless.toml")
+        table = folding_table(words["emoji"])
+        sets = {name: "|".join(entries) for name, entries in words["set"].items()}
+
+        def spelled(entries: Iterable[str]) -> list[str]:
+            return [fold(entry.format_map(sets), table) for entry in entries]
+
+        concepts = {
+            name: [entry for entries in languages.values() for entry in spelled(entries)]
+            for name, languages in words["concept"].items()
+        }
+        rules = [Rule.parse(rule) for rule in _read("rules.toml")["rule"]]
+        _check(rules, set(concepts) | {_MINOR})
+        passes = [entry for entries in harmless["passes"].values() for entry in spelled(entries)]
+        lexicon = Lexicon(concepts, passes, spelled(harmless["function_words"]))
+        return cls(lexicon, rules, table)
+
+    def check(
+        self, prompt: str, negative_prompt: str = "", *, photo: bool = False
+    ) -> Refusal | None:
+        """Return why this must not be drawn, or None; `photo`: a person's photo is redrawn."""
+        texts = {"prompt": self._read_text(prompt), "negative": self._read_text(negative_prompt)}
+        in_prompt = texts["prompt"][1]
+        for rule in self._rules:
+            text, found = texts[rule.reads]
+            if found and rule.photo in {None, photo} and rule.applies(text, found, in_prompt):
+                return Refusal(rule.category, rule.id)
+        return None
+
+    def _read_text(self, written: str) -> tuple[Text, dict[str, list[Span]]]:
+        folded = fold(written, self._table)
+        text = Text(folded)
+        found = self._lexicon.find(text)
+        if _names_a_minors_age(folded):
+            everywhere = Span(0, -1)
+            found[_MINOR] = [*found.get(_MINOR, ()), everywhere]
+        return text, found
+
+
+def _names_a_minors_age(folded: str) -> bool:
+    return any(
+        int(match["after"] or match["before"]) < _ADULT_AGE for match in _AGE.finditer(folded)
+    )
+
+
+def _check(rules: Sequence[Rule], concepts: set[str]) -> None:
+    for rule in rules:
+        if unknown := rule.concepts - concepts:
+            raise ValueError(f"rules.toml: rule {rule.id} names unknown concepts {sorted(unknown)}")
+        if rule.category not in _categories():
+            raise ValueError(f"rules.toml: rule {rule.id} has unknown category {rule.category!r}")
+    ids = [rule.id for rule in rules]
+    if len(ids) != len(set(ids)):
+        raise ValueError("rules.toml: two rules share an id; counting needs one each")
+
+
+@cache
+def _categories() -> dict[str, dict[str, str]]:
+    categories: dict[str, dict[str, str]] = _read("rules.toml")["category"]
+    return categories
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads(files("backend.policy").joinpath(name).read_text("utf-8"))

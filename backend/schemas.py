@@ -1,0 +1,120 @@
+"""What the backend takes and says, on the wire."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gpu_server.schemas import ImageFormat, ModeInfo, Preview, ProgressEvent, State, Timings
+from web.errors import Problem
+
+__all__ = ["ImageFormat", "ModeInfo", "Preview", "Problem", "ProgressEvent", "State", "Timings"]
+
+
+class GenerationRequest(BaseModel):
+    """What to draw. Beside these fields it has the values of its mode (see `GET /modes`)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    mode: str = "free"
+    format: ImageFormat = "png"
+    user: str = Field("", max_length=128, description="whose generation it is, in your own words")
+    priority: int = Field(0, ge=-10, le=10, description="orders this user's own generations")
+
+    def values(self) -> dict[str, Any]:
+        """The values for the mode's parameters, unchecked."""
+        return dict(self.model_extra or {})
+
+
+class ImageLink(BaseModel):
+    """A picture of a generation that succeeded; `url` is relative to the backend."""
+
+    seed: int
+    width: int
+    height: int
+    media_type: str
+    url: str
+
+
+class Generation(BaseModel):
+    """The state of a generation."""
+
+    id: UUID
+    status: State
+    mode: str
+    style: str
+    user: str = ""
+    prompt: str = ""
+    seed: int
+    engine: str = ""
+    position: int | None = Field(None, description="place in line from 1; null once it is drawn")
+    estimated_seconds: float | None = Field(None, description="until the pictures are there")
+    progress: float = Field(0, ge=0, le=1)
+    stage: str = Field("", examples=["in line", "sampling 5/8"])
+    created_at: datetime
+    ended_at: datetime | None = None
+    timings: Timings = Timings()
+    parameters: dict[str, Any] = Field({}, description="the values it is drawn with")
+    images: list[ImageLink] = []
+    error: Problem | None = None
+
+
+class GenerationList(BaseModel):
+    generations: list[Generation]
+    next_cursor: str | None = Field(None, description="give it as `cursor` for the next page")
+
+
+class GenerationEnded(BaseModel):
+    """What a `DELETE` did."""
+
+    id: UUID
+    status: State
+    outcome: Literal["cancelled", "stopping", "already_ended", "deleted"]
+    detail: str
+    took_ms: float
+
+
+class UserDeleted(BaseModel):
+    """What was deleted of a user."""
+
+    user: str
+    generations: int
+    images: int
+    cancelled: int
+
+
+class RefusalCount(BaseModel):
+    """How often a user's requests were refused lately, by category; no prompts."""
+
+    user: str
+    category: str
+    count: int
+    newest: float = Field(description="Unix time of the newest")
+
+
+class PodInfo(BaseModel):
+    name: str
+    in_service: bool
+    engine: str = ""
+    loaded_model: str | None = None
+    running: int = 0
+    reason: str | None = None
+    gpu: dict[str, Any] | None = None
+
+
+class QueueInfo(BaseModel):
+    waiting: int
+    running: int
+    limit: int
+    oldest_seconds: float = 0
+
+
+class BackendHealth(BaseModel):
+    status: Literal["ok", "degraded", "down"]
+    gpu_available: bool
+    engine: str
+    version: str
+    checks: dict[str, str] = {}
+    pods: list[PodInfo]
+    queue: QueueInfo

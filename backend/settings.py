@@ -1,0 +1,109 @@
+"""Settings of the backend; `.env.template` beside this file describes each."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
+
+from web.settings import ServiceSettings, data_dir, require_secret_off_loopback
+
+ENV_FILE = Path(__file__).with_name(".env")
+SHORTEST_KEY = 16
+
+
+class Settings(ServiceSettings):
+    backend_host: str = "127.0.0.1"
+    backend_port: int = Field(8000, ge=1, le=65535)
+    backend_api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(default={})
+    backend_gpu_servers: Annotated[list[str], NoDecode] = Field(default=["http://127.0.0.1:8100"])
+    backend_gpu_token: SecretStr = SecretStr("")
+    backend_database_url: SecretStr = SecretStr("")
+    backend_images_url: str = ""
+    backend_max_queue: int = Field(1000, ge=1)
+    backend_user_max_active: int = Field(4, ge=1)
+    backend_rate_per_minute: int = Field(30, ge=0)
+    backend_daily_images: int = Field(0, ge=0)
+    backend_result_ttl_hours: float = Field(168, gt=0)
+    backend_generation_timeout_s: float = Field(180, gt=0)
+    backend_no_gpu_patience_s: float = Field(1800, gt=0)
+    backend_cors_origins: Annotated[list[str], NoDecode] = Field(default=[])
+    backend_public_url: str = ""
+    backend_advertise_url: str = ""
+    backend_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    easel_checkpoint: str = ""
+    easel_controlnet: str = ""
+    easel_checkpoint_size: int = Field(1024, ge=256, le=2048)
+    easel_workflows_dir: Path | None = None
+    easel_data_dir: Path = Field(default_factory=data_dir)
+
+    @classmethod
+    def own_prefix(cls) -> str:
+        return "BACKEND_"
+
+    @property
+    def database_url(self) -> str:
+        """As SQLAlchemy writes it."""
+        given = self.backend_database_url.get_secret_value()
+        if not given:
+            return f"sqlite:///{(self.easel_data_dir / 'backend' / 'easel.sqlite3').absolute()}"
+        scheme, _, rest = given.partition("://")
+        return f"postgresql+psycopg://{rest}" if scheme.startswith("postgres") else given
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several replicas may share the database."""
+        return not self.database_url.startswith("sqlite")
+
+    @property
+    def own_url(self) -> str:
+        """Where the other replicas reach this one."""
+        return self.backend_advertise_url or f"http://{self.backend_host}:{self.backend_port}"
+
+    @property
+    def images_url(self) -> str:
+        folder = (self.easel_data_dir / "backend" / "images").absolute()
+        return self.backend_images_url or folder.as_uri()
+
+    @field_validator("backend_gpu_servers", "backend_cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [part.strip().rstrip("/") for part in value.split(",") if part.strip()]
+
+    @field_validator("backend_gpu_servers")
+    @classmethod
+    def _are_urls(cls, value: list[str]) -> list[str]:
+        for url in value:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"'{url}' must begin with http:// or https://")
+        if not value:
+            raise ValueError("at least one pod's base URL is needed")
+        return list(dict.fromkeys(value))
+
+    @field_validator("backend_api_keys", mode="before")
+    @classmethod
+    def _named_keys(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        keys = {}
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            name, _, key = part.partition(":")
+            if not name or len(key) < SHORTEST_KEY or name in keys:
+                raise ValueError(
+                    "must be name:key pairs, comma-separated, with names that differ and keys "
+                    f"of at least {SHORTEST_KEY} characters"
+                )
+            keys[name] = key
+        return keys
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        keys = self.backend_api_keys
+        require_secret_off_loopback(self.backend_host, keys, "BACKEND_HOST", "BACKEND_API_KEYS")
+        url = self.backend_database_url.get_secret_value()
+        if url and not url.startswith(("postgresql://", "postgres://", "sqlite:///")):
+            raise ValueError("BACKEND_DATABASE_URL must begin with postgresql:// or sqlite:///")
+        return self

@@ -1,0 +1,92 @@
+"""The client of a GPU server, for the backend, benches and tests."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+from gpu_server.schemas import Ended, Health, Job, ModeInfo, Preview, ProgressEvent
+from web.client import Peer, pool
+from web.errors import EngineLost
+
+JobEvent = Job | ProgressEvent | Preview
+_EVENTS: dict[str, type[Job] | type[ProgressEvent] | type[Preview]] = {
+    "state": Job,
+    "result": Job,
+    "progress": ProgressEvent,
+    "preview": Preview,
+}
+
+
+@dataclass(frozen=True)
+class GpuClient:
+    """Raises EaselErrors: those the server answered with, EngineLost when it is out of reach."""
+
+    peer: Peer
+
+    @classmethod
+    def at(cls, url: str, token: str = "") -> "GpuClient":
+        return cls(Peer(pool(url, token), EngineLost))
+
+    async def close(self) -> None:
+        await self.peer.close()
+
+    async def health(self, timeout_s: float = 4) -> Health:
+        answer = await self.peer.request("GET", "/health", timeout=httpx.Timeout(timeout_s))
+        return Health.model_validate_json(answer.content)
+
+    async def ready(self) -> bool:
+        try:
+            await self.peer.request("GET", "/readyz")
+        except EngineLost:
+            return False
+        return True
+
+    async def modes(self) -> list[ModeInfo]:
+        answer = await self.peer.request("GET", "/modes")
+        return [ModeInfo.model_validate(mode) for mode in answer.json()]
+
+    @asynccontextmanager
+    async def draw(
+        self,
+        job_id: UUID,
+        request: Mapping[str, Any],
+        photo: bytes | None = None,
+        *,
+        previews: bool = False,
+    ) -> AsyncIterator[AsyncIterator[JobEvent]]:
+        """Give the server a job, or find it again there, and follow it to its last event."""
+        options: dict[str, Any] = {"params": {"previews": "true"} if previews else {}}
+        if photo is None:
+            options["json"] = dict(request)
+        else:
+            options["data"] = {"request": json.dumps(dict(request))}
+            options["files"] = {"image": ("photo", photo, "application/octet-stream")}
+        async with self.peer.stream("PUT", f"/jobs/{job_id}", **options) as events:
+            yield _parsed(events)
+
+    async def job(self, job_id: UUID) -> Job:
+        answer = await self.peer.request("GET", f"/jobs/{job_id}")
+        return Job.model_validate_json(answer.content)
+
+    async def image(self, job_id: UUID, number: int) -> bytes:
+        answer = await self.peer.request("GET", f"/jobs/{job_id}/images/{number}")
+        return answer.content
+
+    async def delete(self, job_id: UUID) -> Ended:
+        """Cancel the job, or acknowledge one that has ended; its pictures are deleted then."""
+        answer = await self.peer.request(
+            "DELETE", f"/jobs/{job_id}", timeout=httpx.Timeout(45, connect=3)
+        )
+        return Ended.model_validate_json(answer.content)
+
+
+async def _parsed(events: AsyncIterator[Any]) -> AsyncIterator[JobEvent]:
+    async for event in events:
+        kind = _EVENTS.get(event.event)
+        if kind is not None:
+            yield kind.model_validate_json(event.data)

@@ -1,0 +1,37 @@
+"""Routes that Easel adds to ComfyUI's server, for its GPU server alone."""
+
+import asyncio
+from pathlib import Path
+from uuid import uuid4
+
+import folder_paths
+from aiohttp import web
+
+from .jobs import is_job_id, remove_job
+
+FOLDERS = ("input", "output", "temp")
+
+
+def add_routes(routes: web.RouteTableDef) -> None:
+    """Add `GET /easel` (who answers; `boot_id` changes with every start) and
+    `DELETE /easel/jobs/{job}`.
+    """
+    identity = {"version": 1, "boot_id": str(uuid4()), "engine": "comfyui"}
+
+    async def identify(_: web.Request) -> web.Response:
+        return web.json_response(identity)
+
+    routes.get("/easel")(identify)
+    routes.delete("/easel/jobs/{job}")(_delete_job)
+
+
+async def _delete_job(request: web.Request) -> web.Response:
+    job = request.match_info["job"]
+    if not is_job_id(job):
+        message = "the job's id must be a UUID in its canonical form, 36 characters in lower case"
+        return web.json_response(
+            {"error": {"type": "invalid_job_id", "message": message}}, status=400
+        )
+    directories = [Path(folder_paths.get_directory_by_type(name)) for name in FOLDERS]
+    removed = await asyncio.to_thread(remove_job, job, directories)
+    return web.json_response({"removed": removed})

@@ -1,0 +1,268 @@
+"""The WebSocket from ComfyUI: frames become the state of the prompts that are watched.
+
+ComfyUI sends each frame once, to the newest socket of a client id, and forgets a client id when
+its *older* socket ends. So there is never more than one socket: the old one is closed, and its
+close awaited, before the next is opened. Frames are never relied on alone: what is watched is
+reconciled with history and queue by its owner. Seen on ComfyUI 0.3.64.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from gpu_server.comfy_client import HistoryEntry, OutputFile, failed_entry
+from gpu_server.metrics import Metrics
+from gpu_server.patience import Patience
+from gpu_server.progress import Progress
+
+log = structlog.get_logger()
+
+_FIRST_PAUSE_S = 0.05
+_CLOSE_S = 2.0
+
+_PREVIEW = 1
+_PREVIEW_WITH_METADATA = 4
+_FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
+_NOT_NEEDED = ('{"type": "progress_state"', '{"type":"progress_state"')
+"""progress_state repeats every node each time: a large graph's frames are not worth parsing."""
+
+
+@dataclass(frozen=True)
+class PreviewImage:
+    media_type: str
+    data: bytes
+
+
+@dataclass
+class Watch:
+    """What the channel knows of one prompt. `changed` is set on every change."""
+
+    prompt_id: str
+    progress: Progress
+    changed: asyncio.Event
+    posted_at: float | None = None
+    started_at: float | None = None
+    last_sign_at: float = field(default_factory=time.monotonic)
+    alive: bool = False
+    """ComfyUI has said something of this prompt."""
+    suspect: bool = False
+    """The socket broke: frames may be missing."""
+    preview: PreviewImage | None = None
+    previews_dropped: int = 0
+    outputs: dict[str, tuple[OutputFile, ...]] = field(default_factory=dict)
+    ended: HistoryEntry | None = None
+    """How it ended, when every frame of the end was seen; else ask the history."""
+    over: bool = False
+    _verdict: HistoryEntry | None = None
+
+    def touch(self) -> None:
+        self.last_sign_at = time.monotonic()
+        self.alive = True
+        self.changed.set()
+
+    def start(self) -> None:
+        if self.started_at is None:
+            self.started_at = time.monotonic()
+            self.progress.clock = self.started_at
+
+    def apply(self, kind: str, data: dict[str, Any]) -> None:
+        """One frame that names this prompt."""
+        match kind:
+            case "execution_start":
+                self.start()
+            case "execution_cached":
+                self.progress.cached(data.get("nodes", ()))
+            case "executing" if data.get("node") is None:
+                self._end()
+            case "executing":
+                self.begin_node(str(data["node"]))
+            case "progress":
+                self.start()
+                self.progress.step(str(data.get("node")), data["value"], data["max"])
+            case "executed":
+                self._collect(data)
+            case "execution_success":
+                files = tuple(file for node in self.outputs.values() for file in node)
+                self._verdict = HistoryEntry("success", files)
+            case "execution_error":
+                self._verdict = failed_entry(data)
+            case "execution_interrupted":
+                self._verdict = HistoryEntry("interrupted")
+        self.touch()
+
+    def begin_node(self, node: str) -> None:
+        self.start()
+        self.progress.executing(node)
+
+    def _collect(self, data: dict[str, Any]) -> None:
+        node = str(data["node"])
+        images = (data.get("output") or {}).get("images") or ()
+        self.outputs[node] = tuple(
+            OutputFile(node, str(f["filename"]), str(f["subfolder"]), str(f["type"]))
+            for f in images
+        )
+
+    def _end(self) -> None:
+        self.progress.end()
+        self.ended = self._verdict
+        self.over = True
+
+
+class EventChannel:
+    """Keeps one socket open while `run` runs; reconnects with growing pauses."""
+
+    def __init__(
+        self,
+        url: str,
+        client_id: str,
+        *,
+        on_lost: Callable[[], None],
+        metrics: Metrics,
+        patience: Patience,
+    ) -> None:
+        self.client_id = client_id
+        self._url = url.replace("http", "ws", 1) + f"/ws?clientId={client_id}"
+        self._watches: dict[str, Watch] = {}
+        self._socket: ClientConnection | None = None
+        self._on_lost = on_lost
+        self._metrics = metrics
+        self._patience = patience
+        self._replacing = asyncio.Lock()
+        self._current: str | None = None
+        self._idle_since: float | None = None
+        self.open = asyncio.Event()
+        self.node_on_connect: str | None = None
+        """The node ComfyUI said to be running when the socket opened, if any."""
+
+    async def run(self) -> None:
+        """Connect and read until cancelled."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                async with self._connected() as socket:
+                    pause = _FIRST_PAUSE_S
+                    await self._read(socket)
+            except (OSError, WebSocketException, TimeoutError) as error:
+                log.debug("event_channel_down", error=type(error).__name__)
+            finally:
+                self._lost()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, self._patience.backoff_s)
+
+    def _lost(self) -> None:
+        if self._socket is None:
+            return
+        self._socket = None
+        self.open.clear()
+        self._metrics.reconnects.inc()
+        for watch in self._watches.values():
+            watch.suspect = True
+            watch.changed.set()
+        self._on_lost()
+
+    async def reconnect(self) -> None:
+        """Close the socket and wait until the next one has had its first frame.
+
+        Raises TimeoutError when ComfyUI does not let us in again.
+        """
+        async with self._replacing:
+            socket = self._socket
+            if socket is not None:
+                self.open.clear()
+                await socket.close()
+            async with asyncio.timeout(self._patience.first_frame_s + self._patience.backoff_s):
+                await self.open.wait()
+
+    @asynccontextmanager
+    async def watch(
+        self, prompt_id: str, progress: Progress, changed: asyncio.Event
+    ) -> AsyncIterator[Watch]:
+        """Follow one prompt; begin before it is posted."""
+        watch = self._watches[prompt_id] = Watch(prompt_id, progress, changed)
+        try:
+            yield watch
+        finally:
+            del self._watches[prompt_id]
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[ClientConnection]:
+        async with connect(
+            self._url,
+            max_size=None,
+            compression=None,
+            proxy=None,
+            open_timeout=self._patience.first_frame_s,
+            close_timeout=_CLOSE_S,
+            ping_interval=self._patience.ping_s,
+            ping_timeout=self._patience.ping_s,
+            max_queue=None,
+        ) as socket:
+            self.node_on_connect = None
+            await socket.send(_FLAGS)
+            async with asyncio.timeout(self._patience.first_frame_s):
+                self._handle(await socket.recv())
+            self._socket = socket
+            self.open.set()
+            yield socket
+
+    async def _read(self, socket: ClientConnection) -> None:
+        async for frame in socket:
+            self._handle(frame)
+
+    def _handle(self, frame: str | bytes) -> None:
+        if isinstance(frame, bytes):
+            self._handle_binary(frame)
+        elif not frame.startswith(_NOT_NEEDED):
+            with suppress(ValueError, KeyError, TypeError):  # a frame of a kind we do not know
+                message = json.loads(frame)
+                self._handle_message(str(message["type"]), message.get("data") or {})
+
+    def _handle_message(self, kind: str, data: dict[str, Any]) -> None:
+        prompt_id = data.get("prompt_id")
+        if prompt_id is None and kind == "executing" and data.get("node") is not None:
+            # Sent once after a connect in mid-job: alive, but without saying for which prompt.
+            self.node_on_connect = str(data["node"])
+            for watch in self._watches.values():
+                if watch.started_at is not None:
+                    watch.touch()
+            return
+        watch_of = self._watches.get(str(prompt_id))
+        if watch_of is not None:
+            self._current = watch_of.prompt_id
+            watch_of.apply(kind, data)
+            self._measure_idle(kind, data, watch_of)
+
+    def _measure_idle(self, kind: str, data: dict[str, Any], watch: Watch) -> None:
+        """How long the worker stood still although a prompt was waiting for it."""
+        if kind == "executing" and data.get("node") is None:
+            self._idle_since = time.monotonic()
+        elif kind == "execution_start" and self._idle_since is not None:
+            if watch.posted_at is not None and watch.posted_at < self._idle_since:
+                self._metrics.idle.observe(time.monotonic() - self._idle_since)
+            self._idle_since = None
+
+    def _handle_binary(self, frame: bytes) -> None:
+        kind = int.from_bytes(frame[:4], "big")
+        if kind == _PREVIEW_WITH_METADATA:
+            length = int.from_bytes(frame[4:8], "big")
+            with suppress(ValueError, KeyError):
+                metadata = json.loads(frame[8 : 8 + length])
+                self._show(metadata["prompt_id"], metadata["image_type"], frame[8 + length :])
+        elif kind == _PREVIEW and self._current:
+            media_type = "image/png" if frame[4:8] == b"\0\0\0\2" else "image/jpeg"
+            self._show(self._current, media_type, frame[8:])
+
+    def _show(self, prompt_id: str, media_type: str, data: bytes) -> None:
+        watch = self._watches.get(prompt_id)
+        if watch is not None:
+            watch.previews_dropped += watch.preview is not None
+            watch.preview = PreviewImage(media_type, data)
+            watch.touch()

@@ -1,0 +1,26 @@
+"""The GPU's own figures, from the driver's management library where there is one."""
+
+from typing import Any
+
+import pynvml
+
+
+def read() -> dict[str, Any] | None:
+    """Name, memory in bytes and temperature in °C of the first GPU; None without a GPU."""
+    try:
+        pynvml.nvmlInit()
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+            return {
+                "name": str(pynvml.nvmlDeviceGetName(handle)),
+                "memory_used": int(memory.used),
+                "memory_total": int(memory.total),
+                "temperature": int(
+                    pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
+                ),
+            }
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None

@@ -1,0 +1,84 @@
+"""Pixels become files: PNG, JPEG or WebP with our metadata and nobody else's."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from gpu_server.schemas import ImageFormat
+
+JPEG_QUALITY = 92
+WEBP_QUALITY = 90
+PNG_LEVEL = 1
+"""zlib's fastest level: a third of the time of ComfyUI's 4 for a fifth more bytes."""
+
+
+class BadPixels(ValueError):
+    """What ComfyUI handed over is not a picture."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    data: bytes
+    width: int
+    height: int
+
+
+def open_pixels(data: bytes) -> Image.Image:
+    """The picture in an output file (PPM from our node, else PNG), as RGB. Raises BadPixels."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PPM", "PNG")) as image:
+            return image.convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise BadPixels("the output is not a whole picture") from error
+
+
+def encode(
+    image: Image.Image, image_format: ImageFormat, software: str, xmp: bytes = b""
+) -> Encoded:
+    """The picture as a file. The same pixels always give the same bytes; releases the GIL.
+
+    Its metadata names the software that drew it, has the XMP packet given, and holds neither
+    prompt nor graph.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, image_format.upper(), **_options(image_format, software, xmp))
+    return Encoded(buffer.getvalue(), image.width, image.height)
+
+
+def _options(image_format: ImageFormat, software: str, xmp: bytes) -> dict[str, Any]:
+    if image_format == "png":
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Software", software)
+        if xmp:
+            info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        return {"compress_level": PNG_LEVEL, "pnginfo": info}
+    exif = Image.Exif()
+    exif[0x0131] = software
+    marks = {"exif": exif, "xmp": xmp} if xmp else {"exif": exif}
+    if image_format == "jpeg":
+        return {"quality": JPEG_QUALITY, **marks}
+    return {"quality": WEBP_QUALITY, "method": 2, **marks}
+
+
+def as_format(data: bytes, image_format: ImageFormat, software: str, xmp: bytes = b"") -> bytes:
+    """An encoded picture of ours in another format; not signed any more."""
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+        return encode(image.convert("RGB"), image_format, software, xmp).data
+
+
+def fit_photo(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The photo at exactly `size` (width, height), cropped evenly to its shape."""
+    scale = max(size[0] / photo.width, size[1] / photo.height)
+    covered = (size[0] / scale, size[1] / scale)
+    left, top = (photo.width - covered[0]) / 2, (photo.height - covered[1]) / 2
+    box = (left, top, left + covered[0], top + covered[1])
+    return photo.resize(size, Image.Resampling.LANCZOS, box=box)
+
+
+def as_png(image: Image.Image) -> bytes:
+    """A plain PNG, as ComfyUI is given it."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=PNG_LEVEL)
+    return buffer.getvalue()

@@ -1,0 +1,230 @@
+"""The GPU server's addresses. No logic: read the request, call the service, shape the answer."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import StreamingResponse
+
+from gpu_server import nvml, schemas
+from gpu_server.jobs import Job
+from gpu_server.modes import describe_modes
+from gpu_server.schemas import MEDIA_TYPES, JobRequest
+from gpu_server.service import Service
+from web import bodies, edge, errors, negotiation, sse
+from workflows.catalog import Catalog
+
+GENERATE_TYPES = ["application/json", *MEDIA_TYPES, "text/event-stream"]
+JOB_TYPES = ["application/json", "text/event-stream"]
+REQUEST_ERRORS = errors.documented(
+    errors.InvalidRequest,
+    errors.InvalidImage,
+    errors.TooLarge,
+    errors.ContentRefused,
+    errors.QueueFull,
+    errors.NoGpu,
+    errors.ModelMissing,
+    errors.Conflict,
+)
+OUTCOME_ERRORS = errors.documented(
+    errors.Cancelled,
+    errors.Timeout,
+    errors.OutOfMemory,
+    errors.EngineError,
+    errors.EngineLost,
+)
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+Serving = Annotated[Service, Depends(service_of)]
+Accept = Annotated[str, Header()]
+
+
+async def read_request(request: Request) -> tuple[JobRequest, bytes | None]:
+    return await bodies.read(request, JobRequest, service_of(request).catalog)
+
+
+Body = Annotated[tuple[JobRequest, bytes | None], Depends(read_request)]
+
+
+def router(token: str, catalog: Catalog) -> APIRouter:
+    """All routes; those that do something need the token when there is one."""
+
+    def require_token(authorization: Annotated[str, Header()] = "") -> None:
+        given = authorization.removeprefix("Bearer ")
+        if token and not hmac.compare_digest(given.encode(), token.encode()):
+            raise errors.Unauthorized("This GPU server needs its token as a bearer token")
+
+    open_routes, closed = APIRouter(), APIRouter(dependencies=[Depends(require_token)])
+    _add_probes(open_routes)
+    body = bodies.documented(catalog, JobRequest)
+    _add_jobs(closed, body)
+    _add_generate(closed, body)
+    _add_pod(closed, catalog)
+    both = APIRouter()
+    both.include_router(open_routes)
+    both.include_router(closed, responses=errors.documented(errors.Unauthorized))
+    return both
+
+
+def _add_probes(routes: APIRouter) -> None:
+    @routes.get("/livez", summary="The process works", responses={503: {}})
+    async def livez(service: Serving, response: Response) -> dict[str, str]:
+        broken = service.broken()
+        response.status_code = 503 if broken else 200
+        return {"status": "broken: " + ", ".join(broken) if broken else "ok"}
+
+    @routes.get("/readyz", summary="A job could run now", responses={503: {}})
+    async def readyz(service: Serving, response: Response) -> dict[str, Any]:
+        response.status_code = 200 if service.ready() else 503
+        return {"ready": service.ready(), "checks": service.checks()}
+
+
+def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
+    @routes.post(
+        "/generate",
+        summary="Draw and wait",
+        response_model=schemas.Result,
+        responses=REQUEST_ERRORS
+        | OUTCOME_ERRORS
+        | {200: {"content": {kind: {} for kind in (*MEDIA_TYPES, "text/event-stream")}}},
+        openapi_extra=body_schema,
+    )
+    async def generate(
+        body: Body,
+        service: Serving,
+        request: Request,
+        accept: Accept = "",
+        previews: bool = False,
+    ) -> Response:
+        asked, photo = body
+        kind = negotiation.choose(accept, GENERATE_TYPES)
+        if kind in MEDIA_TYPES:
+            asked = asked.model_copy(update={"format": MEDIA_TYPES[kind]})
+        job = await service.submit(uuid4(), asked, photo, keep=False)
+        if kind == "text/event-stream":
+            return sse.response(_events_then_forget(service, job, previews))
+        try:
+            await edge.unless_disconnected(request, service.finished(job))
+            if kind in MEDIA_TYPES:
+                return _image_response(await service.runner.image(job, 0), kind, job)
+            result = await service.result(job)
+            return Response(result.model_dump_json(), media_type="application/json")
+        finally:
+            service.drop(job)
+
+
+async def _events_then_forget(
+    service: Service, job: Job, previews: bool
+) -> AsyncIterator[sse.Event]:
+    try:
+        async for event in service.events(job, previews=previews, with_images=True):
+            yield event
+    finally:
+        service.drop(job)
+
+
+def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
+    @routes.put(
+        "/jobs/{job_id}",
+        summary="Take a job on; harmless when repeated",
+        status_code=202,
+        response_model=schemas.Job,
+        responses=REQUEST_ERRORS | {202: {"content": {"text/event-stream": {}}}},
+        openapi_extra=body_schema,
+    )
+    async def put_job(
+        job_id: UUID,
+        body: Body,
+        service: Serving,
+        accept: Accept = "",
+        previews: bool = False,
+    ) -> Response:
+        job = await service.submit(job_id, *body)
+        if negotiation.best(accept, JOB_TYPES) == "text/event-stream":
+            return sse.response(service.events(job, previews=previews), 202)
+        view = job.view(service.runner.position(job))
+        return Response(view.model_dump_json(), 202, media_type="application/json")
+
+    @routes.get("/jobs/{job_id}", responses=errors.documented(errors.NotFound))
+    async def get_job(job_id: UUID, service: Serving) -> schemas.Job:
+        job = service.runner.get(job_id)
+        return job.view(service.runner.position(job))
+
+    @routes.get(
+        "/jobs/{job_id}/events",
+        summary="Server-sent events: state, progress, preview, result",
+        response_class=StreamingResponse,
+        responses=errors.documented(errors.NotFound),
+    )
+    async def get_events(
+        job_id: UUID,
+        service: Serving,
+        previews: bool = False,
+        last_event_id: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        job = service.runner.get(job_id)
+        after = sse.last_event_id(last_event_id)
+        after = after if after <= job.version else -1
+        return sse.response(service.events(job, after=after, previews=previews))
+
+    @routes.get(
+        "/jobs/{job_id}/images/{number}",
+        response_class=Response,
+        responses=errors.documented(errors.NotFound)
+        | {200: {"content": {kind: {} for kind in MEDIA_TYPES}}},
+    )
+    async def get_image(
+        job_id: UUID, number: Annotated[int, Path(ge=0, le=99)], service: Serving
+    ) -> Response:
+        job = service.runner.get(job_id)
+        data = await service.runner.image(job, number)
+        return _image_response(data, job.images[number].media_type, job)
+
+    @routes.delete(
+        "/jobs/{job_id}",
+        summary="Cancel a job; forget one that has ended",
+        responses=errors.documented(errors.NotFound),
+    )
+    async def delete_job(job_id: UUID, service: Serving) -> schemas.Ended:
+        return await service.runner.end(service.runner.get(job_id))
+
+
+def _add_pod(routes: APIRouter, catalog: Catalog) -> None:
+    @routes.get("/modes", summary="What can be drawn, and whether right now")
+    async def modes(service: Serving) -> list[schemas.ModeInfo]:
+        return describe_modes(catalog, service.health().styles)
+
+    @routes.get("/health", summary="The pod in detail; always 200")
+    async def health(service: Serving) -> schemas.Health:
+        return service.health(await asyncio.to_thread(nvml.read))
+
+    @routes.post("/free", summary="Release GPU memory", status_code=202)
+    async def free(
+        service: Serving,
+        unload_models: Annotated[bool, Query(description="also drop the loaded models")] = True,
+    ) -> dict[str, str]:
+        await service.free(unload_models=unload_models)
+        return {"detail": "ComfyUI frees memory as soon as it is idle"}
+
+    @routes.get("/metrics", response_class=Response)
+    async def metrics(service: Serving) -> Response:
+        service.measure(await asyncio.to_thread(nvml.read))
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _image_response(data: bytes, media_type: str, job: Job) -> Response:
+    headers = {
+        "X-Generation-ID": str(job.id),
+        "X-Seed": str(job.order.request.seed),
+        "Cache-Control": "private, no-store",
+    }
+    return Response(data, media_type=media_type, headers=headers)

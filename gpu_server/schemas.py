@@ -1,0 +1,175 @@
+"""What the GPU server takes and says, on the wire."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from web.errors import Problem
+
+ImageFormat = Literal["png", "jpeg", "webp"]
+MEDIA_TYPES: dict[str, ImageFormat] = {
+    "image/png": "png",
+    "image/jpeg": "jpeg",
+    "image/webp": "webp",
+}
+
+
+def media_type(image_format: ImageFormat) -> str:
+    return f"image/{image_format}"
+
+
+class State(StrEnum):
+    queued = "queued"
+    running = "running"
+    succeeded = "succeeded"
+    failed = "failed"
+    cancelled = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (State.succeeded, State.failed, State.cancelled)
+
+
+class JobRequest(BaseModel):
+    """What to draw. Beside these fields it has the values of its mode (see `GET /modes`)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    mode: str = "free"
+    format: ImageFormat = "png"
+    timeout_s: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="GPU seconds it may take"
+    )
+
+    def values(self) -> dict[str, Any]:
+        """The values for the mode's parameters, unchecked."""
+        return dict(self.model_extra or {})
+
+
+class Timings(BaseModel):
+    """Milliseconds. `model_ms` is loading models, `gpu_ms` the rest of ComfyUI's work."""
+
+    queued_ms: float = 0
+    model_ms: float = 0
+    gpu_ms: float = 0
+    encode_ms: float = 0
+    total_ms: float = 0
+
+
+class ImageInfo(BaseModel):
+    seed: int
+    width: int
+    height: int
+    media_type: str
+    bytes: int
+
+
+class ImageData(BaseModel):
+    seed: int
+    width: int
+    height: int
+    media_type: str
+    data: str = Field(description="base64")
+
+
+class Job(BaseModel):
+    """A job's state."""
+
+    id: UUID
+    status: State
+    mode: str
+    style: str
+    seed: int
+    engine: str = Field(description="`comfyui <version>` or `sketch`")
+    position: int | None = Field(None, description="jobs before it on this pod; null once running")
+    progress: float = Field(0, ge=0, le=1)
+    stage: str = Field("", examples=["sampling 5/8"])
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    timings: Timings = Timings()
+    images: list[ImageInfo] = []
+    error: Problem | None = None
+
+
+class Result(BaseModel):
+    """The answer of `POST /generate` as JSON."""
+
+    id: UUID
+    status: State
+    mode: str
+    style: str
+    prompt: str
+    seed: int
+    engine: str
+    images: list[ImageData]
+    timings: Timings
+
+
+class Ended(BaseModel):
+    """What a `DELETE` did."""
+
+    id: UUID
+    status: State = Field(description="the job's state now")
+    outcome: Literal["cancelled", "stopping", "already_ended", "deleted"]
+    detail: str
+    took_ms: float
+
+
+class ProgressEvent(BaseModel):
+    progress: float = Field(ge=0, le=1)
+    stage: str
+
+
+class Preview(BaseModel):
+    """A picture of the work so far."""
+
+    media_type: str
+    data: str = Field(description="base64")
+
+
+class StyleHealth(BaseModel):
+    available: bool
+    reason: str | None = None
+    model: str
+    files: dict[str, bool] = Field(description="model file → whether it is there")
+
+
+class Health(BaseModel):
+    status: Literal["ok", "starting", "degraded", "down"]
+    gpu_available: bool
+    engine: str
+    version: str
+    checks: dict[str, str] = Field(description="check → `ok` or what is wrong and what to do")
+    gpu: dict[str, Any] | None = None
+    capacity: int
+    queued: int
+    running: int
+    loaded_model: str | None
+    styles: dict[str, dict[str, StyleHealth]] = Field(description="mode → style → health")
+
+
+class StyleInfo(BaseModel):
+    name: str
+    title: dict[str, str] = Field(description="language → text")
+    description: dict[str, str]
+    model: str
+    sizes: dict[str, list[int]] = Field(description="aspect ratio → [width, height]")
+    ignores: list[str] = Field(description="parameters without effect in this style")
+    available: bool
+    reason: str | None = Field(None, description="why it is not available")
+
+
+class ModeInfo(BaseModel):
+    """A mode with its parameters (JSON Schema), styles and texts."""
+
+    name: str
+    title: dict[str, str]
+    description: dict[str, str]
+    default_style: str
+    takes_image: bool
+    available: bool
+    parameters: dict[str, Any]
+    texts: dict[str, Any] = Field(description="parameter → its texts by language")
+    styles: list[StyleInfo]

@@ -1,0 +1,53 @@
+"""Settings of the GPU server; `.env.template` beside this file describes each."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from web.settings import POD, ServiceSettings, data_dir, require_secret_off_loopback
+
+ENV_FILE = Path(__file__).with_name(".env")
+
+
+class Settings(ServiceSettings):
+    gpu_host: str = "127.0.0.1"
+    gpu_port: int = Field(8100, ge=1, le=65535)
+    gpu_token: SecretStr = SecretStr("")
+    gpu_models_dir: Path = Field(
+        default_factory=lambda: POD / "models" if (POD / "models").is_dir() else Path("data/models")
+    )
+    gpu_max_jobs: int = Field(16, ge=1, le=1000)
+    gpu_job_timeout_s: float = Field(180, gt=0)
+    gpu_result_ttl_s: float = Field(3600, gt=0)
+    gpu_encode_workers: int = Field(2, ge=1, le=64)
+    gpu_warm_up: bool = False
+    gpu_safety_strictness: float = Field(0.0, ge=0, le=1)
+    gpu_signing_certificate: Path | None = None
+    gpu_signing_key: Path | None = None
+    gpu_comfyui_pid_file: Path | None = None
+    gpu_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    comfyui_url: str = ""
+    comfyui_port: int = Field(8188, ge=1, le=65535)
+    easel_checkpoint: str = ""
+    easel_controlnet: str = ""
+    easel_checkpoint_size: int = Field(1024, ge=256, le=2048)
+    easel_workflows_dir: Path | None = None
+    easel_data_dir: Path = Field(default_factory=data_dir)
+
+    @classmethod
+    def own_prefix(cls) -> str:
+        return "GPU_"
+
+    @property
+    def engine_url(self) -> str:
+        return (self.comfyui_url or f"http://127.0.0.1:{self.comfyui_port}").rstrip("/")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        token = self.gpu_token.get_secret_value()
+        require_secret_off_loopback(self.gpu_host, token, "GPU_HOST", "GPU_TOKEN")
+        if self.comfyui_url and not self.comfyui_url.startswith(("http://", "https://")):
+            raise ValueError("COMFYUI_URL must begin with http:// or https://")
+        return self

@@ -1,0 +1,195 @@
+"""Puts the engine together as an ASGI application and as a server."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
+from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from gpu_server.sketch import connections, fault_routes, file_routes, replies, routes
+from gpu_server.sketch.definitions import Models, configured_models
+from gpu_server.sketch.engine import STOP_SECONDS, Engine
+from gpu_server.sketch.folders import Folders
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def create_app(
+    base_dir: Path,
+    models: Models | None = None,
+    *,
+    checkpoint: str = "",
+    faults: bool = False,
+    plain: bool = False,
+) -> Starlette:
+    """The engine as an application for a real uvicorn.
+
+    `base_dir` gets the folders input, output and temp (emptied at start). `models` are names of
+    model files by folder, by default those of `models.json`; `checkpoint` is one more checkpoint.
+    `faults` adds `/sketch/faults`; `plain` leaves out what Easel's own nodes add to ComfyUI.
+    """
+    given = configured_models() if models is None else models
+    known = {folder: list(names) for folder, names in given.items()}
+    if checkpoint:
+        known.setdefault("checkpoints", []).append(checkpoint)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        engine = Engine(Folders(base_dir), known)
+        if plain:
+            engine.definitions.remove("EaselOutput")
+        app.state.engine = engine
+        async with asyncio.TaskGroup() as tasks:
+            publisher = tasks.create_task(engine.sockets.publish())
+            try:
+                yield
+            finally:
+                engine.stop()
+                publisher.cancel()
+                await asyncio.to_thread(engine.worker.join, STOP_SECONDS)
+
+    app = Starlette(
+        routes=[
+            *routes.ROUTES,
+            *(() if plain else routes.EASEL_ROUTES),
+            *file_routes.ROUTES,
+            *(fault_routes.ROUTES if faults else ()),
+            WebSocketRoute("/ws", _serve_socket),
+        ],
+        middleware=[Middleware(_Gate)],
+        exception_handlers={
+            404: replies.not_found,
+            405: replies.method_not_allowed,
+            replies.TooLargeError: replies.too_large,
+            replies.RefusedError: replies.refused,
+            # What a body of another shape than expected can raise: ComfyUI's answer is a 500.
+            ValueError: replies.internal_error,
+            TypeError: replies.internal_error,
+            LookupError: replies.internal_error,
+            AttributeError: replies.internal_error,
+            RecursionError: replies.internal_error,
+            OSError: replies.internal_error,
+        },
+        lifespan=lifespan,
+    )
+    app.state.server = None
+    return app
+
+
+class SketchServer(uvicorn.Server):
+    """A uvicorn server that tells when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, then set `ready`; `started` says whether it worked."""
+        await super().startup(sockets)
+        self.ready.set()
+        if self.started:
+            self._announce(
+                f"Sketch engine on {self.url} - it draws without an AI model; "
+                "connect a ComfyUI for real images."
+            )
+
+    @property
+    def url(self) -> str:
+        """The base URL, with the port that was bound."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def create_server(
+    app: Starlette,
+    host: str = "127.0.0.1",
+    port: int = 8188,
+    *,
+    announce: Callable[[str], None] = lambda _: None,
+) -> SketchServer:
+    """A server set up as ComfyUI's: no pings of its own, no access log. `host` must be loopback.
+
+    `announce` gets one sentence with the address once connections are accepted.
+    Raises ValueError for any other host: the engine has no authentication.
+    """
+    if host not in _LOOPBACK:
+        raise ValueError(f"The sketch engine listens on loopback only, not on {host}.")
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = SketchServer(config, announce)
+    app.state.server = server
+    return server
+
+
+@contextlib.asynccontextmanager
+async def running(app: Starlette, port: int = 0) -> AsyncIterator[str]:
+    """Serve an application in this event loop, on a free port by default; yields its base URL."""
+    server = create_server(app, port=port)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve())
+        await server.ready.wait()
+        if not server.started:
+            raise RuntimeError("The sketch engine did not start.")
+        try:
+            yield server.url
+        finally:
+            server.should_exit = True
+
+
+async def _serve_socket(socket: WebSocket) -> None:
+    engine: Engine = socket.app.state.engine
+    await engine.sockets.serve(socket, engine.status())
+
+
+class _Gate:
+    """What comes before every route: `/api` prefix, foreign origins, OPTIONS, a restart's gap."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        engine: Engine = connection.app.state.engine
+        if engine.is_down:
+            connections.cut(connection)
+            return
+        if scope["path"].startswith("/api/"):
+            scope = {**scope, "path": scope["path"].removeprefix("/api")}
+        if _is_foreign(connection):
+            await replies.empty(403)(scope, receive, send)
+        elif scope.get("method") == "OPTIONS":
+            await replies.empty()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _is_foreign(connection: HTTPConnection) -> bool:
+    """Whether a web page of another origin asks a server on loopback."""
+    origin = urlsplit(connection.headers.get("origin", "")).netloc
+    host = connection.headers.get("host", "")
+    return bool(origin) and urlsplit(f"//{host}").hostname in _LOOPBACK and origin != host

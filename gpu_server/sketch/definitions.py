@@ -1,0 +1,122 @@
+"""Node definitions as `GET /object_info` gives them, with the lists of model files filled in."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from gpu_server.sketch.folders import Folders
+
+MODELS_CONFIG = Path(__file__).parent.parent / "models_config" / "models.json"
+
+MODEL_FOLDERS = (
+    "checkpoints",
+    "configs",
+    "loras",
+    "vae",
+    "text_encoders",
+    "diffusion_models",
+    "clip_vision",
+    "style_models",
+    "embeddings",
+    "controlnet",
+    "upscale_models",
+    "model_patches",
+)
+
+# (class, input) -> the model folder whose files it offers
+MODEL_INPUTS = {
+    ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
+    ("UNETLoader", "unet_name"): "diffusion_models",
+    ("CLIPLoader", "clip_name"): "text_encoders",
+    ("VAELoader", "vae_name"): "vae",
+    ("LoraLoaderModelOnly", "lora_name"): "loras",
+    ("ControlNetLoader", "control_net_name"): "controlnet",
+    ("ModelPatchLoader", "name"): "model_patches",
+}
+
+Models = Mapping[str, Sequence[str]]
+
+
+def configured_models(config: Path = MODELS_CONFIG) -> dict[str, list[str]]:
+    """Names of model files by folder, from every `dest` of `models.json`; empty without it."""
+    models: dict[str, list[str]] = {}
+    if config.is_file():
+        for entry in json.loads(config.read_text("utf-8"))["files"]:
+            folder, _, name = entry["dest"].partition("/")
+            models.setdefault(folder, []).append(name)
+    return models
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a node class; `choices` is set where the value must be one of a list."""
+
+    name: str
+    type: str
+    choices: list[str] | None
+    options: Mapping[str, Any]
+    required: bool
+
+    @property
+    def config(self) -> list[Any]:
+        """The pair that ComfyUI's error bodies call `input_config`."""
+        return [self.type if self.choices is None else self.choices, dict(self.options)]
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """What validation needs of a node class: `outputs` are the types of its slots."""
+
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[str, ...]
+    is_output: bool
+
+
+class Definitions:
+    """All node classes of this engine."""
+
+    def __init__(self, models: Models, folders: Folders) -> None:
+        folders_in_order = dict.fromkeys([*MODEL_FOLDERS, *models])
+        self.models = {folder: sorted(models.get(folder, ())) for folder in folders_in_order}
+        self._folders = folders
+        text = resources.files(__package__).joinpath("definitions.json").read_text("utf-8")
+        self._info: dict[str, dict[str, Any]] = json.loads(text)
+        for (node, name), folder in MODEL_INPUTS.items():
+            self._info[node]["input"]["required"][name][0] = self.models[folder]
+        self._specs = {name: _spec(info) for name, info in self._info.items()}
+
+    def remove(self, class_type: str) -> None:
+        """Do without a class, as a ComfyUI on which nobody installed it."""
+        del self._info[class_type], self._specs[class_type]
+
+    def spec(self, class_type: object) -> NodeSpec | None:
+        """The specification of a class, or None when there is no such class."""
+        return self._specs.get(class_type) if isinstance(class_type, str) else None
+
+    def object_info(self, class_type: str | None = None) -> dict[str, Any]:
+        """The body of `GET /object_info`, or of one class; `{}` for an unknown one."""
+        names = self._info if class_type is None else {class_type} & self._info.keys()
+        info = {name: self._info[name] for name in names}
+        if "LoadImage" in info:
+            info["LoadImage"] = copy.deepcopy(info["LoadImage"])
+            info["LoadImage"]["input"]["required"]["image"][0] = self._folders.input_files()
+        return info
+
+
+def _spec(info: Mapping[str, Any]) -> NodeSpec:
+    inputs = tuple(
+        InputSpec(
+            name=name,
+            type="COMBO" if isinstance(config[0], list) else config[0],
+            choices=config[0] if isinstance(config[0], list) else None,
+            options=config[1] if len(config) > 1 else {},
+            required=group == "required",
+        )
+        for group in ("required", "optional")
+        for name, config in info["input"].get(group, {}).items()
+    )
+    return NodeSpec(inputs, tuple(info["output"]), bool(info["output_node"]))

@@ -1,0 +1,9 @@
+"""Draws a picture from words, style and seed: ordinary drawing code, no AI model.
+
+The same brief gives the same bytes; another seed gives a visibly different picture.
+"""
+
+from gpu_server.sketch.draw.brief import STYLES, Brief, Control, style_of_model
+from gpu_server.sketch.draw.drawing import Drawing
+
+__all__ = ["STYLES", "Brief", "Control", "Drawing", "style_of_model"]

@@ -1,0 +1,70 @@
+"""One engine: its folders, its queue, its worker and its sockets, between start and stop."""
+
+import asyncio
+import itertools
+import time
+import uuid
+from typing import Any
+
+from gpu_server.sketch.definitions import Definitions, Models
+from gpu_server.sketch.environment import Environment
+from gpu_server.sketch.faults import Faults
+from gpu_server.sketch.folders import Folders
+from gpu_server.sketch.jobs import JobQueue
+from gpu_server.sketch.sockets import Sockets
+from gpu_server.sketch.worker import Worker
+
+STOP_SECONDS = 5.0  # a drawing node takes less
+
+
+class Engine:
+    """Everything that one ComfyUI process would hold. Must be built inside a running event loop."""
+
+    def __init__(self, folders: Folders, models: Models) -> None:
+        self.folders = folders
+        self.definitions = Definitions(models, folders)
+        self.faults = Faults()
+        self.sockets = Sockets(asyncio.get_running_loop())
+        self._up_at = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.boot_id = str(uuid.uuid4())
+        self.numbers = itertools.count()
+        self.queue = JobQueue(self._publish_status)
+        environment = Environment(self.folders, self.definitions, self.faults, self.sockets)
+        self.worker = Worker(self.queue, environment)
+        self.worker.start()
+
+    def stop(self) -> None:
+        """End the worker; what runs or waits is lost."""
+        self.worker.stop()
+        self.faults.clear()
+        self.sockets.release()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the engine plays a process that is not there."""
+        return time.monotonic() < self._up_at
+
+    def restart(self, seconds: float = 0.0) -> None:
+        """Lose queue, history, cache and temp, as a killed process does that is back after a while.
+
+        In the `seconds` between every connection is cut.
+        """
+        self._up_at = time.monotonic() + seconds
+        self.stop()
+        self.sockets.forget()
+        self.folders.empty_temp()
+        self._begin()
+
+    def status(self) -> dict[str, Any]:
+        """What `GET /prompt` and status frames say."""
+        return _status(self.queue.remaining)
+
+    def _publish_status(self, remaining: int) -> None:
+        self.sockets.send("status", {"status": _status(remaining)}, None)
+
+
+def _status(remaining: int) -> dict[str, Any]:
+    return {"exec_info": {"queue_remaining": remaining}}

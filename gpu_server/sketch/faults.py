@@ -1,0 +1,168 @@
+"""Switchable faults: each makes the engine fail in one way that a real ComfyUI was seen to fail.
+
+They exist for tests and drills and are there only when the engine was started with `--faults`.
+`count` says how often a fault strikes (default: until cleared), `seconds` how long it lasts.
+"""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FaultName = Literal[
+    "mute",  # sockets stay open and answer pings, but get no frame any more
+    "half_open",  # sockets stay open and answer nothing, not even a ping
+    "held_up",  # no socket gets a frame for `seconds`; afterwards all of them at once
+    "drop_socket",  # sockets are cut without a close frame (1006)
+    "frozen",  # the whole server answers nothing for `seconds`
+    "restart",  # sockets cut, queue and history gone, new boot id, temp emptied
+    "worker_dead",  # HTTP in order, prompts accepted, nothing ever runs
+    "lost_prompt",  # accepted with 200, then nowhere to be found
+    "post_lost",  # accepted, but the connection is cut before the answer
+    "silent_drop_node_errors",  # 200 with node_errors; the named output never runs
+    "interrupt_lost",  # POST /interrupt says 200 and changes nothing
+    "slow",  # each sampling step takes `seconds` longer
+    "slow_load",  # loaders take `seconds` and do not look at an interrupt meanwhile
+    "history_race",  # the history follows execution_success by `seconds`
+    "cached_file_gone",  # a cached output names a file that is no longer there
+    "out_of_memory",  # `device` "gpu" (torch.OutOfMemoryError) or "cpu" (RuntimeError)
+    "cuda_fault",  # every job fails until a restart
+    "damaged_model",  # loaders fail; `model` limits it to one file
+]
+NAMES: tuple[str, ...] = get_args(FaultName)
+
+_DEFAULT_SECONDS = {
+    "frozen": 2.0,
+    "held_up": 2.0,
+    "slow": 0.5,
+    "slow_load": 2.0,
+    "history_race": 0.35,
+    "restart": 0.0,
+}
+
+
+class FaultRequest(BaseModel):
+    """The body of `POST /sketch/faults`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fault: FaultName
+    count: int | None = Field(default=None, ge=1, le=1_000_000)
+    seconds: float | None = Field(default=None, ge=0, le=3600)
+    device: Literal["gpu", "cpu"] = "gpu"
+    model: str | None = None
+
+    @property
+    def duration(self) -> float:
+        """`seconds`, or what is usual for this fault."""
+        return _DEFAULT_SECONDS.get(self.fault, 0.0) if self.seconds is None else self.seconds
+
+
+class NodeFaultError(Exception):
+    """Raised inside a node; `kind` is the exception type that ComfyUI would name."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass
+class _Armed:
+    request: FaultRequest
+    left: int | None
+
+
+@dataclass
+class Faults:
+    """The armed faults; asked from the event loop and from the worker thread."""
+
+    _armed: dict[str, _Armed] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _cleared: threading.Event = field(default_factory=threading.Event)
+
+    def arm(self, request: FaultRequest) -> None:
+        """Arm a fault, replacing an earlier one of the same name."""
+        with self._lock:
+            self._cleared.clear()
+            self._armed[request.fault] = _Armed(request, request.count)
+
+    def clear(self) -> None:
+        """Disarm everything and end running waits."""
+        with self._lock:
+            self._armed.clear()
+            self._cleared.set()
+
+    def disarm(self, name: FaultName) -> None:
+        """Disarm one fault."""
+        with self._lock:
+            self._armed.pop(name, None)
+
+    def strikes(self, name: FaultName) -> FaultRequest | None:
+        """The fault if it is armed, counted down by one; None otherwise."""
+        with self._lock:
+            armed = self._armed.get(name)
+            if armed is None:
+                return None
+            if armed.left is not None:
+                armed.left -= 1
+                if armed.left == 0:
+                    del self._armed[name]
+            return armed.request
+
+    def armed(self, name: FaultName) -> FaultRequest | None:
+        """The fault if it is armed, not counted down."""
+        with self._lock:
+            armed = self._armed.get(name)
+            return None if armed is None else armed.request
+
+    def wait(self, name: FaultName) -> None:
+        """Sleep as long as a slowing fault says; ends early when the faults are cleared."""
+        if self._armed and (fault := self.strikes(name)) is not None:
+            self._cleared.wait(fault.duration)
+
+    def hold(self, name: FaultName, stopped: threading.Event) -> None:
+        """Block while a fault is armed and the engine is not stopped."""
+        while self._armed and self.armed(name) is not None and not stopped.is_set():
+            self._cleared.wait(0.05)
+
+    def before_work(self) -> None:
+        """To be called where the GPU would work. Raises NodeFaultError."""
+        if not self._armed:
+            return
+        if self.armed("cuda_fault") is not None:
+            raise NodeFaultError(
+                "torch.AcceleratorError",
+                "CUDA error: an illegal memory access was encountered\n"
+                "CUDA kernel errors might be asynchronously reported at some other API call",
+            )
+        fault = self.strikes("out_of_memory")
+        if fault is not None and fault.device == "gpu":
+            raise NodeFaultError("torch.OutOfMemoryError", "Allocation on device \n")
+        if fault is not None:
+            raise NodeFaultError(
+                "RuntimeError",
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+                "memory: you tried to allocate 4398046511104 bytes. Error code 12",
+            )
+
+    def before_load(self, model: str) -> None:
+        """To be called by a loader. Raises NodeFaultError; may sleep."""
+        if not self._armed:
+            return
+        self.wait("slow_load")
+        fault = self.armed("damaged_model")
+        if fault is not None and fault.model in (None, model):
+            self.strikes("damaged_model")
+            raise NodeFaultError(
+                "safetensors._safetensors_rust.SafetensorError",
+                "Error while deserializing header: incomplete metadata, file not fully covered",
+            )
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The armed faults, for `GET /sketch/faults`."""
+        with self._lock:
+            return [
+                armed.request.model_dump(exclude_none=True) | {"left": armed.left}
+                for armed in self._armed.values()
+            ]

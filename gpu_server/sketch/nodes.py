@@ -1,0 +1,232 @@
+"""What each node class does: the loaders load nothing, the sampler draws."""
+
+import random
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from gpu_server.sketch import pictures
+from gpu_server.sketch.draw import Brief, Control, Drawing, style_of_model
+from gpu_server.sketch.pictures import Picture
+from gpu_server.sketch.values import Conditioning, Context, Inputs, Latent, Model, Output
+
+EDGE_THRESHOLDS = 0.4, 0.8  # Canny's defaults
+PREVIEW_SIZE = 512  # longest side of a preview in pixels, as ComfyUI sends them
+
+
+def _load_checkpoint(inputs: Inputs, context: Context) -> Output:
+    context.faults.before_load(inputs["ckpt_name"])
+    model = Model(inputs["ckpt_name"])
+    return Output((model, model, model))
+
+
+def _loader(name_input: str) -> "NodeFunction":
+    def load(inputs: Inputs, context: Context) -> Output:
+        context.faults.before_load(inputs[name_input])
+        return Output((Model(inputs[name_input]),))
+
+    return load
+
+
+def _load_lora(inputs: Inputs, context: Context) -> Output:
+    context.faults.before_load(inputs["lora_name"])
+    return Output((inputs["model"],))
+
+
+def _pass(name: str) -> "NodeFunction":
+    def forward(inputs: Inputs, _: Context) -> Output:
+        return Output((inputs[name],))
+
+    return forward
+
+
+def _encode_text(inputs: Inputs, _: Context) -> Output:
+    return Output((Conditioning(inputs["text"]),))
+
+
+def _zero_out(inputs: Inputs, _: Context) -> Output:
+    return Output((replace(inputs["conditioning"], text=""),))
+
+
+def _empty_latent(inputs: Inputs, _: Context) -> Output:
+    return Output((Latent(inputs["width"], inputs["height"], inputs["batch_size"]),))
+
+
+def _control(image: list[Picture], strength: float) -> Control:
+    guide = image[0]
+    if guide.photo is None:  # a photo, not its edges
+        guide = pictures.edges(guide, *EDGE_THRESHOLDS)
+    return Control(guide.pixels, guide.photo, strength)
+
+
+def _apply_control(inputs: Inputs, _: Context) -> Output:
+    control = _control(inputs["image"], inputs["strength"])
+    positive = replace(inputs["positive"], control=control)
+    return Output((positive, replace(inputs["negative"], control=control)))
+
+
+def _patch_control(inputs: Inputs, _: Context) -> Output:
+    control = _control(inputs["image"], inputs["strength"])
+    return Output((replace(inputs["model"], control=control),))
+
+
+def _sample(inputs: Inputs, context: Context) -> Output:
+    model, positive, latent = inputs["model"], inputs["positive"], inputs["latent_image"]
+    context.faults.before_work()
+    words = context.wishes.prompt
+    brief = Brief(
+        style=context.wishes.style or style_of_model(model.name),
+        words=positive.text if words is None else words,
+        seed=inputs["seed"],
+        width=latent.width,
+        height=latent.height,
+        control=positive.control or model.control,
+    )
+    steps = inputs["steps"]
+    first = Drawing(brief)
+    drawn = [Picture(first.pixels)]
+    for step in range(1, steps + 1):
+        context.faults.wait("slow")
+        preview = partial(_preview, first, step / steps) if context.watched() else None
+        context.progress(step, steps, preview)
+        while len(drawn) < latent.batch * step // steps:
+            drawn.append(Picture(Drawing(replace(brief, seed=brief.seed + len(drawn))).pixels))
+    return Output((replace(latent, drawn=drawn),))
+
+
+def _preview(drawing: Drawing, done: float) -> tuple[str, bytes]:
+    return "jpeg", pictures.jpeg(drawing.preview(done, PREVIEW_SIZE))
+
+
+def _decode(inputs: Inputs, _: Context) -> Output:
+    latent = inputs["samples"]
+    blank = np.full((latent.height, latent.width, 3), 127, np.uint8)
+    return Output((latent.drawn or [Picture(blank)] * latent.batch,))
+
+
+def _load_image(inputs: Inputs, context: Context) -> Output:
+    path = context.folders.input_image(inputs["image"])
+    if path is None:
+        raise FileNotFoundError(f"No such picture: {inputs['image']}")
+    picture = pictures.load(path)
+    mask = np.zeros((64, 64), np.float32)
+    return Output(([picture], mask))
+
+
+def _canny(inputs: Inputs, _: Context) -> Output:
+    low, high = inputs["low_threshold"], inputs["high_threshold"]
+    return Output(([pictures.edges(picture, low, high) for picture in inputs["image"]],))
+
+
+def _scale(inputs: Inputs, _: Context) -> Output:
+    width, height, crop = inputs["width"], inputs["height"], inputs["crop"]
+    method = inputs["upscale_method"]
+    scaled = [pictures.scale(picture, width, height, method, crop) for picture in inputs["image"]]
+    return Output((scaled,))
+
+
+def _scale_to_pixels(inputs: Inputs, _: Context) -> Output:
+    scaled = []
+    for picture in inputs["image"]:
+        width, height = picture.size
+        factor = (inputs["megapixels"] * 1024 * 1024 / (width * height)) ** 0.5
+        size = max(1, round(width * factor)), max(1, round(height * factor))
+        scaled.append(pictures.scale(picture, *size, inputs["upscale_method"], "disabled"))
+    return Output((scaled,))
+
+
+def _empty_image(inputs: Inputs, context: Context) -> Output:
+    context.faults.before_work()
+    color = inputs["color"]
+    rgb = (color >> 16 & 255, color >> 8 & 255, color & 255)
+    pixels = np.empty((inputs["height"], inputs["width"], 3), np.uint8)
+    pixels[:] = rgb
+    return Output(([Picture(pixels)] * inputs["batch_size"],))
+
+
+def _save(
+    images: list[Picture], kind: str, prefix: str, suffix: str, encode: Callable[[Picture], bytes]
+) -> Callable[[Context], Output]:
+    def save(context: Context) -> Output:
+        target = context.folders.save_target(kind, prefix, *images[0].size)
+        saved = []
+        for index, picture in enumerate(images):
+            name = target.file_name(index, suffix)
+            (target.folder / name).write_bytes(encode(picture))
+            saved.append({"filename": name, "subfolder": target.subfolder, "type": kind})
+        return Output(ui={"images": saved})
+
+    return save
+
+
+def _save_image(inputs: Inputs, context: Context) -> Output:
+    texts = {"prompt": context.prompt, **context.texts}
+
+    def encode(picture: Picture) -> bytes:
+        return pictures.png(picture.pixels, 4, texts)
+
+    return _save(inputs["images"], "output", inputs["filename_prefix"], ".png", encode)(context)
+
+
+def _preview_image(inputs: Inputs, context: Context) -> Output:
+    texts = {"prompt": context.prompt, **context.texts}
+    prefix = "ComfyUI_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))  # noqa: S311
+
+    def encode(picture: Picture) -> bytes:
+        return pictures.png(picture.pixels, 1, texts)
+
+    return _save(inputs["images"], "temp", prefix, ".png", encode)(context)
+
+
+def _easel_output(inputs: Inputs, context: Context) -> Output:
+    def encode(picture: Picture) -> bytes:
+        return pictures.ppm(picture.pixels)
+
+    return _save(inputs["images"], "output", inputs["filename_prefix"], ".ppm", encode)(context)
+
+
+def _send_image(inputs: Inputs, context: Context) -> Output:
+    images: list[Picture] = inputs["images"]
+    for index, picture in enumerate(images):
+        data = pictures.png(picture.pixels, 1)
+        context.progress(index, len(images), partial(_ready, "png", data))
+    return Output()
+
+
+def _ready(kind: str, data: bytes) -> tuple[str, bytes]:
+    return kind, data
+
+
+NodeFunction = Callable[[Inputs, Context], Output]
+
+FUNCTIONS: Mapping[str, NodeFunction] = {
+    "CheckpointLoaderSimple": _load_checkpoint,
+    "UNETLoader": _loader("unet_name"),
+    "CLIPLoader": _loader("clip_name"),
+    "VAELoader": _loader("vae_name"),
+    "ControlNetLoader": _loader("control_net_name"),
+    "ModelPatchLoader": _loader("name"),
+    "LoraLoaderModelOnly": _load_lora,
+    "ModelSamplingAuraFlow": _pass("model"),
+    "SetUnionControlNetType": _pass("control_net"),
+    "CLIPTextEncode": _encode_text,
+    "ConditioningZeroOut": _zero_out,
+    "EmptyLatentImage": _empty_latent,
+    "EmptySD3LatentImage": _empty_latent,
+    "ControlNetApplyAdvanced": _apply_control,
+    "QwenImageDiffsynthControlnet": _patch_control,
+    "KSampler": _sample,
+    "VAEDecode": _decode,
+    "LoadImage": _load_image,
+    "Canny": _canny,
+    "ImageScale": _scale,
+    "ImageScaleToTotalPixels": _scale_to_pixels,
+    "EmptyImage": _empty_image,
+    "SaveImage": _save_image,
+    "PreviewImage": _preview_image,
+    "EaselOutput": _easel_output,
+    "SaveImageWebsocket": _send_image,
+}

@@ -1,0 +1,133 @@
+"""Pictures between nodes, their files, and the edge filter."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter, ImageOps, PngImagePlugin
+
+Pixels = npt.NDArray[np.uint8]
+Plane = npt.NDArray[np.float32]
+Cells = npt.NDArray[np.intp]  # positions in a flattened plane
+
+_RESAMPLING = {
+    "nearest-exact": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "area": Image.Resampling.BOX,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """RGB pixels (height, width, 3); `photo` is what an edge picture was made from."""
+
+    pixels: Pixels
+    photo: Pixels | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+def load(path: Path) -> Picture:
+    """Decode an image file upright, as RGB.
+
+    Raises PIL.UnidentifiedImageError for what is no picture, OSError for a truncated one.
+    """
+    with Image.open(path) as image:
+        return Picture(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
+
+
+def scale(picture: Picture, width: int, height: int, method: str, crop: str) -> Picture:
+    """Resize; 0 for one side keeps the proportions, crop "center" cuts to the new proportions."""
+    old_width, old_height = picture.size
+    if width == 0 and height == 0:
+        return picture
+    width = width or max(1, round(old_width * height / old_height))
+    height = height or max(1, round(old_height * width / old_width))
+    image = Image.fromarray(picture.pixels)
+    resampling = _RESAMPLING[method]
+    if crop == "center":
+        image = ImageOps.fit(image, (width, height), resampling)
+    else:
+        image = image.resize((width, height), resampling)
+    return Picture(np.asarray(image), picture.photo)
+
+
+def edges(picture: Picture, low: float, high: float) -> Picture:
+    """Canny edges, white on black; thresholds are gradient magnitudes of grey values 0-1."""
+    grey = Image.fromarray(picture.pixels).convert("L").filter(ImageFilter.GaussianBlur(1))
+    plane = np.pad(np.asarray(grey, np.float32) / np.float32(255), 1, mode="edge")
+    down = plane[2:] - plane[:-2]
+    right = plane[:, 2:] - plane[:, :-2]
+    dy = np.pad(down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:], 1)
+    dx = np.pad(right[:-2] + 2 * right[1:-1] + right[2:], 1)
+    magnitude = np.hypot(dx, dy)
+    ridge = _ridge(magnitude, dx, dy, low)
+    kept = _connected(ridge, magnitude, high)
+    grid = np.where(kept[1:-1, 1:-1], np.uint8(255), np.uint8(0))
+    return Picture(np.repeat(grid[:, :, None], 3, axis=2), picture.pixels)
+
+
+def _ridge(magnitude: Plane, dx: Plane, dy: Plane, low: float) -> Cells:
+    """Cells over the threshold whose magnitude is the largest along their own gradient.
+
+    All planes have a margin of one empty cell; so have the flat positions that are returned.
+    """
+    width = magnitude.shape[1]
+    level, x, y = magnitude.ravel(), dx.ravel(), dy.ravel()
+    cells = np.flatnonzero(level >= low)
+    x, y = x[cells], y[cells]
+    across, along = np.abs(x), np.abs(y)
+    diagonal = np.where(x * y >= 0, width + 1, width - 1)
+    step = np.where(along <= 0.4142 * across, 1, diagonal)
+    step = np.where(along >= 2.4142 * across, width, step)
+    here = level[cells]
+    return cells[(here >= level[cells + step]) & (here > level[cells - step])]
+
+
+def _connected(cells: Cells, magnitude: Plane, high: float) -> npt.NDArray[np.bool_]:
+    """The cells over the threshold, and those that touch them directly or through others."""
+    width = magnitude.shape[1]
+    around = np.array([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1])
+    is_open = np.zeros(magnitude.size, np.bool_)
+    is_open[cells] = True
+    kept = np.zeros(magnitude.size, np.bool_)
+    front = cells[magnitude.ravel()[cells] >= high]
+    while front.size:
+        is_open[front] = False
+        kept[front] = True
+        near = (front[:, None] + around).ravel()
+        front = np.unique(near[is_open[near]])
+    return kept.reshape(magnitude.shape)
+
+
+def png(pixels: Pixels, level: int, texts: Mapping[str, Any] | None = None) -> bytes:
+    """PNG with each text as JSON in a tEXt chunk; `level` is zlib's, 0-9."""
+    info = PngImagePlugin.PngInfo()
+    for key, value in (texts or {}).items():
+        info.add_text(key, json.dumps(value))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=info, compress_level=level)
+    return buffer.getvalue()
+
+
+def ppm(pixels: Pixels) -> bytes:
+    """Binary PPM (P6, 8 bit)."""
+    height, width = pixels.shape[:2]
+    return b"P6\n%d %d\n255\n" % (width, height) + np.ascontiguousarray(pixels).tobytes()
+
+
+def jpeg(image: Image.Image, quality: int = 85) -> bytes:
+    """JPEG, for previews."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

@@ -1,0 +1,145 @@
+"""The WebSocket side: who is registered under which client id, and one loop that sends to them."""
+
+import asyncio
+import json
+import struct
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+MAX_UPLOAD_BYTES = 100 * 1024 * 1024
+SERVER_FEATURES = {"supports_preview_metadata": True, "max_upload_size": MAX_UPLOAD_BYTES}
+
+_PREVIEW, _PREVIEW_WITH_METADATA = 1, 4
+_FORMATS = {"jpeg": 1, "png": 2}
+
+
+class Sockets:
+    """Registered sockets by client id.
+
+    The newest socket owns its id. As in ComfyUI, when the handler of an older one ends it takes the
+    id with it, and the newer one, though open, gets nothing any more. One loop sends to all, so a
+    client that does not read holds up the others.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.open: set[WebSocket] = set()  # registered or not
+        self._sockets: dict[str, WebSocket] = {}
+        self._features: dict[str, Mapping[str, Any]] = {}
+        self._frames: asyncio.Queue[tuple[str | bytes, str | None]] = asyncio.Queue()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._running: tuple[str | None, str | None] = (None, None)
+
+    def send(self, event: str, data: Mapping[str, Any], client: str | None) -> None:
+        """Queue a JSON frame for one client, or for all with None; from any thread."""
+        self._post(_frame(event, data), client)
+
+    def send_preview(
+        self, kind: str, image: bytes, metadata: Mapping[str, Any], client: str | None
+    ) -> None:
+        """Queue a picture, in the form that the client's feature flags ask for."""
+        if self.wants_metadata(client):
+            text = json.dumps({**metadata, "image_type": f"image/{kind}"}).encode()
+            head = struct.pack(">II", _PREVIEW_WITH_METADATA, len(text)) + text
+        else:
+            head = struct.pack(">II", _PREVIEW, _FORMATS[kind])
+        self._post(head + image, client)
+
+    def _post(self, frame: str | bytes, client: str | None) -> None:
+        self._loop.call_soon_threadsafe(self._frames.put_nowait, (frame, client))
+
+    def wants_metadata(self, client: str | None) -> bool:
+        """Whether the client asked for previews with metadata."""
+        features = self._features.get(client, {}) if client is not None else {}
+        return bool(features.get("supports_preview_metadata"))
+
+    def is_connected(self, client: str | None) -> bool:
+        """Whether a frame for this client (None: for all) would reach anybody."""
+        return bool(self._sockets) if client is None else client in self._sockets
+
+    def executing(self, client: str | None, node: str | None) -> None:
+        """Remember which node runs for whom: a client that reconnects is told."""
+        self._running = (client, node)
+
+    async def publish(self) -> None:
+        """Send queued frames, one after the other, for ever."""
+        while True:
+            frame, client = await self._frames.get()
+            await self._flowing.wait()
+            targets = list(self._sockets) if client is None else [client]
+            for target in targets:
+                if target in self._sockets:
+                    await _deliver(self._sockets[target], frame)
+
+    async def serve(self, socket: WebSocket, status: Mapping[str, Any]) -> None:
+        """Handle one socket from its acceptance to its end."""
+        await socket.accept()
+        self.open.add(socket)
+        client = socket.query_params.get("clientId") or uuid.uuid4().hex
+        self._sockets[client] = socket
+        self._features[client] = {}
+        try:
+            await _deliver(socket, _frame("status", {"status": status, "sid": client}))
+            owner, node = self._running
+            if owner == client and node is not None:
+                await _deliver(socket, _frame("executing", {"node": node}))
+            await self._receive(socket, client)
+        finally:
+            if socket in self.open:
+                self.open.remove(socket)
+                self._sockets.pop(client, None)
+                self._features.pop(client, None)
+
+    async def _receive(self, socket: WebSocket, client: str) -> None:
+        first = True
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if text is None:
+                continue
+            try:
+                data = json.loads(text)
+            except json.JSONDecodeError:
+                continue  # does not use up the chance to name features
+            if first and isinstance(data, dict) and data.get("type") == "feature_flags":
+                features = data.get("data", {})
+                self._features[client] = features if isinstance(features, dict) else {}
+                await _deliver(socket, _frame("feature_flags", SERVER_FEATURES))
+            first = False
+
+    def mute(self) -> None:
+        """Send nothing more to the sockets that are open now."""
+        self._sockets.clear()
+        self._features.clear()
+
+    def forget(self) -> None:
+        """Start anew, as a fresh process does: the ends of earlier sockets no longer matter."""
+        self.mute()
+        self.open.clear()
+
+    def hold(self, seconds: float) -> None:
+        """Send nothing to anybody for a while; the frames follow afterwards."""
+        self._flowing.clear()
+        self._loop.call_later(seconds, self._flowing.set)
+
+    def release(self) -> None:
+        """End a `hold`."""
+        self._flowing.set()
+
+
+def _frame(event: str, data: Mapping[str, Any]) -> str:
+    return json.dumps({"type": event, "data": data})
+
+
+async def _deliver(socket: WebSocket, frame: str | bytes) -> None:
+    kind = "text" if isinstance(frame, str) else "bytes"
+    try:
+        await socket.send({"type": "websocket.send", kind: frame})
+    except (WebSocketDisconnect, RuntimeError):
+        return  # gone: its own handler notices

@@ -1,0 +1,221 @@
+"""Checks a graph before it is queued, with ComfyUI's error types and bodies."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpu_server.sketch.definitions import Definitions, InputSpec
+from gpu_server.sketch.folders import Folders
+from gpu_server.sketch.jobs import Graph
+
+LONG_LIST = 20  # longer lists of allowed values are not sent back
+
+# What an ill-formed graph can raise while it is walked; RecursionError for a very deep one.
+_WALK_ERRORS = (KeyError, IndexError, TypeError, AttributeError, RecursionError)
+
+Error = dict[str, Any]
+
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    "INT": int,
+    "FLOAT": float,
+    "STRING": str,
+    "BOOLEAN": bool,
+}
+
+
+@dataclass
+class Verdict:
+    """`outputs` are the output nodes that may run; `error` is set when none may."""
+
+    outputs: list[str] = field(default_factory=list)
+    error: Error | None = None
+    node_errors: dict[str, Any] = field(default_factory=dict)
+
+
+def validate(
+    prompt: Any, targets: Sequence[str] | None, definitions: Definitions, folders: Folders
+) -> Verdict:
+    """Check a graph; `targets` limits which output nodes are asked for.
+
+    Raises TypeError or KeyError for a `prompt` that is not a graph at all, like ComfyUI (HTTP 500).
+    Numbers in the graph are converted in place ("64" becomes 64).
+    """
+    candidates = []
+    for node_id in prompt:
+        node = prompt[node_id]
+        if "class_type" not in node:
+            return _refusal("node is missing the class_type property", node_id, "a ")
+        spec = definitions.spec(node["class_type"])
+        if spec is None:
+            return _refusal(f"node {node['class_type']} does not exist", node_id)
+        if spec.is_output and (targets is None or node_id in targets):
+            candidates.append(node_id)
+    if not candidates:
+        return Verdict(error=_error("prompt_no_outputs", "Prompt has no outputs", ""))
+    return _Validator(prompt, definitions, folders).check(candidates)
+
+
+def _refusal(what: str, node_id: str, article: str = "") -> Verdict:
+    message = f"Cannot execute because {article}{what}."
+    return Verdict(error=_error("invalid_prompt", message, f"Node ID '#{node_id}'"))
+
+
+def _error(kind: str, message: str, details: str, **extra: Any) -> Error:
+    return {"type": kind, "message": message, "details": details, "extra_info": extra}
+
+
+class _Validator:
+    def __init__(self, prompt: Graph, definitions: Definitions, folders: Folders) -> None:
+        self._prompt = prompt
+        self._definitions = definitions
+        self._folders = folders
+        self._faults: dict[str, list[Error]] = {}  # by node, empty for one without own faults
+        self._valid: dict[str, bool] = {}
+
+    def check(self, candidates: Sequence[str]) -> Verdict:
+        verdict = Verdict()
+        messages = []
+        for output in candidates:
+            try:
+                valid = self._check_node(output)
+            except _WALK_ERRORS as error:
+                valid = False
+                self._set(output, [_walk_error("exception_during_validation", error)])
+            if valid:
+                verdict.outputs.append(output)
+                continue
+            messages += [f"{f['message']}: {f['details']}" for f in self._faults.get(output, [])]
+            self._report(output, verdict.node_errors)
+        if not verdict.outputs:
+            verdict.error = _error(
+                "prompt_outputs_failed_validation",
+                "Prompt outputs failed validation",
+                "\n".join(messages),
+            )
+        return verdict
+
+    def _report(self, output: str, node_errors: dict[str, Any]) -> None:
+        for node_id, faults in self._faults.items():
+            if not faults:
+                continue
+            entry = node_errors.setdefault(
+                node_id,
+                {
+                    "errors": faults,
+                    "dependent_outputs": [],
+                    "class_type": self._prompt[node_id]["class_type"],
+                },
+            )
+            entry["dependent_outputs"].append(output)
+
+    def _set(self, node_id: str, faults: list[Error]) -> None:
+        self._faults[node_id] = faults
+        self._valid[node_id] = False
+
+    def _check_node(self, node_id: str) -> bool:
+        if node_id in self._valid:
+            return self._valid[node_id]
+        node = self._prompt[node_id]
+        inputs = node["inputs"]
+        spec = self._definitions.spec(node["class_type"])
+        if spec is None:
+            raise KeyError(node["class_type"])
+        faults: list[Error] = []
+        sources_valid = True
+        for wanted in spec.inputs:
+            if wanted.name not in inputs:
+                if wanted.required:
+                    faults.append(_missing(wanted))
+            elif isinstance(inputs[wanted.name], list):
+                fault, source_valid = self._check_link(inputs[wanted.name], wanted)
+                faults += fault
+                sources_valid = sources_valid and source_valid
+            elif (node["class_type"], wanted.name) == ("LoadImage", "image"):
+                faults += self._check_image(inputs, wanted)
+            else:
+                faults += _check_value(inputs, wanted)
+        self._faults[node_id] = faults
+        self._valid[node_id] = not faults and sources_valid
+        return self._valid[node_id]
+
+    def _check_link(self, link: list[Any], wanted: InputSpec) -> tuple[list[Error], bool]:
+        extra = {"input_name": wanted.name, "input_config": wanted.config}
+        if len(link) != 2:
+            message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
+            return [
+                _error("bad_linked_input", message, wanted.name, **extra, received_value=link)
+            ], True
+        source, slot = link
+        spec = self._definitions.spec(self._prompt[source]["class_type"])
+        if spec is None:
+            raise KeyError(source)
+        received = spec.outputs[slot]
+        if received != wanted.type:
+            details = f"{wanted.name}, received_type({received}) mismatch input_type({wanted.type})"
+            message = "Return type mismatch between linked nodes"
+            extra |= {"received_type": received, "linked_node": link}
+            return [_error("return_type_mismatch", message, details, **extra)], True
+        try:
+            return [], self._check_node(source)
+        except _WALK_ERRORS as error:
+            fault = _walk_error("exception_during_inner_validation", error, **extra)
+            fault["message"] = "Exception when validating inner node"
+            fault["extra_info"] |= {"exception_message": str(error), "linked_node": link}
+            self._set(source, [fault])
+            return [], False
+
+    def _check_image(self, inputs: dict[str, Any], wanted: InputSpec) -> list[Error]:
+        name = inputs[wanted.name]
+        if self._folders.input_image(name) is not None:
+            return []
+        details = f"{wanted.name} - Invalid image file: {name}"
+        message = "Custom validation failed for node"
+        return [_error("custom_validation_failed", message, details, input_name=wanted.name)]
+
+
+def _walk_error(kind: str, error: Exception, **extra: Any) -> Error:
+    # A traceback belongs to ComfyUI's body; ours is empty, since paths are nobody's business.
+    return _error(
+        kind,
+        "Exception when validating node",
+        str(error),
+        **extra,
+        exception_type=type(error).__name__,
+        traceback=[],
+    )
+
+
+def _missing(wanted: InputSpec) -> Error:
+    message = "Required input is missing"
+    return _error("required_input_missing", message, wanted.name, input_name=wanted.name)
+
+
+def _check_value(inputs: dict[str, Any], wanted: InputSpec) -> list[Error]:
+    value = inputs[wanted.name]
+    if isinstance(value, dict) and "__value__" in value:
+        value = inputs[wanted.name] = value["__value__"]
+    extra: dict[str, Any] = {"input_name": wanted.name, "input_config": wanted.config}
+    convert = _CONVERSIONS.get(wanted.type)
+    if convert is not None:
+        try:
+            value = inputs[wanted.name] = convert(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            message = f"Failed to convert an input value to a {wanted.type} value"
+            details = f"{wanted.name}, {value}, {error}"
+            extra |= {"received_value": value, "exception_message": str(error)}
+            return [_error("invalid_input_type", message, details, **extra)]
+    extra["received_value"] = value
+    if "min" in wanted.options and value < wanted.options["min"]:
+        message = f"Value {value} smaller than min of {wanted.options['min']}"
+        return [_error("value_smaller_than_min", message, wanted.name, **extra)]
+    if "max" in wanted.options and value > wanted.options["max"]:
+        message = f"Value {value} bigger than max of {wanted.options['max']}"
+        return [_error("value_bigger_than_max", message, wanted.name, **extra)]
+    if wanted.choices is not None and value not in wanted.choices:
+        allowed = str(wanted.choices)
+        if len(wanted.choices) > LONG_LIST:
+            allowed = f"(list of length {len(wanted.choices)})"
+            extra["input_config"] = None
+        details = f"{wanted.name}: '{value}' not in {allowed}"
+        return [_error("value_not_in_list", "Value not in list", details, **extra)]
+    return []

@@ -1,0 +1,80 @@
+"""The one thread that runs jobs, one after the other."""
+
+import threading
+
+from gpu_server.sketch.environment import Environment
+from gpu_server.sketch.execution import AbandonedJobError, Execution
+from gpu_server.sketch.jobs import Job, JobQueue
+
+# What ComfyUI's worker thread dies of: equal numbers and ids in the queue, extra_data that is no
+# object, nodes without inputs, very deep graphs.
+_DEADLY = (TypeError, KeyError, AttributeError, RecursionError)
+
+
+class Worker:
+    """Takes jobs from a queue until it is stopped, or until one of them kills it."""
+
+    def __init__(self, queue: JobQueue, environment: Environment) -> None:
+        self._queue = queue
+        self._env = environment
+        self._free = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sketch-worker", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the node that runs now; the job leaves no trace."""
+        self._env.stopped.set()
+        self._queue.close()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the end of the thread, at most `timeout` seconds."""
+        self._thread.join(timeout)
+
+    def interrupt(self) -> None:
+        """Interrupt what runs now; the next job is not touched."""
+        self._env.interrupt.set()
+
+    def free_memory(self) -> None:
+        """Forget cached results: after the running job, or before the next one."""
+        self._free.set()
+
+    def _empty_cache(self) -> None:
+        if self._free.is_set():
+            self._free.clear()
+            self._env.cache.clear()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                taken = self._queue.get()
+            except TypeError:
+                return
+            if taken is None:
+                return
+            task, job = taken
+            self._env.faults.hold("worker_dead", self._env.stopped)
+            try:
+                self._perform(task, job)
+            except AbandonedJobError:
+                return
+            self._empty_cache()
+
+    def _perform(self, task: int, job: Job) -> None:
+        self._env.interrupt.clear()
+        self._empty_cache()
+        try:
+            execution = Execution(job, self._env)
+        except _DEADLY:
+            self._env.stopped.wait()  # the job stays in queue_running, as it does in ComfyUI
+            raise AbandonedJobError from None
+        result = execution.run()
+        self._env.faults.wait("history_race")
+        if self._env.stopped.is_set():
+            raise AbandonedJobError
+        self._queue.finish(task, result)
+        if execution.client is not None:
+            data = {"node": None, "prompt_id": job.prompt_id}
+            self._env.outlet.send("executing", data, execution.client)

@@ -1,0 +1,181 @@
+"""The edge of a FastAPI service: request ids, body limit, headers, and errors as problems."""
+
+import asyncio
+import math
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from web.errors import (
+    EaselError,
+    FieldError,
+    Internal,
+    InvalidRequest,
+    NotFound,
+    Problem,
+    documented,
+)
+from web.middleware import Edge, Renderer
+from workflows.parameters import InvalidValues
+
+T = TypeVar("T")
+
+
+def problem_response(error: EaselError, _: Request, request_id: str) -> Response:
+    """An error as `application/problem+json`."""
+    return Response(
+        error.problem(request_id).model_dump_json(),
+        error.status,
+        headers=retry_header(error),
+        media_type="application/problem+json",
+    )
+
+
+def retry_header(error: EaselError) -> dict[str, str]:
+    if error.retry_after is None:
+        return {}
+    return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+
+
+def install(app: FastAPI, *, max_body: int, render: Renderer = problem_response) -> None:
+    """Give `app` Easel's edge. `max_body` is in bytes and enforced while reading."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        response = render(as_easel_error(error), request, request_id())
+        if isinstance(error, HTTPException):
+            response.headers.update(error.headers or {})
+        return response
+
+    for kind in (EaselError, InvalidValues, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, answer)
+    app.add_middleware(Edge, max_body=max_body, render=render)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+
+
+def request_id() -> str:
+    """The id of the request being handled."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
+def trace_headers() -> dict[str, str]:
+    """Headers that carry this request's ids on to the next service."""
+    known = structlog.contextvars.get_contextvars()
+    names = {"request_id": "X-Request-ID", "traceparent": "traceparent"}
+    return {header: str(known[name]) for name, header in names.items() if known.get(name)}
+
+
+def as_easel_error(error: Exception) -> EaselError:
+    """Any exception as the error that is shown for it."""
+    match error:
+        case EaselError():
+            return error
+        case InvalidValues():
+            return InvalidRequest.of(
+                [
+                    FieldError(field=f.field, message=f.message, allowed=f.allowed)
+                    for f in error.faults
+                ]
+            )
+        case RequestValidationError():
+            return invalid_request(error)
+        case HTTPException(status_code=404):
+            return NotFound("There is no such address here; /docs lists them")
+        case HTTPException(status_code=405):
+            return _method_not_allowed(error)
+        case HTTPException():
+            return InvalidRequest.of([FieldError(field="body", message=str(error.detail))])
+        case _:
+            return Internal()
+
+
+def invalid_request(error: RequestValidationError | ValidationError) -> InvalidRequest:
+    """Pydantic's faults as ours."""
+    return InvalidRequest.of([_field_error(dict(e)) for e in error.errors()])
+
+
+class MethodNotAllowed(InvalidRequest):
+    code = "invalid_request"
+    status = 405
+    title = "This address does not take this method"
+
+
+def _method_not_allowed(error: HTTPException) -> EaselError:
+    takes = (error.headers or {}).get("Allow", "")
+    return MethodNotAllowed(f"This address takes {takes}" if takes else "")
+
+
+def _field_error(error: dict[str, Any]) -> FieldError:
+    path = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
+    context = error.get("ctx", {})
+    allowed = str(context["expected"]) if "expected" in context else None
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "json_invalid":
+        path, message = [], "the body is not valid JSON"
+    # "Input should be a valid UUID, invalid length": what it should be is what is allowed.
+    wanted = message.removeprefix("Input should be ").partition(", ")[0]
+    if allowed is None and wanted != message:
+        allowed = wanted
+    return FieldError(field=".".join(path)[:60] or "body", message=message, allowed=allowed)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=app.openapi_tags,
+        )
+        components = schema.setdefault("components", {}).setdefault("schemas", {})
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        components.update(problem.pop("$defs", {}))
+        components["Problem"] = problem
+        components.pop("HTTPValidationError", None)
+        components.pop("ValidationError", None)
+        _document_validation(schema)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _document_validation(schema: dict[str, Any]) -> None:
+    """FastAPI's own 422, of every route with a parameter, as the problem that it is here."""
+    ours = documented(InvalidRequest)[422]
+    for path in schema["paths"].values():
+        for operation in path.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                operation["responses"]["422"] = ours
+
+
+async def until_disconnected(request: Request) -> None:
+    """Returns when the client has hung up; the body must have been read."""
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            return
+
+
+async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled when the client hangs up.
+
+    Raises asyncio.CancelledError in that case.
+    """
+    task: asyncio.Future[T] = asyncio.ensure_future(work)
+    gone = asyncio.create_task(until_disconnected(request))
+    try:
+        waiting: set[asyncio.Future[Any]] = {task, gone}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise asyncio.CancelledError
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})

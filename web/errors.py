@@ -1,0 +1,217 @@
+"""The tree of errors, one class per stable code, as answers (RFC 9457) and as exceptions.
+
+    EaselError
+    ├── InvalidRequest 422   ├── InvalidImage 422   ├── TooLarge 413   ├── ContentRefused 422
+    ├── Unauthorized 401     ├── NotFound 404       ├── Conflict 409   ├── Cancelled 409
+    ├── RateLimited 429      ├── QuotaExceeded 429  ├── QueueFull 429
+    ├── NoGpu 503            ├── ModelMissing 503   ├── Timeout 504
+    ├── OutOfMemory 502      ├── EngineError 502    ├── EngineLost 502
+    └── Internal 500
+
+A server raises them and `web.edge` answers with them; a client raises what the answer said.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, Field
+
+CODES: dict[str, type["EaselError"]] = {}
+
+
+class FieldError(BaseModel):
+    """One wrong field: what is wrong with it and what is allowed."""
+
+    field: str = Field(examples=["style"])
+    message: str = Field(examples=["'anme' is not known; did you mean 'anime'?"])
+    allowed: str | list[str] | None = Field(None, examples=[["anime", "realism"]])
+
+
+class Problem(BaseModel):
+    """An error answer, `application/problem+json`; `detail` can be shown to a person."""
+
+    type: str = Field(examples=["urn:easel:error:invalid_request"])
+    title: str = Field(examples=["The request is not valid"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["style: 'anme' is not known; did you mean 'anime'?"])
+    code: str = Field(examples=["invalid_request"])
+    request_id: str = Field("", examples=["4f0c3f6e9d8b4c6e8f7a1b2c3d4e5f60"])
+    errors: list[FieldError] = []
+
+
+class EaselError(Exception):
+    """An error with a stable code. `detail` is written for a person: what was wrong, what to do.
+
+    `retry_after` is in seconds and becomes the `Retry-After` header.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something broke on our side"
+
+    def __init_subclass__(cls) -> None:
+        CODES.setdefault(cls.code, cls)
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        errors: Sequence[FieldError] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        self.detail = detail or self.title
+        self.errors = list(errors)
+        self.retry_after = retry_after
+        super().__init__(self.detail)
+
+    def problem(self, request_id: str = "") -> Problem:
+        return Problem(
+            type=f"urn:easel:error:{self.code}",
+            title=self.title,
+            status=self.status,
+            detail=self.detail,
+            code=self.code,
+            request_id=request_id,
+            errors=self.errors,
+        )
+
+
+class InvalidRequest(EaselError):
+    code = "invalid_request"
+    status = 422
+    title = "The request is not valid"
+
+    @classmethod
+    def of(cls, errors: Sequence[FieldError]) -> "InvalidRequest":
+        """Every wrong field at once, named in the detail too."""
+        return cls("; ".join(f"{e.field}: {e.message}" for e in errors), errors=errors)
+
+
+class InvalidImage(EaselError):
+    code = "invalid_image"
+    status = 422
+    title = "The image cannot be used"
+
+
+class TooLarge(EaselError):
+    code = "too_large"
+    status = 413
+    title = "The request is too large"
+
+
+class ContentRefused(EaselError):
+    code = "content_refused"
+    status = 422
+    title = "This server does not make such pictures"
+
+
+class Unauthorized(EaselError):
+    code = "unauthorized"
+    status = 401
+    title = "A valid key is needed"
+
+
+class NotFound(EaselError):
+    code = "not_found"
+    status = 404
+    title = "There is no such thing here"
+
+
+class Conflict(EaselError):
+    code = "conflict"
+    status = 409
+    title = "This id is taken by another request"
+
+
+class Cancelled(EaselError):
+    code = "cancelled"
+    status = 409
+    title = "The generation was cancelled"
+
+
+class RateLimited(EaselError):
+    code = "rate_limited"
+    status = 429
+    title = "Too many requests"
+
+
+class QuotaExceeded(EaselError):
+    code = "quota_exceeded"
+    status = 429
+    title = "The day's pictures are used up"
+
+
+class QueueFull(EaselError):
+    code = "queue_full"
+    status = 429
+    title = "The line is full"
+
+
+class NoGpu(EaselError):
+    code = "no_gpu"
+    status = 503
+    title = "No GPU can draw this now"
+
+
+class ModelMissing(EaselError):
+    code = "model_missing"
+    status = 503
+    title = "A model file is missing"
+
+
+class Timeout(EaselError):
+    code = "timeout"
+    status = 504
+    title = "It took too long"
+
+
+class OutOfMemory(EaselError):
+    code = "out_of_memory"
+    status = 502
+    title = "The GPU ran out of memory"
+
+
+class EngineError(EaselError):
+    code = "engine_error"
+    status = 502
+    title = "ComfyUI could not draw this"
+
+
+class EngineLost(EaselError):
+    code = "engine_lost"
+    status = 502
+    title = "ComfyUI was lost"
+
+
+class Internal(EaselError):
+    code = "internal"
+    status = 500
+    title = "Something broke on our side"
+
+
+def error_from(problem: Problem, retry_after: float | None = None) -> EaselError:
+    """The exception a problem stands for; an unknown code becomes Internal."""
+    kind = CODES.get(problem.code, Internal)
+    return kind(problem.detail, errors=problem.errors, retry_after=retry_after)
+
+
+def error_from_answer(
+    status: int, body: bytes, retry_after: str | None, default: type[EaselError] = EngineLost
+) -> EaselError:
+    """The exception for an HTTP error answer, ours or a proxy's in between."""
+    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
+    try:
+        return error_from(Problem.model_validate_json(body), seconds)
+    except ValueError:
+        return default(f"The server answered {status}", retry_after=seconds)
+
+
+def documented(*kinds: type[EaselError]) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses=` for these errors."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        entry = responses.setdefault(kind.status, {"description": "", "content": {}})
+        entry["description"] += f"`{kind.code}`: {kind.title}. "
+        schema = {"$ref": "#/components/schemas/Problem"}
+        entry["content"] = {"application/problem+json": {"schema": schema}}
+    return responses

@@ -1,0 +1,45 @@
+"""Which of the offered media types an `Accept` header prefers (RFC 9110, section 12.5.1)."""
+
+from collections.abc import Sequence
+
+from web.errors import FieldError, InvalidRequest
+
+
+def best(accept: str, offered: Sequence[str]) -> str | None:
+    """The preferred type; the first offered when anything goes; None when none is acceptable."""
+    if not accept.strip():
+        return offered[0]
+    wanted = [_parse(part) for part in accept.split(",") if part.strip()]
+    scored = [(_quality(kind, wanted), -index, kind) for index, kind in enumerate(offered)]
+    quality, _, kind = max(scored)
+    return kind if quality > 0 else None
+
+
+def choose(accept: str, offered: Sequence[str]) -> str:
+    """As `best`; raises InvalidRequest when none is acceptable."""
+    kind = best(accept, offered)
+    if kind is None:
+        fault = FieldError(field="Accept", message="asks for none of ours", allowed=list(offered))
+        raise InvalidRequest.of([fault])
+    return kind
+
+
+def _parse(part: str) -> tuple[str, float]:
+    kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return kind, min(max(float(parameter[2:]), 0.0), 1.0)
+            except ValueError:
+                return kind, 0.0
+    return kind, 1.0
+
+
+def _quality(kind: str, wanted: Sequence[tuple[str, float]]) -> float:
+    """The most specific match decides: `image/png` over `image/*` over `*/*`."""
+    family = kind.partition("/")[0] + "/*"
+    for pattern in (kind, family, "*/*"):
+        for name, quality in wanted:
+            if name == pattern:
+                return quality
+    return 0.0

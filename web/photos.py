@@ -1,0 +1,109 @@
+"""Pictures from outside: decoded under limits and redrawn, so nothing of the file itself is used.
+
+Decoders are limited to PNG, JPEG and WebP; size is refused before decompression; rotation from
+EXIF is honoured; metadata, alpha, palettes, CMYK and 16-bit depth do not survive.
+"""
+
+import base64
+import binascii
+import io
+import re
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from web.errors import FieldError, InvalidImage, TooLarge
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 40_000_000
+ALLOWED = "a PNG, JPEG or WebP image of at most 20 MB and 40 megapixels, not animated"
+
+_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
+
+
+def refuse(message: str, field: str = "image") -> InvalidImage:
+    """The error for a picture that cannot be used, naming its field."""
+    return InvalidImage(
+        f"{field}: {message}",
+        errors=[FieldError(field=field, message=message, allowed=ALLOWED)],
+    )
+
+
+def from_base64(text: object, field: str = "image") -> bytes:
+    """The bytes of a base64 text or data URL; white space is allowed.
+
+    Raises InvalidImage or TooLarge, both naming the field.
+    """
+    if not isinstance(text, str):
+        raise refuse("must be a base64 text or data URL", field)
+    match = _DATA_URL.match(text[:200])
+    packed = "".join(text[match.end() if match else 0 :].split())
+    if len(packed) * 3 // 4 > MAX_BYTES + 2:
+        raise _too_large(field)
+    packed += "=" * (-len(packed) % 4)
+    try:
+        data = base64.b64decode(
+            packed, altchars=b"-_" if "-" in packed or "_" in packed else None, validate=True
+        )
+    except (binascii.Error, ValueError) as error:
+        raise refuse("is not valid base64", field) from error
+    return check_bytes(data, field)
+
+
+def check_bytes(data: bytes, field: str = "image") -> bytes:
+    """The same bytes if their number is within the limit; raises InvalidImage or TooLarge."""
+    if not data:
+        raise refuse("is empty", field)
+    if len(data) > MAX_BYTES:
+        raise _too_large(field)
+    return data
+
+
+def decode(data: bytes, field: str = "image") -> Image.Image:
+    """The picture as upright RGB; transparent parts become white.
+
+    Takes up to a second for 40 megapixels: call it in a thread. Raises InvalidImage or TooLarge.
+    """
+    check_bytes(data, field)
+    try:
+        return _decode(data, field)
+    except Image.DecompressionBombError as error:
+        raise refuse("has over 40 megapixels", field) from error
+    except UnidentifiedImageError as error:
+        raise refuse("is not a PNG, JPEG or WebP image", field) from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:
+        raise refuse("is damaged or cut off", field) from error
+
+
+def _decode(data: bytes, field: str) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise refuse(f"has {image.width} × {image.height} pixels", field)
+        if min(image.size) < 16:
+            raise refuse(f"is only {image.width} × {image.height} pixels", field)
+        # Phones put further pictures behind a JPEG (format MPO): the first is the photo.
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+            raise refuse("is animated", field)
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return _as_rgb(upright)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        image = image.point(lambda value: value / 256).convert("L")
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        ground = Image.new("RGBA", layered.size, "white")
+        image = Image.alpha_composite(ground, layered)
+    plain = Image.new("RGB", image.size)
+    plain.paste(image.convert("RGB"))
+    return plain
+
+
+def _too_large(field: str) -> TooLarge:
+    message = "has over 20 MB"
+    return TooLarge(
+        f"{field}: {message}",
+        errors=[FieldError(field=field, message=message, allowed=ALLOWED)],
+    )

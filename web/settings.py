@@ -1,0 +1,90 @@
+"""Settings of a service: the environment and its `.env` file, refused with one clear sentence."""
+
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from dotenv import dotenv_values
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+S = TypeVar("S", bound="ServiceSettings")
+
+POD = Path("/workspace")
+
+
+def on_pod() -> bool:
+    """Whether this host is a rented pod: its volume is mounted and writable."""
+    return POD.is_dir() and os.access(POD, os.W_OK)
+
+
+def data_dir() -> Path:
+    return POD / "easel-data" if on_pod() else Path("data")
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or invalid; the message names it and says what is allowed."""
+
+
+class ServiceSettings(BaseSettings):
+    """Base of each service's settings. Variables' names are the fields' names in capitals."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    @classmethod
+    def own_prefix(cls) -> str:
+        """Variables beginning so are this service's alone: an unknown one is a spelling mistake."""
+        raise NotImplementedError
+
+
+def load(kind: type[S], env_file: Path) -> S:
+    """The service's settings; the environment wins over `env_file`. Raises SettingsError."""
+    given = {**dotenv_values(env_file), **os.environ} if env_file.is_file() else dict(os.environ)
+    known = {name.upper() for name in kind.model_fields}
+    for name in given:
+        if name.startswith(kind.own_prefix()) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{name} is not a setting{hint}")
+    try:
+        return kind(_env_file=env_file if env_file.is_file() else None)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from error
+
+
+def load_or_exit(kind: type[S], env_file: Path) -> S:
+    """As `load`, for entry points: prints the sentence and exits with 2."""
+    try:
+        return load(kind, env_file)
+    except SettingsError as error:
+        stop(error)
+
+
+def stop(error: Exception) -> NoReturn:
+    """End the process, for entry points: what is set up wrong, in one sentence; exit code 2."""
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(2)
+
+
+def _sentence(error: ValidationError) -> str:
+    parts = []
+    for fault in error.errors(include_url=False, include_input=False):
+        name = str(fault["loc"][0]).upper() if fault["loc"] else ""
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        parts.append(f"{name}: {message}".removeprefix(": "))
+    return "; ".join(parts)
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def require_secret_off_loopback(host: str, secret: Any, host_name: str, secret_name: str) -> None:
+    """Raises ValueError when a service without a secret would be open to the network."""
+    if not secret and not is_loopback(host):
+        raise ValueError(
+            f"{host_name} is {host}, which others can reach, but {secret_name} is empty; "
+            f"set {secret_name} or leave {host_name} at 127.0.0.1"
+        )

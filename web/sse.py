@@ -1,0 +1,59 @@
+"""Server-sent events: frames out of an async iterator, with a comment when it is quiet."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from pydantic import BaseModel
+from starlette.responses import StreamingResponse
+
+HEARTBEAT_S = 10.0
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@dataclass(frozen=True)
+class Event:
+    name: str
+    data: BaseModel
+    id: int | None = None
+
+    def encode(self) -> bytes:
+        number = None if self.id is None else str(self.id)
+        return format_sse_event(data_str=self.data.model_dump_json(), event=self.name, id=number)
+
+
+def response(events: AsyncIterator[Event], status: int = 200) -> StreamingResponse:
+    """An event stream; `events` is closed when the client hangs up."""
+    return StreamingResponse(
+        _encoded(events), status, headers=HEADERS, media_type="text/event-stream"
+    )
+
+
+async def _encoded(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+    following: asyncio.Task[Event] | None = None
+    try:
+        while True:
+            following = following or asyncio.ensure_future(anext(events))
+            done, _ = await asyncio.wait({following}, timeout=HEARTBEAT_S)
+            if not done:
+                yield KEEPALIVE_COMMENT
+                continue
+            try:
+                event = following.result()
+            except StopAsyncIteration:
+                return
+            following = None
+            yield event.encode()
+    finally:
+        if following is not None and not following.done():
+            following.cancel()
+            await asyncio.wait({following})
+        if hasattr(events, "aclose"):
+            await events.aclose()
+
+
+def last_event_id(header: str | None) -> int:
+    """The `Last-Event-ID` of a client that comes back, or -1."""
+    return int(header) if header and re.fullmatch(r"[0-9]{1,18}", header) else -1

@@ -1,0 +1,146 @@
+"""Rendering: a checked request becomes the graph that ComfyUI runs. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from workflows.catalog import Graph, Mode, downstream, find_node, source_of
+from workflows.parameters import Request
+from workflows.spec import Scalar
+
+OUTPUT_CLASSES = ("SaveImage", "PreviewImage", "EaselOutput")
+
+
+class RenderError(ValueError):
+    """A request does not fit its mode's graph: a value is missing or nothing takes it."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A graph ready to be posted.
+
+    `outputs` are the ids of the output nodes in the order of the images: image k comes from
+    outputs[k] and has the seed `seeds[k]`.
+    """
+
+    graph: Graph
+    outputs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    width: int
+    height: int
+
+
+def size_of(mode: Mode, request: Request, photo: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Width and height in pixels of the picture to draw.
+
+    Those asked for; else, with a photo (its width and height), the photo's own shape at the
+    model's pixel count; else the first of the style's sizes.
+    """
+    if "width" in request.values:
+        return int(request.values["width"]), int(request.values["height"])
+    spec = mode.graph_spec(request.style)
+    width, height = next(iter(spec.sizes.values()))
+    if photo is None:
+        return width, height
+    ratio = min(max(photo[0] / photo[1], 0.4), 2.5)
+    side = spec.multiple_of
+    fitted = (width * height * ratio) ** 0.5
+    return round(fitted / side) * side, round(fitted / ratio / side) * side
+
+
+def render(
+    mode: Mode,
+    request: Request,
+    *,
+    size: tuple[int, int],
+    prefix: str,
+    image: str = "",
+    output_class: str = "SaveImage",
+) -> Rendered:
+    """The graph for `request`.
+
+    `prefix` is the `filename_prefix` of its outputs, `image` the name ComfyUI gave the uploaded
+    photo, `output_class` the node that takes the place of the exported SaveImage.
+    Raises RenderError.
+    """
+    if output_class not in OUTPUT_CLASSES:
+        raise RenderError(f"'{output_class}' is not one of {', '.join(OUTPUT_CLASSES)}")
+    graph = mode.graph(request.style)
+    values = _graph_values(mode, request, size)
+    if mode.takes_image:
+        if not image:
+            raise RenderError(f"the mode '{mode.name}' needs an image")
+        values["image"] = image
+    bind = mode.graph_spec(request.style).bind
+    for name, value in values.items():
+        if name not in bind:
+            raise RenderError(f"nothing in the graph takes '{name}'")
+        title, _, entry = bind[name].rpartition(".")
+        graph[find_node(graph, title)]["inputs"][entry] = value
+    seeds = tuple(request.seed + k for k in range(request.count))
+    if len(seeds) > 1:
+        graph = _fan_out(graph, bind["seed"], seeds)
+    _set_outputs(graph, prefix, output_class)
+    outputs = tuple(key for key, node in graph.items() if node["class_type"] == output_class)
+    return Rendered(graph, outputs, seeds, *size)
+
+
+def _graph_values(mode: Mode, request: Request, size: tuple[int, int]) -> dict[str, Scalar]:
+    style = mode.styles[request.style]
+    spec = mode.graph_spec(request.style)
+    given = {
+        name: value
+        for name, value in request.values.items()
+        if name not in (*spec.ignores, "count", "width", "height")
+    }
+    for name, template in (("prompt", style.prompt), ("negative_prompt", style.negative_prompt)):
+        if name in spec.bind:
+            given[name] = _fill(template, name, str(given.get(name, "")))
+    for name, (low, high) in style.ranges.items():
+        if name in given:
+            given[name] = round(low + (high - low) * float(given[name]), 4)
+    for name, pixels in zip(("width", "height"), size, strict=True):
+        if name in spec.bind:
+            given[name] = pixels
+    return {**mode.settings(request.style), **given}
+
+
+def _fill(template: str, name: str, words: str) -> str:
+    return template.replace("{" + name + "}", words.strip().rstrip(".,;")).strip(" ,.;")
+
+
+def _fan_out(graph: Graph, seed_target: str, seeds: tuple[int, ...]) -> Graph:
+    """One graph for several seeds: what depends on the seed is repeated, the rest is shared.
+
+    So image k of a count is exactly the picture of its seed alone (a latent batch would not be),
+    and the models and prompts are loaded and encoded once.
+    """
+    title, _, entry = seed_target.rpartition(".")
+    sampler = find_node(graph, title)
+    repeated = downstream(graph, sampler)
+    fanned: Graph = {key: node for key, node in graph.items() if key not in repeated}
+    for k, seed in enumerate(seeds):
+        names = {key: f"{key}.{k}" for key in repeated}
+        for key, name in names.items():
+            node = graph[key]
+            inputs = {i: _relink(value, names) for i, value in node["inputs"].items()}
+            fanned[name] = {**node, "inputs": inputs}
+        fanned[names[sampler]]["inputs"][entry] = seed
+    return fanned
+
+
+def _relink(value: Any, names: Mapping[str, str]) -> Any:
+    source = source_of(value)
+    return value if source not in names else [names[str(source)], value[1]]
+
+
+def _set_outputs(graph: Graph, prefix: str, output_class: str) -> None:
+    for key, node in graph.items():
+        if node["class_type"] != "SaveImage":
+            continue
+        node["class_type"] = output_class
+        inputs = {"images": node["inputs"]["images"]}
+        if output_class != "PreviewImage":
+            inputs["filename_prefix"] = str(PurePosixPath(prefix) / f"image-{key}")
+        node["inputs"] = inputs
