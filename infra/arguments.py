@@ -89,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("ports", nargs="+", type=_ports, metavar="LPORT:RPORT")
     sub = command("models", "list, verify or pull the host's models")
     sub.add_argument("action", nargs="?", default="list", choices=("list", "verify", "pull"))
-    sub.add_argument("names", nargs="*", metavar="MODEL")
-    sub.add_argument("--style", metavar="STYLE", help="those this style needs")
+    sub.add_argument("--style", metavar="STYLE", help="only files this style needs")
+    sub.add_argument("--profile", metavar="PROFILE", help="starter or full")
     _hosts(command("hosts", "the targets and their host keys"))
     command("doctor", "check everything between here and a working host")
     return parser

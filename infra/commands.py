@@ -11,6 +11,12 @@ from infra.errors import UNHEALTHY, ProtocolError, UsageError
 from infra.redact import holds_secret
 from infra.session import Outcome, Session
 
+# where startup.sh puts its virtual environment
+_PYTHON = (
+    'for p in "${EASEL_VENV:-}" /workspace/easel-venv .venv; do [ -x "$p/bin/python" ] && break; '
+    'done; [ -x "$p/bin/python" ] || { echo "not set up yet: easel-ssh start" >&2; exit 3; }\n'
+    '"$p/bin/python"'
+)
 _ENV_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -48,9 +54,8 @@ def piped_stdin() -> int | None:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (AttributeError, OSError, ValueError):
         return None
-    if os.isatty(sys.stdin.fileno()) or (stat.S_ISCHR(mode) and not stat.S_ISFIFO(mode)):
-        return None
-    return sys.stdin.fileno()
+    # a terminal, or /dev/null
+    return None if stat.S_ISCHR(mode) else sys.stdin.fileno()
 
 
 def start(session: Session) -> Outcome:
@@ -70,29 +75,21 @@ def restart(session: Session) -> Outcome:
 
 def status(session: Session) -> Outcome:
     """`status`: exit 3 when a service is not ready."""
-    if not session.console.as_json:
-        return _run(session, startup(session, "status"))
-    with session.connect() as remote:
-        code, out, err = remote.read(
-            startup(session, "status", "--json"), timeout=session.options.timeout
-        )
-    try:
-        # through a terminal, messages come before the document
-        document = json.loads(out[out.find("{") :])
-    except json.JSONDecodeError:
-        if code == 0:
-            raise ProtocolError(f"status --json printed no JSON: {out[:200]!r}") from None
-        return Outcome(code, {"via": remote.route.via, "message": (out + err).strip()})
-    return Outcome(code, {"via": remote.route.via, "status": document})
+    if session.console.as_json:
+        return _document(session, startup(session, "status", "--json"))
+    return _run(session, startup(session, "status"))
 
 
 def models(session: Session) -> Outcome:
-    """`models`: the host's own model tool, with its arguments."""
+    """`models list|verify|pull`: the host's own model tool, in its own environment."""
     options = session.options
-    style = [] if options.style is None else ["--style", options.style]
-    call = shlex.join(["-m", "gpu_server.models", options.action, *options.names, *style])
-    python = "python=.venv/bin/python; [ -x $python ] || python=python3"
-    return _run(session, in_workdir(session, f"{python}; PYTHONUNBUFFERED=1 $python {call}"))
+    call = ["-m", "gpu_server.models", options.action]
+    for name in ("style", "profile"):
+        if getattr(options, name) is not None:
+            call += [f"--{name}", getattr(options, name)]
+    if session.console.as_json:
+        return _document(session, in_workdir(session, f"{_PYTHON} {shlex.join(call)} --json"))
+    return _run(session, in_workdir(session, f"{_PYTHON} {shlex.join(call)}"))
 
 
 def startup(session: Session, *arguments: str) -> str:
@@ -120,6 +117,20 @@ def _run(session: Session, script: str, *, stdin: int | None = None, raw: bool =
             timeout=session.options.timeout,
         )
     return Outcome(code, {"via": remote.route.via, **output.fields()})
+
+
+def _document(session: Session, script: str) -> Outcome:
+    """Runs what prints a JSON object and takes over its fields."""
+    with session.connect() as remote:
+        code, out, err = remote.read(script, timeout=session.options.timeout)
+    try:
+        # through a terminal, messages come before the document
+        document = json.loads(out[out.find("{") :])
+    except json.JSONDecodeError:
+        if code == 0:
+            raise ProtocolError(f"the host printed no JSON: {out[:200]!r}") from None
+        return Outcome(code, {"via": remote.route.via, "message": (out + err).strip()})
+    return Outcome(code, {"via": remote.route.via, session.options.command: document})
 
 
 def _export(assignment: str) -> str:

@@ -5,7 +5,7 @@ SshError
 │   └── ConfigError
 ├── TimeLimitError (124)
 ├── InterruptError (130)
-└── HostError (255)
+└── RemoteError (255)
     ├── UnreachableError       the only one after which `--via auto` tries the proxy
     ├── AuthenticationError
     ├── HostKeyError
@@ -51,38 +51,38 @@ class InterruptError(SshError):
     exit_code = 130
 
 
-class HostError(SshError):
+class RemoteError(SshError):
     """Base of everything between here and the host."""
 
     code = "connection"
     exit_code = 255
 
 
-class UnreachableError(HostError):
+class UnreachableError(RemoteError):
     """No SSH server answers at this address."""
 
     code = "unreachable"
 
 
-class AuthenticationError(HostError):
+class AuthenticationError(RemoteError):
     """The server refuses the key, or the key cannot be used."""
 
     code = "authentication"
 
 
-class HostKeyError(HostError):
+class HostKeyError(RemoteError):
     """The server's host key is unknown or not the one on record."""
 
     code = "host_key"
 
 
-class ConnectionLostError(HostError):
+class ConnectionLostError(RemoteError):
     """The connection broke while a command ran."""
 
     code = "connection_lost"
 
 
-class ProtocolError(HostError):
+class ProtocolError(RemoteError):
     """The server did not do what was asked, whatever its exit status says."""
 
     code = "protocol"

@@ -67,11 +67,9 @@ class Execution(ABC):
         try:
             self._pump(self._start(), self._over)
             if self.deadline.passed and self.window.started and self._status() is None:
-                self._end(("TERM", "KILL"))
-                raise TimeLimitError("the time limit passed; the remote command was ended")
+                raise TimeLimitError(f"the time limit passed; {self._end('TERM', 'KILL')}")
         except KeyboardInterrupt:
-            self._end(("INT", "TERM", "KILL"))
-            raise InterruptError("interrupted; the remote command was ended") from None
+            raise InterruptError(f"interrupted; {self._end('INT', 'TERM', 'KILL')}") from None
         if not self.window.started:
             raise self._never_began()
         status = self._status()
@@ -92,27 +90,28 @@ class Execution(ABC):
     def _status(self) -> int | None:
         """The exit status, None while it is unknown."""
 
-    def _end(self, signals: tuple[str, ...]) -> None:
+    def _end(self, *signals: str) -> str:
         """Ends the remote process, politely first, and passes on its last words."""
+        if self.window.opening is None:
+            return "nothing was run"
         for name in signals:
-            self._signal(name)
+            self._signal(name, self.window.opening[1].decode())
             if self._await_end(_GRACE_SECONDS):
-                return
+                return "the remote command was ended"
+        return "the remote command may still be running"
 
-    def _signal(self, name: str) -> None:
+    def _signal(self, name: str, group: str) -> None:
         """Signals the remote process group.
 
         It is done by a second command: OpenSSH ignores signal requests when root is logged in.
         """
-        if self.window.opening is None:
-            return
         with contextlib.suppress(SshError, paramiko.SSHException, EOFError, KeyboardInterrupt):
             transport = self.channel.get_transport()
             with contextlib.closing(transport.open_session(timeout=_GRACE_SECONDS)) as channel:
                 type(self)(
                     channel,
                     self.route,
-                    f"kill -{name} -- -{self.window.opening[1].decode()}",
+                    f"kill -{name} -- -{group}",
                     stdin=None,
                     stdout=lambda _: None,
                     stderr=lambda _: None,
@@ -206,8 +205,8 @@ class GatewayExecution(Execution):
     def _status(self) -> int | None:
         return self.window.status
 
-    def _signal(self, name: str) -> None:
+    def _signal(self, name: str, group: str) -> None:
         if name == "INT":
             self.channel.sendall(b"\x03")
         else:
-            super()._signal(name)
+            super()._signal(name, group)

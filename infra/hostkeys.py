@@ -4,8 +4,9 @@ import socket
 from typing import NoReturn
 
 import paramiko
+from paramiko.hostkeys import InvalidHostKey
 
-from infra.errors import HostKeyError, UnreachableError
+from infra.errors import ConfigError, HostKeyError, UnreachableError
 from infra.targets import Route, Target
 
 _KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
@@ -16,10 +17,20 @@ HOW_TO_READ_IT = (
 
 
 def known_keys(target: Target) -> paramiko.HostKeys:
-    """The keys on record; none when there is no file yet."""
+    """The keys on record; none when there is no file yet.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
     keys = paramiko.HostKeys()
     if target.known_hosts.exists():
-        keys.load(str(target.known_hosts))
+        try:
+            keys.load(str(target.known_hosts))
+        except InvalidHostKey as error:
+            raise ConfigError(
+                f"{target.known_hosts.name} is damaged: {error.line.strip()[:60]!r} is no host "
+                "key; remove this line"
+            ) from error
     return keys
 
 

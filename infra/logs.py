@@ -2,18 +2,25 @@
 
 import re
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 
 from infra.channel import Deadline
 from infra.commands import startup
 from infra.console import Output
-from infra.errors import ConnectionLostError, ProtocolError, UnreachableError, UsageError
+from infra.errors import (
+    ConnectionLostError,
+    ProtocolError,
+    TimeLimitError,
+    UnreachableError,
+    UsageError,
+)
 from infra.framing import Sink
 from infra.session import Outcome, Session
 
-_REMEMBERED = 1000
-_ANCHOR = 20
+_REPEATED = 1000
+_ANCHORS = (20, 3)
+_HEADING = re.compile(rb"==> .+ <==\r?\n")
 _QUIET_SECONDS = 0.7
 _REPLAY_SECONDS = 5.0
 _PAUSES = (0.2, 1.0, 2.0, 5.0, 10.0)
@@ -57,9 +64,11 @@ def _follow(session: Session, output: Output, wanted: Callable[[bytes], bool]) -
         except (ConnectionLostError, UnreachableError, ProtocolError) as error:
             if not replay.started:
                 raise
+            if deadline.passed:
+                raise TimeLimitError("the time limit passed while reconnecting") from error
             session.console.say(f"{error}; reconnecting")
         replay.begin()
-        count = max(_REMEMBERED, session.options.lines)
+        count = max(_REPEATED, session.options.lines)
         time.sleep(deadline.at_most(_PAUSES[min(failures, len(_PAUSES) - 1)]))
         failures += 1
 
@@ -101,56 +110,61 @@ class Lines:
 class Replay:
     """Passes lines on; after a reconnection, only those that are new.
 
-    The server then repeats the last lines of the log. They are collected until it pauses,
-    and what follows the last lines seen before is passed on.
+    The server then repeats the last lines of each log. They are collected until it pauses,
+    and what follows the last lines seen of that log is passed on. Several logs in one stream
+    are told apart by the headings of `tail`.
     """
 
     def __init__(self, line: Sink, quiet_seconds: float = _QUIET_SECONDS) -> None:
         self.started = False
         self._line = line
         self._quiet_seconds = quiet_seconds
-        self._seen: deque[bytes] = deque(maxlen=_REMEMBERED)
-        self._repeated: list[bytes] | None = None
+        self._heading = b""
+        self._seen: dict[bytes, deque[bytes]] = defaultdict(lambda: deque(maxlen=_ANCHORS[0]))
+        self._repeated: dict[bytes, list[bytes]] | None = None
         self._quiet = Deadline(None)
         self._limit = Deadline(None)
 
     def begin(self) -> None:
         """What comes next repeats what was seen."""
-        self._repeated = []
+        self._repeated = {}
+        self._heading = b""
         self._quiet = self._limit = Deadline(None)
 
     def line(self, line: bytes) -> None:
         self.started = True
+        if _HEADING.fullmatch(line):
+            self._heading = line
         if self._repeated is None:
-            self._pass([line])
+            self._show(self._heading, line)
             return
         if not self._repeated:
             self._limit = Deadline(_REPLAY_SECONDS)
-        self._repeated.append(line)
         self._quiet = Deadline(self._quiet_seconds)
+        lines = self._repeated.setdefault(self._heading, [])
+        if line != self._heading:
+            lines.append(line)
 
     def tick(self) -> None:
         """To be called several times a second."""
         if self._repeated and (self._quiet.passed or self._limit.passed):
             repeated, self._repeated = self._repeated, None
-            self._pass(_new_lines(list(self._seen), repeated))
+            for heading, lines in repeated.items():
+                new = _after([*self._seen[heading]], [line for line in lines if line.strip()])
+                for line in (heading, *new) if heading and new else new:
+                    self._show(heading, line)
 
-    def _pass(self, lines: list[bytes]) -> None:
-        for line in lines:
-            self._seen.append(line)
-            self._line(line)
+    def _show(self, heading: bytes, line: bytes) -> None:
+        if line.strip() and line != heading:  # `tail` puts empty lines between logs
+            self._seen[heading].append(line)
+        self._line(line)
 
 
-def _new_lines(seen: list[bytes], repeated: list[bytes]) -> list[bytes]:
-    anchor = seen[-_ANCHOR:]
-    for start in range(len(repeated) - len(anchor), -1, -1):
-        if repeated[start : start + len(anchor)] == anchor:
-            return repeated[start + len(anchor) :]
-    # several files in one stream come in another order: whatever was not seen is new
-    unseen, new = Counter(seen), list[bytes]()
-    for line in repeated:
-        if unseen[line] > 0:
-            unseen[line] -= 1
-        else:
-            new.append(line)
-    return new
+def _after(seen: list[bytes], repeated: list[bytes]) -> list[bytes]:
+    """What follows the lines seen; everything if they are no longer there."""
+    for length in _ANCHORS:
+        anchor = seen[-length:]
+        for end in range(len(repeated), len(anchor) - 1, -1) if anchor else ():
+            if repeated[end - len(anchor) : end] == anchor:
+                return repeated[end:]
+    return repeated

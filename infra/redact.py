@@ -8,7 +8,7 @@ _SECRET = re.compile(
     rb"|\b(?:hf|rpa)_[A-Za-z0-9]{8,}"  # Hugging Face, RunPod
     rb"|(?i:(?P<scheme>\bbearer[ \t]+)[\w.~+/=-]{8,})"
 )
-_LONGEST = 512
+_LONGEST = 4096
 _UNFINISHED = re.compile(rb"(?i:\bbearer[ \t]+)?[\w:.~+/=-]*\Z")
 _MASK = b"[redacted]"
 

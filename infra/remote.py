@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +14,7 @@ from infra.channel import Deadline
 from infra.errors import (
     AuthenticationError,
     ConnectionLostError,
-    HostError,
+    RemoteError,
     UnreachableError,
 )
 from infra.execution import DirectExecution, GatewayExecution
@@ -35,7 +35,7 @@ def connect(
     refused login never does.
 
     Raises:
-        HostError: with what to do about it.
+        RemoteError: with what to do about it.
         UsageError: the target has no such way.
     """
     limit = min(CONNECT_SECONDS, timeout or CONNECT_SECONDS)
@@ -86,7 +86,7 @@ def login(target: Target, route: Route, timeout: float) -> paramiko.SSHClient:
             auth_timeout=timeout,
             channel_timeout=timeout,
         )
-    except (HostError, paramiko.SSHException, EOFError, OSError) as error:
+    except (RemoteError, paramiko.SSHException, EOFError, OSError) as error:
         client.close()
         raise _translated(error, target, route) from error
     transport = client.get_transport()
@@ -129,9 +129,9 @@ def load_key(route: Route) -> paramiko.PKey | None:
         raise AuthenticationError(f"{route.key} is no usable private key: {error}") from error
 
 
-def _translated(error: Exception, target: Target, route: Route) -> HostError:
+def _translated(error: Exception, target: Target, route: Route) -> RemoteError:
     match error:
-        case HostError():
+        case RemoteError():
             return error
         case paramiko.BadHostKeyException():
             return hostkeys.changed(target, route, error.key)
@@ -144,6 +144,12 @@ def _translated(error: Exception, target: Target, route: Route) -> HostError:
         f"{route.host}:{route.port} ({route.via}) does not answer as an SSH server: "
         f"{error or 'it hung up'}"
     )
+
+
+def _is_local(error: OSError) -> bool:
+    """Whether it is about a file or stream of this machine, not about a socket."""
+    broken_stdout = isinstance(error, BrokenPipeError)
+    return broken_stdout or (error.errno is not None and not isinstance(error, ConnectionError))
 
 
 class Remote:
@@ -177,27 +183,41 @@ class Remote:
             ProtocolError: the script never began.
         """
         kind = DirectExecution if self.route.via == "direct" else GatewayExecution
-        try:
-            with contextlib.closing(self.transport.open_session()) as channel:
-                return kind(
-                    channel,
-                    self.route,
-                    script,
-                    stdin=stdin,
-                    stdout=stdout,
-                    stderr=stderr,
-                    begin=Deadline(self._begin_timeout),
-                    deadline=Deadline(timeout),
-                    tick=tick,
-                ).finish()
-        except (paramiko.SSHException, EOFError) as error:
-            raise self.lost(error) from error
+        with self.open_channel() as channel:
+            return kind(
+                channel,
+                self.route,
+                script,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                begin=Deadline(self._begin_timeout),
+                deadline=Deadline(timeout),
+                tick=tick,
+            ).finish()
 
     def read(self, script: str, *, timeout: float | None = None) -> tuple[int, str, str]:
         """Runs a script and returns its status, output and error output."""
         out, err = bytearray(), bytearray()
         status = self.run(script, stdout=out.extend, stderr=err.extend, timeout=timeout)
         return status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+
+    @contextlib.contextmanager
+    def open_channel(self) -> Iterator[paramiko.Channel]:
+        """A session channel.
+
+        Raises:
+            ConnectionLostError: it broke, or was refused.
+        """
+        try:
+            with contextlib.closing(self.transport.open_session()) as channel:
+                yield channel
+        except (paramiko.SSHException, EOFError) as error:
+            raise self.lost(error) from error
+        except OSError as error:
+            if _is_local(error):
+                raise
+            raise self.lost(error) from error
 
     @property
     def transport(self) -> paramiko.Transport:

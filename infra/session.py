@@ -28,6 +28,6 @@ class Session:
         """Connects as `--via` says.
 
         Raises:
-            HostError: with what to do about it.
+            RemoteError: with what to do about it.
         """
         return connect(self.target, self.options.via, self.console.say, self.options.timeout)

@@ -63,6 +63,10 @@ def _run_on(target: Target, options: argparse.Namespace, console: Console) -> in
         return _failed(console, error, target)
     except KeyboardInterrupt:
         return _failed(console, InterruptError("interrupted"), target)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a file of this machine
+        return _failed(console, SshError(str(error)), target)
     entry = {"target": target.name, "exit": outcome.exit_code, **outcome.fields}
     if console.as_json:
         console.document({"exit": outcome.exit_code, "targets": [entry]})

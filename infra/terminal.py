@@ -24,10 +24,7 @@ def shell(session: Session) -> Outcome:
     """`shell [--cd DIR]`: exits with the code of the remote shell."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("shell needs a terminal; for scripts there is exec")
-    with (
-        session.connect() as remote,
-        contextlib.closing(remote.transport.open_session()) as channel,
-    ):
+    with session.connect() as remote, remote.open_channel() as channel:
         size = os.get_terminal_size()
         channel.get_pty(os.environ.get("TERM", "xterm"), size.columns, size.lines)
         directory = session.options.cd

@@ -9,7 +9,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import paramiko
 
-from infra.errors import HostError, ProtocolError, UsageError
+from infra.errors import ProtocolError, RemoteError, UsageError
 from infra.remote import Remote
 from infra.session import Outcome, Session
 
@@ -37,7 +37,7 @@ def tunnel(session: Session) -> Outcome:
             session.console.document({"exit": 0, "targets": [_described(session, servers)]})
         while remote.transport.is_active():
             time.sleep(0.5)
-    raise HostError(f"the connection to {remote.route} was lost")
+    raise RemoteError(f"the connection to {remote.route} was lost")
 
 
 def _described(session: Session, servers: list["_Server"]) -> dict[str, object]:
@@ -74,7 +74,7 @@ class _Connection(BaseRequestHandler):
             channel = self.server.remote.transport.open_channel(
                 "direct-tcpip", there, self.client_address
             )
-        except (paramiko.SSHException, HostError) as error:
+        except (paramiko.SSHException, RemoteError) as error:
             self.server.say(f"port {there[1]} on the host: {error}")
             return
         with contextlib.closing(channel):

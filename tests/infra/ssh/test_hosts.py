@@ -145,3 +145,10 @@ def test_hosts_lists_every_way_with_its_trusted_keys(
     expected = [sshd.fingerprint(s.host_key.with_suffix(".pub")) for s in servers]
     assert [route["fingerprints"] for route in routes] == [[key] for key in expected]
     assert [route["via"] for route in routes] == ["direct", "proxy"]
+
+
+def test_a_damaged_known_hosts_file_is_named_with_its_line(pod: Pod) -> None:
+    pod.known_hosts.write_text("[127.0.0.1]:22 ssh-ed25519 AAAA=broken\n")
+    done = pod.run("status")
+    assert done.returncode == 2
+    assert b"known_hosts is damaged" in done.stderr

@@ -94,8 +94,8 @@ def test_after_a_rotation_everything_is_new() -> None:
     assert replayed([b"old\n"], [b"x\n", b"y\n"]) == [b"x\n", b"y\n"]
 
 
-def test_several_files_in_another_order_show_only_what_is_new() -> None:
-    assert replayed([b"a1\n", b"b1\n", b"a2\n"], [b"a1\n", b"a2\n", b"a3\n", b"b1\n", b"b2\n"]) == [
-        b"a3\n",
-        b"b2\n",
-    ]
+def test_of_several_logs_in_one_stream_only_new_lines_are_shown() -> None:
+    a, b = b"==> a.log <==\n", b"==> b.log <==\n"
+    seen = [a, b"a1\n", b"\n", b, b"b1\n", b"\n", a, b"a2\n"]
+    repeated = [a, b"a0\n", b"a1\n", b"a2\n", b"a3\n", b"\n", b, b"b0\n", b"b1\n"]
+    assert replayed(seen, repeated) == [a, b"a3\n"]
