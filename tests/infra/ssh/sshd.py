@@ -107,6 +107,7 @@ def start(folder: Path, user_key: Path, *, gateway: bool, port: int = 0) -> Sshd
         "PrintLastLog no",
         "MaxStartups 100",
         "LogLevel VERBOSE",
+        f"SetEnv HOME={folder}",  # whatever the user's own shell does at its start
     ]
     if gateway:
         shell = folder / "gateway_shell"

@@ -11,7 +11,7 @@ from tests.infra.ssh.waiting import eventually, is_running
 BOT_TOKEN = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1"
 
 
-@pytest.mark.parametrize("code", [0, 1, 3, 42, 255])
+@pytest.mark.parametrize("code", [0, 3, 255])
 def test_the_exit_code_is_the_remote_commands_own(pod: Pod, via: str, code: int) -> None:
     assert pod.run("--via", via, "exec", "--", "sh", "-c", f"exit {code}").returncode == code
 
@@ -49,9 +49,8 @@ def test_large_output_on_both_streams_does_not_block(pod: Pod) -> None:
     assert done.stderr.splitlines()[-1] == b"err40000"
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [
+def test_arguments_are_never_interpreted(pod: Pod, via: str) -> None:
+    arguments = [
         "a b'; touch pwned; '$(id)`id`\n*",
         "$HOME ${PATH} ~ !! \\ \\\\n",
         "",
@@ -60,11 +59,10 @@ def test_large_output_on_both_streams_does_not_block(pod: Pod) -> None:
         "é漢\U0001f600",
         "x" * 9000,
         '"; exit 9 #',
-    ],
-)
-def test_arguments_are_never_interpreted(pod: Pod, via: str, argument: str) -> None:
-    done = pod.run("--via", via, "exec", "--", "printf", "%s|", argument, "end")
-    assert done.stdout.decode() == f"{argument}|end|"
+        "\x03\x04\x1a",
+    ]
+    done = pod.run("--via", via, "exec", "--", "printf", "%s|", *arguments, "end")
+    assert done.stdout.decode() == "|".join([*arguments, "end|"])
     assert done.returncode == 0
 
 
@@ -140,7 +138,7 @@ def test_a_time_limit_ends_the_remote_command(pod: Pod, via: str) -> None:
     assert b"sleep" not in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_remote_command(pod: Pod, via: str, number: int) -> None:
     process = pod.popen("--via", via, "exec", "--shell", "echo $BASHPID; exec sleep 300")
     assert process.stdout is not None
