@@ -40,7 +40,7 @@ MAX_BODY = 30_000_000
 
 def create_app(settings: Settings) -> FastAPI:
     """The application; it schedules while its lifespan lasts."""
-    catalog = load_catalog(settings)
+    catalog = settings.load_catalog()
     policy = Policy.load()
 
     @contextlib.asynccontextmanager
@@ -95,17 +95,6 @@ def render_error(error: EaselError, request: Request, request_id: str) -> Respon
     of_openai = request.url.path.startswith("/v1/")
     render = openai.render_error if of_openai else edge.problem_response
     return render(error, request, request_id)
-
-
-def load_catalog(settings: Settings) -> workflows.Catalog:
-    """The catalogue as this platform serves it."""
-    further = [settings.easel_workflows_dir] if settings.easel_workflows_dir else []
-    catalog = workflows.load(*further)
-    if settings.easel_checkpoint:
-        return catalog.with_checkpoint(
-            settings.easel_checkpoint, settings.easel_controlnet, settings.easel_checkpoint_size
-        )
-    return catalog
 
 
 @contextlib.asynccontextmanager
