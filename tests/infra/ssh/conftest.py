@@ -133,11 +133,18 @@ def pod(servers: tuple[sshd.Sshd, sshd.Sshd], tmp_path: Path) -> Pod:
 
 
 @pytest.fixture(params=["direct", "proxy"])
-def via(request: pytest.FixtureRequest, servers: tuple[sshd.Sshd, sshd.Sshd]) -> str:
+def via(request: pytest.FixtureRequest) -> str:
     """Each way in turn; the gateway only where this user may have a terminal."""
-    if request.param == "proxy" and not sshd.gives_terminals(servers[1]):
-        pytest.skip("sshd cannot allocate a PTY for this user (usermod -aG tty, or run as root)")
+    if request.param == "proxy":
+        request.getfixturevalue("terminals")
     return str(request.param)
+
+
+@pytest.fixture
+def terminals(servers: tuple[sshd.Sshd, sshd.Sshd]) -> None:
+    """Skips where sshd gives this user no terminal."""
+    if not sshd.gives_terminals(servers[1]):
+        pytest.skip("sshd cannot allocate a PTY for this user (usermod -aG tty, or run as root)")
 
 
 @pytest.fixture
