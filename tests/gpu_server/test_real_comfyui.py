@@ -58,20 +58,21 @@ async def left_in_comfyui(job: Job) -> list[str]:
 
 
 async def test_a_picture_from_words_with_progress_and_the_same_seed_twice(pod: Pod) -> None:
-    shares, pictures = [], []
+    jobs: list[Job] = []
+    pictures: list[bytes] = []
     for _ in range(2):
         async with pod.client.draw(uuid4(), {**SMALL, "format": "png"}) as events:
-            found = [event async for event in events]
-        shares = [event.progress for event in found if isinstance(event, ProgressEvent)]
+            *before, job = [event async for event in events]
+        shares = [event.progress for event in before if isinstance(event, ProgressEvent)]
         assert shares == sorted(shares)
-        job = found[-1]
         assert isinstance(job, Job)
         assert job.status is State.succeeded, job.error
+        jobs.append(job)
         pictures.append(pixels(await pod.client.image(job.id, 0)))
     assert pictures[0] == pictures[1]
 
     async def clean() -> bool:
-        return not await left_in_comfyui(job)
+        return not any([await left_in_comfyui(job) for job in jobs])
 
     await until(clean, "nothing is left in ComfyUI")
 
