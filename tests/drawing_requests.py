@@ -128,7 +128,7 @@ def send(http: httpx.Client, body: Any) -> httpx.Response:
 
 def problem(answer: httpx.Response) -> dict[str, Any]:
     """The answer's problem; it must be the caller's fault, told as the contract has it."""
-    assert 400 <= answer.status_code < 500, answer.text
+    assert 400 <= answer.status_code < 500, answer.text[:500]
     assert answer.headers["content-type"] == "application/problem+json"
     found: dict[str, Any] = answer.json()
     assert found["status"] == answer.status_code
