@@ -142,3 +142,31 @@ def clean_environment() -> dict[str, str]:
     prefixes = ("BACKEND_", "BOT_", "COMFYUI_", "EASEL_", "GPU_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     return kept | {"PYTHONPATH": str(ROOT)}
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A GPU server with its sketch engine, and what both keep on disk."""
+
+    url: str
+    data: Path
+    engine: Path
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=DEADLINE_S, trust_env=False)
+
+    def left_behind(self) -> list[str]:
+        """Files of jobs that are still there."""
+        folders = [self.data / "gpu_server" / "jobs", self.engine / "input", self.engine / "output"]
+        folders.append(self.engine / "temp")
+        return [str(path) for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+@contextlib.contextmanager
+def pod(folder: Path) -> Iterator[Pod]:
+    """A GPU server that draws sketches, everything below `folder`."""
+    with (
+        sketch_engine(folder / "comfyui") as engine_url,
+        gpu_server(engine_url, folder / "data", gpu_max_jobs=100) as url,
+    ):
+        yield Pod(url, folder / "data", folder / "comfyui")
