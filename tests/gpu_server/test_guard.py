@@ -11,6 +11,8 @@ import httpx
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
+from gpu_server.server import create_app
+from gpu_server.settings import Settings
 from tests import services
 
 MODE = """
@@ -152,13 +154,13 @@ def test_every_picture_says_who_made_it_and_nothing_of_the_prompt(pod: str, kind
 
 def test_without_a_signature_nothing_is_drawn(engine: str, folder: Path) -> None:
     missing = folder / "no-such-certificate.pem"
-    own = services.Settings(
+    own = Settings(
         comfyui_url=engine,
         easel_data_dir=folder / "unsigned",
         gpu_signing_certificate=missing,
         gpu_signing_key=missing,
     )
-    with services.served(services.create_app(own)) as url:
+    with services.served(create_app(own)) as url:
         services.until(
             lambda: httpx.get(f"{url}/readyz").json()["checks"]["comfyui"] == "ok", "the engine"
         )
