@@ -20,7 +20,6 @@ from backend.dispatcher import Dispatcher
 from backend.live import Live
 from backend.metrics import Metrics
 from backend.platform import Platform
-from backend.policy import Policy
 from backend.schemas import (
     Generation,
     GenerationEnded,
@@ -33,6 +32,7 @@ from backend.schemas import (
 from backend.store import Order, Row, Store, Taken
 from backend.transcoding import Transcoder
 from gpu_server.schemas import Result, State
+from policy import Policy
 from web import errors, photos
 from web.sse import Event
 from workflows import parameters
@@ -412,7 +412,9 @@ def _before(cursor: str | None) -> tuple[float, str] | None:
         created, _, last = base64.urlsafe_b64decode(cursor).decode().partition(" ")
         return float(created), str(UUID(last))
     except ValueError as error:
-        raise errors.InvalidRequest("cursor: is not one that this server gave") from error
+        message, allowed = "is not one that this server gave", "a `next_cursor`"
+        fault = errors.FieldError(field="cursor", message=message, allowed=allowed)
+        raise errors.InvalidRequest.of([fault]) from error
 
 
 def _ended(
