@@ -18,7 +18,6 @@ from backend.expiry import expire
 from backend.metrics import Metrics
 from backend.openai import Links
 from backend.platform import Platform
-from backend.policy import Policy
 from backend.replicas import Leadership, Relay
 from backend.routes import generations, health, openai
 from backend.scheduler import Limits
@@ -28,6 +27,7 @@ from backend.store import Store
 from backend.transcoding import Transcoder
 from gpu_server.client import GpuClient
 from gpu_server.provenance import Signer
+from policy import Policy
 from web import VERSION, edge
 from web.errors import EaselError
 from workflows import catalog as workflows
