@@ -74,6 +74,9 @@ set_up() {
   "$venv/bin/python" - "$PWD" <<'PYTHON'
 import pathlib, sys, sysconfig
 pathlib.Path(sysconfig.get_path("purelib"), "easel.pth").write_text(sys.argv[1] + "\n")
+command = pathlib.Path(sysconfig.get_path("scripts"), "easel-ssh")
+command.write_text(f"#!{sys.executable}\nfrom infra.ssh_manager import main\nraise SystemExit(main())\n")
+command.chmod(0o755)
 PYTHON
   { sha256sum "${files[@]}"; echo "$PWD"; } >"$stamp"
 }

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The first process of a GPU container: starts Easel, shows its logs, ends it in order.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
+
+stop() {
+  trap - TERM INT
+  ./startup.sh stop
+  exit 0
+}
+trap stop TERM INT
+
+./startup.sh start || { ./startup.sh logs -n 50; ./startup.sh stop; exit 1; }
+./startup.sh logs -f -n 0 &
+wait $!
