@@ -70,7 +70,7 @@ class Direct:
 
     def __init__(self, url: str, http: httpx.AsyncClient, socket: Any, me: str) -> None:
         self.url, self.http, self.socket, self.me = url, http, socket, me
-        self.graph = json.loads((WORKFLOWS / "noop" / "empty.json").read_text())
+        self.graph = json.loads((WORKFLOWS / "noop" / "noop.json").read_text())
 
     async def draw(self) -> None:
         prompt_id = str(uuid.uuid4())
