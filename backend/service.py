@@ -412,7 +412,9 @@ def _before(cursor: str | None) -> tuple[float, str] | None:
         created, _, last = base64.urlsafe_b64decode(cursor).decode().partition(" ")
         return float(created), str(UUID(last))
     except ValueError as error:
-        raise errors.InvalidRequest("cursor: is not one that this server gave") from error
+        message, allowed = "is not one that this server gave", "a `next_cursor`"
+        fault = errors.FieldError(field="cursor", message=message, allowed=allowed)
+        raise errors.InvalidRequest.of([fault]) from error
 
 
 def _ended(

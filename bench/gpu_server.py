@@ -135,10 +135,10 @@ def quantile_of(text: str, name: str, share: float) -> float | None:
         return None
     wanted = share * buckets[-1][1]
     low, below = 0.0, 0.0
-    for high, count in buckets:
-        if count >= wanted:
-            return low + (high - low) * (wanted - below) / max(count - below, 1)
-        low, below = high, count
+    for high, seen in buckets:
+        if seen >= wanted:
+            return low + (high - low) * (wanted - below) / max(seen - below, 1)
+        low, below = high, seen
     return low
 
 

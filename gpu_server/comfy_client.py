@@ -4,6 +4,7 @@ What is checked here was seen on ComfyUI 0.3.64. Exceptions:
 
     ComfyError
     ├── Unreachable      no answer, or one that only a broken server gives
+    │   ├── Refused      nobody listens there: nothing was asked
     │   └── PostUnknown  a POST /prompt whose fate is unknown: it may have been queued
     ├── GraphRefused     a graph that ComfyUI does not accept
     └── FileGone         an output that is no longer there
@@ -14,11 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import httpx
+import aiohttp
 
 from workflows.catalog import Graph
 
 OUR_NODES_VERSION = 1
+
+_JSON = {"Content-Type": "application/json"}
+_KEEP_ALIVE_S = 4.0
+"""Idle connections are closed by us, before a server does it while we are asking."""
 
 
 class ComfyError(Exception):
@@ -26,6 +31,10 @@ class ComfyError(Exception):
 
 
 class Unreachable(ComfyError):
+    pass
+
+
+class Refused(Unreachable):
     pass
 
 
@@ -106,39 +115,64 @@ class Upload:
     name: str
 
 
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes
+
+    def json(self) -> Any:
+        """Raises Unreachable: ComfyUI's own answers are JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise Unreachable(f"{self.status}: not JSON") from error
+
+
 @dataclass
 class ComfyClient:
-    """One ComfyUI. All times are seconds; every call ends within its time-out."""
+    """One ComfyUI. All times are seconds; every call ends within its time-out.
 
-    http: httpx.AsyncClient = field(repr=False)
+    Over aiohttp, which takes a quarter of the time of httpx for a request.
+    """
+
+    http: aiohttp.ClientSession = field(repr=False)
 
     @classmethod
     def at(cls, url: str, *, timeout_s: float = 10) -> "ComfyClient":
-        limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
-        timeout = httpx.Timeout(timeout_s, connect=3)
-        return cls(httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, trust_env=False))
+        """To be called in a running event loop."""
+        return cls(
+            aiohttp.ClientSession(
+                base_url=url,
+                timeout=aiohttp.ClientTimeout(
+                    total=6 * timeout_s, sock_connect=3, sock_read=timeout_s
+                ),
+                connector=aiohttp.TCPConnector(limit=32, keepalive_timeout=_KEEP_ALIVE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "identity"},
+            )
+        )
 
     async def close(self) -> None:
-        await self.http.aclose()
+        await self.http.close()
 
-    async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+    async def _request(self, method: str, path: str, **options: Any) -> _Answer:
         try:
-            answer = await self.http.request(method, path, **options)
-        except httpx.HTTPError as error:
+            async with self.http.request(method, path, **options) as response:
+                answer = _Answer(response.status, await response.read())
+        except aiohttp.ClientConnectorError as error:
+            raise Refused(f"{method} {path}: nobody listens") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{method} {path}: {type(error).__name__}") from error
-        if answer.status_code >= 500:
-            raise Unreachable(f"{method} {path}: {answer.status_code}")
+        if answer.status >= 500:
+            raise Unreachable(f"{method} {path}: {answer.status}")
         return answer
 
     async def _object(self, path: str) -> dict[str, Any]:
         """A JSON object; empty when there is no such address."""
         answer = await self._request("GET", path)
-        if answer.status_code == 404:
+        if answer.status == 404:
             return {}
-        try:
-            found = answer.json()
-        except ValueError as error:
-            raise Unreachable(f"GET {path}: not JSON") from error
+        found = answer.json()
         if not isinstance(found, dict):
             raise Unreachable(f"GET {path}: not a JSON object")
         return found
@@ -180,16 +214,14 @@ class ComfyClient:
             }
         )
         try:
-            answer = await self._request(
-                "POST", "/prompt", content=body, headers={"content-type": "application/json"}
-            )
+            answer = await self._request("POST", "/prompt", data=body.encode(), headers=_JSON)
+        except Refused:
+            raise
         except Unreachable as error:
-            if isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout):
-                raise
             raise PostUnknown(str(error)) from error
-        said = answer.json() if "json" in answer.headers.get("content-type", "") else {}
-        if answer.status_code != 200:
-            raise _refusal(graph, said, answer.status_code)
+        said = answer.json() if answer.body[:1] == b"{" else {}
+        if answer.status != 200:
+            raise _refusal(graph, said, answer.status)
         if said.get("node_errors"):
             # The valid part of the graph was queued all the same: take it out again.
             await self.drop([prompt_id])
@@ -229,14 +261,13 @@ class ComfyClient:
 
     async def upload(self, data: bytes, name: str, subfolder: str, folder: str) -> Upload:
         """Store a picture in `folder` (input or temp). The name used is ComfyUI's answer."""
-        answer = await self._request(
-            "POST",
-            "/upload/image",
-            files={"image": (name, data, "application/octet-stream")},
-            data={"subfolder": subfolder, "type": folder, "overwrite": "true"},
+        form = aiohttp.FormData(
+            {"subfolder": subfolder, "type": folder, "overwrite": "true"}, default_to_multipart=True
         )
-        if answer.status_code != 200:
-            raise Unreachable(f"POST /upload/image: {answer.status_code}")
+        form.add_field("image", data, filename=name, content_type="application/octet-stream")
+        answer = await self._request("POST", "/upload/image", data=form)
+        if answer.status != 200:
+            raise Unreachable(f"POST /upload/image: {answer.status}")
         said = answer.json()
         stored = f"{said['subfolder']}/{said['name']}" if said["subfolder"] else said["name"]
         return Upload(stored if folder == "input" else f"{stored} [{folder}]")
@@ -245,9 +276,9 @@ class ComfyClient:
         """An output's bytes; raises FileGone."""
         where = {"filename": file.filename, "subfolder": file.subfolder, "type": file.folder}
         answer = await self._request("GET", "/view", params=where)
-        if answer.status_code != 200:
-            raise FileGone(f"{file.filename}: {answer.status_code}")
-        return answer.content
+        if answer.status != 200:
+            raise FileGone(f"{file.filename}: {answer.status}")
+        return answer.body
 
     async def remove_files(self, job_id: str) -> None:
         """Remove a job's folders in ComfyUI's input, output and temp; needs our nodes."""

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import httpx
 import structlog
 
-from gpu_server.comfy_client import ComfyClient, ComfyError, EngineInfo, NodeFault
+from gpu_server.comfy_client import ComfyClient, ComfyError, EngineInfo, NodeFault, Refused
 from gpu_server.definitions import Definitions
 from gpu_server.failures import files_of
 from gpu_server.metrics import Metrics
@@ -182,7 +181,7 @@ class Engine:
             self.in_service.set()
 
     async def _miss(self, error: Exception) -> None:
-        refused = isinstance(error.__cause__, httpx.ConnectError)
+        refused = isinstance(error, Refused)
         if refused and self._killed and not self._away:
             log.info("engine_gone")
         self._away = self._away or refused

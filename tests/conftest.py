@@ -33,3 +33,10 @@ def sketches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Pod]
     """A GPU server that draws sketches, shared by all tests that leave it as it was."""
     with services.pod(tmp_path_factory.mktemp("pod")) as pod:
         yield pod
+
+
+@pytest.fixture(scope="session")
+def easel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Platform]:
+    """The whole platform as processes, shared by all tests that leave it as it was."""
+    with services.platform(tmp_path_factory.mktemp("easel")) as platform:
+        yield platform

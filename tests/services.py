@@ -170,3 +170,44 @@ def pod(folder: Path) -> Iterator[Pod]:
         gpu_server(engine_url, folder / "data", gpu_max_jobs=100) as url,
     ):
         yield Pod(url, folder / "data", folder / "comfyui")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Engine, GPU server and backend as processes; `url` is the backend's."""
+
+    url: str
+    pod: Pod
+    data: Path
+    programs: Mapping[str, Program]
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=DEADLINE_S, trust_env=False)
+
+    def left_behind(self) -> list[str]:
+        """Pictures and photos that are still kept anywhere."""
+        own = [
+            str(path) for path in (self.data / "backend" / "images").rglob("*") if path.is_file()
+        ]
+        return own + self.pod.left_behind()
+
+
+@contextlib.contextmanager
+def platform(folder: Path, **settings: str) -> Iterator[Platform]:
+    """All services, ready to draw sketches, everything below `folder`."""
+    ports = {name: free_port() for name in ("engine", "gpu", "backend")}
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    pod = Pod(urls["gpu"], folder / "gpu", folder / "comfyui")
+    arguments = ("--port", str(ports["engine"]), "--base-dir", str(pod.engine))
+    gpu = {"GPU_PORT": str(ports["gpu"]), "COMFYUI_URL": urls["engine"]}
+    backend = {"BACKEND_PORT": str(ports["backend"]), "BACKEND_GPU_SERVERS": urls["gpu"]}
+    backend |= {"EASEL_DATA_DIR": str(folder / "backend"), "BACKEND_RATE_PER_MINUTE": "0"}
+    with (
+        Program("gpu_server.sketch", arguments, folder=folder) as engine,
+        Program("gpu_server", (), gpu | {"EASEL_DATA_DIR": str(pod.data)}, folder) as gpu_server_,
+        Program("backend", (), backend | settings, folder) as backend_,
+    ):
+        gpu_server_.wait_ready(urls["gpu"])
+        backend_.wait_ready(urls["backend"])
+        programs = {"engine": engine, "gpu_server": gpu_server_, "backend": backend_}
+        yield Platform(urls["backend"], pod, folder / "backend", programs)

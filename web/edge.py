@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -118,9 +119,9 @@ def _field_error(error: dict[str, Any]) -> FieldError:
     if error["type"] == "json_invalid":
         path, message = [], "the body is not valid JSON"
     # "Input should be a valid UUID, invalid length": what it should be is what is allowed.
-    wanted = message.removeprefix("Input should be ").partition(", ")[0]
-    if allowed is None and wanted != message:
-        allowed = wanted
+    wanted = re.search(r" should (?:be |match )?([^,]+)", message)
+    if allowed is None and wanted is not None:
+        allowed = wanted[1]
     return FieldError(field=".".join(path)[:60] or "body", message=message, allowed=allowed)
 
 

@@ -10,7 +10,7 @@ from backend.service import GenerationService
 from backend.store import Row
 from gpu_server.schemas import ImageFormat, media_type
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 async def picture_response(

@@ -160,6 +160,15 @@ class Backend(Process):
         super().__init__("backend", [], folder / "backend.log", environment)
         self.url = f"http://127.0.0.1:{port}"
 
+    def wait_up(self, path: str = "/readyz") -> None:
+        """As `up`, where no event loop is."""
+
+        async def wait() -> None:
+            async with httpx.AsyncClient(timeout=30) as http:
+                await self.up(http, path)
+
+        asyncio.run(wait())
+
     async def up(self, http: httpx.AsyncClient, path: str = "/readyz") -> None:
         async def ready() -> bool:
             assert self.running, self.output()[-3000:]

@@ -11,21 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.drawing_requests import (
+    GOOD,
+    NO_REQUESTS,
+    PNG,
+    REQUEST,
+    WRONG_FIELDS,
+    WRONG_FORMS,
+    anything,
+    check,
+    faults,
+    fields,
+    problem,
+    send,
+)
 from tests.services import Pod, until
 from tests.web import pictures
 from web.photos import MAX_BYTES
-
-SMALL: dict[str, Any] = {"prompt": "a red fox", "seed": 7, "width": 256, "height": 256}
-PNG = pictures.saved(pictures.halves(), "PNG")
-PHOTO = base64.b64encode(PNG).decode()
-GOOD: dict[str, dict[str, Any]] = {
-    "free": {"mode": "free", **SMALL},
-    "restyle": {"mode": "restyle", "image": PHOTO, "seed": 7, "width": 256, "height": 256},
-}
-FIELDS = [
-    *("mode", "style", "prompt", "negative_prompt", "seed", "width", "height", "count"),
-    *("strength", "image", "format", "timeout_s"),
-]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,78 +42,7 @@ def http(sketches: Pod) -> Iterator[httpx.Client]:
         yield client
 
 
-def problem(answer: httpx.Response) -> dict[str, Any]:
-    """The answer's problem; it must be the caller's fault, told as the contract has it."""
-    assert 400 <= answer.status_code < 500, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    found: dict[str, Any] = answer.json()
-    assert found["status"] == answer.status_code
-    assert found["request_id"] == answer.headers["x-request-id"]
-    return found
-
-
-def faults(answer: httpx.Response, code: str = "invalid_request") -> dict[str, Any]:
-    """Field → what is allowed, of a request that was refused with this code."""
-    found = problem(answer)
-    assert found["code"] == code
-    for fault in found["errors"]:
-        assert fault["message"]
-        assert f"{fault['field']}: {fault['message']}" in found["detail"]
-    return {fault["field"]: fault["allowed"] for fault in found["errors"]}
-
-
-@pytest.mark.parametrize(
-    ("mode", "field", "value"),
-    [
-        ("free", "mode", "fre"),
-        ("free", "mode", 7),
-        ("free", "mode", None),
-        ("free", "mode", ["free"]),
-        ("free", "style", "anme"),
-        ("free", "style", 7),
-        ("free", "style", ["anime"]),
-        ("free", "style", {"name": "anime"}),
-        ("free", "prompt", None),
-        ("free", "prompt", ""),
-        ("free", "prompt", " \t\n"),
-        ("free", "prompt", 7),
-        ("free", "prompt", "x" * 1501),
-        ("free", "prompt", "\x00"),
-        ("free", "prompt", "\ud800"),
-        ("free", "negative_prompt", []),
-        ("free", "seed", -1),
-        ("free", "seed", 2**53),
-        ("free", "seed", 1.5),
-        ("free", "seed", "7"),
-        ("free", "seed", True),
-        ("free", "width", 255),
-        ("free", "width", 257),
-        ("free", "width", 2056),
-        ("free", "width", "wide"),
-        ("free", "height", 10**30),
-        ("free", "count", 0),
-        ("free", "count", 9),
-        ("free", "count", [1]),
-        ("free", "format", "gif"),
-        ("free", "format", None),
-        ("free", "format", 7),
-        ("free", "timeout_s", 0),
-        ("free", "timeout_s", "soon"),
-        ("free", "image", PHOTO),
-        ("free", "strength", 0.5),
-        ("free", "user", "me"),
-        ("free", "", 1),
-        ("free", "x" * 100, 1),
-        ("free", "\ud800", 1),
-        ("free", "__class__", 1),
-        ("free", "model_extra", 1),
-        ("restyle", "strength", -0.1),
-        ("restyle", "strength", 1.1),
-        ("restyle", "strength", "much"),
-        ("restyle", "strength", 10**400),
-        ("restyle", "image", None),
-    ],
-)
+@pytest.mark.parametrize(("mode", "field", "value"), WRONG_FIELDS)
 def test_a_wrong_field_is_named_with_what_is_allowed(
     http: httpx.Client, mode: str, field: str, value: Any
 ) -> None:
@@ -119,12 +50,6 @@ def test_a_wrong_field_is_named_with_what_is_allowed(
     shown = field[:60].encode(errors="replace").decode()
     assert list(found) == [shown]
     assert found[shown]
-
-
-def send(http: httpx.Client, body: Any) -> httpx.Response:
-    """As a careless client does: whatever Python writes as JSON."""
-    headers = {"content-type": "application/json"}
-    return http.post("/generate", content=json.dumps(body).encode(), headers=headers)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -170,27 +95,7 @@ def test_thousands_of_unknown_fields_are_answered_shortly(http: httpx.Client) ->
 # -- bodies ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b" ",
-        b"{",
-        b"[]",
-        b"null",
-        b"7",
-        b'"prompt"',
-        b"\xff\xfe\x00",
-        b"{'prompt': 'a'}",
-        b'{"prompt": "a",}',
-        b"[" * 100_000,
-        b'{"a":' * 100_000,
-        b"prompt=a+fox",
-        PNG,
-        b"7" * 5000,
-    ],
-    ids=range(15),
-)
+@pytest.mark.parametrize("body", NO_REQUESTS, ids=range(len(NO_REQUESTS)))
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/octet-stream", ""])
 def test_a_body_that_is_no_request_is_refused(http: httpx.Client, body: bytes, kind: str) -> None:
     for method, path in (("POST", "/generate"), ("PUT", f"/jobs/{uuid4()}")):
@@ -215,25 +120,7 @@ def test_a_form_that_is_none_is_refused(http: httpx.Client, kind: str, body: byt
     assert set(faults(answer)) <= {"body", "request"}
 
 
-REQUEST = json.dumps({key: v for key, v in GOOD["restyle"].items() if key != "image"})
-
-
-@pytest.mark.parametrize(
-    ("parts", "fields"),
-    [
-        ([("image", ("a.png", PNG))], {"request"}),
-        ([("request", (None, "{"))], {"request"}),
-        ([("request", (None, "[]"))], {"request"}),
-        ([("request", (None, REQUEST))], {"image"}),
-        ([("request", (None, REQUEST)), ("photo", ("a.png", PNG))], {"photo"}),
-        ([("request", (None, json.dumps(GOOD["restyle"]))), ("image", ("a.png", PNG))], {"image"}),
-        ([("request", (None, json.dumps(GOOD["free"]))), ("image", ("a.png", PNG))], {"image"}),
-        ([("request", (None, "{}"))], {"prompt"}),
-        ([("request", (None, REQUEST))] * 3, {"body"}),
-        ([("request", (None, "x" * 1_100_000))], {"body"}),
-    ],
-    ids=range(10),
-)
+@pytest.mark.parametrize(("parts", "fields"), WRONG_FORMS, ids=range(len(WRONG_FORMS)))
 def test_a_form_with_wrong_parts_is_told_which(
     http: httpx.Client, parts: list[Any], fields: set[str]
 ) -> None:
@@ -316,27 +203,6 @@ def test_names_of_files_are_never_the_callers(http: httpx.Client, sketches: Pod)
 
 
 # -- at random -----------------------------------------------------------------------------
-
-anything = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(min_value=10**300, max_value=10**400)
-    | st.floats()
-    | st.text(st.characters(codec=None))
-    | st.sampled_from(["free", "restyle", "anime", "png", PHOTO, 256, 512, 0.5]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
-fields = st.sampled_from(FIELDS) | st.text(st.characters(codec=None), max_size=80)
-
-
-def check(answer: httpx.Response, body: Any) -> None:
-    """Drawn, or the caller's fault with a name."""
-    if answer.status_code != 200:
-        found = problem(answer)
-        assert found["code"] in ("invalid_request", "invalid_image", "too_large"), (body, found)
-        assert found["errors"]
 
 
 @settings(max_examples=150)
