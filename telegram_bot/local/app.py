@@ -1,0 +1,57 @@
+"""The local Telegram as one ASGI application."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from telegram_bot.local.bot_api import BotApi
+from telegram_bot.local.chat_api import chat_routes
+from telegram_bot.local.errors import ApiError
+from telegram_bot.local.guard import Guard
+from telegram_bot.local.hooks import Hooks
+from telegram_bot.local.settings import LocalTelegramSettings
+from telegram_bot.local.webhook import deliver_forever
+from telegram_bot.local.world import World
+
+_PAGE = Path(__file__).parent / "page"
+
+
+def create_app(settings: LocalTelegramSettings) -> FastAPI:
+    """A fresh local Telegram; `app.state.world` is its state."""
+    world = World(
+        max_file_bytes=settings.files_mb * 1024 * 1024,
+        query_lifetime_s=settings.query_lifetime_s,
+        flood_limits=settings.flood_limits,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with httpx.AsyncClient(trust_env=False) as client, asyncio.TaskGroup() as tasks:
+            delivery = tasks.create_task(deliver_forever(world, client))
+            yield
+            delivery.cancel()
+
+    app = FastAPI(title="Easel's local Telegram", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.world = world
+    app.add_middleware(Guard)
+    app.add_exception_handler(ApiError, _refused)
+    app.include_router(chat_routes(world, Hooks(settings.hooks)))
+    app.router.routes.extend(BotApi(world).routes())
+    app.add_api_route("/", _index, include_in_schema=False)
+    app.mount("/page", StaticFiles(directory=_PAGE), name="page")
+    return app
+
+
+async def _index() -> FileResponse:
+    return FileResponse(_PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, ApiError) else 500
+    return JSONResponse({"detail": str(error)}, status)

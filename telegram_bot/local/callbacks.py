@@ -1,0 +1,57 @@
+"""Presses of inline buttons that wait for the bot's answer."""
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from telegram_bot.local.errors import QUERY_TOO_OLD, BadRequestError
+
+MAX_WAITING = 1000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the person sees: a toast, or an alert to be closed; a URL to open."""
+
+    text: str
+    show_alert: bool
+    url: str
+
+
+@dataclass
+class Press:
+    query_id: str
+    pressed_at: float
+    answered: asyncio.Future[Answer] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Callbacks:
+    """Presses by query id; one older than `lifetime_s`, or answered, cannot be answered again."""
+
+    def __init__(self, lifetime_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lifetime_s = lifetime_s
+        self._clock = clock
+        self._waiting: OrderedDict[str, Press] = OrderedDict()
+
+    def open(self) -> Press:
+        press = Press(str(secrets.randbits(62)), self._clock())
+        self._waiting[press.query_id] = press
+        while len(self._waiting) > MAX_WAITING:
+            self._waiting.popitem(last=False)
+        return press
+
+    def answer(self, query_id: str, answer: Answer) -> None:
+        """Raises `BadRequestError` ("query is too old…") when it is too late."""
+        press = self._waiting.pop(query_id, None)
+        if press is None or self._clock() - press.pressed_at > self._lifetime_s:
+            raise BadRequestError(QUERY_TOO_OLD)
+        if not press.answered.done():
+            press.answered.set_result(answer)
+
+    def expire(self, query_id: str) -> None:
+        self._waiting.pop(query_id, None)

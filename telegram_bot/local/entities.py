@@ -1,0 +1,101 @@
+"""Text with entities, measured in UTF-16 code units as Telegram measures it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+_DETECTED = (
+    ("url", re.compile(r"(?i)(?<![\w@])(?:https?://[^\s<>\"]+|(?:www\.|t\.me/)[^\s<>\"]+)")),
+    ("email", re.compile(r"(?<![\w.])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")),
+    (
+        "bot_command",
+        re.compile(r"(?<![\w/@<>])/[A-Za-z0-9_]{1,64}(?:@[A-Za-z0-9_]{3,32})?(?![\w/])"),
+    ),
+    ("mention", re.compile(r"(?<![\w@/])@[A-Za-z][A-Za-z0-9_]{2,31}(?!\w)")),
+    ("hashtag", re.compile(r"(?<![\w#])#\w*[^\W\d_]\w*")),
+)
+_STYLES = frozenset(
+    {
+        "bold",
+        "italic",
+        "underline",
+        "strikethrough",
+        "spoiler",
+        "blockquote",
+        "expandable_blockquote",
+    }
+)
+_KNOWN = _STYLES | {
+    *(name for name, _ in _DETECTED),
+    *("code", "pre", "text_link", "text_mention", "custom_emoji", "cashtag", "phone_number"),
+    "date_time",
+}
+
+
+@dataclass(frozen=True)
+class Formatted:
+    """A text and its entities; offsets and lengths in UTF-16 code units."""
+
+    text: str
+    entities: list[Json] = field(default_factory=list)
+
+
+def utf16_length(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def utf16_slice(text: str, offset: int, length: int) -> str:
+    units = text.encode("utf-16-le", "surrogatepass")
+    return units[2 * offset : 2 * (offset + length)].decode("utf-16-le", "replace")
+
+
+def finished(formatted: Formatted) -> Formatted:
+    """As Telegram stores it: trimmed, with commands, mentions and links found, in order."""
+    trimmed = _trimmed(formatted)
+    opaque = [e for e in trimmed.entities if e["type"] not in _STYLES]
+    found = list(_detect(trimmed.text, opaque))
+    ordered = sorted([*trimmed.entities, *found], key=lambda e: (e["offset"], -e["length"]))
+    return Formatted(trimmed.text, ordered)
+
+
+def from_api(text: str, entities: list[Json]) -> Formatted:
+    """A text with entities given by the bot; those outside the text or unknown are dropped."""
+    length = utf16_length(text)
+    kept = [
+        {**e}
+        for e in entities
+        if e.get("type") in _KNOWN
+        and isinstance(e.get("offset"), int)
+        and isinstance(e.get("length"), int)
+        and 0 <= e["offset"] < e["offset"] + e["length"] <= length
+    ]
+    return Formatted(text, kept)
+
+
+def _trimmed(formatted: Formatted) -> Formatted:
+    text = formatted.text.replace("\r", "") if not formatted.entities else formatted.text
+    lead = utf16_length(text) - utf16_length(text.lstrip())
+    text = text.strip()
+    end = utf16_length(text)
+    entities = []
+    for entity in formatted.entities:
+        start = max(0, entity["offset"] - lead)
+        stop = min(end, entity["offset"] + entity["length"] - lead)
+        if stop > start:
+            entities.append({**entity, "offset": start, "length": stop - start})
+    return Formatted(text, entities)
+
+
+def _detect(text: str, taken: list[Json]) -> Iterator[Json]:
+    spans = [(e["offset"], e["offset"] + e["length"]) for e in taken]
+    for name, pattern in _DETECTED:
+        for match in pattern.finditer(text):
+            found = match.group().rstrip(".,;:!?)'") if name == "url" else match.group()
+            start = utf16_length(text[: match.start()])
+            stop = start + utf16_length(found)
+            if all(stop <= a or start >= b for a, b in spans):
+                spans.append((start, stop))
+                yield {"type": name, "offset": start, "length": stop - start}

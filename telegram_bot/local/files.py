@@ -1,0 +1,127 @@
+"""Files that went through the local Telegram, in memory, the oldest dropped beyond a bound."""
+
+import asyncio
+import mimetypes
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from telegram_bot.local.entities import Json
+from telegram_bot.local.errors import BadRequestError
+from telegram_bot.local.images import photo_sizes
+
+MAX_DOCUMENT_BYTES = 50 * 1024 * 1024
+MAX_DOWNLOAD_BYTES = 20 * 1024 * 1024
+_WRONG_ID = "wrong file identifier/HTTP URL specified"
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    file_id: str
+    unique_id: str
+    path: str
+    name: str
+    media_type: str
+    data: bytes
+    kind: str
+
+    def describe(self) -> Json:
+        return {
+            "file_id": self.file_id,
+            "file_unique_id": self.unique_id,
+            "file_size": len(self.data),
+        }
+
+
+class FileStore:
+    """Photos and documents by file id; `max_bytes` bounds the memory they take."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._files: OrderedDict[str, StoredFile] = OrderedDict()
+        self._by_path: dict[str, str] = {}
+        self._photos: OrderedDict[str, list[Json]] = OrderedDict()
+        self._documents: OrderedDict[str, Json] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._count = 0
+
+    async def add_photo(self, data: bytes, *, from_bot: bool = True) -> list[Json]:
+        """The photo's sizes as the Bot API shows them, smallest first."""
+        sizes = []
+        for size in await asyncio.to_thread(photo_sizes, data, from_bot=from_bot):
+            file = self._add(size.data, "photo.jpg", "image/jpeg", "Photo")
+            sizes.append({**file.describe(), "width": size.width, "height": size.height})
+        for size_json in sizes:
+            self._photos[size_json["file_id"]] = sizes
+        return sizes
+
+    async def add_document(self, data: bytes, name: str) -> Json:
+        """The document as the Bot API shows it, with a thumbnail when it is a picture."""
+        if not data:
+            raise BadRequestError("file must be non-empty")
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise BadRequestError("file is too big")
+        name = PurePath(name.replace("\\", "/")).name[:255] or "file"
+        media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        file = self._add(data, name, media_type, "Document")
+        document = {**file.describe(), "file_name": name, "mime_type": media_type}
+        if media_type.startswith("image/"):
+            document |= await self._thumbnail(data)
+        self._documents[file.file_id] = document
+        return document
+
+    async def _thumbnail(self, data: bytes) -> Json:
+        try:
+            sizes = await asyncio.to_thread(photo_sizes, data)
+        except BadRequestError:
+            return {}
+        small = sizes[min(1, len(sizes) - 1)]
+        file = self._add(small.data, "thumbnail.jpg", "image/jpeg", "Thumbnail")
+        return {"thumbnail": {**file.describe(), "width": small.width, "height": small.height}}
+
+    def photo(self, file_id: str) -> list[Json]:
+        """A photo sent before, to be sent again."""
+        self._check(file_id, "Photo")
+        return self._photos[file_id]
+
+    def document(self, file_id: str) -> Json:
+        self._check(file_id, "Document")
+        return self._documents[file_id]
+
+    def get(self, file_id: str) -> StoredFile | None:
+        return self._files.get(file_id)
+
+    def at(self, path: str) -> StoredFile | None:
+        """By `file_path`, as getFile gives it."""
+        return self._files.get(self._by_path.get(path, ""))
+
+    def _check(self, file_id: str, kind: str) -> None:
+        file = self._files.get(file_id)
+        if file is None:
+            raise BadRequestError(_WRONG_ID)
+        if file.kind != kind:
+            raise BadRequestError(f"can't use file of type {file.kind} as {kind}")
+
+    def _add(self, data: bytes, name: str, media_type: str, kind: str) -> StoredFile:
+        self._count += 1
+        token = secrets.token_urlsafe(24)
+        prefix = {"Photo": "AgAC", "Document": "BQAC"}.get(kind, "AAMC")
+        folder = "documents" if kind == "Document" else "photos"
+        path = f"{folder}/file_{self._count}{PurePath(name).suffix}"
+        file = StoredFile(
+            f"{prefix}{token}", f"AQAD{token[:11]}", path, name, media_type, data, kind
+        )
+        self._files[file.file_id] = file
+        self._by_path[path] = file.file_id
+        self._bytes += len(data)
+        while self._bytes > self._max_bytes and len(self._files) > 1:
+            self._drop_oldest()
+        return file
+
+    def _drop_oldest(self) -> None:
+        file_id, file = self._files.popitem(last=False)
+        self._bytes -= len(file.data)
+        self._by_path.pop(file.path, None)
+        self._photos.pop(file_id, None)
+        self._documents.pop(file_id, None)

@@ -1,0 +1,65 @@
+"""Keeps other websites out, and the page from loading anything foreign."""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY_BYTES = 150 * 1024 * 1024
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Guard:
+    """ASGI middleware: loopback names only, no foreign origin, no huge body, strict headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        reason = _objection(Headers(scope=scope))
+        if reason is not None:
+            status, text = reason
+            await PlainTextResponse(text, status)(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _objection(headers: Headers) -> tuple[int, str] | None:
+    host = urlsplit(f"//{headers.get('host', '')}")
+    if host.hostname not in LOOPBACK_NAMES:
+        return 403, "This server answers on loopback names only: open it as http://127.0.0.1.\n"
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != host.netloc:
+        return 403, "Requests from other websites are refused.\n"
+    if (
+        headers.get("sec-fetch-site") == "cross-site"
+        and headers.get("sec-fetch-mode") != "navigate"
+    ):
+        return 403, "Requests from other websites are refused.\n"
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+        return 413, f"At most {MAX_BODY_BYTES} bytes are taken.\n"
+    return None

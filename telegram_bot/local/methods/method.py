@@ -1,0 +1,15 @@
+"""What a method of the Bot API is here."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from telegram_bot.local.model import Message
+from telegram_bot.local.params import Params
+from telegram_bot.local.world import World
+
+Method = Callable[[World, Params], Awaitable[Any]]
+"""Takes the world and the parameters; returns the "result"; raises `ApiError`."""
+
+
+def shown(world: World, message: Message) -> dict[str, Any]:
+    return message.api(world.bot)

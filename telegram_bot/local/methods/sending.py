@@ -1,0 +1,118 @@
+"""Methods that send messages."""
+
+import secrets
+from typing import Any
+
+from telegram_bot.local.content import (
+    caption_content,
+    caption_source,
+    input_media,
+    media_content,
+    text_content,
+)
+from telegram_bot.local.errors import BadRequestError
+from telegram_bot.local.keyboards import read_markup
+from telegram_bot.local.methods.method import Method, shown
+from telegram_bot.local.model import Chat, Message
+from telegram_bot.local.params import Params
+from telegram_bot.local.world import World
+
+MAX_ALBUM = 10
+ACTIONS = (
+    "typing",
+    "upload_photo",
+    "record_video",
+    "upload_video",
+    "record_voice",
+    "upload_voice",
+    "upload_document",
+    "choose_sticker",
+    "find_location",
+    "record_video_note",
+    "upload_video_note",
+)
+
+
+def _target(world: World, params: Params) -> tuple[Chat, Message | None]:
+    chat = world.chat_for_bot(params.text("chat_id"))
+    world.check_writable(chat)
+    return chat, _replied(chat, params)
+
+
+def _replied(chat: Chat, params: Params) -> Message | None:
+    reply = params.json("reply_parameters", "reply parameters")
+    if reply is None:
+        wanted = params.integer("reply_to_message_id")
+        optional = params.boolean("allow_sending_without_reply")
+    elif isinstance(reply, dict):
+        wanted = int(reply.get("message_id") or 0)
+        optional = bool(reply.get("allow_sending_without_reply"))
+    else:
+        raise BadRequestError("object expected as reply parameters")
+    if not wanted:
+        return None
+    message = chat.messages.get(wanted)
+    if message is None and not optional:
+        raise BadRequestError("message to be replied not found")
+    return message
+
+
+async def send_message(world: World, params: Params) -> Any:
+    chat, replied = _target(world, params)
+    content = text_content(params)
+    message = world.post(chat, None, content, markup=read_markup(params), reply_to=replied)
+    return shown(world, message)
+
+
+async def _send_media(kind: str, world: World, params: Params) -> Any:
+    chat, replied = _target(world, params)
+    caption = caption_content(caption_source(params))
+    markup = read_markup(params)
+    content = await media_content(kind, kind, params, world.files) | caption
+    return shown(world, world.post(chat, None, content, markup=markup, reply_to=replied))
+
+
+async def send_photo(world: World, params: Params) -> Any:
+    return await _send_media("photo", world, params)
+
+
+async def send_document(world: World, params: Params) -> Any:
+    return await _send_media("document", world, params)
+
+
+async def send_media_group(world: World, params: Params) -> Any:
+    chat, replied = _target(world, params)
+    media = params.array("media", "media", "InputMedia")
+    if not media:
+        raise BadRequestError("there are no messages to send")
+    if len(media) < 2:
+        raise BadRequestError("too few messages to send as an album")
+    if len(media) > MAX_ALBUM:
+        raise BadRequestError("too many messages to send as an album")
+    if len({m.get("type") for m in media if isinstance(m, dict)}) > 1:
+        raise BadRequestError("document can't be mixed with other media types")
+    contents = [await input_media(item, params, world.files) for item in media]
+    group = str(secrets.randbits(53))
+    return [
+        shown(world, world.post(chat, None, content, reply_to=replied, media_group_id=group))
+        for content in contents
+    ]
+
+
+async def send_chat_action(world: World, params: Params) -> Any:
+    chat = world.chat_for_bot(params.text("chat_id"))
+    world.check_writable(chat)
+    action = params.text("action")
+    if action not in ACTIONS:
+        raise BadRequestError("wrong parameter action in request")
+    world.feed.tell("action", chat_id=chat.id, action=action)
+    return True
+
+
+METHODS: dict[str, Method] = {
+    "sendMessage": send_message,
+    "sendPhoto": send_photo,
+    "sendDocument": send_document,
+    "sendMediaGroup": send_media_group,
+    "sendChatAction": send_chat_action,
+}

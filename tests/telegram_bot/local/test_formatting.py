@@ -1,0 +1,142 @@
+"""HTML and MarkdownV2 as Telegram reads them; offsets in UTF-16 units."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from telegram import Message
+from telegram.helpers import escape_markdown
+
+from telegram_bot.local.entities import Formatted, finished, utf16_length, utf16_slice
+from telegram_bot.local.errors import BadRequestError
+from telegram_bot.local.html_markup import parse_html
+from telegram_bot.local.markdown_v2 import parse_markdown_v2
+from tests.telegram_bot.local.conftest import Json
+
+
+def _spans(formatted: Formatted) -> list[tuple[str, str]]:
+    return [
+        (e["type"], utf16_slice(formatted.text, e["offset"], e["length"]))
+        for e in finished(formatted).entities
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "spans"),
+    [
+        ("😀 <b>bold</b>", "😀 bold", [("bold", "bold")]),
+        ("<b>a <i>b</i></b>", "a b", [("bold", "a b"), ("italic", "b")]),
+        ("a &lt; b &amp; c &#33;", "a < b & c !", []),
+        ('<a href="https://x.org/?a=1&amp;b=2">go</a>', "go", [("text_link", "go")]),
+        ("<blockquote expandable>q</blockquote>", "q", [("expandable_blockquote", "q")]),
+        ('<span class="tg-spoiler">s</span>', "s", [("spoiler", "s")]),
+        ('<pre><code class="language-py">x = 1</code></pre>', "x = 1", [("pre", "x = 1")]),
+        ("<b></b>nothing", "nothing", []),
+        ("&copy; &", "&copy; &", []),
+    ],
+)
+def test_html_is_read(source: str, text: str, spans: list[tuple[str, str]]) -> None:
+    parsed = parse_html(source)
+    assert parsed.text == text
+    assert _spans(parsed) == spans
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("<p>x</p>", 'Unsupported start tag "p" at byte offset 0'),
+        ("я <x>", 'Unsupported start tag "x" at byte offset 3'),
+        ("a < b", 'Unsupported start tag "" at byte offset 2'),
+        ("<b>x", 'Can\'t find end tag corresponding to start tag "b"'),
+        ("x</b>", "Unexpected end tag at byte offset 1"),
+        ("<b>x</i>", 'Unmatched end tag at byte offset 4, expected "</b>", found "</i>"'),
+        ("<b", "Unclosed start tag at byte offset 0"),
+        ("<span>x</span>", 'Tag "span" must have class "tg-spoiler" at byte offset 0'),
+    ],
+)
+def test_wrong_html_is_refused(source: str, reason: str) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        parse_html(source)
+    assert refused.value.description == f"Bad Request: can't parse entities: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "spans"),
+    [
+        (
+            "*b* _i_ __u__ ~s~ ||h||",
+            "b i u s h",
+            ["bold", "italic", "underline", "strikethrough", "spoiler"],
+        ),
+        (r"1\.5 \_x\_", "1.5 _x_", []),
+        ("`a*b` ```py\nx=1```", "a*b x=1", ["code", "pre"]),
+        ("[go](https://x.org/a\\)b)", "go", ["text_link"]),
+        (">one\n>two\nthree", "one\ntwo\nthree", ["blockquote"]),
+        ("*b _bi_*", "b bi", ["bold", "italic"]),
+    ],
+)
+def test_markdown_is_read(source: str, text: str, spans: list[str]) -> None:
+    parsed = parse_markdown_v2(source)
+    assert parsed.text == text
+    assert [kind for kind, _ in _spans(parsed)] == spans
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("1.5", "Character '.' is reserved and must be escaped with the preceding '\\'"),
+        ("a-b", "Character '-' is reserved and must be escaped with the preceding '\\'"),
+        ("я *x", "Can't find end of Bold entity at byte offset 3"),
+        ("`x", "Can't find end of Code entity at byte offset 0"),
+        ("[x](http", "Can't find end of a URL at byte offset 4"),
+    ],
+)
+def test_wrong_markdown_is_refused(source: str, reason: str) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        parse_markdown_v2(source)
+    assert refused.value.description == f"Bad Request: can't parse entities: {reason}"
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc")), max_size=60))
+def test_what_the_library_escapes_comes_back_as_it_was(text: str) -> None:
+    assert parse_markdown_v2(escape_markdown(text, version=2)).text == text
+
+
+_STYLES = ("bold", "italic", "underline", "strikethrough", "spoiler", "code")
+
+
+@given(
+    st.text(alphabet="ab <&>😀я_*", min_size=1, max_size=30).filter(str.strip),
+    st.sampled_from(_STYLES),
+    st.data(),
+)
+def test_markup_made_by_the_library_is_read_back(
+    text: str, style: str, data: st.DataObject
+) -> None:
+    text = text.strip()
+    end = data.draw(st.integers(1, len(text)))
+    start = data.draw(st.integers(0, end - 1))
+    offset, length = utf16_length(text[:start]), utf16_length(text[start:end])
+    entity: Json = {"type": style, "offset": offset, "length": length}
+    raw = {"message_id": 1, "date": 1, "chat": {"id": 1, "type": "private"}}
+    message = Message.de_json({**raw, "text": text, "entities": [entity]}, None)
+    assert parse_html(message.text_html) == Formatted(text, [entity])
+    assert parse_markdown_v2(message.text_markdown_v2) == Formatted(text, [entity])
+
+
+def test_commands_mentions_and_links_are_found() -> None:
+    found = _spans(Formatted("/draw@easel_local_bot 😀 #fox @masha a@b.org see https://x.org/a."))
+    assert found == [
+        ("bot_command", "/draw@easel_local_bot"),
+        ("hashtag", "#fox"),
+        ("mention", "@masha"),
+        ("email", "a@b.org"),
+        ("url", "https://x.org/a"),
+    ]
+    assert _spans(Formatted("1/2 and/or a@b")) == []
+
+
+def test_text_is_trimmed_and_entities_move_along() -> None:
+    bold = {"type": "bold", "offset": 2, "length": 3}
+    assert finished(Formatted("  one  ", [bold])) == Formatted(
+        "one", [{"type": "bold", "offset": 0, "length": 3}]
+    )
