@@ -1,14 +1,21 @@
 """The database: one engine, one table of generations, work done in threads of its own."""
 
 import asyncio
+import importlib.util
+import sqlite3
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+import structlog
 
+log = structlog.get_logger()
 T = TypeVar("T")
+
+AGAIN_S = 1.0
 
 metadata = sa.MetaData()
 generations = sa.Table(
@@ -30,6 +37,29 @@ generations = sa.Table(
     sa.Index("generations_by_user", "owner", "user", "created"),
     sa.Index("generations_by_age", "created"),
     sa.Index("generations_ended", "ended"),
+)
+spending = sa.Table(
+    "spending",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("who", sa.String(64), nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("images", sa.Integer, nullable=False),
+    sa.Index("spending_of_user", "who", "created"),
+    sa.Index("spending_by_age", "created"),
+)
+"""What counts against users' limits. Apart from the generations, whose deletion refunds nothing;
+it names nobody (`who` is a hash) and is kept for a day."""
+
+refusals = sa.Table(
+    "refusals",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("user", sa.String(128), nullable=False),
+    sa.Column("category", sa.String(64), nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Index("refusals_by_user", "owner", "user", "at"),
 )
 
 
@@ -59,13 +89,25 @@ class Database:
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, transaction)
 
+    async def insist(self, work: Callable[[sa.Connection], T]) -> T:
+        """As `run`; while the database is away, again until it is back."""
+        while True:
+            try:
+                return await self.run(work)
+            except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+                log.warning("database_unavailable", error=type(error.orig).__name__)
+                await asyncio.sleep(AGAIN_S)
+
 
 def make_engine(url: str) -> sa.Engine:
-    """An engine for SQLite (write-ahead log, synced on commit) or PostgreSQL."""
+    """An engine for SQLite (write-ahead log, synced on commit) or PostgreSQL.
+
+    Prompts are parameters, so these never show up in its exceptions.
+    """
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_size=10, pool_pre_ping=True)
+        return sa.create_engine(url, pool_size=10, pool_pre_ping=True, hide_parameters=True)
     Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, module=_sqlite(), hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
@@ -73,3 +115,13 @@ def make_engine(url: str) -> sa.Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def _sqlite() -> Any:
+    """The SQLite to use. DBOS needs 3.42 from Python 3.12 on, and Debian 12 has 3.40."""
+    if sys.version_info < (3, 12) or sqlite3.sqlite_version_info >= (3, 42):
+        return sqlite3
+    if importlib.util.find_spec("pysqlite3") is None:
+        log.error("sqlite_too_old", version=sqlite3.sqlite_version, help="install pysqlite3-binary")
+        return sqlite3
+    return importlib.import_module("pysqlite3")

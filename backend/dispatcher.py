@@ -6,9 +6,11 @@ and in the durable workflows, which wait here for `assigned` and `drawn`.
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -18,6 +20,7 @@ from backend.metrics import Metrics
 from backend.pods import Pod
 from backend.scheduler import Limits, Scheduler, Work
 from backend.store import Row, Store
+from gpu_server import schemas as gpu
 from gpu_server.client import GpuClient
 from gpu_server.schemas import State
 from web import errors
@@ -27,9 +30,12 @@ log = structlog.get_logger()
 MAX_FAILURES = 3
 """A generation that failed on this many pods (or this often on one) is given up."""
 WAKE_S = 1.0
+AGAIN_S = 0.5
 
 
 class Dispatcher:
+    """`record` is told of every generation that a pod is given: it gets a durable workflow."""
+
     def __init__(
         self,
         store: Store,
@@ -37,41 +43,53 @@ class Dispatcher:
         limits: Limits,
         clients: dict[str, GpuClient],
         no_gpu_patience_s: float,
-        accepted: Callable[[UUID], None],
+        record: Callable[[UUID], None],
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._scheduler = Scheduler(limits)
         self._patience_s = no_gpu_patience_s
-        self._accepted = accepted
+        self._record = record
         self.pods = {name: Pod(name, client, self._pod_changed) for name, client in clients.items()}
         self.live: dict[UUID, Live] = {}
+        self.taken_up = asyncio.Event()
+        """What was unfinished before is known again."""
+        self._entering = 0
+        self._entrances: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._drawings: dict[UUID, asyncio.Task[None]] = {}
-        self._failures: dict[UUID, int] = {}
+        self._looked_for_hopeless = 0.0
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup
 
     # -- what others use -----------------------------------------------------------------
 
-    def check_room(self, user: str) -> None:
-        """Raises RateLimited or QueueFull when one more would be too many."""
-        self._scheduler.check_room(user, time.monotonic())
+    @asynccontextmanager
+    async def entrance(self, user: str) -> AsyncIterator[None]:
+        """Room for one more of this user, kept while inside; one at a time of each user.
 
-    def take(self, row: Row, *, bounded: bool = True) -> Live:
+        Raises UserBusy or QueueFull when one more would be too many.
+        """
+        lock = self._entrances.setdefault(user, asyncio.Lock())
+        async with lock:
+            self._scheduler.check_room(user, time.monotonic(), self._entering)
+            self._entering += 1
+            try:
+                yield
+            finally:
+                self._entering -= 1
+
+    def take(self, row: Row) -> Live:
         """Put a committed generation in line, or back on the pod that has it."""
         known = self.live.get(row.id)
         if known is not None:
             return known
-        live = Live(row)
+        live = self.live[row.id] = Live(row)
         now = time.monotonic()
-        if row.pod is not None and row.pod in self.pods:
+        if row.pod in self.pods:
             self._scheduler.adopt(_work(live), row.pod, now)
-            self.live[row.id] = live
-            self._draw(live, row.pod)
+            self._draw(live, row.pod, asked=True)
         else:
-            self._scheduler.submit(_work(live), now, bounded=bounded)
-            self.live[row.id] = live
-        self._accepted(row.id)
+            self._scheduler.submit(_work(live), now, bounded=False)
         self._pump()
         return live
 
@@ -87,15 +105,12 @@ class Dispatcher:
 
     async def cancel(self, live: Live) -> None:
         """Stop it wherever it is; `live.done` tells when that is so."""
-        live.update(cancelling=True)
-        pod_name = None
+        live.stop.set()
+        if live.row.id in self._drawings:
+            return  # whoever draws it passes it on to the pod
         with suppress(KeyError):
-            pod_name = self._scheduler.cancel(live.row.id)
-        if pod_name is None and live.row.id not in self._drawings:
-            await self._end(live, Ending(State.cancelled))
-        elif pod_name is not None:
-            with suppress(errors.EaselError):
-                await self.pods[pod_name].client.delete(live.row.id)
+            self._scheduler.cancel(live.row.id)
+        await self._end(live, Ending(State.cancelled))
 
     def waiting(self) -> int:
         return self._scheduler.stats().waiting
@@ -114,15 +129,11 @@ class Dispatcher:
         live = self.live.get(generation_id)
         if live is None:
             return None
-        assigned = asyncio.ensure_future(asyncio.shield(live.assigned))
-        done = asyncio.ensure_future(live.done.wait())
-        try:
-            both: set[asyncio.Future[object]] = {assigned, done}  # type: ignore[arg-type]
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            return assigned.result() if assigned.done() and not assigned.cancelled() else None
-        finally:
-            assigned.cancel()
-            done.cancel()
+        with live.follow() as changed:
+            while live.pod is None and not live.done.is_set():
+                await changed.wait()
+                changed.clear()
+        return live.pod
 
     async def drawn(self, generation_id: UUID) -> str:
         """How it ended, once it has: its status."""
@@ -139,16 +150,19 @@ class Dispatcher:
         """Take up what is unfinished, then work until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
             for row in await self._store.unfinished():
-                self.take(row, bounded=False)
+                self.take(row)
             for pod in self.pods.values():
                 self._tasks.create_task(pod.watch(), name=f"pod {pod.name}")
+            self.taken_up.set()
             ready.set()
             while True:
-                self._pump()
-                self._give_up_hopeless()
                 self._wake.clear()
-                at = self._scheduler.wake_at(time.monotonic())
-                pause = WAKE_S if at is None else min(max(at - time.monotonic(), 0.01), WAKE_S)
+                now = time.monotonic()
+                self._leave_lost_pods(now)
+                self._pump()
+                self._give_up_hopeless(now)
+                at = self._scheduler.wake_at(now)
+                pause = WAKE_S if at is None else min(max(at - now, 0.01), WAKE_S)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._wake.wait()
@@ -158,32 +172,57 @@ class Dispatcher:
             self._draw(self.live[given.id], given.pod_id)
 
     def _pod_changed(self, pod: Pod) -> None:
-        now = time.monotonic()
         if pod.in_service:
             loaded = pod.health.loaded_model if pod.health else None
-            self._scheduler.pod_up(pod.name, pod.styles(), loaded)
+            self._scheduler.pod_up(pod.name, pod.styles, loaded)
         else:
-            for generation_id in self._scheduler.pod_down(pod.name, now):
-                pod.abandoned.add(generation_id)
-                self._move(self.live[generation_id])
+            with suppress(KeyError):
+                self._scheduler.drain(pod.name)
         self._metrics.pods_in_service.set(sum(p.in_service for p in self.pods.values()))
         self._wake.set()
 
-    def _move(self, live: Live) -> None:
-        """Its pod is gone: stop waiting for it there; the scheduler has it in line again."""
-        drawing = self._drawings.pop(live.row.id, None)
-        if drawing is not None:
-            drawing.cancel()
+    def _leave_lost_pods(self, now: float) -> None:
+        """Move what lost pods have to others, or back into the line."""
+        for pod in self.pods.values():
+            if not pod.lost(now):
+                continue
+            self._scheduler.pod_down(pod.name, now)
+            for live in [self.live[generation_id] for generation_id in self._drawings]:
+                if live.pod == pod.name:
+                    self._move(live, pod)
+
+    def _move(self, live: Live, pod: Pod) -> None:
+        """Its pod is gone: stop waiting for it there."""
+        if live.closing:
+            self._scheduler.finished(live.row.id, time.monotonic())
+            return
+        self._drawings.pop(live.row.id).cancel()
+        pod.abandoned.add(live.row.id)
+        if live.stop.is_set():
+            self._tasks.create_task(self._end(live, Ending(State.cancelled)))
+            return
+        log.warning("generation_moved", generation_id=str(live.row.id), pod=pod.name, reason="lost")
+        self._back_in_line(live, pod)
+
+    def _back_in_line(self, live: Live, pod: Pod) -> None:
+        # The database goes on naming the old pod: after a crash that one is asked first.
         self._metrics.moved.inc()
         live.back_in_line()
-        self._tasks.create_task(self._store.set_pod(live.row.id, None))
-
-    def _give_up_hopeless(self) -> None:
-        """End what no pod could have drawn for a long time."""
         now = time.monotonic()
-        able = frozenset().union(*(p.styles() for p in self.pods.values() if p.in_service))
+        try:
+            self._scheduler.failed_on(live.row.id, pod.name, now)
+        except KeyError:
+            self._scheduler.submit(_work(live), now, bounded=False)
+        self._wake.set()
+
+    def _give_up_hopeless(self, now: float) -> None:
+        """End what no pod could have drawn for a long time."""
+        if now - self._looked_for_hopeless < min(5 * WAKE_S, self._patience_s / 4):
+            return
+        self._looked_for_hopeless = now
+        able = frozenset().union(*(p.styles for p in self.pods.values() if p.in_service))
         for live in list(self.live.values()):
-            if live.state is not State.queued or live.pod or _style(live.row) in able:
+            if live.pod or live.closing or live.style in able:
                 live.no_pod_since = None
                 continue
             live.no_pod_since = live.no_pod_since or now
@@ -191,23 +230,34 @@ class Dispatcher:
                 minutes = self._patience_s / 60
                 error = errors.NoGpu(f"No GPU could draw this for {minutes:.0f} minutes")
                 self._scheduler.cancel(live.row.id)
-                ending = Ending(State.failed, error=error)
-                self._tasks.create_task(self._end(live, ending))
+                self._tasks.create_task(self._end(live, Ending(State.failed, error=error)))
 
     # -- drawing -------------------------------------------------------------------------
 
-    def _draw(self, live: Live, pod_name: str) -> None:
-        task = self._tasks.create_task(self._drawing(live, self.pods[pod_name]))
-        self._drawings[live.row.id] = task
+    def _draw(self, live: Live, pod_name: str, *, asked: bool = False) -> None:
+        live.update(pod=pod_name)
+        work = self._drawing(live, self.pods[pod_name], asked=asked)
+        self._drawings[live.row.id] = self._tasks.create_task(work)
+        if not live.recorded:
+            live.recorded = True
+            self._record(live.row.id)
 
-    async def _drawing(self, live: Live, pod: Pod) -> None:
+    async def _drawing(self, live: Live, pod: Pod, *, asked: bool) -> None:
         structlog.contextvars.bind_contextvars(generation_id=str(live.row.id))
-        if live.row.pod != pod.name:
+        pod.abandoned.discard(live.row.id)
+        if live.kept_pod != pod.name:
             await self._store.set_pod(live.row.id, pod.name)
-        live.assign(pod.name)
+            live.kept_pod = pod.name
         pod.running += 1
         try:
-            ending = await Drawing(live, pod, self._store).to_end()
+            ending = await Drawing(
+                live,
+                pod,
+                self._store,
+                asked,
+                started=partial(self._started, live),
+                drawn=partial(self._drawn, live),
+            ).to_end()
         except Moved as moved:
             await self._try_elsewhere(live, pod, moved)
             return
@@ -222,48 +272,60 @@ class Dispatcher:
         with suppress(errors.EaselError):  # acknowledged: the pod may forget it; else it expires
             await pod.client.delete(live.row.id)
 
+    def _started(self, live: Live) -> None:
+        with suppress(KeyError):
+            self._scheduler.started(live.row.id, time.monotonic())
+        self._wake.set()
+
+    def _drawn(self, live: Live, job: gpu.Job) -> None:
+        """The GPU is free for the next, while this one's pictures are still fetched."""
+        self._finished(live, job.timings, succeeded=True)
+
+    def _finished(self, live: Live, timings: gpu.Timings, *, succeeded: bool) -> None:
+        gpu_s = timings.gpu_ms / 1000 if timings.gpu_ms else None
+        self._scheduler.finished(
+            live.row.id, time.monotonic(), gpu_s, timings.model_ms / 1000, succeeded=succeeded
+        )
+        self._pump()
+
     async def _try_elsewhere(self, live: Live, pod: Pod, moved: Moved) -> None:
-        self._drawings.pop(live.row.id, None)
-        failures = self._failures.get(live.row.id, 0) + moved.failed
-        self._failures[live.row.id] = failures
-        log.warning("generation_moved", pod=pod.name, reason=str(moved), failures=failures)
-        if live.cancelling:
-            await self._end(live, Ending(State.cancelled))
-        elif failures >= MAX_FAILURES:
-            error = errors.EngineLost(f"It could not be drawn: {moved}")
-            await self._end(live, Ending(State.failed, error=error))
-        else:
-            self._metrics.moved.inc()
+        live.failures += moved.failed
+        log.warning(
+            "generation_moved", pod=pod.name, reason=moved.error.code, failures=live.failures
+        )
+        if live.failures < MAX_FAILURES and not live.stop.is_set():
             with suppress(errors.EaselError):
                 await pod.client.delete(live.row.id)
-            await self._store.set_pod(live.row.id, None)
-            live.back_in_line()
-            self._scheduler.failed_on(live.row.id, pod.name, time.monotonic())
-            self._wake.set()
+            await asyncio.sleep(AGAIN_S)
+        if live.stop.is_set():
+            await self._end(live, Ending(State.cancelled))
+        elif live.failures >= MAX_FAILURES:
+            await self._end(live, Ending(State.failed, error=_last_error(moved.error)))
+        else:
+            self._drawings.pop(live.row.id, None)
+            self._back_in_line(live, pod)
 
     async def _end(self, live: Live, ending: Ending) -> None:
         """Keep how it ended, then tell everybody."""
-        await self._store.end(live.row.id, ending.status, ending.as_json())
-        timings = ending.timings
-        self._scheduler.finished(
-            live.row.id,
-            time.monotonic(),
-            timings.gpu_ms / 1000 if timings.gpu_ms else None,
-            timings.model_ms / 1000,
-            succeeded=ending.status is State.succeeded,
-        )
+        if live.closing:
+            return
+        live.closing = True
+        kept = await self._store.end(live.row.id, ending.status, ending.as_json())
+        self._finished(live, ending.timings, succeeded=ending.status is State.succeeded)
         self._drawings.pop(live.row.id, None)
-        self._failures.pop(live.row.id, None)
         self.live.pop(live.row.id, None)
         live.end(ending)
         self._metrics.ended(live.row.order, ending)
-        self._pump()
-        if live.row.order.has_photo:
-            await self._store.forget_photo(live.row.id)
+        if not kept:  # deleted meanwhile
+            await self._store.delete([live.row])
+        elif live.row.order.has_photo:
+            await self._store.forget_photo(live.row)
 
 
-def _style(row: Row) -> str:
-    return f"{row.order.request.mode}/{row.order.request.style}"
+def _last_error(error: errors.EaselError) -> errors.EaselError:
+    if isinstance(error, errors.ModelMissing | errors.EngineLost):
+        return error
+    return errors.EngineLost(f"It could not be drawn: {error.detail}")
 
 
 def _work(live: Live) -> Work:
@@ -272,7 +334,7 @@ def _work(live: Live) -> Work:
     return Work(
         id=live.row.id,
         user=live.user,
-        style=_style(live.row),
+        style=live.style,
         model=live.row.order.model,
         size=pixels / 2**20 * live.row.order.request.count,
         priority=live.row.order.priority,

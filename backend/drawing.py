@@ -1,8 +1,8 @@
 """One generation on one pod: ask, follow, fetch, keep. Every step is harmless when repeated."""
 
 import asyncio
-import base64
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -17,57 +17,100 @@ from web import errors
 log = structlog.get_logger()
 
 AGAIN_S = 0.5
+MAX_BROKEN = 10
+"""A pod that is well by its own account but broke off so often in a row fails the job."""
 LOADING_LIMIT_S = 1200.0
 
 
 class Moved(Exception):
     """This pod does not draw it after all; another one shall. `failed`: it failed there."""
 
-    def __init__(self, reason: str, *, failed: bool = False) -> None:
-        super().__init__(reason)
+    def __init__(self, error: errors.EaselError, *, failed: bool = False) -> None:
+        super().__init__(error.detail)
+        self.error = error
         self.failed = failed
 
 
 @dataclass(frozen=True)
 class Drawing:
+    """`asked`: the pod may have the job from before. `started` is told when the GPU begins,
+    `drawn` when it is free again."""
+
     live: Live
     pod: Pod
     store: Store
+    asked: bool
+    started: Callable[[], None]
+    drawn: Callable[[gpu.Job], None]
+    _there: asyncio.Event = field(default_factory=asyncio.Event)
+    """The pod has the job."""
 
     async def to_end(self) -> Ending:
         """How it ended. Raises Moved."""
         photo = await self._photo()
         limit = self.live.row.order.timeout_s + LOADING_LIMIT_S
+        stopping = asyncio.create_task(self._stop_when_asked())
         try:
             async with asyncio.timeout(limit):
                 job = await self._job(photo)
         except TimeoutError:
             self.pod.abandoned.add(self.live.row.id)
             return self._failed(errors.Timeout("The pod did not finish it in time"))
+        finally:
+            stopping.cancel()
+        if job is None:
+            return Ending(State.cancelled)
         if job.status is State.cancelled:
-            if self.live.cancelling:
+            if self.live.stop.is_set():
                 return Ending(State.cancelled, job.engine, self._timings(job))
-            raise Moved("stopped on the pod")
+            raise Moved(errors.EngineLost("it was stopped on the pod"))
         if job.error is not None:
             return self._judge(job, errors.error_from(job.error))
+        self.drawn(job)
         return await self._keep(job)
 
     async def _photo(self) -> bytes | None:
         if not self.live.row.order.has_photo:
             return None
-        return await self.store.photo(self.live.row.id)
+        return await self.store.photo(self.live.row)
 
-    async def _job(self, photo: bytes | None) -> gpu.Job:
-        """The job when it has ended on the pod; asks again when the connection breaks."""
+    async def _stop_when_asked(self) -> None:
+        """Pass a cancellation on, but not before the pod has the job: else it would be drawn."""
+        await self.live.stop.wait()
         while True:
+            await self._there.wait()
+            try:
+                await self.pod.client.delete(self.live.row.id)
+            except errors.NotFound:
+                return
+            except errors.EaselError:
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return
+
+    async def _job(self, photo: bytes | None) -> gpu.Job | None:
+        """The job when it has ended on the pod, asked again when the connection breaks; None when
+        it was cancelled before the pod was asked."""
+        broken, asked = 0, self.asked
+        while True:
+            if self.live.stop.is_set() and not asked:
+                return None
+            asked = True
+            version = self.live.version
             try:
                 job = await self._follow(photo)
             except (errors.EngineLost, errors.Internal) as error:
                 log.info("pod_connection_lost", pod=self.pod.name, error=error.detail)
                 self.pod.suspect()
-            except (errors.QueueFull, errors.NoGpu, errors.ModelMissing) as error:
+                broken = broken + 1 if self.live.version == version else 0
+                if broken >= MAX_BROKEN and self.pod.in_service:
+                    raise Moved(error, failed=True) from error
+            except (errors.QueueFull, errors.NoGpu) as error:
                 self.pod.suspect()
-                raise Moved(error.detail, failed=True) from error
+                raise Moved(error) from error
+            except _POD_FAULTS as error:
+                self.pod.suspect()
+                raise Moved(error, failed=True) from error
             else:
                 if job is not None:
                     return job
@@ -79,6 +122,7 @@ class Drawing:
             job_id, request_for_pod(self.live), photo, previews=True
         ) as events:
             async for event in events:
+                self._there.set()
                 match event:
                     case gpu.Preview():
                         self.live.update(preview=event)
@@ -87,8 +131,14 @@ class Drawing:
                     case gpu.Job() if event.status.ended:
                         return event
                     case gpu.Job():
-                        self.live.update(state=event.status, engine=event.engine)
+                        self._take_state(event)
         return None
+
+    def _take_state(self, job: gpu.Job) -> None:
+        began = job.status is State.running and self.live.state is not State.running
+        self.live.update(state=job.status, engine=job.engine)
+        if began:
+            self.started()
 
     async def _keep(self, job: gpu.Job) -> Ending:
         """Fetch the pictures and keep them, before anybody is told."""
@@ -99,18 +149,22 @@ class Drawing:
         return Ending(State.succeeded, job.engine, timings, tuple(job.images), progress=1.0)
 
     async def _image(self, number: int) -> bytes:
+        broken = 0
         while True:
             try:
                 return await self.pod.client.image(self.live.row.id, number)
-            except errors.EngineLost:
+            except (errors.EngineLost, errors.Internal) as error:
                 self.pod.suspect()
+                broken += 1
+                if broken >= MAX_BROKEN and self.pod.in_service:
+                    raise Moved(error, failed=True) from error
                 await asyncio.sleep(AGAIN_S)
-            except errors.NotFound as error:
-                raise Moved("its pictures were gone") from error
+            except errors.EaselError as error:
+                raise Moved(errors.EngineLost("its pictures were gone"), failed=True) from error
 
     def _judge(self, job: gpu.Job, error: errors.EaselError) -> Ending:
         if isinstance(error, errors.EngineLost | errors.Internal | errors.ModelMissing):
-            raise Moved(error.detail, failed=True)
+            raise Moved(error, failed=True)
         return self._failed(error, job)
 
     def _failed(self, error: errors.EaselError, job: gpu.Job | None = None) -> Ending:
@@ -126,6 +180,16 @@ class Drawing:
         return job.timings.model_copy(update={"queued_ms": queued, "total_ms": total})
 
 
+_POD_FAULTS = (
+    errors.ModelMissing,
+    errors.Unauthorized,
+    errors.NotFound,
+    errors.Conflict,
+    errors.RateLimited,
+)
+"""What a pod may answer that says something of the pod and nothing of the generation."""
+
+
 def request_for_pod(live: Live) -> dict[str, Any]:
     """The request as the GPU server takes it."""
     order = live.row.order
@@ -136,7 +200,3 @@ def request_for_pod(live: Live) -> dict[str, Any]:
         "timeout_s": order.timeout_s,
         **order.request.values,
     }
-
-
-def encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()

@@ -32,6 +32,9 @@ class Ending:
         }
 
 
+NO_TIMINGS = Timings()
+
+
 class Live(Changing):
     """Changed only by the dispatcher, by `update`; others follow."""
 
@@ -42,13 +45,20 @@ class Live(Changing):
         self.stage = "in line"
         self.progress = 0.0
         self.engine = ""
-        self.timings = Timings()
+        self.timings = NO_TIMINGS
         self.preview: Preview | None = None
         self.pod: str | None = None
-        self.cancelling = False
+        self.kept_pod = row.pod
+        """The pod that the database names."""
+        self.recorded = False
+        """It has a durable workflow."""
+        self.stop = asyncio.Event()
+        """Somebody asked to cancel it."""
+        self.closing = False
+        """It is ending: nothing can change that any more."""
+        self.failures = 0
         self.ending: Ending | None = None
         self.done = asyncio.Event()
-        self.assigned: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.no_pod_since: float | None = None
 
     @property
@@ -56,20 +66,17 @@ class Live(Changing):
         """Whose turn it takes: users of different API keys are different people."""
         return f"{self.row.owner}/{self.row.user}"
 
-    def assign(self, pod: str) -> None:
-        self.update(pod=pod)
-        if not self.assigned.done():
-            self.assigned.set_result(pod)
+    @property
+    def style(self) -> str:
+        """`mode/style`, as pods tell what they can draw."""
+        return f"{self.row.order.request.mode}/{self.row.order.request.style}"
 
     def back_in_line(self) -> None:
         self.update(state=State.queued, stage="in line", progress=0.0, pod=None, preview=None)
-        self.assigned = asyncio.get_running_loop().create_future()
 
     def end(self, ending: Ending) -> None:
         self.update(ending=ending, state=ending.status, preview=None, timings=ending.timings)
         self.done.set()
-        if not self.assigned.done():
-            self.assigned.cancel()
 
     def waited_ms(self) -> float:
         return round((time.time() - self.row.created) * 1000, 1)

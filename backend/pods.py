@@ -18,7 +18,10 @@ POLL_S = 2.0
 SUSPECT_POLL_S = 0.5
 HEALTH_TIMEOUT_S = 4.0
 MISSES_UNTIL_OUT = 2
-"""With the time-out and the pause: a pod that is gone or frozen is out within 10 s."""
+LOST_AFTER_S = 8.0
+"""A pod out of service for so long loses its jobs to others. Until then it may come back and go on
+with them: a GPU server or a ComfyUI that was restarted takes a few seconds. With the poll and two
+time-outs a frozen pod is lost within 11 s."""
 
 
 @dataclass
@@ -33,74 +36,91 @@ class Pod:
     reason: str = "not reached yet"
     running: int = 0
     abandoned: set[UUID] = field(default_factory=set)
-    """Jobs that were moved away while the pod was out; to be stopped when it is back."""
+    """Jobs that were moved away; to be stopped here as soon as the pod answers."""
+    styles: frozenset[str] = frozenset()
+    """`mode/style` of what it can draw now."""
+    last_well: float = field(default_factory=time.monotonic)
     _misses: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    out_since: float = field(default_factory=time.monotonic)
 
     def suspect(self) -> None:
         """A job had trouble with it: look now."""
         self._wake.set()
 
-    def styles(self) -> frozenset[str]:
-        """`mode/style` of what it can draw now."""
-        if self.health is None:
-            return frozenset()
-        return frozenset(
-            f"{mode}/{name}"
-            for mode, styles in self.health.styles.items()
-            for name, style in styles.items()
-            if style.available
-        )
+    def lost(self, now: float) -> bool:
+        """Whether it has been out of service for too long to keep its jobs."""
+        return not self.in_service and now - self.last_well >= LOST_AFTER_S
 
     def style(self, mode: str, style: str) -> StyleHealth | None:
         return self.health.styles.get(mode, {}).get(style) if self.health else None
 
     async def watch(self) -> None:
         """Poll its health until cancelled."""
-        while True:
-            await self._look()
-            well = self.in_service and not self._misses
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(POLL_S if well else SUSPECT_POLL_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                if await self._look():
+                    jobs, self.abandoned = self.abandoned, set()
+                    for job in jobs:
+                        tasks.create_task(self._stop(job))
+                well = self.in_service and not self._misses
+                await self._pause(POLL_S if well else SUSPECT_POLL_S)
 
-    async def _look(self) -> None:
-        before = (self.in_service, self.styles(), self.health and self.health.loaded_model)
+    async def _pause(self, seconds: float) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(SUSPECT_POLL_S / 5)  # many jobs may suspect it at once
+
+    async def _look(self) -> bool:
+        """Whether it answered."""
+        before = (self.in_service, self.styles, self.health and self.health.loaded_model)
         try:
             self.health = await self.client.health(HEALTH_TIMEOUT_S)
         except (EaselError, ValueError) as error:
+            answered = False
             self._misses += 1
             if self._misses >= MISSES_UNTIL_OUT:
-                self._set(False, f"no answer: {error}")
+                detail = error.detail if isinstance(error, EaselError) else "another version"
+                self._set(False, f"no answer: {detail}")
         else:
+            answered = True
             self._misses = 0
+            self.styles = _drawable(self.health)
             wrong = [state for state in self.health.checks.values() if state != "ok"]
             self._set(self.health.gpu_available, "; ".join(wrong))
             if self.in_service:
-                await self._stop_abandoned()
-        after = (self.in_service, self.styles(), self.health and self.health.loaded_model)
+                self.last_well = time.monotonic()
+        after = (self.in_service, self.styles, self.health and self.health.loaded_model)
         if before != after:
             self.changed(self)
+        return answered
 
     def _set(self, in_service: bool, reason: str) -> None:
         if self.in_service and not in_service:
-            self.out_since = time.monotonic()
             log.warning("pod_out", pod=self.name, reason=reason)
         elif in_service and not self.in_service:
             log.info("pod_in", pod=self.name, engine=self.health and self.health.engine)
         self.in_service, self.reason = in_service, reason
 
-    async def _stop_abandoned(self) -> None:
-        while self.abandoned:
-            job = self.abandoned.pop()
-            try:
+    async def _stop(self, job: UUID) -> None:
+        """Stop a job that is drawn elsewhere, and have the pod forget it."""
+        try:
+            ended = await self.client.delete(job)
+            if ended.outcome in ("cancelled", "already_ended"):
                 await self.client.delete(job)
-            except NotFound:
-                continue
-            except EaselError:
-                self.abandoned.add(job)
-                return
+        except NotFound:
+            return
+        except EaselError:
+            self.abandoned.add(job)
+
+
+def _drawable(health: Health) -> frozenset[str]:
+    return frozenset(
+        f"{mode}/{name}"
+        for mode, styles in health.styles.items()
+        for name, style in styles.items()
+        if style.available
+    )

@@ -69,15 +69,16 @@ class Scheduler:
             self._turn.hurry(now, len(self._in_service()))
         self._changed = True
 
-    def check_room(self, user: str, now: float) -> None:
-        """Raises UserBusy or QueueFull, with `retry_after`, when one more would be too many."""
+    def check_room(self, user: str, now: float, entering: int = 0) -> None:
+        """Raises UserBusy or QueueFull, with `retry_after`, when one more would be too many;
+        `entering` are let in already and not submitted yet."""
         line = self._queue.lines.get(user)
         if line is not None and len(line.unfinished) >= self._limits.per_user:
             raise UserBusy(
                 f"{len(line.unfinished)} generations are unfinished; wait for one or cancel one",
                 self._until_one_ends(line.unfinished, now),
             )
-        if len(self._jobs) >= self._limits.queue:
+        if len(self._jobs) + entering >= self._limits.queue:
             on_pods = [job for pod in self._pods.values() for job in pod.jobs]
             raise QueueFull(
                 "the queue is full; try again later", self._until_one_ends(on_pods, now)

@@ -84,6 +84,15 @@ class UserDeleted(BaseModel):
     cancelled: int
 
 
+class RefusalCount(BaseModel):
+    """How often a user's requests were refused lately, by category; no prompts."""
+
+    user: str
+    category: str
+    count: int
+    newest: float = Field(description="Unix time of the newest")
+
+
 class PodInfo(BaseModel):
     name: str
     in_service: bool

@@ -29,6 +29,7 @@ class Settings(ServiceSettings):
     backend_no_gpu_patience_s: float = Field(1800, gt=0)
     backend_cors_origins: Annotated[list[str], NoDecode] = Field(default=[])
     backend_public_url: str = ""
+    backend_advertise_url: str = ""
     backend_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     easel_checkpoint: str = ""
@@ -49,6 +50,16 @@ class Settings(ServiceSettings):
             return f"sqlite:///{(self.easel_data_dir / 'backend' / 'easel.sqlite3').absolute()}"
         scheme, _, rest = given.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme.startswith("postgres") else given
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several replicas may share the database."""
+        return not self.database_url.startswith("sqlite")
+
+    @property
+    def own_url(self) -> str:
+        """Where the other replicas reach this one."""
+        return self.backend_advertise_url or f"http://{self.backend_host}:{self.backend_port}"
 
     @property
     def images_url(self) -> str:

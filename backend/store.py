@@ -1,9 +1,11 @@
 """What is kept of generations: a row each, and their pictures in files or an object store."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,7 +15,7 @@ import sqlalchemy as sa
 from obstore.exceptions import NotFoundError
 from obstore.store import from_url
 
-from backend.database import Database, generations
+from backend.database import Database, generations, spending
 from gpu_server.schemas import ImageFormat, State
 from workflows.parameters import Request
 
@@ -69,12 +71,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a user used lately, for his limits: requests of a minute, pictures of a day."""
+    """What counts against a user's limits since yesterday: (time, pictures), oldest first."""
 
-    requests: int
-    first_request: float
-    images: int
-    first_image: float
+    generations: tuple[tuple[float, int], ...]
 
 
 class Taken(Exception):
@@ -109,8 +108,19 @@ class Store:
             "status": row.status.value,
             "created": row.created,
         }
+        spent = {
+            "id": str(row.id),
+            "who": _who(row.owner, row.user),
+            "created": row.created,
+            "images": row.order.request.count,
+        }
+
+        def insert(c: sa.Connection) -> None:
+            c.execute(generations.insert().values(values))
+            c.execute(spending.insert().values(spent))
+
         try:
-            await self._db.run(lambda c: c.execute(generations.insert().values(values)))
+            await self._db.run(insert)
         except sa.exc.IntegrityError as error:
             raise Taken from error
 
@@ -137,16 +147,23 @@ class Store:
     async def set_pod(self, generation_id: UUID, pod: str | None) -> None:
         """Commit which pod draws it, before the pod is asked: so a restart asks the same one."""
         change = generations.update().where(generations.c.id == str(generation_id)).values(pod=pod)
-        await self._db.run(lambda c: c.execute(change))
+        await self._db.insist(lambda c: c.execute(change))
 
     async def end(self, generation_id: UUID, status: State, outcome: dict[str, Any]) -> bool:
-        """Commit how it ended; False when it had ended before (the first end stands)."""
+        """Commit how it ended; False without such an unfinished row. A failure is refunded."""
         change = (
             generations.update()
             .where(generations.c.id == str(generation_id), generations.c.ended.is_(None))
             .values(status=status.value, outcome=outcome, ended=time.time())
         )
-        return await self._db.run(lambda c: c.execute(change).rowcount > 0)
+        refund = spending.delete().where(spending.c.id == str(generation_id))
+
+        def commit(c: sa.Connection) -> bool:
+            if status is State.failed:
+                c.execute(refund)
+            return c.execute(change).rowcount > 0
+
+        return await self._db.insist(commit)
 
     async def page(
         self, owner: str, user: str | None, limit: int, before: tuple[float, str] | None
@@ -170,21 +187,19 @@ class Store:
         found = await self._db.run(lambda c: c.execute(query).mappings().all())
         return [row for row in map(_row, found) if row is not None]
 
-    async def spent(self, owner: str, user: str, now: float) -> Spent:
-        t = generations.c
-        mine = (t.owner == owner) & (t.user == user)
-        minute, day = now - 60, now - 86400
-        recent = sa.select(sa.func.count(), sa.func.min(t.created)).where(mine, t.created > minute)
-        today = sa.select(sa.func.sum(t.count), sa.func.min(t.created)).where(
-            mine, t.created > day, t.status != State.failed.value
+    async def spent(self, owner: str, user: str, since: float) -> Spent:
+        t = spending.c
+        query = (
+            sa.select(t.created, t.images)
+            .where(t.who == _who(owner, user), t.created > since)
+            .order_by(t.created)
         )
+        found = await self._db.run(lambda c: c.execute(query).all())
+        return Spent(tuple((created, images) for created, images in found))
 
-        def read(c: sa.Connection) -> Spent:
-            requests, first = c.execute(recent).one()
-            images, first_image = c.execute(today).one()
-            return Spent(requests, first or now, images or 0, first_image or now)
-
-        return await self._db.run(read)
+    async def forget_spending(self, before: float) -> None:
+        forget = spending.delete().where(spending.c.created < before)
+        await self._db.run(lambda c: c.execute(forget))
 
     async def over(self, before: float, limit: int = 500) -> list[Row]:
         """Generations that ended before this time."""
@@ -204,11 +219,27 @@ class Store:
 
     # -- pictures ------------------------------------------------------------------------
 
-    async def put_photo(self, generation_id: UUID, data: bytes) -> None:
-        await obstore.put_async(self._images, f"photos/{generation_id}", data)
+    async def put_photo(self, row: Row, data: bytes) -> None:
+        await obstore.put_async(self._images, _photo_path(row), data)
 
-    async def photo(self, generation_id: UUID) -> bytes | None:
-        return await self._read(f"photos/{generation_id}")
+    async def photo(self, row: Row) -> bytes | None:
+        return await self._read(_photo_path(row))
+
+    async def forget_photo(self, row: Row) -> None:
+        await self._remove(_photo_path(row))
+
+    async def forget_stray_photos(self, before: float) -> None:
+        """Photos from before this time whose generation was never committed or has ended."""
+        for batch in await asyncio.to_thread(lambda: list(obstore.list(self._images, "photos"))):
+            old = [entry["path"] for entry in batch if entry["last_modified"].timestamp() < before]
+            ids = [path.rpartition("/")[2][:36] for path in old]
+            query = sa.select(generations.c.id).where(
+                generations.c.id.in_(ids), generations.c.ended.is_(None)
+            )
+            needed = await self._db.run(partial(_scalars, query))
+            for path, generation_id in zip(old, ids, strict=True):
+                if generation_id not in needed:
+                    await self._remove(path)
 
     async def put_image(self, generation_id: UUID, number: int, data: bytes) -> None:
         await obstore.put_async(self._images, _image_path(generation_id, number), data)
@@ -223,16 +254,13 @@ class Store:
             return None
         return bytes(await found.bytes_async())
 
-    async def forget_photo(self, generation_id: UUID) -> None:
-        await self._remove(f"photos/{generation_id}")
-
     async def _delete_files(self, row: Row) -> int:
-        images = len((row.outcome or {}).get("images", ()))
-        for number in range(images):
+        """All there may be, also of a generation that broke off; the number it ended with."""
+        for number in range(row.order.request.count):
             await self._remove(_image_path(row.id, number))
         if row.order.has_photo:
-            await self.forget_photo(row.id)
-        return images
+            await self.forget_photo(row)
+        return len((row.outcome or {}).get("images", ()))
 
     async def _remove(self, path: str) -> None:
         try:
@@ -244,6 +272,19 @@ class Store:
 def _image_path(generation_id: UUID, number: int) -> str:
     text = str(generation_id)
     return f"images/{text[:2]}/{text}-{number}"
+
+
+def _scalars(query: sa.Select[tuple[str]], connection: sa.Connection) -> set[str]:
+    return set(connection.scalars(query))
+
+
+def _photo_path(row: Row) -> str:
+    # With the fingerprint: another request under the same id never gets at its photo.
+    return f"photos/{row.id}-{row.fingerprint[:16]}"
+
+
+def _who(owner: str, user: str) -> str:
+    return hashlib.sha256(f"{owner}\0{user}".encode()).hexdigest()
 
 
 def _row(found: Any) -> Row | None:

@@ -5,14 +5,19 @@ import uvicorn
 from gpu_server.server import create_app
 from gpu_server.settings import ENV_FILE, Settings
 from web import logs
-from web.settings import load_or_exit
+from web.settings import load_or_exit, stop
+from workflows.catalog import CatalogError
 
 
 def main() -> None:
     settings = load_or_exit(Settings, ENV_FILE)
     logs.configure("gpu_server", settings.gpu_log_level)
+    try:
+        app = create_app(settings)
+    except CatalogError as error:
+        stop(error)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.gpu_host,
         port=settings.gpu_port,
         log_config=None,

@@ -81,6 +81,11 @@ class Queue:
     def __contains__(self, prompt_id: str) -> bool:
         return prompt_id in self.running or prompt_id in self.pending
 
+    @property
+    def stands_still(self) -> bool:
+        """Prompts wait and none runs: so for a moment only, or the worker is dead."""
+        return bool(self.pending) and not self.running
+
 
 @dataclass(frozen=True)
 class EngineInfo:
@@ -125,19 +130,24 @@ class ComfyClient:
             raise Unreachable(f"{method} {path}: {answer.status_code}")
         return answer
 
-    async def _json(self, path: str) -> Any:
+    async def _object(self, path: str) -> dict[str, Any]:
+        """A JSON object; empty when there is no such address."""
         answer = await self._request("GET", path)
+        if answer.status_code == 404:
+            return {}
         try:
-            return answer.json()
+            found = answer.json()
         except ValueError as error:
             raise Unreachable(f"GET {path}: not JSON") from error
+        if not isinstance(found, dict):
+            raise Unreachable(f"GET {path}: not a JSON object")
+        return found
 
     async def info(self) -> EngineInfo:
-        stats = await self._json("/system_stats")
-        system = stats.get("system", {})
+        stats = await self._object("/system_stats")
+        system = stats.get("system") or {}
         device = (stats.get("devices") or [{}])[0]
-        ours = await self._request("GET", "/easel")
-        nodes = ours.json() if ours.status_code == 200 else {}
+        nodes = await self._object("/easel")
         return EngineInfo(
             name=str(nodes.get("engine") or system.get("easel_engine") or "comfyui"),
             version=str(system.get("comfyui_version", "")),
@@ -149,7 +159,7 @@ class ComfyClient:
 
     async def node_definition(self, node_class: str) -> dict[str, Any] | None:
         """The class's definition as in `/object_info`, or None when ComfyUI does not have it."""
-        found = await self._json(f"/object_info/{node_class}")
+        found = await self._object(f"/object_info/{node_class}")
         definition: dict[str, Any] | None = found.get(node_class)
         return definition
 
@@ -182,12 +192,12 @@ class ComfyClient:
             raise _refusal(graph, said, answer.status_code)
         if said.get("node_errors"):
             # The valid part of the graph was queued all the same: take it out again.
-            await self.drop(prompt_id)
+            await self.drop([prompt_id])
             await self.interrupt(prompt_id)
             raise _refusal(graph, said, 200)
 
     async def queue(self) -> Queue:
-        found = await self._json("/queue")
+        found = await self._object("/queue")
         return Queue(
             running=frozenset(str(entry[1]) for entry in found.get("queue_running", ())),
             pending=tuple(str(entry[1]) for entry in found.get("queue_pending", ())),
@@ -195,16 +205,16 @@ class ComfyClient:
 
     async def history(self, prompt_id: str) -> HistoryEntry | None:
         """How the prompt ended, or None: unknown, lost, waiting and running look the same."""
-        entry = (await self._json(f"/history/{prompt_id}")).get(prompt_id)
+        entry = (await self._object(f"/history/{prompt_id}")).get(prompt_id)
         return None if entry is None else _history_entry(entry)
 
     async def forget(self, prompt_ids: list[str]) -> None:
         """Delete finished prompts from ComfyUI's history, which keeps graphs in memory."""
         await self._request("POST", "/history", json={"delete": prompt_ids})
 
-    async def drop(self, prompt_id: str) -> None:
-        """Take a waiting prompt out of the queue; without effect on a running one."""
-        await self._request("POST", "/queue", json={"delete": [prompt_id]})
+    async def drop(self, prompt_ids: list[str]) -> None:
+        """Take waiting prompts out of the queue; without effect on a running one."""
+        await self._request("POST", "/queue", json={"delete": prompt_ids})
 
     async def interrupt(self, prompt_id: str) -> None:
         """Stop this prompt if it is the one that runs. The id is always sent: without it ComfyUI

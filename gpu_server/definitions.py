@@ -4,8 +4,7 @@ ComfyUI checks less than one would think: some graphs kill its worker thread, so
 later. What passes here is safe to post. Formats as given by `/object_info` of ComfyUI 0.3.64.
 """
 
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,32 +16,29 @@ Fetch = Callable[[str], Awaitable[dict[str, Any] | None]]
 
 _NUMBERS: dict[str, tuple[type, ...]] = {"INT": (int,), "FLOAT": (int, float)}
 _UPLOADED = ("image_upload",)
-MAX_AGE_S = 60.0
 
 
 @dataclass
 class Definitions:
-    """Definitions by class, fetched when needed; `refresh` forgets them (models may have come)."""
+    """Definitions by class, fetched when first needed; `renew` reads them again."""
 
     fetch: Fetch
     _known: dict[str, Definition | None] = field(default_factory=dict)
-    _fetched_at: float = 0.0
 
-    def refresh(self) -> None:
-        self._known.clear()
-
-    async def of(self, graph: Graph) -> dict[str, Definition | None]:
-        """The definitions of the graph's classes; None for a class ComfyUI does not have."""
-        if time.monotonic() - self._fetched_at > MAX_AGE_S:
-            self.refresh()
-        for name in {str(node["class_type"]) for node in graph.values()}:
-            if name not in self._known:
-                self._known[name] = await self.fetch(name)
-                self._fetched_at = time.monotonic()
-        return self._known
+    async def renew(self, classes: Collection[str]) -> None:
+        """Read these classes again: models come and go, and with them the choices."""
+        self._known.update({name: await self.fetch(name) for name in classes})
 
     async def faults_in(self, graph: Graph) -> list[NodeFault]:
-        return faults_in(graph, await self.of(graph))
+        """As the function below; a fault is believed only of freshly read definitions."""
+        classes = {str(node["class_type"]) for node in graph.values()}
+        unknown = classes - self._known.keys()
+        await self.renew(unknown)
+        faults = faults_in(graph, self._known)
+        if faults and unknown != classes:
+            await self.renew(classes)
+            faults = faults_in(graph, self._known)
+        return faults
 
 
 def faults_in(graph: Graph, definitions: Mapping[str, Definition | None]) -> list[NodeFault]:

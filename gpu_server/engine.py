@@ -10,35 +10,46 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import structlog
 
 from gpu_server.comfy_client import ComfyClient, ComfyError, EngineInfo, NodeFault
 from gpu_server.definitions import Definitions
+from gpu_server.failures import files_of
 from gpu_server.metrics import Metrics
+from gpu_server.patience import Patience
 from workflows.catalog import Catalog, Graph, Mode
 from workflows.parameters import Request
 from workflows.render import render, size_of
 
 log = structlog.get_logger()
 
-POLL_S = 5.0
-DOWN_POLL_S = 0.25
-MISSES_UNTIL_DOWN = 4
-LIVENESS_TIMEOUT_S = 4.0
-RECHECK_STYLES_S = 30.0
+SKETCH = "sketch"
+"""What the built-in engine calls itself."""
 
 FETCH_COMMAND = "python -m gpu_server.models pull --style {style}"
 
 
+Reason = Literal["frozen", "hang", "worker_dead", "cuda_fault"]
+_FAULTS: dict[Reason, str] = {
+    "frozen": "it answers nothing",
+    "hang": "a picture over its time could not be stopped",
+    "worker_dead": "it takes jobs and runs none",
+    "cuda_fault": "the GPU reported a fault",
+}
+
+
 @dataclass(frozen=True)
 class StyleState:
-    """Whether a style can be drawn now; `missing` are model files ComfyUI does not have."""
+    """Whether a style can be drawn now; `files` are its model files, `missing` those of them that
+    ComfyUI does not have."""
 
     available: bool
     reason: str | None = None
     missing: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 class Engine:
@@ -49,6 +60,7 @@ class Engine:
         comfy: ComfyClient,
         catalog: Catalog,
         metrics: Metrics,
+        patience: Patience,
         *,
         pid_file: Path | None,
     ) -> None:
@@ -57,24 +69,32 @@ class Engine:
         self.definitions = Definitions(comfy.node_definition)
         self.info: EngineInfo | None = None
         self.in_service = asyncio.Event()
+        self.out_since = time.monotonic()
+        """When it was last found out of service; monotonic."""
         self.boots = 0
         """How often a ComfyUI was found that is another process than the one before."""
         self.fault: str | None = None
-        """Why ComfyUI must be restarted before it is used again, or None."""
-        self.damaged: dict[str, str] = {}
-        """Model file → what is wrong with it, until ComfyUI was restarted."""
+        """Why ComfyUI must be restarted before it is used again, in words, or None."""
+        self.damaged: set[str] = set()
+        """Model files that cannot be loaded, until ComfyUI was restarted or memory freed."""
         self.styles: dict[tuple[str, str], StyleState] = {}
         self._metrics = metrics
+        self._patience = patience
         self._pid_file = pid_file
         self._wake = asyncio.Event()
         self._misses = 0
         self._away = False
-        self._styles_checked_at = 0.0
+        self._killed = False
+        self._styles_checked_at: float | None = None
 
     @property
-    def supervised(self) -> bool:
-        """Whether we may kill it: somebody starts it again."""
-        return self._pid_file is not None and self._pid_file.is_file()
+    def will_return(self) -> bool:
+        """Whether it may be waited for: it is away, or was killed and somebody starts it again."""
+        return self.fault is None or self._killed
+
+    @property
+    def has_our_nodes(self) -> bool:
+        return self.info is not None and self.info.has_our_nodes
 
     @property
     def name(self) -> str:
@@ -84,13 +104,8 @@ class Engine:
         return f"{self.info.name} {self.info.version}".strip()
 
     @property
-    def draws_with_ai(self) -> bool:
-        return self.info is None or self.info.name != "sketch"
-
-    @property
     def output_class(self) -> str:
-        ours = self.info is not None and self.info.has_our_nodes
-        return "EaselOutput" if ours else "PreviewImage"
+        return "EaselOutput" if self.has_our_nodes else "PreviewImage"
 
     async def run(self) -> None:
         """Poll until cancelled: seldom while it is well, often while it is not."""
@@ -98,47 +113,49 @@ class Engine:
             await self._check()
             self._metrics.comfyui_up.set(self.in_service.is_set())
             self._wake.clear()
-            try:
-                well = self.in_service.is_set() and not self._misses
-                async with asyncio.timeout(POLL_S if well else DOWN_POLL_S):
+            well = self.in_service.is_set() and not self._misses
+            pause = self._patience.poll_s if well else self._patience.down_poll_s
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
 
     def suspect(self) -> None:
         """Somebody got no answer: look now."""
         self._wake.set()
 
-    def count_reconnect(self) -> None:
-        self._metrics.reconnects.inc()
-
-    def latch(self, fault: str) -> None:
-        """Take the engine out of service until it was restarted."""
-        if self.fault is None:
-            log.error("engine_latched", fault=fault)
-        self.fault = fault
-        self.in_service.clear()
-
-    async def restart(self, reason: str) -> bool:
+    async def restart(self, reason: Reason, boot: int) -> bool:
         """Kill ComfyUI so that its supervisor starts a new one; False when nobody would.
 
-        Without a supervisor the engine is latched with the reason instead.
+        `boot` is the value of `boots` when the fault was seen: a ComfyUI that was restarted since
+        is left alone. Without a supervisor ComfyUI is out of service until somebody restarts it.
         """
-        self.latch(reason)
+        if boot != self.boots or self._killed:
+            return True
         pid = self._pid()
+        log.error("engine_fault", reason=reason, restarted=pid is not None)
+        self.fault = _FAULTS[reason]
+        self._out_of_service()
         if pid is None:
             return False
+        self._killed = True
         self._metrics.comfyui_restarts.labels(reason=reason).inc()
-        log.warning("engine_restart", reason=reason)
         with suppress(ProcessLookupError):  # it may have ended by itself meanwhile
             os.kill(pid, signal.SIGKILL)
         self._wake.set()
         return True
 
-    def damage(self, files: list[str], reason: str) -> None:
-        """These model files cannot be loaded: their styles are out until the next restart."""
-        self.damaged.update(dict.fromkeys(files, reason))
-        self._styles_checked_at = 0.0
+    def damage(self, files: list[str]) -> None:
+        """These model files cannot be loaded: their styles are out."""
+        self.damaged.update(files)
+        self.recheck_styles()
+
+    def forgive(self) -> None:
+        """Try damaged files again: somebody has replaced them."""
+        self.damaged.clear()
+        self.recheck_styles()
+
+    def recheck_styles(self) -> None:
+        self._styles_checked_at = None
         self._wake.set()
 
     def style(self, mode: str, style: str) -> StyleState:
@@ -146,33 +163,43 @@ class Engine:
 
     async def _check(self) -> None:
         try:
-            async with asyncio.timeout(LIVENESS_TIMEOUT_S):
+            async with asyncio.timeout(self._patience.liveness_s):
                 info = await self.comfy.info()
         except (ComfyError, TimeoutError) as error:
             await self._miss(error)
             return
-        self._misses = 0
         if self._is_new(info):
             self._begin(info)
         self.info = info
         try:
-            await self._check_styles()
-        except ComfyError as error:
+            async with asyncio.timeout(self._patience.request_s):
+                await self._check_styles()
+        except (ComfyError, TimeoutError) as error:
             await self._miss(error)
             return
+        self._misses = 0
         if self.fault is None:
             self.in_service.set()
 
     async def _miss(self, error: Exception) -> None:
-        self._misses += 1
         refused = isinstance(error.__cause__, httpx.ConnectError)
+        if refused and self._killed and not self._away:
+            log.info("engine_gone")
         self._away = self._away or refused
-        if refused or self._misses >= MISSES_UNTIL_DOWN:
+        self._misses += 1
+        if refused or self._misses >= self._patience.misses:
             if self.in_service.is_set():
                 log.warning("engine_down", error=str(error) or type(error).__name__)
-            self.in_service.clear()
-        if not refused and self._misses == MISSES_UNTIL_DOWN and self.info is not None:
-            await self.restart("frozen")
+            self._out_of_service()
+        # Not again and again: one that is being started may take long to answer.
+        frozen = not refused and self._misses == self._patience.misses and self.info is not None
+        if frozen and self.fault is None and self._pid() is not None:
+            await self.restart("frozen", self.boots)
+
+    def _out_of_service(self) -> None:
+        if self.in_service.is_set():
+            self.out_since = time.monotonic()
+        self.in_service.clear()
 
     def _is_new(self, info: EngineInfo) -> bool:
         if self.info is None or info.boot_id != self.info.boot_id:
@@ -182,12 +209,11 @@ class Engine:
 
     def _begin(self, info: EngineInfo) -> None:
         log.info("engine_found", engine=info.name, version=info.version)
-        self._away = False
+        self._away = self._killed = False
         self.boots += 1
         self.fault = None
         self.damaged.clear()
-        self.definitions.refresh()
-        self._styles_checked_at = 0.0
+        self._styles_checked_at = None
 
     def _pid(self) -> int | None:
         if self._pid_file is None:
@@ -201,30 +227,42 @@ class Engine:
         return pid if ours else None
 
     async def _check_styles(self) -> None:
-        if time.monotonic() - self._styles_checked_at < RECHECK_STYLES_S:
+        now = time.monotonic()
+        checked_at = self._styles_checked_at
+        if checked_at is not None and now - checked_at < self._patience.styles_s:
             return
-        self.definitions.refresh()
-        found = {}
-        for mode in self.catalog:
-            for style in mode.styles:
-                found[mode.name, style] = await self._style_state(mode, style)
-        self.styles = found
-        self._styles_checked_at = time.monotonic()
+        graphs = {
+            (mode.name, style): _sample(mode, style, self.output_class)
+            for mode in self.catalog
+            for style in mode.styles
+        }
+        self._styles_checked_at = now
+        classes = {str(node["class_type"]) for graph in graphs.values() for node in graph.values()}
+        try:
+            await self.definitions.renew(classes)
+            self.styles = {
+                key: await self._style_state(key[1], graph) for key, graph in graphs.items()
+            }
+        except ComfyError:
+            self._styles_checked_at = None
+            raise
 
-    async def _style_state(self, mode: Mode, style: str) -> StyleState:
-        graph = _sample(mode, style, self.output_class)
+    async def _style_state(self, style: str, graph: Graph) -> StyleState:
         faults = await self.definitions.faults_in(graph)
+        files = tuple(files_of(graph))
         missing = tuple(f.missing_choice for f in faults if f.missing_choice)
-        damaged = [name for name in self.damaged if name in _texts(graph)]
+        damaged = sorted(self.damaged.intersection(files))
         if damaged:
-            return StyleState(False, f"{damaged[0]} is damaged: {self.damaged[damaged[0]]}")
+            reason = f"{damaged[0]} is damaged; pull it again and restart ComfyUI"
+            return StyleState(False, reason, missing, files)
         if missing:
             command = FETCH_COMMAND.format(style=style)
             names = ", ".join(sorted(set(missing)))
-            return StyleState(False, f"ComfyUI has no {names}; fetch it with `{command}`", missing)
+            reason = f"ComfyUI has no {names}; fetch it with `{command}`"
+            return StyleState(False, reason, missing, files)
         if faults:
-            return StyleState(False, describe(faults[0]))
-        return StyleState(True)
+            return StyleState(False, describe(faults[0]), files=files)
+        return StyleState(True, files=files)
 
 
 def describe(fault: NodeFault) -> str:
@@ -251,9 +289,3 @@ def _sample(mode: Mode, style: str, output_class: str) -> Graph:
         output_class=output_class,
     )
     return rendered.graph
-
-
-def _texts(graph: Graph) -> set[str]:
-    return {
-        value for node in graph.values() for value in node["inputs"].values() if type(value) is str
-    }

@@ -19,13 +19,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from gpu_server.comfy_client import HistoryEntry, OutputFile, failed_entry
+from gpu_server.metrics import Metrics
+from gpu_server.patience import Patience
 from gpu_server.progress import Progress
 
 log = structlog.get_logger()
 
-FIRST_FRAME_S = 5.0
-PING_S = 5.0
-MAX_BACKOFF_S = 2.0
+_FIRST_PAUSE_S = 0.05
+_CLOSE_S = 2.0
 
 _PREVIEW = 1
 _PREVIEW_WITH_METADATA = 4
@@ -46,9 +47,14 @@ class Watch:
 
     prompt_id: str
     progress: Progress
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event
+    posted_at: float | None = None
     started_at: float | None = None
-    last_frame_at: float = field(default_factory=time.monotonic)
+    last_sign_at: float = field(default_factory=time.monotonic)
+    alive: bool = False
+    """ComfyUI has said something of this prompt."""
+    suspect: bool = False
+    """The socket broke: frames may be missing."""
     preview: PreviewImage | None = None
     previews_dropped: int = 0
     outputs: dict[str, tuple[OutputFile, ...]] = field(default_factory=dict)
@@ -58,15 +64,20 @@ class Watch:
     _verdict: HistoryEntry | None = None
 
     def touch(self) -> None:
-        self.last_frame_at = time.monotonic()
+        self.last_sign_at = time.monotonic()
+        self.alive = True
         self.changed.set()
+
+    def start(self) -> None:
+        if self.started_at is None:
+            self.started_at = time.monotonic()
+            self.progress.clock = self.started_at
 
     def apply(self, kind: str, data: dict[str, Any]) -> None:
         """One frame that names this prompt."""
         match kind:
             case "execution_start":
-                self.started_at = time.monotonic()
-                self.progress.clock = self.started_at
+                self.start()
             case "execution_cached":
                 self.progress.cached(data.get("nodes", ()))
             case "executing" if data.get("node") is None:
@@ -74,6 +85,7 @@ class Watch:
             case "executing":
                 self.begin_node(str(data["node"]))
             case "progress":
+                self.start()
                 self.progress.step(str(data.get("node")), data["value"], data["max"])
             case "executed":
                 self._collect(data)
@@ -87,8 +99,7 @@ class Watch:
         self.touch()
 
     def begin_node(self, node: str) -> None:
-        if self.started_at is None:
-            self.started_at = time.monotonic()
+        self.start()
         self.progress.executing(node)
 
     def _collect(self, data: dict[str, Any]) -> None:
@@ -108,55 +119,74 @@ class Watch:
 class EventChannel:
     """Keeps one socket open while `run` runs; reconnects with growing pauses."""
 
-    def __init__(self, url: str, client_id: str, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        client_id: str,
+        *,
+        on_lost: Callable[[], None],
+        metrics: Metrics,
+        patience: Patience,
+    ) -> None:
         self.client_id = client_id
         self._url = url.replace("http", "ws", 1) + f"/ws?clientId={client_id}"
         self._watches: dict[str, Watch] = {}
         self._socket: ClientConnection | None = None
         self._on_lost = on_lost
+        self._metrics = metrics
+        self._patience = patience
+        self._replacing = asyncio.Lock()
         self._current: str | None = None
+        self._idle_since: float | None = None
         self.open = asyncio.Event()
-        self.last_frame_at = 0.0
         self.node_on_connect: str | None = None
         """The node ComfyUI said to be running when the socket opened, if any."""
 
-    @property
-    def watches(self) -> list[Watch]:
-        return list(self._watches.values())
-
     async def run(self) -> None:
         """Connect and read until cancelled."""
-        pause = 0.05
+        pause = _FIRST_PAUSE_S
         while True:
             try:
                 async with self._connected() as socket:
-                    pause = 0.05
+                    pause = _FIRST_PAUSE_S
                     await self._read(socket)
             except (OSError, WebSocketException, TimeoutError) as error:
                 log.debug("event_channel_down", error=type(error).__name__)
             finally:
-                if self.open.is_set():
-                    self.open.clear()
-                    self._on_lost()
+                self._lost()
             await asyncio.sleep(pause)
-            pause = min(pause * 2, MAX_BACKOFF_S)
+            pause = min(pause * 2, self._patience.backoff_s)
+
+    def _lost(self) -> None:
+        if self._socket is None:
+            return
+        self._socket = None
+        self.open.clear()
+        self._metrics.reconnects.inc()
+        for watch in self._watches.values():
+            watch.suspect = True
+            watch.changed.set()
+        self._on_lost()
 
     async def reconnect(self) -> None:
         """Close the socket and wait until the next one has had its first frame.
 
         Raises TimeoutError when ComfyUI does not let us in again.
         """
-        socket, self._socket = self._socket, None
-        self.open.clear()
-        if socket is not None:
-            await socket.close()
-        async with asyncio.timeout(FIRST_FRAME_S + MAX_BACKOFF_S):
-            await self.open.wait()
+        async with self._replacing:
+            socket = self._socket
+            if socket is not None:
+                self.open.clear()
+                await socket.close()
+            async with asyncio.timeout(self._patience.first_frame_s + self._patience.backoff_s):
+                await self.open.wait()
 
     @asynccontextmanager
-    async def watch(self, prompt_id: str, progress: Progress) -> AsyncIterator[Watch]:
+    async def watch(
+        self, prompt_id: str, progress: Progress, changed: asyncio.Event
+    ) -> AsyncIterator[Watch]:
         """Follow one prompt; begin before it is posted."""
-        watch = self._watches[prompt_id] = Watch(prompt_id, progress)
+        watch = self._watches[prompt_id] = Watch(prompt_id, progress, changed)
         try:
             yield watch
         finally:
@@ -169,17 +199,17 @@ class EventChannel:
             max_size=None,
             compression=None,
             proxy=None,
-            open_timeout=FIRST_FRAME_S,
-            close_timeout=2,
-            ping_interval=PING_S,
-            ping_timeout=PING_S,
+            open_timeout=self._patience.first_frame_s,
+            close_timeout=_CLOSE_S,
+            ping_interval=self._patience.ping_s,
+            ping_timeout=self._patience.ping_s,
             max_queue=None,
         ) as socket:
-            self._socket = socket
             self.node_on_connect = None
             await socket.send(_FLAGS)
-            async with asyncio.timeout(FIRST_FRAME_S):
+            async with asyncio.timeout(self._patience.first_frame_s):
                 self._handle(await socket.recv())
+            self._socket = socket
             self.open.set()
             yield socket
 
@@ -188,7 +218,6 @@ class EventChannel:
             self._handle(frame)
 
     def _handle(self, frame: str | bytes) -> None:
-        self.last_frame_at = time.monotonic()
         if isinstance(frame, bytes):
             self._handle_binary(frame)
         elif not frame.startswith(_NOT_NEEDED):
@@ -209,6 +238,16 @@ class EventChannel:
         if watch_of is not None:
             self._current = watch_of.prompt_id
             watch_of.apply(kind, data)
+            self._measure_idle(kind, data, watch_of)
+
+    def _measure_idle(self, kind: str, data: dict[str, Any], watch: Watch) -> None:
+        """How long the worker stood still although a prompt was waiting for it."""
+        if kind == "executing" and data.get("node") is None:
+            self._idle_since = time.monotonic()
+        elif kind == "execution_start" and self._idle_since is not None:
+            if watch.posted_at is not None and watch.posted_at < self._idle_since:
+                self._metrics.idle.observe(time.monotonic() - self._idle_since)
+            self._idle_since = None
 
     def _handle_binary(self, frame: bytes) -> None:
         kind = int.from_bytes(frame[:4], "big")

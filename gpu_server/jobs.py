@@ -54,6 +54,11 @@ def fingerprint(body: dict[str, Any], photo: bytes | None) -> str:
     return digest.hexdigest()
 
 
+def attempt_ids(job: UUID, attempt: int) -> tuple[str, ...]:
+    """The prompt ids of a job's attempts up to this one, which is counted from 0."""
+    return (str(job), *(str(uuid5(job, f"attempt {k}")) for k in range(1, attempt + 1)))
+
+
 @dataclass(eq=False)
 class Job:
     """One job on this pod. Only the runner changes it, by `update`."""
@@ -70,10 +75,20 @@ class Job:
     preview: PreviewImage | None = None
     timings: schemas.Timings = field(default_factory=schemas.Timings)
     images: list[schemas.ImageInfo] = field(default_factory=list)
+    pictures: list[bytes] = field(default_factory=list)
+    """The encoded images, as long as they are not on disk."""
     error: EaselError | None = None
+    ended_at: float = 0.0
+    submitted: bool | None = False
+    """Whether ComfyUI was given this attempt; None: unknown, from before a restart."""
+    kept: bool = True
+    """Whether it outlives whoever asked for it; else it ends when they hang up."""
+    clean: bool = False
+    """Nothing of it is left in ComfyUI."""
     cancelling: bool = False
-    submitted: bool = False
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when its prompt moved, or when it is to be stopped: for whoever follows the prompt."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
     version: int = 0
     _followers: set[asyncio.Event] = field(default_factory=set)
@@ -85,20 +100,18 @@ class Job:
     @property
     def prompt_id(self) -> str:
         """The id under which ComfyUI knows this attempt; the first is the job's own."""
-        return self._attempt_id(self.attempt)
-
-    @property
-    def prompt_ids(self) -> list[str]:
-        """Those of all attempts so far."""
-        return [self._attempt_id(number) for number in range(self.attempt + 1)]
-
-    def _attempt_id(self, number: int) -> str:
-        return str(self.id if number == 0 else uuid5(self.id, f"attempt {number}"))
+        return attempt_ids(self.id, self.attempt)[-1]
 
     @property
     def folder(self) -> str:
         """Where ComfyUI keeps this attempt's files, below its input and output folders."""
         return f"easel/{self.id}" if self.attempt == 0 else f"easel/{self.id}-{self.attempt}"
+
+    def cancel(self) -> None:
+        """Ask for its end; whoever runs it does the rest."""
+        self.update(cancelling=True)
+        self.stop.set()
+        self.wake.set()
 
     def update(self, **changes: Any) -> None:
         for name, value in changes.items():

@@ -34,41 +34,51 @@ def open_pixels(data: bytes) -> Image.Image:
         raise BadPixels("the output is not a whole picture") from error
 
 
-def encode(image: Image.Image, image_format: ImageFormat, software: str) -> Encoded:
+def encode(
+    image: Image.Image, image_format: ImageFormat, software: str, xmp: bytes = b""
+) -> Encoded:
     """The picture as a file. The same pixels always give the same bytes; releases the GIL.
 
-    Its metadata names the software that drew it and holds neither prompt nor graph.
+    Its metadata names the software that drew it, has the XMP packet given, and holds neither
+    prompt nor graph.
     """
     buffer = io.BytesIO()
-    image.save(buffer, image_format.upper(), **_options(image_format, software))
+    image.save(buffer, image_format.upper(), **_options(image_format, software, xmp))
     return Encoded(buffer.getvalue(), image.width, image.height)
 
 
-def _options(image_format: ImageFormat, software: str) -> dict[str, Any]:
+def _options(image_format: ImageFormat, software: str, xmp: bytes) -> dict[str, Any]:
     if image_format == "png":
         info = PngImagePlugin.PngInfo()
         info.add_text("Software", software)
+        if xmp:
+            info.add_itxt("XML:com.adobe.xmp", xmp.decode())
         return {"compress_level": PNG_LEVEL, "pnginfo": info}
     exif = Image.Exif()
     exif[0x0131] = software
+    marks = {"exif": exif, "xmp": xmp} if xmp else {"exif": exif}
     if image_format == "jpeg":
-        return {"quality": JPEG_QUALITY, "exif": exif}
-    return {"quality": WEBP_QUALITY, "method": 2, "exif": exif}
+        return {"quality": JPEG_QUALITY, **marks}
+    return {"quality": WEBP_QUALITY, "method": 2, **marks}
 
 
-def as_format(data: bytes, image_format: ImageFormat, software: str) -> bytes:
-    """An encoded picture of ours in another format."""
+def as_format(data: bytes, image_format: ImageFormat, software: str, xmp: bytes = b"") -> bytes:
+    """An encoded picture of ours in another format; not signed any more."""
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
-        return encode(image.convert("RGB"), image_format, software).data
+        return encode(image.convert("RGB"), image_format, software, xmp).data
 
 
-def fit_photo(photo: Image.Image, size: tuple[int, int]) -> bytes:
-    """The photo at exactly `size` (width, height), cropped evenly to its shape, as PNG."""
+def fit_photo(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The photo at exactly `size` (width, height), cropped evenly to its shape."""
     scale = max(size[0] / photo.width, size[1] / photo.height)
     covered = (size[0] / scale, size[1] / scale)
     left, top = (photo.width - covered[0]) / 2, (photo.height - covered[1]) / 2
     box = (left, top, left + covered[0], top + covered[1])
-    fitted = photo.resize(size, Image.Resampling.LANCZOS, box=box)
+    return photo.resize(size, Image.Resampling.LANCZOS, box=box)
+
+
+def as_png(image: Image.Image) -> bytes:
+    """A plain PNG, as ComfyUI is given it."""
     buffer = io.BytesIO()
-    fitted.save(buffer, "PNG", compress_level=PNG_LEVEL)
+    image.save(buffer, "PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from workflows.catalog import Graph
 
-_LOADERS = (
+LOADERS = (
     "CheckpointLoaderSimple",
     "UNETLoader",
     "CLIPLoader",
@@ -19,7 +19,7 @@ _LOADERS = (
     "LoraLoaderModelOnly",
 )
 _STAGES = {
-    **dict.fromkeys(_LOADERS, "loading model"),
+    **dict.fromkeys(LOADERS, "loading model"),
     "CLIPTextEncode": "encoding prompt",
     "LoadImage": "reading photo",
     "Canny": "finding edges",
@@ -76,7 +76,7 @@ class Progress:
 
     def model_seconds(self, now: float) -> float:
         """Seconds spent loading models so far; `now` is monotonic."""
-        loading = self._current is not None and self._class(self._current) in _LOADERS
+        loading = self._current is not None and self._class(self._current) in LOADERS
         return self.model_s + (now - self.clock if loading else 0.0)
 
     def end(self) -> None:
@@ -86,7 +86,7 @@ class Progress:
     def _close_current(self) -> None:
         now = time.monotonic()
         if self._current is not None:
-            if self._class(self._current) in _LOADERS:
+            if self._class(self._current) in LOADERS:
                 self.model_s += now - self.clock
             self._finish(self._current)
         self.clock = now
@@ -115,4 +115,4 @@ def _weight(node_class: str, node: dict[str, object]) -> float:
         return float(inputs.get("steps", 20))
     if node_class == "VAEDecode":
         return _DECODE_WEIGHT
-    return _LOADER_WEIGHT if node_class in _LOADERS else _OTHER_WEIGHT
+    return _LOADER_WEIGHT if node_class in LOADERS else _OTHER_WEIGHT

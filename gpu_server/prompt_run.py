@@ -2,14 +2,14 @@
 
 The event channel tells at once; the history is the truth. When frames stay out, history, queue and
 history are read in this order before anything is called lost, and a socket that is open but mute
-is replaced once. Nothing here waits for ever.
+is replaced. Nothing here waits for ever.
 """
 
 import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 
@@ -17,6 +17,7 @@ from gpu_server.comfy_client import ComfyClient, HistoryEntry, PostUnknown, Unre
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel, Watch
 from gpu_server.jobs import Job
+from gpu_server.patience import Patience
 from gpu_server.progress import Progress
 from gpu_server.schemas import State
 from web import errors
@@ -24,13 +25,8 @@ from workflows.render import Rendered
 
 log = structlog.get_logger()
 
-TICK_S = 1.0
-MUTE_AFTER_S = 4.0
-DEAD_AFTER_S = 12.0
-NOT_STARTED_S = 5.0
-STOP_S = 30.0
-LOADING_LIMIT_S = 900.0
-HISTORY_RACE_S = 2.0
+Place = Literal["running", "waiting", "stuck", "nowhere"]
+_STOP_LOOK_S = 0.25
 
 
 class Lost(Exception):
@@ -52,99 +48,122 @@ class PromptRun:
     comfy: ComfyClient
     channel: EventChannel
     engine: Engine
-    previews_dropped: int = 0
-    _running_seen: bool = False
-    _idle_since: float | None = None
-    _reconnected_at: float = 0.0
+    patience: Patience
+    boot: int = 0
+    _running_since: float | None = None
+    _stuck_since: float | None = None
+    _reconnected_at: float | None = None
     _stop_sent_at: float = 0.0
     _timed_out_at: float | None = None
+    _look_at: float = 0.0
 
     async def to_end(self, extra_data: dict[str, Any]) -> HistoryEntry:
         """Post the prompt unless ComfyUI has it already, and follow it to its end.
 
         Raises Lost, WorkerDead, Unreachable, GraphRefused, or an EaselError that ends the job.
         """
-        with suppress(TimeoutError):  # without a socket the history is polled
-            async with asyncio.timeout(2 * TICK_S):
-                await self.channel.open.wait()
-        async with self.channel.watch(self.job.prompt_id, Progress(self.rendered.graph)) as watch:
-            try:
-                if not self.job.submitted:
-                    await self._post(extra_data)
-                elif not await self._known():
-                    raise Lost(was_running=self.job.state is State.running)
-                return await self._follow(watch)
-            finally:
-                self.previews_dropped = watch.previews_dropped
+        if not self.channel.open.is_set():
+            with suppress(TimeoutError):  # without a socket the history is polled
+                async with asyncio.timeout(2 * self.patience.tick_s):
+                    await self.channel.open.wait()
+        self.boot = self.engine.boots
+        progress = Progress(self.rendered.graph)
+        async with self.channel.watch(self.job.prompt_id, progress, self.job.wake) as watch:
+            return await self._begin(watch, extra_data) or await self._follow(watch)
 
-    async def _known(self) -> bool:
-        prompt_id = self.job.prompt_id
-        if await self.comfy.history(prompt_id) or prompt_id in await self.comfy.queue():
-            return True
-        return await self.comfy.history(prompt_id) is not None
-
-    async def _post(self, extra_data: dict[str, Any]) -> None:
+    async def _begin(self, watch: Watch, extra_data: dict[str, Any]) -> HistoryEntry | None:
+        if self.job.submitted is not False:
+            found = await self._find()
+            if isinstance(found, HistoryEntry):
+                return found
+            if found != "nowhere":
+                self._look_after(0)
+                return None
+            if self.job.submitted:
+                raise Lost(was_running=self.job.state is State.running)
         if self.job.cancelling:
             raise errors.Cancelled
         self.job.submitted = True
-        for _ in range(3):
-            try:
-                await self.comfy.post_prompt(
-                    self.rendered.graph, self.job.prompt_id, self.channel.client_id, extra_data
-                )
-            except PostUnknown:
-                if await self._known():
-                    return
-                continue
-            return
-        raise Unreachable("ComfyUI does not answer when it is given a prompt")
+        try:
+            await self.comfy.post_prompt(
+                self.rendered.graph, self.job.prompt_id, self.channel.client_id, extra_data
+            )
+        except PostUnknown:
+            # The next look finds it, or it is lost and posted again, under another id: under
+            # this one it may still come.
+            self._look_after(0)
+        except Unreachable:
+            self.job.submitted = False
+            raise
+        else:
+            self._look_after(self.patience.tick_s)
+        watch.posted_at = time.monotonic()
+        return None
+
+    async def _find(self) -> HistoryEntry | Place:
+        prompt_id = self.job.prompt_id
+        entry = await self.comfy.history(prompt_id)
+        if entry is not None:
+            return entry
+        queue = await self.comfy.queue()
+        if prompt_id in queue.running:
+            return "running"
+        if prompt_id in queue.pending:
+            return "stuck" if queue.stands_still else "waiting"
+        return await self.comfy.history(prompt_id) or "nowhere"
 
     async def _follow(self, watch: Watch) -> HistoryEntry:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
+                async with asyncio.timeout_at(self._loop_time(self._look_at)):
                     await watch.changed.wait()
-            silent = not watch.changed.is_set()
+            if watch.changed.is_set() and not self.job.cancelling:
+                self._look_after(self.patience.tick_s)
             watch.changed.clear()
             self._show(watch)
-            if watch.over:
-                return await self._verdict(watch)
+            entry = await self._verdict(watch) if watch.over else None
+            if entry is not None:
+                return entry
+            if watch.suspect:
+                watch.suspect = False
+                self._look_after(0)
             if self.job.cancelling:
                 await self._stop_prompt()
             await self._check_deadline(watch)
-            if silent or self.job.cancelling:
+            if time.monotonic() >= self._look_at:
+                self._look_after(_STOP_LOOK_S if self.job.cancelling else self.patience.tick_s)
                 entry = await self._reconcile(watch)
                 if entry is not None:
                     return entry
 
-    def _show(self, watch: Watch) -> None:
-        now = time.monotonic()
-        if watch.started_at is not None and self.job.state is State.queued:
-            self.job.timings.queued_ms = round((time.time() - self.job.created_at) * 1000, 1)
-        if watch.started_at is not None:
-            progress = watch.progress
-            self.job.timings.model_ms = round(progress.model_s * 1000, 1)
-            spent = now - watch.started_at - progress.model_s
-            self.job.timings.gpu_ms = round(spent * 1000, 1)
-            preview, watch.preview = watch.preview, None
-            self.job.update(
-                state=State.running,
-                progress=progress.fraction,
-                stage=progress.stage,
-                preview=preview or self.job.preview,
-            )
+    def _look_after(self, seconds: float) -> None:
+        self._look_at = time.monotonic() + seconds
 
-    async def _verdict(self, watch: Watch) -> HistoryEntry:
+    def _loop_time(self, monotonic: float) -> float:
+        return asyncio.get_running_loop().time() + monotonic - time.monotonic()
+
+    def _show(self, watch: Watch) -> None:
+        if watch.started_at is None:
+            return
+        job, progress = self.job, watch.progress
+        if job.state is State.queued:
+            job.timings.queued_ms = _ms(time.time() - job.created_at)
+        job.timings.model_ms = _ms(progress.model_s)
+        job.timings.gpu_ms = _ms(time.monotonic() - watch.started_at - progress.model_s)
+        preview, watch.preview = watch.preview, None
+        job.update(
+            state=State.running,
+            progress=max(job.progress, progress.fraction),
+            stage=progress.stage,
+            preview=preview or job.preview,
+        )
+
+    async def _verdict(self, watch: Watch) -> HistoryEntry | None:
         """How it ended. The frames tell when they were all seen, else the history."""
+        watch.over = False
         if watch.ended is not None and self._every_output_seen(watch):
             return watch.ended
-        deadline = time.monotonic() + HISTORY_RACE_S
-        while time.monotonic() < deadline:
-            entry = await self.comfy.history(self.job.prompt_id)
-            if entry is not None:
-                return entry
-            await asyncio.sleep(0.05)
-        raise Lost(was_running=True)
+        return await self._ended_or_lost()
 
     def _every_output_seen(self, watch: Watch) -> bool:
         if watch.ended is None or watch.ended.status != "success":
@@ -153,61 +172,82 @@ class PromptRun:
 
     async def _reconcile(self, watch: Watch) -> HistoryEntry | None:
         """No frame came for a while: ask. Returns how it ended, if it has."""
-        prompt_id = self.job.prompt_id
-        entry = await self.comfy.history(prompt_id)
-        if entry is not None:
-            return entry
-        queue = await self.comfy.queue()
-        if prompt_id in queue.running:
-            self._running_seen = True
-            await self._check_running(watch)
-            return None
-        if prompt_id in queue.pending:
-            self._check_pending(worker_idle=not queue.running)
-            return None
-        return await self._gone_from_queue()
+        found = await self._find()
+        if found == "stuck":
+            self._check_worker()
+        else:
+            self._stuck_since = None
+        match found:
+            case "running":
+                watch.start()
+                await self._check_running(watch)
+                return None
+            case "waiting" | "stuck":
+                return None
+            case "nowhere":
+                entry = await self._ended_or_lost()
+            case _:
+                entry = found
+        if entry is not None and not watch.alive and self.channel.open.is_set():
+            # It has run, and the open socket told nothing of it: it is mute.
+            await self._replace_socket(watch)
+        return entry
 
-    async def _gone_from_queue(self) -> HistoryEntry:
-        """Neither running nor waiting: it ended this moment, or it is lost."""
-        deadline = time.monotonic() + HISTORY_RACE_S
-        while time.monotonic() < deadline:
-            entry = await self.comfy.history(self.job.prompt_id)
-            if entry is not None:
-                return entry
+    async def _ended_or_lost(self) -> HistoryEntry | None:
+        """It is in no queue: it ended this moment, was taken out, or it is lost.
+
+        None when it turns up in the queue after all.
+        """
+        deadline = time.monotonic() + self.patience.history_s
+        while True:
+            restarted = self.engine.boots != self.boot
+            found = await self._find()
+            if isinstance(found, HistoryEntry):
+                return found
+            if found != "nowhere":
+                return None
             if self.job.cancelling:
                 raise errors.Cancelled
-            await asyncio.sleep(0.25)
-        raise Lost(was_running=self._running_seen or self.job.state is State.running)
+            if restarted or time.monotonic() > deadline:
+                was_running = self.job.state is State.running or self._running_since is not None
+                raise Lost(was_running=was_running)
+            await asyncio.sleep(0.05)
 
-    def _check_pending(self, *, worker_idle: bool) -> None:
+    def _check_worker(self) -> None:
         now = time.monotonic()
-        if not worker_idle:
-            self._idle_since = None
-        elif self._idle_since is None:
-            self._idle_since = now
-        elif now - self._idle_since > NOT_STARTED_S:
+        self._stuck_since = self._stuck_since or now
+        if now - self._stuck_since > self.patience.not_started_s:
             raise WorkerDead
 
     async def _check_running(self, watch: Watch) -> None:
         """ComfyUI says it runs, but is silent: a long node, a mute socket, or a dead worker."""
-        silent_s = time.monotonic() - watch.last_frame_at
-        if silent_s > MUTE_AFTER_S and time.monotonic() - self._reconnected_at > DEAD_AFTER_S:
-            self._reconnected_at = time.monotonic()
-            self.engine.count_reconnect()
-            with suppress(TimeoutError):
-                await self.channel.reconnect()
+        now = time.monotonic()
+        if self._running_since is None or not self.channel.open.is_set():
+            self._running_since = now
+        silent_s = now - max(watch.last_sign_at, self._running_since)
+        if silent_s > self.patience.dead_s and not watch.alive:
+            raise WorkerDead
+        replaced_at = self._reconnected_at
+        if silent_s > self.patience.mute_s and (
+            replaced_at is None or now - replaced_at > self.patience.dead_s
+        ):
+            await self._replace_socket(watch)
             if self.channel.node_on_connect is not None:
                 watch.begin_node(self.channel.node_on_connect)
                 watch.touch()
-        elif silent_s > DEAD_AFTER_S and watch.started_at is None:
-            raise WorkerDead
+
+    async def _replace_socket(self, watch: Watch) -> None:
+        log.info("event_channel_mute", prompt_id=watch.prompt_id)
+        self._reconnected_at = time.monotonic()
+        with suppress(TimeoutError):
+            await self.channel.reconnect()
 
     async def _stop_prompt(self) -> None:
         """Safe to repeat: both calls name the prompt and leave others alone."""
-        if time.monotonic() - self._stop_sent_at < TICK_S:
+        if time.monotonic() - self._stop_sent_at < self.patience.tick_s:
             return
-        self._stop_sent_at = time.monotonic()
-        await self.comfy.drop(self.job.prompt_id)
+        self._stop_sent_at = self._look_at = time.monotonic()
+        await self.comfy.drop([self.job.prompt_id])
         await self.comfy.interrupt(self.job.prompt_id)
 
     async def _check_deadline(self, watch: Watch) -> None:
@@ -217,17 +257,21 @@ class PromptRun:
         now = time.monotonic()
         loading_s = watch.progress.model_seconds(now)
         drawing_s = now - watch.started_at - loading_s
-        if drawing_s <= self.job.order.timeout_s and loading_s <= LOADING_LIMIT_S:
+        if drawing_s <= self.job.order.timeout_s and loading_s <= self.patience.loading_s:
             return
         if self._timed_out_at is None:
             self._timed_out_at = now
         await self._stop_prompt()
         stopped = self.job.prompt_id not in await self.comfy.queue()
-        if not stopped and now - self._timed_out_at > STOP_S:
-            await self.engine.restart("hang")
+        if not stopped and now - self._timed_out_at > self.patience.stop_s:
+            await self.engine.restart("hang", self.boot)
             stopped = True
         if stopped:
             raise errors.Timeout(
-                f"It was not finished after {drawing_s:.0f} s of drawing and was stopped; "
+                f"It was not finished after {drawing_s + loading_s:.0f} s and was stopped; "
                 "try a smaller size or fewer pictures"
             )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)

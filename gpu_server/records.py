@@ -7,7 +7,6 @@ import asyncio
 import json
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +24,9 @@ CREATE TABLE IF NOT EXISTS jobs (
     attempt INTEGER NOT NULL DEFAULT 0,
     created REAL NOT NULL,
     ended REAL,
-    outcome TEXT
+    outcome TEXT,
+    clean INTEGER NOT NULL DEFAULT 0,
+    forgotten INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -33,7 +34,10 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 
 @dataclass(frozen=True)
 class Record:
-    """A job as kept: `request` and `outcome` are JSON objects of the runner's making."""
+    """A job as kept: `request` and `outcome` are JSON objects of the runner's making.
+
+    `clean`: nothing of it is left in ComfyUI; `forgotten`: that is all that is waited for.
+    """
 
     id: UUID
     request: dict[str, Any]
@@ -42,6 +46,8 @@ class Record:
     created: float = 0.0
     ended: float | None = None
     outcome: dict[str, Any] | None = None
+    clean: bool = False
+    forgotten: bool = False
 
 
 class Records:
@@ -63,19 +69,27 @@ class Records:
         """A value kept under `name`; `default` is stored when there is none."""
         return await self._do(lambda: self._fact(name, default))
 
-    async def add(self, record: Record, photo: bytes | None) -> None:
-        await self._do(lambda: self._add(record, photo))
+    def add(self, record: Record, photo: bytes | None) -> asyncio.Future[None]:
+        """Begin to write the record; need not be awaited: all is written in order."""
+        return self._do(lambda: self._add(record, photo))
 
     async def set_attempt(self, job: UUID, attempt: int) -> None:
         sql = "UPDATE jobs SET attempt = ? WHERE id = ?"
         await self._do(lambda: self._db.execute(sql, (attempt, str(job))))
 
-    async def end(self, job: UUID, outcome: dict[str, Any], images: list[bytes]) -> None:
-        """Keep how a job ended and its pictures; its photo and request are no longer needed."""
-        await self._do(lambda: self._end(job, outcome, images))
+    async def end(
+        self, job: UUID, outcome: dict[str, Any], images: list[bytes], ended: float
+    ) -> None:
+        """Keep how a job ended and its pictures; its photo is no longer needed."""
+        await self._do(lambda: self._end(job, outcome, images, ended))
 
-    async def delete(self, job: UUID) -> None:
-        await self._do(lambda: self._delete(job))
+    async def forget(self, job: UUID, *, clean: bool) -> None:
+        """Keep nothing of the job but, unless `clean`, that ComfyUI must be cleaned of it."""
+        await self._do(lambda: self._forget(job, clean))
+
+    async def set_clean(self, jobs: list[UUID]) -> None:
+        """ComfyUI has nothing of these jobs any more."""
+        await self._do(lambda: self._set_clean(jobs))
 
     async def all(self) -> list[Record]:
         return await self._do(self._all)
@@ -89,8 +103,8 @@ class Records:
     def _files(self, job: UUID) -> Path:
         return self._folder / "jobs" / str(job)
 
-    async def _do(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def _do(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _open(self) -> None:
         (self._folder / "jobs").mkdir(parents=True, exist_ok=True)
@@ -112,30 +126,54 @@ class Records:
             (str(record.id), json.dumps(record.request), record.fingerprint, record.created),
         )
 
-    def _end(self, job: UUID, outcome: dict[str, Any], images: list[bytes]) -> None:
+    def _end(self, job: UUID, outcome: dict[str, Any], images: list[bytes], ended: float) -> None:
         for number, image in enumerate(images):
             _write(self._files(job) / f"{number}.image", image)
         self._db.execute(
             "UPDATE jobs SET ended = ?, outcome = ? WHERE id = ?",
-            (time.time(), json.dumps(outcome), str(job)),
+            (ended, json.dumps(outcome), str(job)),
         )
         (self._files(job) / "photo").unlink(missing_ok=True)
 
-    def _delete(self, job: UUID) -> None:
-        self._db.execute("DELETE FROM jobs WHERE id = ?", (str(job),))
+    def _forget(self, job: UUID, clean: bool) -> None:
+        if clean:
+            self._db.execute("DELETE FROM jobs WHERE id = ?", (str(job),))
+        else:
+            self._db.execute(
+                "UPDATE jobs SET forgotten = 1, request = '{}', outcome = NULL WHERE id = ?",
+                (str(job),),
+            )
         shutil.rmtree(self._files(job), ignore_errors=True)
+
+    def _set_clean(self, jobs: list[UUID]) -> None:
+        with self._db:
+            self._db.execute("BEGIN")
+            self._db.executemany(
+                "UPDATE jobs SET clean = 1 WHERE id = ?", [(str(job),) for job in jobs]
+            )
+            self._db.execute("DELETE FROM jobs WHERE forgotten AND clean")
 
     def _all(self) -> list[Record]:
         rows = self._db.execute(
-            "SELECT id, request, fingerprint, attempt, created, ended, outcome FROM jobs"
-            " ORDER BY created"
+            "SELECT id, request, fingerprint, attempt, created, ended, outcome, clean, forgotten"
+            " FROM jobs ORDER BY created"
         )
         return [_record(row) for row in rows]
 
 
 def _record(row: tuple[Any, ...]) -> Record:
-    outcome = None if row[6] is None else json.loads(row[6])
-    return Record(UUID(row[0]), json.loads(row[1]), row[2], row[3], row[4], row[5], outcome)
+    job, request, mark, attempt, created, ended, outcome, clean, forgotten = row
+    return Record(
+        UUID(job),
+        json.loads(request),
+        mark,
+        attempt,
+        created,
+        ended,
+        None if outcome is None else json.loads(outcome),
+        bool(clean),
+        bool(forgotten),
+    )
 
 
 def _read(path: Path) -> bytes | None:

@@ -1,22 +1,21 @@
 """The GPU server's addresses. No logic: read the request, call the service, shape the answer."""
 
+import asyncio
 import hmac
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.sse import EventSourceResponse
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import ValidationError
-from starlette.datastructures import UploadFile
+from starlette.responses import StreamingResponse
 
 from gpu_server import nvml, schemas
 from gpu_server.jobs import Job
+from gpu_server.modes import describe_modes
 from gpu_server.schemas import MEDIA_TYPES, JobRequest
-from gpu_server.service import Service, describe_modes
-from web import edge, errors, negotiation, photos, sse
+from gpu_server.service import Service
+from web import bodies, edge, errors, negotiation, sse
 from workflows.catalog import Catalog
 
 GENERATE_TYPES = ["application/json", *MEDIA_TYPES, "text/event-stream"]
@@ -50,31 +49,7 @@ Accept = Annotated[str, Header()]
 
 
 async def read_request(request: Request) -> tuple[JobRequest, bytes | None]:
-    """The request and its photo, from JSON (photo in base64) or a form (photo as a file)."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip()
-    if kind == "multipart/form-data":
-        async with request.form(max_files=1, max_fields=2, max_part_size=1_000_000) as form:
-            asked = parse(form.get("request"))
-            file = form.get("image")
-            photo = await file.read() if isinstance(file, UploadFile) else None
-            return asked, None if photo is None else photos.check_bytes(photo)
-    asked = parse(await request.body())
-    image = (asked.model_extra or {}).pop("image", None)
-    return asked, None if image is None else photos.from_base64(image)
-
-
-def parse(text: Any) -> JobRequest:
-    """A request's JSON; raises InvalidRequest."""
-    try:
-        given = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise errors.InvalidRequest("The body is not valid JSON") from error
-    if not isinstance(given, dict):
-        raise errors.InvalidRequest("The body must be a JSON object")
-    try:
-        return JobRequest.model_validate(given)
-    except ValidationError as error:
-        raise edge.invalid_request(error) from error
+    return await bodies.read(request, JobRequest, service_of(request).catalog)
 
 
 Body = Annotated[tuple[JobRequest, bytes | None], Depends(read_request)]
@@ -90,8 +65,9 @@ def router(token: str, catalog: Catalog) -> APIRouter:
 
     open_routes, closed = APIRouter(), APIRouter(dependencies=[Depends(require_token)])
     _add_probes(open_routes)
-    _add_jobs(closed)
-    _add_generate(closed)
+    body = bodies.documented(catalog, JobRequest)
+    _add_jobs(closed, body)
+    _add_generate(closed, body)
     _add_pod(closed, catalog)
     both = APIRouter()
     both.include_router(open_routes)
@@ -100,9 +76,11 @@ def router(token: str, catalog: Catalog) -> APIRouter:
 
 
 def _add_probes(routes: APIRouter) -> None:
-    @routes.get("/livez", summary="The process answers")
-    async def livez() -> dict[str, str]:
-        return {"status": "ok"}
+    @routes.get("/livez", summary="The process works", responses={503: {}})
+    async def livez(service: Serving, response: Response) -> dict[str, str]:
+        broken = service.broken()
+        response.status_code = 503 if broken else 200
+        return {"status": "broken: " + ", ".join(broken) if broken else "ok"}
 
     @routes.get("/readyz", summary="A job could run now", responses={503: {}})
     async def readyz(service: Serving, response: Response) -> dict[str, Any]:
@@ -110,12 +88,15 @@ def _add_probes(routes: APIRouter) -> None:
         return {"ready": service.ready(), "checks": service.checks()}
 
 
-def _add_generate(routes: APIRouter) -> None:
+def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
     @routes.post(
         "/generate",
         summary="Draw and wait",
         response_model=schemas.Result,
-        responses=REQUEST_ERRORS | OUTCOME_ERRORS,
+        responses=REQUEST_ERRORS
+        | OUTCOME_ERRORS
+        | {200: {"content": {kind: {} for kind in (*MEDIA_TYPES, "text/event-stream")}}},
+        openapi_extra=body_schema,
     )
     async def generate(
         body: Body,
@@ -125,12 +106,10 @@ def _add_generate(routes: APIRouter) -> None:
         previews: bool = False,
     ) -> Response:
         asked, photo = body
-        kind = negotiation.best(accept, GENERATE_TYPES)
-        if kind is None:
-            raise errors.InvalidRequest(f"Accept: can be {', '.join(GENERATE_TYPES)}")
+        kind = negotiation.choose(accept, GENERATE_TYPES)
         if kind in MEDIA_TYPES:
             asked = asked.model_copy(update={"format": MEDIA_TYPES[kind]})
-        job = await service.submit(uuid4(), asked, photo)
+        job = await service.submit(uuid4(), asked, photo, keep=False)
         if kind == "text/event-stream":
             return sse.response(_events_then_forget(service, job, previews))
         try:
@@ -153,13 +132,14 @@ async def _events_then_forget(
         service.drop(job)
 
 
-def _add_jobs(routes: APIRouter) -> None:
+def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
     @routes.put(
         "/jobs/{job_id}",
         summary="Take a job on; harmless when repeated",
         status_code=202,
         response_model=schemas.Job,
-        responses=REQUEST_ERRORS,
+        responses=REQUEST_ERRORS | {202: {"content": {"text/event-stream": {}}}},
+        openapi_extra=body_schema,
     )
     async def put_job(
         job_id: UUID,
@@ -182,7 +162,7 @@ def _add_jobs(routes: APIRouter) -> None:
     @routes.get(
         "/jobs/{job_id}/events",
         summary="Server-sent events: state, progress, preview, result",
-        response_class=EventSourceResponse,
+        response_class=StreamingResponse,
         responses=errors.documented(errors.NotFound),
     )
     async def get_events(
@@ -202,7 +182,9 @@ def _add_jobs(routes: APIRouter) -> None:
         responses=errors.documented(errors.NotFound)
         | {200: {"content": {kind: {} for kind in MEDIA_TYPES}}},
     )
-    async def get_image(job_id: UUID, number: int, service: Serving) -> Response:
+    async def get_image(
+        job_id: UUID, number: Annotated[int, Path(ge=0, le=99)], service: Serving
+    ) -> Response:
         job = service.runner.get(job_id)
         data = await service.runner.image(job, number)
         return _image_response(data, job.images[number].media_type, job)
@@ -223,7 +205,7 @@ def _add_pod(routes: APIRouter, catalog: Catalog) -> None:
 
     @routes.get("/health", summary="The pod in detail; always 200")
     async def health(service: Serving) -> schemas.Health:
-        return service.health()
+        return service.health(await asyncio.to_thread(nvml.read))
 
     @routes.post("/free", summary="Release GPU memory", status_code=202)
     async def free(
@@ -235,7 +217,7 @@ def _add_pod(routes: APIRouter, catalog: Catalog) -> None:
 
     @routes.get("/metrics", response_class=Response)
     async def metrics(service: Serving) -> Response:
-        service.measure(nvml.read())
+        service.measure(await asyncio.to_thread(nvml.read))
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -40,6 +40,9 @@ class JobRequest(BaseModel):
 
     mode: str = "free"
     format: ImageFormat = "png"
+    timeout_s: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="GPU seconds it may take"
+    )
 
     def values(self) -> dict[str, Any]:
         """The values for the mode's parameters, unchecked."""

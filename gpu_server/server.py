@@ -7,13 +7,19 @@ import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
+import structlog
 from fastapi import FastAPI
 
 from gpu_server import routes
 from gpu_server.comfy_client import ComfyClient
+from gpu_server.drawing import Drawing
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel
+from gpu_server.guard import Guard
+from gpu_server.leftovers import Leftovers
 from gpu_server.metrics import Metrics
+from gpu_server.patience import Patience
+from gpu_server.pictures import Pictures
 from gpu_server.records import Records
 from gpu_server.runner import Runner
 from gpu_server.service import Service
@@ -21,17 +27,20 @@ from gpu_server.settings import Settings
 from web import VERSION, edge
 from workflows import catalog as workflows
 
+DEFAULT_PATIENCE = Patience()
+log = structlog.get_logger()
+
 MAX_BODY = 30_000_000
 """A photo of 20 MB in base64, and its request around it."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, patience: Patience = DEFAULT_PATIENCE) -> FastAPI:
     """The application; it connects to ComfyUI while its lifespan lasts, and waits for it."""
     catalog = load_catalog(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_service(settings, catalog) as service:
+        async with open_service(settings, catalog, patience) as service:
             app.state.service = service
             yield
 
@@ -57,52 +66,93 @@ def load_catalog(settings: Settings) -> workflows.Catalog:
     return catalog
 
 
+def load_guard(settings: Settings) -> Guard:
+    """The safety checks. A fault is told at /readyz: the server runs, and draws nothing."""
+    guard = Guard.load(
+        settings.easel_data_dir,
+        settings.gpu_safety_strictness,
+        settings.gpu_signing_certificate,
+        settings.gpu_signing_key,
+    )
+    if guard.fault:
+        log.error("safety_out_of_order", reason=guard.fault)
+    return guard
+
+
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings, catalog: workflows.Catalog) -> AsyncIterator[Service]:
+async def open_service(
+    settings: Settings, catalog: workflows.Catalog, patience: Patience
+) -> AsyncIterator[Service]:
     """Everything that runs behind the routes, from start to a clean end."""
-    metrics = Metrics(VERSION)
-    comfy = ComfyClient.at(settings.engine_url)
     records = Records(settings.easel_data_dir / "gpu_server")
     await records.open()
-    engine = Engine(
-        comfy,
-        catalog,
-        metrics,
-        pid_file=settings.gpu_comfyui_pid_file,
-    )
-    # The same client id after a restart, so that a prompt still running sends us its frames.
-    client_id = await records.fact("client_id", uuid.uuid4().hex)
-    channel = EventChannel(settings.engine_url, client_id, on_lost=engine.suspect)
+    comfy = ComfyClient.at(settings.engine_url, timeout_s=patience.request_s)
     workers = min(settings.gpu_encode_workers, os.cpu_count() or 1)
     encoders = ThreadPoolExecutor(workers, "encode")
-    runner = Runner(
+    try:
+        # The same client id after a restart: a prompt still running then sends us its frames.
+        client_id = await records.fact("client_id", uuid.uuid4().hex)
+        kept = await records.all()
+        service = build_service(
+            settings,
+            catalog,
+            patience,
+            records=records,
+            comfy=comfy,
+            encoders=encoders,
+            client_id=client_id,
+            guard=await asyncio.to_thread(load_guard, settings),
+        )
+        async with service.running(kept):
+            yield service
+    finally:
+        encoders.shutdown(cancel_futures=True)
+        await comfy.close()
+        await records.close()
+
+
+def build_service(
+    settings: Settings,
+    catalog: workflows.Catalog,
+    patience: Patience,
+    *,
+    records: Records,
+    comfy: ComfyClient,
+    encoders: ThreadPoolExecutor,
+    client_id: str,
+    guard: Guard,
+) -> Service:
+    """The parts, put together; nothing runs yet."""
+    metrics = Metrics(VERSION)
+    engine = Engine(comfy, catalog, metrics, patience, pid_file=settings.gpu_comfyui_pid_file)
+    channel = EventChannel(
+        settings.engine_url,
+        client_id,
+        on_lost=engine.suspect,
+        metrics=metrics,
+        patience=patience,
+    )
+    pictures = Pictures(comfy, catalog, guard, encoders)
+    drawing = Drawing(
         catalog=catalog,
         comfy=comfy,
         engine=engine,
         channel=channel,
         records=records,
+        pictures=pictures,
         metrics=metrics,
+        patience=patience,
+    )
+    runner = Runner(
+        engine=engine,
+        drawing=drawing,
+        leftovers=Leftovers(comfy, engine),
+        records=records,
+        metrics=metrics,
+        patience=patience,
         max_jobs=settings.gpu_max_jobs,
         result_ttl_s=settings.gpu_result_ttl_s,
-        encoders=encoders,
     )
-    service = Service(settings, catalog, engine, channel, runner, metrics, encoders)
-    tasks = [
-        asyncio.create_task(work, name=name)
-        for name, work in (
-            ("engine", engine.run()),
-            ("channel", channel.run()),
-            ("runner", runner.run()),
-            ("warm_up", service.warm_up()),
-        )
-    ]
-    await runner.ready.wait()
-    try:
-        yield service
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        encoders.shutdown(cancel_futures=True)
-        await comfy.close()
-        await records.close()
+    return Service(
+        settings, catalog, engine, channel, runner, drawing, pictures, guard, metrics, encoders
+    )

@@ -2,24 +2,31 @@
 
 import asyncio
 import base64
+import io
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import structlog
+from PIL import Image
 
-from gpu_server import nvml, outputs, schemas
+from gpu_server import outputs, schemas
 from gpu_server.comfy_client import Unreachable
+from gpu_server.drawing import AHEAD, Drawing
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel, PreviewImage
+from gpu_server.guard import Guard
 from gpu_server.jobs import Job, Order
 from gpu_server.metrics import Metrics
-from gpu_server.runner import AHEAD, Runner
+from gpu_server.pictures import Pictures
+from gpu_server.records import Record
+from gpu_server.runner import Runner
+from gpu_server.safety import blur
 from gpu_server.schemas import JobRequest, State
 from gpu_server.settings import Settings
 from web import VERSION, errors, photos
@@ -38,13 +45,42 @@ class Service:
     engine: Engine
     channel: EventChannel
     runner: Runner
+    drawing: Drawing
+    pictures: Pictures
+    guard: Guard
     metrics: Metrics
     workers: ThreadPoolExecutor
     _warm: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def running(self, kept: Sequence[Record]) -> AsyncIterator[None]:
+        """Everything that goes on by itself, until the context ends; `kept` are jobs of before."""
+        await asyncio.get_running_loop().run_in_executor(self.workers, self.pictures.warm_up)
+        works = {
+            "engine": self.engine.run(),
+            "event_channel": self.channel.run(),
+            "runner": self.runner.run(kept),
+            "warm_up": self.warm_up(),
+        }
+        self._tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
+        try:
+            await self.runner.ready.wait()
+            yield
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def broken(self) -> list[str]:
+        """What should run for ever and has ended: only a restart of this server helps."""
+        return [t.get_name() for t in self._tasks if t.done() and t.get_name() != "warm_up"]
 
     # -- jobs ----------------------------------------------------------------------------
 
-    async def submit(self, job_id: UUID, asked: JobRequest, photo: bytes | None) -> Job:
+    async def submit(
+        self, job_id: UUID, asked: JobRequest, photo: bytes | None, *, keep: bool = True
+    ) -> Job:
         """Take the job on. Raises InvalidValues, InvalidImage, Conflict, QueueFull, NoGpu, …"""
         given = asked.values()
         if photo is not None:
@@ -58,17 +94,17 @@ class Service:
         else:
             loop = asyncio.get_running_loop()
             size, prepared = await loop.run_in_executor(
-                self.workers, _prepare, photo, mode, request
+                self.workers, _prepare, self.guard, photo, mode, request
             )
         style = mode.styles[request.style]
         order = Order(
             request,
             size,
             asked.format,
-            style.timeout_s or self.settings.gpu_job_timeout_s,
+            asked.timeout_s or style.timeout_s or self.settings.gpu_job_timeout_s,
         )
         body = {"mode": request.mode, "format": asked.format, **asked.values()}
-        return await self.runner.admit(job_id, order, prepared, body)
+        return await self.runner.admit(job_id, order, prepared, body, keep=keep)
 
     async def finished(self, job: Job) -> Job:
         """The job when it has succeeded; raises what it failed of, or Cancelled."""
@@ -112,6 +148,8 @@ class Service:
         shown_state: tuple[Any, ...] = ()
         shown_progress: tuple[Any, ...] = ()
         shown_preview = None
+        # Of a redrawn photo nothing is shown before the whole picture has passed the guard.
+        may_preview = not self.catalog.modes[job.order.request.mode].takes_image
         async with job.follow() as changed:
             while True:
                 await changed.wait()
@@ -125,9 +163,14 @@ class Service:
                 if (view.progress, view.stage) != shown_progress and not view.status.ended:
                     shown_progress = (view.progress, view.stage)
                     yield Event("progress", _progress(view), job.version)
-                if previews and job.preview is not None and job.preview is not shown_preview:
+                if (
+                    previews
+                    and may_preview
+                    and job.preview is not None
+                    and job.preview is not shown_preview
+                ):
                     shown_preview = job.preview
-                    yield Event("preview", _preview(job.preview), job.version)
+                    yield Event("preview", await self._preview(job.preview), job.version)
                 if view.status.ended:
                     whole = with_images and view.status is State.succeeded
                     yield Event("result", await self.result(job) if whole else view, job.version)
@@ -136,6 +179,10 @@ class Service:
     def drop(self, job: Job) -> None:
         """Nobody waits for this job any more: stop it, and keep nothing of it."""
         self.runner.drop(job)
+
+    async def _preview(self, image: PreviewImage) -> schemas.Preview:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.workers, _blurred, image)
 
     # -- the pod -------------------------------------------------------------------------
 
@@ -148,16 +195,20 @@ class Service:
             prompt = {"prompt": "a grey square", "seed": 0} if not mode.takes_image else {}
             asked = JobRequest.model_validate({"mode": mode.name, **prompt})
             with suppress(errors.EaselError):
-                job = await self.submit(uuid.uuid4(), asked, None)
-                await self.finished(job)
-                await self.runner.forget(job)
+                job = await self.submit(uuid.uuid4(), asked, None, keep=False)
+                try:
+                    await self.finished(job)
+                finally:
+                    self.drop(job)
             log.info("warmed_up", style=mode.spec.default_style, seconds=time.monotonic() - began)
         self._warm.set()
 
     def checks(self) -> dict[str, str]:
         """What must be in order before a job can run, each `ok` or what is wrong."""
         engine = self.engine
-        found = {"comfyui": "ok", "event_channel": "ok", "styles": "ok", "warm_up": "ok"}
+        names = ("comfyui", "event_channel", "styles", "warm_up", "safety", "server")
+        found = dict.fromkeys(names, "ok")
+        found["safety"] = self.guard.fault or "ok"
         if engine.fault is not None:
             found["comfyui"] = f"out of service until ComfyUI is restarted: {engine.fault}"
         elif not engine.in_service.is_set():
@@ -169,12 +220,15 @@ class Service:
             found["styles"] = "no style can be drawn: " + "; ".join(sorted(reasons))[:500]
         if not self._warm.is_set():
             found["warm_up"] = "the default style's model is being loaded"
+        if self.broken():
+            found["server"] = f"{', '.join(self.broken())} broke; restart the GPU server"
         return found
 
     def ready(self) -> bool:
         return all(state == "ok" for state in self.checks().values())
 
-    def health(self) -> schemas.Health:
+    def health(self, gpu: dict[str, Any] | None = None) -> schemas.Health:
+        """`gpu` is what the driver says of the GPU."""
         checks = self.checks()
         wrong = [name for name, state in checks.items() if state != "ok"]
         status = "ok" if not wrong else "down" if "comfyui" in wrong else "degraded"
@@ -188,11 +242,11 @@ class Service:
             engine=self.engine.name,
             version=VERSION,
             checks=checks,
-            gpu=nvml.read(),
+            gpu=gpu,
             capacity=AHEAD,
             queued=len(unfinished) - running,
             running=running,
-            loaded_model=self.runner.loaded_model,
+            loaded_model=self.drawing.loaded_model,
             styles={mode.name: self._styles(mode.name) for mode in self.catalog},
         )
 
@@ -203,7 +257,8 @@ class Service:
         except Unreachable as error:
             raise errors.EngineLost("ComfyUI does not answer") from error
         if unload_models:
-            self.runner.loaded_model = None
+            self.drawing.loaded_model = None
+            self.engine.forgive()
 
     def measure(self, gpu: dict[str, Any] | None) -> None:
         """Bring the gauges up to date."""
@@ -221,67 +276,32 @@ class Service:
         for style in mode.styles:
             spec, state = mode.graph_spec(style), self.engine.style(mode_name, style)
             reason = state.reason if self.engine.fault is None else self.engine.fault
-            files = list(spec.files)
             found[style] = schemas.StyleHealth(
                 available=state.available and self.engine.in_service.is_set(),
                 reason=reason,
                 model=spec.model,
-                files={name: name not in state.missing for name in files},
+                files={name: name not in state.missing for name in state.files},
             )
         return found
 
 
 def _prepare(
-    photo: bytes, mode: Mode, request: parameters.Request
+    guard: Guard, photo: bytes, mode: Mode, request: parameters.Request
 ) -> tuple[tuple[int, int], bytes]:
+    """The photo as it is drawn from: upright, cropped, judged, and a file of our own making."""
     upright = photos.decode(photo)
     size = size_of(mode, request, upright.size)
-    return size, outputs.fit_photo(upright, size)
+    fitted = outputs.fit_photo(upright, size)
+    guard.require_decent([fitted], photo=True)
+    return size, outputs.as_png(fitted)
 
 
 def _progress(view: schemas.Job) -> schemas.ProgressEvent:
     return schemas.ProgressEvent(progress=view.progress, stage=view.stage)
 
 
-def _preview(image: PreviewImage) -> schemas.Preview:
-    data = base64.b64encode(image.data).decode()
-    return schemas.Preview(media_type=image.media_type, data=data)
-
-
-def describe_modes(
-    catalog: Catalog, health: Mapping[str, Mapping[str, schemas.StyleHealth]]
-) -> list[schemas.ModeInfo]:
-    """The catalogue as `GET /modes` shows it."""
-    return [
-        schemas.ModeInfo(
-            name=mode.name,
-            title=mode.spec.title.model_dump(),
-            description=mode.spec.description.model_dump(),
-            default_style=mode.spec.default_style,
-            takes_image=mode.takes_image,
-            available=any(s.available for s in health[mode.name].values()),
-            parameters=parameters.json_schema(mode),
-            texts={
-                name: {
-                    "title": parameter.title.model_dump(),
-                    "description": parameter.description and parameter.description.model_dump(),
-                    "unit": parameter.unit,
-                }
-                for name, parameter in mode.spec.parameters.items()
-            },
-            styles=[
-                schemas.StyleInfo(
-                    name=name,
-                    title=style.title.model_dump(),
-                    description=style.description.model_dump(),
-                    model=mode.graph_spec(name).model,
-                    sizes={r: list(s) for r, s in mode.graph_spec(name).sizes.items()},
-                    ignores=list(mode.graph_spec(name).ignores),
-                    available=health[mode.name][name].available,
-                    reason=health[mode.name][name].reason,
-                )
-                for name, style in mode.styles.items()
-            ],
-        )
-        for mode in catalog
-    ]
+def _blurred(image: PreviewImage) -> schemas.Preview:
+    """As a picture may be shown that the guard has not judged: colours and composition only."""
+    with Image.open(io.BytesIO(image.data), formats=("JPEG", "PNG")) as opened:
+        data = outputs.encode(blur(opened.convert("RGB")), "jpeg", "Easel").data
+    return schemas.Preview(media_type="image/jpeg", data=base64.b64encode(data).decode())

@@ -22,6 +22,9 @@ class Settings(ServiceSettings):
     gpu_result_ttl_s: float = Field(3600, gt=0)
     gpu_encode_workers: int = Field(2, ge=1, le=64)
     gpu_warm_up: bool = False
+    gpu_safety_strictness: float = Field(0.0, ge=0, le=1)
+    gpu_signing_certificate: Path | None = None
+    gpu_signing_key: Path | None = None
     gpu_comfyui_pid_file: Path | None = None
     gpu_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

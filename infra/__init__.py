@@ -1,0 +1,1 @@
+"""Everything that knows hosts: the supervisor of the services, and the way to a pod."""

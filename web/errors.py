@@ -199,7 +199,7 @@ def error_from_answer(
     status: int, body: bytes, retry_after: str | None, default: type[EaselError] = EngineLost
 ) -> EaselError:
     """The exception for an HTTP error answer, ours or a proxy's in between."""
-    seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
     try:
         return error_from(Problem.model_validate_json(body), seconds)
     except ValueError:

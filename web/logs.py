@@ -6,6 +6,7 @@ Everything goes through the standard library's logging, so that a library's line
 import logging
 import re
 import sys
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -25,10 +26,21 @@ def redact(text: str) -> str:
 
 
 def _redact_values(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = redact(value)
-    return event
+    return {key: _redacted(value) for key, value in event.items()}
+
+
+def _redacted(value: Any) -> Any:
+    match value:
+        case str():
+            return redact(value)
+        case None | bool() | int() | float():
+            return value
+        case dict():
+            return {str(key): _redacted(inner) for key, inner in value.items()}
+        case list() | tuple() | set():
+            return [_redacted(inner) for inner in value]
+        case _:
+            return redact(str(value))
 
 
 def configure(service: str, level: str = "INFO") -> None:
@@ -63,5 +75,6 @@ def configure(service: str, level: str = "INFO") -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.captureWarnings(True)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from web.errors import FieldError, InvalidRequest
+
 
 def best(accept: str, offered: Sequence[str]) -> str | None:
     """The preferred type; the first offered when anything goes; None when none is acceptable."""
@@ -11,6 +13,15 @@ def best(accept: str, offered: Sequence[str]) -> str | None:
     scored = [(_quality(kind, wanted), -index, kind) for index, kind in enumerate(offered)]
     quality, _, kind = max(scored)
     return kind if quality > 0 else None
+
+
+def choose(accept: str, offered: Sequence[str]) -> str:
+    """As `best`; raises InvalidRequest when none is acceptable."""
+    kind = best(accept, offered)
+    if kind is None:
+        fault = FieldError(field="Accept", message="asks for none of ours", allowed=list(offered))
+        raise InvalidRequest.of([fault])
+    return kind
 
 
 def _parse(part: str) -> tuple[str, float]:

@@ -4,7 +4,7 @@ import difflib
 import os
 import sys
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
@@ -59,7 +59,13 @@ def load_or_exit(kind: type[S], env_file: Path) -> S:
     try:
         return load(kind, env_file)
     except SettingsError as error:
-        sys.exit(f"error: {error}")
+        stop(error)
+
+
+def stop(error: Exception) -> NoReturn:
+    """End the process, for entry points: what is set up wrong, in one sentence; exit code 2."""
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(2)
 
 
 def _sentence(error: ValidationError) -> str:

@@ -1,6 +1,7 @@
 """Server-sent events: frames out of an async iterator, with a comment when it is quiet."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -55,4 +56,4 @@ async def _encoded(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
 
 def last_event_id(header: str | None) -> int:
     """The `Last-Event-ID` of a client that comes back, or -1."""
-    return int(header) if header and header.isdigit() else -1
+    return int(header) if header and re.fullmatch(r"[0-9]{1,18}", header) else -1

@@ -10,102 +10,19 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-Scalar = str | int | float
+from workflows.spec import GraphSpec, ModeSpec, Scalar, Style
+
 Node = dict[str, Any]
 Graph = dict[str, Node]
 """A ComfyUI graph in API format: node id → `{"class_type", "inputs", "_meta": {"title"}}`."""
 
-ParameterType = Literal["text", "integer", "number", "seed", "image"]
-Size = tuple[Annotated[int, Field(ge=16, le=8192)], Annotated[int, Field(ge=16, le=8192)]]
-
-SEED_MAX = 2**53 - 1
-"""Largest seed: the largest whole number that every JSON reader keeps exact."""
-
 
 class CatalogError(ValueError):
     """A mode's folder is not in order; the message names the file, the key and the fault."""
-
-
-class Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Text(Record):
-    """A text shown to people, in each language of the bot."""
-
-    en: str
-    ru: str
-
-
-class Parameter(Record):
-    """One value a caller may give, with its range; also published as JSON Schema."""
-
-    type: ParameterType
-    title: Text
-    description: Text | None = None
-    required: bool = False
-    default: Scalar | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-    multiple_of: int | None = None
-    max_length: int | None = None
-    unit: str | None = None
-
-
-class GraphSpec(Record):
-    """A graph file, the model it draws with and where each value goes in it."""
-
-    file: str
-    model: str
-    """Name of what is loaded on the GPU: generations with the same name need no model change."""
-    files: tuple[str, ...] = ()
-    """Ids of the model files it needs, as in `gpu_server/models_config/models.json`."""
-    sizes: dict[str, Size]
-    """Aspect ratio → (width, height) in pixels, in the model's own resolutions; first = default."""
-    multiple_of: int = 16
-    bind: dict[str, str]
-    """Value → `Node title.input`."""
-    settings: dict[str, Scalar] = {}
-    ignores: tuple[str, ...] = ()
-    """Parameters that are accepted and have no effect with this model; told to callers."""
-
-
-class Style(Record):
-    title: Text
-    description: Text
-    graph: str
-    prompt: str = "{prompt}"
-    negative_prompt: str = "{negative_prompt}"
-    settings: dict[str, Scalar] = {}
-    ranges: dict[str, tuple[float, float]] = {}
-    """A parameter in 0–1 → what its ends mean to the model."""
-    timeout_s: float | None = None
-    """GPU seconds one picture may take, where it differs from the platform's setting."""
-
-
-class ModeSpec(Record):
-    """The content of a `mode.toml`."""
-
-    title: Text
-    description: Text
-    order: int = 100
-    default_style: str
-    parameters: dict[str, Parameter]
-    graphs: dict[str, GraphSpec]
-    styles: dict[str, Style]
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        if self.default_style not in self.styles:
-            raise ValueError(f"default_style '{self.default_style}' is not one of the styles")
-        for name, style in self.styles.items():
-            if style.graph not in self.graphs:
-                raise ValueError(f"styles.{name}.graph '{style.graph}' is not one of the graphs")
-        return self
 
 
 @dataclass(frozen=True)
@@ -184,12 +101,15 @@ def load_mode(folder: Path) -> Mode:
     where = f"{folder.name}/mode.toml"
     try:
         spec = ModeSpec.model_validate(tomllib.loads((folder / "mode.toml").read_text("utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+    except ValidationError as error:
+        raise CatalogError(f"{where}: {_in_words(error)}") from error
+    except (OSError, ValueError) as error:  # TOML and UTF-8 have their own ValueErrors
         raise CatalogError(f"{where}: {error}") from error
     graphs = {name: _load_graph(folder, graph) for name, graph in spec.graphs.items()}
     mode = Mode(folder.name, spec, graphs)
-    for style in spec.styles:
-        _check_settings(mode, style, where)
+    for name in spec.styles:
+        for fault in _faults_in_style(mode, name):
+            raise CatalogError(f"{where}: the style '{name}' {fault}")
     return mode
 
 
@@ -201,12 +121,39 @@ def find_node(graph: Graph, title: str) -> str:
     return ids[0]
 
 
+def source_of(value: Any) -> str | None:
+    """Id of the node that an input's value is linked to, or None when it is no link."""
+    return value[0] if isinstance(value, list) and len(value) == 2 else None
+
+
+def downstream(graph: Graph, start: str) -> list[str]:
+    """`start` and every node that depends on it, in the graph's order."""
+    found = {start}
+    while True:
+        new = {
+            key
+            for key, node in graph.items()
+            if key not in found and any(source_of(v) in found for v in node["inputs"].values())
+        }
+        if not new:
+            return [key for key in graph if key in found]
+        found |= new
+
+
+def _in_words(error: ValidationError) -> str:
+    faults = [(".".join(map(str, fault["loc"])), str(fault["msg"])) for fault in error.errors()]
+    texts = [f"{key}: {said.removeprefix('Value error, ')}" for key, said in faults]
+    return "; ".join(text.removeprefix(": ") for text in texts)
+
+
 def _load_graph(folder: Path, spec: GraphSpec) -> Graph:
     where = f"{folder.name}/{spec.file}"
     try:
         graph: Graph = json.loads((folder / spec.file).read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CatalogError(f"{where}: {error}") from error
+    if not _is_graph(graph):
+        raise CatalogError(f"{where}: it is not a graph in API format; export it as 'Export (API)'")
     for value, target in spec.bind.items():
         title, _, name = target.rpartition(".")
         try:
@@ -215,20 +162,48 @@ def _load_graph(folder: Path, spec: GraphSpec) -> Graph:
             raise CatalogError(f"{where}: '{value}' is bound to '{target}', but {error}") from error
         if name not in inputs:
             raise CatalogError(f"{where}: the node '{title}' has no input '{name}' (for '{value}')")
-    if not any(node["class_type"] == "SaveImage" for node in graph.values()):
-        raise CatalogError(f"{where}: it has no SaveImage node")
+    _check_output(graph, spec, where)
     return graph
 
 
-def _check_settings(mode: Mode, style: str, where: str) -> None:
-    spec = mode.graph_spec(style)
-    for name in mode.settings(style):
-        if name not in spec.bind:
-            raise CatalogError(f"{where}: the style '{style}' sets '{name}', which is not bound")
-    for name, parameter in mode.spec.parameters.items():
-        given_elsewhere = name == "count" or parameter.type == "image"
-        if not (name in spec.bind or name in spec.ignores or given_elsewhere):
-            raise CatalogError(f"{where}: '{name}' is neither bound nor ignored by '{style}'")
+def _is_graph(graph: Any) -> bool:
+    return isinstance(graph, dict) and all(
+        isinstance(node, dict)
+        and isinstance(node.get("class_type"), str)
+        and isinstance(node.get("inputs"), dict)
+        and isinstance(node.get("_meta", {}), dict)
+        for node in graph.values()
+    )
+
+
+def _check_output(graph: Graph, spec: GraphSpec, where: str) -> None:
+    """One picture per seed: one SaveImage, after the node that takes the seed."""
+    outputs = [key for key, node in graph.items() if node["class_type"] == "SaveImage"]
+    if len(outputs) != 1:
+        raise CatalogError(f"{where}: it has {len(outputs)} SaveImage nodes; exactly one is needed")
+    if "seed" not in spec.bind:
+        raise CatalogError(f"{where}: nothing is bound to 'seed'")
+    seeded = find_node(graph, spec.bind["seed"].rpartition(".")[0])
+    if outputs[0] not in downstream(graph, seeded):
+        raise CatalogError(f"{where}: its SaveImage node does not depend on the seed")
+
+
+def _faults_in_style(mode: Mode, name: str) -> Iterator[str]:
+    spec, style, parameters = mode.graph_spec(name), mode.styles[name], mode.spec.parameters
+    for value in mode.settings(name):
+        if value not in spec.bind:
+            yield f"sets '{value}', which is not bound"
+    for value, parameter in parameters.items():
+        if value not in spec.bind and value not in spec.ignores and value != "count":
+            yield f"neither binds nor ignores '{value}'"
+        template = {"prompt": style.prompt, "negative_prompt": style.negative_prompt}.get(value)
+        if template is not None and "{" + value + "}" not in template and value in spec.bind:
+            yield f"has no {{{value}}} in its template '{value}'"
+        if value in style.ranges and parameter.type != "number":
+            yield f"has a range for '{value}', which is not a number"
+    for value in style.ranges:
+        if value not in parameters:
+            yield f"has a range for '{value}', which is not a parameter"
 
 
 def _plain(mode: Mode, own: Mapping[str, Scalar], base: int) -> Mode:

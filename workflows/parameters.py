@@ -1,15 +1,17 @@
 """A caller's values against a mode's parameters: every fault at once, each with what is allowed."""
 
 import difflib
-import math
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.catalog import SEED_MAX, Catalog, Mode, Parameter, Scalar
+from workflows.catalog import Catalog, Mode
+from workflows.spec import Parameter, Scalar
 
 _MISSING = "is required"
+MAX_UNKNOWN = 20
+"""Unknown fields named in an answer at most: a body may hold millions."""
 FREE_SEEDS = 2**32
 """Seeds are chosen below this: short enough to read out and type in again."""
 
@@ -58,16 +60,16 @@ def check(catalog: Catalog, mode: str, given: Mapping[str, Any]) -> Request:
     A parameter that is null counts as left out. An image parameter is only checked for presence:
     its bytes travel beside the values.
     """
-    found = catalog.modes.get(mode)
+    found = catalog.modes.get(mode) if isinstance(mode, str) else None
     if found is None:
         raise InvalidValues([_unknown("mode", mode, catalog.modes)])
     given = {name: value for name, value in given.items() if value is not None}
     faults: list[Fault] = []
     style = given.pop("style", found.spec.default_style)
-    if style not in found.styles:
-        faults.append(_unknown("style", style, found.styles))
     values = _check_values(found, given, faults)
-    if not faults:
+    if not isinstance(style, str) or style not in found.styles:
+        faults.append(_unknown("style", style, found.styles))
+    elif not any(fault.field in ("width", "height") for fault in faults):
         faults += _check_size(found, style, values)
     if faults:
         raise InvalidValues(faults)
@@ -77,16 +79,16 @@ def check(catalog: Catalog, mode: str, given: Mapping[str, Any]) -> Request:
 def _check_values(mode: Mode, given: Mapping[str, Any], faults: list[Fault]) -> dict[str, Scalar]:
     parameters = mode.spec.parameters
     values: dict[str, Scalar] = {}
-    for name in given:
-        if name not in parameters:
-            faults.append(_unknown(name, name, [*parameters, "style"], what="field"))
+    unknown = [name for name in given if name not in parameters]
+    for name in unknown[:MAX_UNKNOWN]:
+        faults.append(_unknown(name, name, [*parameters, "style"], what="field"))
     for name, parameter in parameters.items():
         value = given.get(name, _left_out(parameter))
         fault = _MISSING if value is None and parameter.required else None
         if name in given:
-            fault = fault_in(parameter, value)
+            fault = parameter.fault_in(value)
         if fault is not None:
-            faults.append(Fault(name, fault, allowed(parameter)))
+            faults.append(Fault(name, fault, parameter.allowed()))
         elif value is not None and parameter.type != "image":
             values[name] = float(value) if parameter.type == "number" else value
     return values
@@ -94,62 +96,6 @@ def _check_values(mode: Mode, given: Mapping[str, Any], faults: list[Fault]) -> 
 
 def _left_out(parameter: Parameter) -> Scalar | None:
     return secrets.randbelow(FREE_SEEDS) if parameter.type == "seed" else parameter.default
-
-
-def fault_in(parameter: Parameter, value: Any) -> str | None:
-    """What is wrong with `value`, in words, or None."""
-    match parameter.type:
-        case "text":
-            return _fault_in_text(parameter, value)
-        case "image":
-            return None
-        case "number":
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                return "must be a number"
-            if not math.isfinite(value):
-                return "must be a finite number"
-        case "integer" | "seed":
-            if isinstance(value, bool) or not isinstance(value, int):
-                return "must be a whole number"
-    low, high = bounds(parameter)
-    if (low is not None and value < low) or (high is not None and value > high):
-        return "is out of range"
-    if parameter.multiple_of and value % parameter.multiple_of:
-        return f"must be a multiple of {parameter.multiple_of}"
-    return None
-
-
-def _fault_in_text(parameter: Parameter, value: Any) -> str | None:
-    if not isinstance(value, str):
-        return "must be a text"
-    if parameter.required and not value.strip():
-        return "is empty"
-    if parameter.max_length is not None and len(value) > parameter.max_length:
-        return f"has {len(value)} characters"
-    if any((ord(c) < 32 and c not in "\t\n\r") or 0xD800 <= ord(c) <= 0xDFFF for c in value):
-        return "holds control characters"
-    return None
-
-
-def bounds(parameter: Parameter) -> tuple[float | None, float | None]:
-    if parameter.type == "seed":
-        return 0, SEED_MAX
-    return parameter.minimum, parameter.maximum
-
-
-def allowed(parameter: Parameter) -> str:
-    """What a parameter takes, in words."""
-    if parameter.type == "text":
-        least = "1" if parameter.required else "0"
-        return f"{least} to {parameter.max_length} characters"
-    if parameter.type == "image":
-        return "a PNG, JPEG or WebP image"
-    low, high = bounds(parameter)
-    kind = "a number" if parameter.type == "number" else "a whole number"
-    text = f"{kind} from {low:g} to {high:.0f}" if high and high > 1e6 else f"{kind}"
-    if low is not None and high is not None and high <= 1e6:
-        text += f" from {low:g} to {high:g}"
-    return text + (f", a multiple of {parameter.multiple_of}" if parameter.multiple_of else "")
 
 
 def json_schema(mode: Mode) -> dict[str, Any]:
@@ -164,16 +110,18 @@ def json_schema(mode: Mode) -> dict[str, Any]:
     for name, parameter in mode.spec.parameters.items():
         properties[name] = _property(parameter)
     required = [name for name, p in mode.spec.parameters.items() if p.required]
+    sides = {"width", "height"} & properties.keys()
     return {
         "type": "object",
         "properties": properties,
         "required": required,
+        "dependentRequired": {side: sorted(sides - {side}) for side in sorted(sides)},
         "additionalProperties": False,
     }
 
 
 def _property(parameter: Parameter) -> dict[str, Any]:
-    low, high = bounds(parameter)
+    low, high = parameter.bounds()
     kind = {"text": "string", "image": "string", "number": "number"}.get(parameter.type, "integer")
     whole = kind == "integer"
     schema: dict[str, Any] = {
@@ -208,8 +156,15 @@ def _check_size(mode: Mode, style: str, values: Mapping[str, Scalar]) -> list[Fa
 
 
 def _unknown(field: str, value: Any, names: Collection[str], what: str = "") -> Fault:
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    if not isinstance(value, str):
+        return Fault(field, "must be a text", sorted(names))
+    shown = _shown(value)
+    near = difflib.get_close_matches(shown, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    shown = str(value)[:60]
     message = f"is not a known {what}{hint}" if what else f"'{shown}' is not known{hint}"
-    return Fault(field[:60], message, sorted(names))
+    return Fault(_shown(field), message, sorted(names))
+
+
+def _shown(text: str) -> str:
+    """A caller's own words, fit for an answer: short, and without lone surrogates."""
+    return text[:60].encode(errors="replace").decode()

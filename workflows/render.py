@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from workflows.catalog import Graph, Mode, Scalar, find_node
+from workflows.catalog import Graph, Mode, downstream, find_node, source_of
 from workflows.parameters import Request
+from workflows.spec import Scalar
 
 OUTPUT_CLASSES = ("SaveImage", "PreviewImage", "EaselOutput")
 
@@ -117,7 +118,7 @@ def _fan_out(graph: Graph, seed_target: str, seeds: tuple[int, ...]) -> Graph:
     """
     title, _, entry = seed_target.rpartition(".")
     sampler = find_node(graph, title)
-    repeated = _downstream(graph, sampler)
+    repeated = downstream(graph, sampler)
     fanned: Graph = {key: node for key, node in graph.items() if key not in repeated}
     for k, seed in enumerate(seeds):
         names = {key: f"{key}.{k}" for key in repeated}
@@ -129,25 +130,8 @@ def _fan_out(graph: Graph, seed_target: str, seeds: tuple[int, ...]) -> Graph:
     return fanned
 
 
-def _downstream(graph: Graph, start: str) -> list[str]:
-    found = {start}
-    while True:
-        new = {
-            key
-            for key, node in graph.items()
-            if key not in found and any(_source(v) in found for v in node["inputs"].values())
-        }
-        if not new:
-            return [key for key in graph if key in found]
-        found |= new
-
-
-def _source(value: Any) -> str | None:
-    return value[0] if isinstance(value, list) and len(value) == 2 else None
-
-
 def _relink(value: Any, names: Mapping[str, str]) -> Any:
-    source = _source(value)
+    source = source_of(value)
     return value if source not in names else [names[str(source)], value[1]]
 
 

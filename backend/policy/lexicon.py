@@ -1,35 +1,23 @@
 """Finds the words of the lists in a text, also where they are disguised, in linear time."""
 
-import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from backend.policy.folding import SYMBOLS, letter_readings
+from backend.policy.text import PLAIN_GAPS, Span, Text
 
-_TOKEN = re.compile(r"[^\W_]+")
-_POSSESSIVE = re.compile(r"(?<=[^\W_])['’`]s\b")
-# A harmless phrase is one: "nude, lipstick" is not "nude lipstick".
-_WITHIN_PHRASE = re.compile(r"[\s\-_/'’`\"«»“”*~]*")
-_CLAUSE_END = re.compile(r"[,;:!?\n]|^\.\s")
 _ADJECTIVE_ENDINGS = "ый ий ой ая яя ое ее ые ие ого его ому ему ую юю ым им ом ем ых их ыми ими ою"
 # A word cut in two by a space may go on for this many letters after the listed stem.
 _REST_AFTER_SPACE = 2
-_SYMBOLS = "".join(SYMBOLS)
-_LONGEST = 40  # characters; no listed word is longer, even with every letter tripled
-
-
-class Span(NamedTuple):
-    """A listed word or phrase in a text: indices of its first and last token."""
-
-    first: int
-    last: int
-
-    def to(self, other: "Span") -> "Span":
-        return Span(min(self.first, other.first), max(self.last, other.last))
+_SYMBOLS = tuple(SYMBOLS)
+_LONGEST_TOKEN = 64  # letters; what is longer is no listed word, though it may begin with a stem
+_REMEMBERED = 16_384  # words
+_LONGEST = 24  # letters read for one word, repetitions included
 
 
 class _Word(NamedTuple):
@@ -42,39 +30,14 @@ class _Word(NamedTuple):
 class _Node:
     letter: str
     children: dict[str, "_Node"] = field(default_factory=dict)
+    # character of the text -> nodes that it leads to, lookalikes and repeated letters included
+    moves: dict[str, tuple["_Node", ...]] = field(default_factory=dict)
     whole: list[int] = field(default_factory=list)
     stem: list[int] = field(default_factory=list)
 
 
-class Text:
-    """Folded text cut into tokens; distances are counted in letters, whatever separates them."""
-
-    def __init__(self, folded: str) -> None:
-        self.folded = _POSSESSIVE.sub(" ", folded)
-        matches = list(_TOKEN.finditer(self.folded))
-        self.tokens = [match[0] for match in matches]
-        starts = [match.start() for match in matches]
-        ends = [match.end() for match in matches]
-        edges = zip([0, *ends], [*starts, len(self.folded)], strict=True)
-        self.gaps = [self.folded[left:right] for left, right in edges]
-        self._letters = [0, *accumulate(len(token) for token in self.tokens)]
-
-    def distance(self, one: Span, other: Span) -> int:
-        """Return the letters between two spans; negative where they overlap."""
-        left, right = sorted((one, other))
-        if right.first <= left.last:
-            return -1
-        return self._letters[right.first] - self._letters[left.last + 1]
-
-    def is_one_phrase(self, span: Span) -> bool:
-        """Whether nothing but spaces, hyphens and quotes stands between the span's words."""
-        return all(_WITHIN_PHRASE.fullmatch(gap) for gap in self._inside(span))
-
-    def is_one_clause(self, span: Span) -> bool:
-        return not any(_CLAUSE_END.search(gap) for gap in self._inside(span))
-
-    def _inside(self, span: Span) -> list[str]:
-        return self.gaps[span.first + 1 : span.last + 1]
+_Nodes: TypeAlias = tuple[_Node, ...]
+_Reading: TypeAlias = tuple[_Nodes, frozenset[int]]  # where it ends, the stems on the way
 
 
 class Lexicon:
@@ -87,7 +50,6 @@ class Lexicon:
         function_words: Iterable[str],
     ) -> None:
         self._root = _Node("")
-        self._readings = letter_readings()
         self._words: dict[str, int] = {}
         self._function_words = frozenset(function_words)
         # first word -> [(the words after it, the concept or None for harmless)]
@@ -97,6 +59,9 @@ class Lexicon:
                 self._add(entry, concept)
         for entry in harmless:
             self._add(entry, None)
+        self._connect(self._root, _characters_by_letter())
+        # Prompts repeat their vocabulary: most words are read once per process.
+        self._opening = lru_cache(_REMEMBERED)(self._read_opening)
 
     def _add(self, entry: str, concept: str | None) -> None:
         first, *rest = (self._word_id(slot) for slot in entry.split())
@@ -124,15 +89,25 @@ class Lexicon:
             node = node.children.setdefault(letter, _Node(letter))
         return node
 
+    def _connect(self, node: _Node, characters: Mapping[str, Sequence[str]]) -> None:
+        moves: dict[str, list[_Node]] = defaultdict(list)
+        for target in (*node.children.values(), node):
+            for character in characters.get(target.letter, ()):
+                moves[character].append(target)
+        node.moves = {character: tuple(targets) for character, targets in moves.items()}
+        for child in node.children.values():
+            self._connect(child, characters)
+
     def find(self, text: Text) -> dict[str, list[Span]]:
         """Return where each concept occurs in `text`, harmless phrases left out; sorted."""
         words: dict[int, list[_Word]] = defaultdict(list)
         for first in range(len(text.tokens)):
-            words[first].extend(set(self._words_from(text, first)))
+            if starting := self._words_at(text, first):
+                words[first] = starting
         found: dict[str, set[Span]] = defaultdict(set)
         harmless: set[Span] = set()
-        for first, starts in words.items():
-            for word in starts:
+        for first, starting in words.items():
+            for word in starting:
                 for rest, concept in self._phrases.get(word.id, ()):
                     for end in _ends(words, word, rest, stretch=concept is not None):
                         span = Span(first, end)
@@ -144,52 +119,85 @@ class Lexicon:
         kept = {name: sorted(s for s in spans if s not in covered) for name, spans in found.items()}
         return {name: spans for name, spans in kept.items() if spans}
 
-    def _words_from(self, text: Text, first: int) -> Iterator["_Word"]:
+    def _words_at(self, text: Text, first: int) -> list[_Word]:
+        """Return `_words_from` without its walk where the word plainly ends with its token."""
+        nodes, stems, whole = self._opening(text.tokens[first][:_LONGEST_TOKEN])
+        if text.gaps[first] in PLAIN_GAPS and text.gaps[first + 1] in PLAIN_GAPS:
+            if not nodes and not stems:
+                return []
+            following = text.tokens[first + 1][0] if first + 1 < len(text.tokens) else ""
+            if all(following not in node.moves for node in nodes):
+                return [_Word(word_id, first, False) for word_id in whole]
+        return list(set(self._words_from(text, first)))
+
+    def _words_from(self, text: Text, first: int) -> Iterator[_Word]:
         """Yield each listed word that begins at token `first`."""
-        nodes = [self._root, *self._through_symbols([self._root], _trailing(text.gaps[first]))]
-        stems: set[int] = set()
-        length, spaced = 0, False
+        nodes, found = self._start(text, first)
+        stems: frozenset[int] = frozenset()
+        length, spaced = len(text.tokens[first]), False
         for index in range(first, len(text.tokens)):
-            token = text.tokens[index]
             if index > first:
-                gap = text.gaps[index]
-                if any(map(str.isspace, gap)):
-                    if not self._joins(text.tokens[index - 1], token):
+                left, right = text.tokens[index - 1], text.tokens[index]
+                if text.is_spaced(index):
+                    if not self._joins(left, right):
                         return
-                    if len(text.tokens[index - 1]) > 1 or len(token) > 1:
-                        stems.clear()
                     spaced = True
+                    stems = stems if len(left) == len(right) == 1 else frozenset()
                 else:
-                    nodes = [*nodes, *self._through_symbols(nodes, gap)]
-            nodes, found = self._through_token(nodes, token, _REST_AFTER_SPACE if spaced else None)
+                    nodes += self._through_symbols(nodes, text.gaps[index])
+                rest = _REST_AFTER_SPACE if spaced else None
+                nodes, found = self._through_token(nodes, right, rest)
+                length += len(right)
             if not (nodes or stems or found):
                 return
-            if index > first or not token.isdigit():
-                ends = [*nodes, *self._through_symbols(nodes, _leading(text.gaps[index + 1]))]
-                for word_id in found.union(*(node.whole for node in ends)):
-                    yield _Word(word_id, index, False)
-                for word_id in stems:
-                    yield _Word(word_id, index, True)
+            yield from self._ending(text, index, nodes, found, is_first=index == first)
+            yield from (_Word(word_id, index, True) for word_id in stems)
             stems |= found
-            length += len(token)
             if length > _LONGEST:
                 return
 
-    def _through_token(
-        self, nodes: list[_Node], token: str, rest: int | None
-    ) -> tuple[list[_Node], set[int]]:
+    def _start(self, text: Text, first: int) -> _Reading:
+        nodes, stems, _ = self._opening(text.tokens[first][:_LONGEST_TOKEN])
+        if not text.gaps[first].endswith(_SYMBOLS):
+            return nodes, stems
+        start = self._through_symbols((self._root,), _trailing(text.gaps[first]))
+        more_nodes, more_stems = self._through_token(start, text.tokens[first], None)
+        return nodes + more_nodes, stems | more_stems
+
+    def _ending(
+        self, text: Text, index: int, nodes: _Nodes, stems: frozenset[int], *, is_first: bool
+    ) -> Iterator[_Word]:
+        """Yield the words that end with token `index`; a number alone is no word."""
+        if is_first and text.tokens[index].isdigit():
+            return
+        if text.gaps[index + 1].startswith(_SYMBOLS):
+            nodes += self._through_symbols(nodes, _leading(text.gaps[index + 1]))
+        for word_id in stems.union(*[node.whole for node in nodes]):
+            yield _Word(word_id, index, False)
+
+    @staticmethod
+    def _through_token(nodes: _Nodes, token: str, rest: int | None) -> _Reading:
         """Read a token's letters; return the nodes at its end and the stems met on the way.
 
         `rest`: a stem counts only when at most so many letters of the token follow it.
         """
         stems: set[int] = set()
         for position, letter in enumerate(token, 1):
-            nodes = self._step(nodes, self._readings.get(letter, letter))
+            nodes = _step(nodes, letter)
             if not nodes:
                 break
             if rest is None or len(token) - position <= rest:
-                stems.update(*(node.stem for node in nodes))
-        return nodes, stems
+                for node in nodes:
+                    if node.stem:
+                        stems.update(node.stem)
+        return nodes, frozenset(stems)
+
+    def _read_opening(self, token: str) -> tuple[_Nodes, frozenset[int], frozenset[int]]:
+        """Read a token from the root; return nodes, stems and all words that end with it."""
+        nodes, stems = self._through_token((self._root,), token, None)
+        if token.isdigit():
+            return nodes, stems, frozenset()
+        return nodes, stems, stems.union(*(node.whole for node in nodes))
 
     def _joins(self, left: str, right: str) -> bool:
         """Whether a space between two tokens may have been put inside one word."""
@@ -201,31 +209,35 @@ class Lexicon:
         return token in self._function_words or token.isdigit()
 
     @staticmethod
-    def _step(nodes: list[_Node], letters: str) -> list[_Node]:
-        following: dict[int, _Node] = {}
-        for node in nodes:
-            for letter in letters:
-                child = node.children.get(letter)
-                if child is not None:
-                    following[id(child)] = child
-            if node.letter and node.letter in letters:  # a repeated letter
-                following[id(node)] = node
-        return list(following.values())
-
-    def _through_symbols(self, nodes: list[_Node], gap: str) -> list[_Node]:
-        """Read the symbols of `gap` as letters ($ as s); [] where there are none."""
+    def _through_symbols(nodes: _Nodes, gap: str) -> _Nodes:
+        """Read the symbols of `gap` as letters ($ as s); nothing where there are none."""
         symbols = [character for character in gap if character in SYMBOLS][:_LONGEST]
         for symbol in symbols:
-            nodes = self._step(nodes, SYMBOLS[symbol])
-        return nodes if symbols else []
+            nodes = _step(nodes, symbol)
+        return nodes if symbols else ()
+
+
+def _step(nodes: _Nodes, character: str) -> _Nodes:
+    if len(nodes) == 1:
+        return nodes[0].moves.get(character, ())
+    following = {id(to): to for node in nodes for to in node.moves.get(character, ())}
+    return tuple(following.values())
+
+
+def _characters_by_letter() -> dict[str, list[str]]:
+    characters: dict[str, list[str]] = defaultdict(list)
+    for character, letters in (letter_readings() | SYMBOLS).items():
+        for letter in letters:
+            characters[letter].append(character)
+    return characters
 
 
 def _leading(gap: str) -> str:
-    return gap[: len(gap) - len(gap.lstrip(_SYMBOLS))]
+    return gap[: len(gap) - len(gap.lstrip("".join(_SYMBOLS)))]
 
 
 def _trailing(gap: str) -> str:
-    return gap[len(gap.rstrip(_SYMBOLS)) :]
+    return gap[len(gap.rstrip("".join(_SYMBOLS))) :]
 
 
 def _ends(

@@ -9,8 +9,9 @@ from importlib.resources import files
 from typing import Any, Self
 
 from backend.policy.folding import fold, folding_table
-from backend.policy.lexicon import Lexicon, Span, Text
+from backend.policy.lexicon import Lexicon
 from backend.policy.rules import Rule
+from backend.policy.text import Span, Text
 
 _MINOR = "minor"
 _ADULT_AGE = 18
@@ -69,10 +70,9 @@ class Policy:
         texts = {"prompt": self._read_text(prompt), "negative": self._read_text(negative_prompt)}
         in_prompt = texts["prompt"][1]
         for rule in self._rules:
-            if rule.photo is None or rule.photo == photo:
-                text, found = texts[rule.reads]
-                if rule.applies(text, found, in_prompt):
-                    return Refusal(rule.category, rule.id)
+            text, found = texts[rule.reads]
+            if found and rule.photo in {None, photo} and rule.applies(text, found, in_prompt):
+                return Refusal(rule.category, rule.id)
         return None
 
     def _read_text(self, written: str) -> tuple[Text, dict[str, list[Span]]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from backend.policy.lexicon import Span, Text
+from backend.policy.text import Span, Text
 
 # Spans looked at on either side for a near one: one word may have several that overlap.
 _NEIGHBOURS = 4
@@ -46,15 +46,15 @@ class Rule:
         in_prompt: Mapping[str, Sequence[Span]],
     ) -> bool:
         """Whether `text`, in which `found` was found, breaks this rule."""
-        if any(name in found for name in self.unless):
+        if any(found.keys().isdisjoint(group) for group in self.all):
             return False
-        if self.with_prompt and not any(name in in_prompt for name in self.with_prompt):
+        if not found.keys().isdisjoint(self.unless):
+            return False
+        if self.with_prompt and in_prompt.keys().isdisjoint(self.with_prompt):
             return False
         groups = [
             sorted(span for name in group for span in found.get(name, ())) for group in self.all
         ]
-        if not all(groups):
-            return False
         first, *others = groups
         return not others or any(
             all(self._near(text, span, other) for other in others) for span in first

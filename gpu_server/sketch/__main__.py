@@ -13,16 +13,24 @@ def main() -> None:
         description="Speaks ComfyUI's protocol and draws sketches without an AI model.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
-    parser.add_argument("--port", type=int, default=8188)
+    parser.add_argument("--port", type=int, default=8188, help="0 for any free one")
     parser.add_argument(
         "--base-dir", type=Path, required=True, help="gets the folders input, output and temp"
     )
     parser.add_argument("--checkpoint", default="", help="name of one more checkpoint to offer")
     parser.add_argument("--faults", action="store_true", help="allow POST /sketch/faults")
+    parser.add_argument("--plain", action="store_true", help="do without Easel's own nodes")
     options = parser.parse_args()
-    app = create_app(options.base_dir, checkpoint=options.checkpoint, faults=options.faults)
+    app = create_app(
+        options.base_dir,
+        checkpoint=options.checkpoint,
+        faults=options.faults,
+        plain=options.plain,
+    )
     try:
-        server = create_server(app, options.host, options.port)
+        server = create_server(
+            app, options.host, options.port, announce=lambda text: print(text, flush=True)
+        )
     except ValueError as error:
         parser.error(str(error))
     server.run()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,21 +24,29 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def create_app(
-    base_dir: Path, models: Models | None = None, *, checkpoint: str = "", faults: bool = False
+    base_dir: Path,
+    models: Models | None = None,
+    *,
+    checkpoint: str = "",
+    faults: bool = False,
+    plain: bool = False,
 ) -> Starlette:
     """The engine as an application for a real uvicorn.
 
     `base_dir` gets the folders input, output and temp (emptied at start). `models` are names of
     model files by folder, by default those of `models.json`; `checkpoint` is one more checkpoint.
-    `faults` adds `/sketch/faults`.
+    `faults` adds `/sketch/faults`; `plain` leaves out what Easel's own nodes add to ComfyUI.
     """
-    known = {folder: list(names) for folder, names in (models or configured_models()).items()}
+    given = configured_models() if models is None else models
+    known = {folder: list(names) for folder, names in given.items()}
     if checkpoint:
         known.setdefault("checkpoints", []).append(checkpoint)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         engine = Engine(Folders(base_dir), known)
+        if plain:
+            engine.definitions.remove("EaselOutput")
         app.state.engine = engine
         async with asyncio.TaskGroup() as tasks:
             publisher = tasks.create_task(engine.sockets.publish())
@@ -52,6 +60,7 @@ def create_app(
     app = Starlette(
         routes=[
             *routes.ROUTES,
+            *(() if plain else routes.EASEL_ROUTES),
             *file_routes.ROUTES,
             *(fault_routes.ROUTES if faults else ()),
             WebSocketRoute("/ws", _serve_socket),
@@ -79,19 +88,38 @@ def create_app(
 class SketchServer(uvicorn.Server):
     """A uvicorn server that tells when it accepts connections."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
         super().__init__(config)
+        self._announce = announce
         self.ready = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, then set `ready`."""
+        """Start to listen, then set `ready`; `started` says whether it worked."""
         await super().startup(sockets)
         self.ready.set()
+        if self.started:
+            self._announce(
+                f"Sketch engine on {self.url} - it draws without an AI model; "
+                "connect a ComfyUI for real images."
+            )
+
+    @property
+    def url(self) -> str:
+        """The base URL, with the port that was bound."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def create_server(app: Starlette, host: str = "127.0.0.1", port: int = 8188) -> SketchServer:
+def create_server(
+    app: Starlette,
+    host: str = "127.0.0.1",
+    port: int = 8188,
+    *,
+    announce: Callable[[str], None] = lambda _: None,
+) -> SketchServer:
     """A server set up as ComfyUI's: no pings of its own, no access log. `host` must be loopback.
 
+    `announce` gets one sentence with the address once connections are accepted.
     Raises ValueError for any other host: the engine has no authentication.
     """
     if host not in _LOOPBACK:
@@ -110,7 +138,7 @@ def create_server(app: Starlette, host: str = "127.0.0.1", port: int = 8188) -> 
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    server = SketchServer(config)
+    server = SketchServer(config, announce)
     app.state.server = server
     return server
 
@@ -122,8 +150,10 @@ async def running(app: Starlette, port: int = 0) -> AsyncIterator[str]:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve())
         await server.ready.wait()
+        if not server.started:
+            raise RuntimeError("The sketch engine did not start.")
         try:
-            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+            yield server.url
         finally:
             server.should_exit = True
 

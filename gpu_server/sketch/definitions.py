@@ -80,15 +80,18 @@ class Definitions:
     """All node classes of this engine."""
 
     def __init__(self, models: Models, folders: Folders) -> None:
-        self.models = {
-            folder: sorted(models.get(folder, ())) for folder in {*MODEL_FOLDERS, *models}
-        }
+        folders_in_order = dict.fromkeys([*MODEL_FOLDERS, *models])
+        self.models = {folder: sorted(models.get(folder, ())) for folder in folders_in_order}
         self._folders = folders
         text = resources.files(__package__).joinpath("definitions.json").read_text("utf-8")
         self._info: dict[str, dict[str, Any]] = json.loads(text)
         for (node, name), folder in MODEL_INPUTS.items():
             self._info[node]["input"]["required"][name][0] = self.models[folder]
         self._specs = {name: _spec(info) for name, info in self._info.items()}
+
+    def remove(self, class_type: str) -> None:
+        """Do without a class, as a ComfyUI on which nobody installed it."""
+        del self._info[class_type], self._specs[class_type]
 
     def spec(self, class_type: object) -> NodeSpec | None:
         """The specification of a class, or None when there is no such class."""

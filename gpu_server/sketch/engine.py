@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from gpu_server.sketch.definitions import Definitions, Models
-from gpu_server.sketch.execution import Environment
+from gpu_server.sketch.environment import Environment
 from gpu_server.sketch.faults import Faults
 from gpu_server.sketch.folders import Folders
 from gpu_server.sketch.jobs import JobQueue
@@ -31,9 +31,9 @@ class Engine:
     def _begin(self) -> None:
         self.boot_id = str(uuid.uuid4())
         self.numbers = itertools.count()
-        self.queue = JobQueue()
+        self.queue = JobQueue(self._publish_status)
         environment = Environment(self.folders, self.definitions, self.faults, self.sockets)
-        self.worker = Worker(self.queue, environment, self.publish_status)
+        self.worker = Worker(self.queue, environment)
         self.worker.start()
 
     def stop(self) -> None:
@@ -54,14 +54,17 @@ class Engine:
         """
         self._up_at = time.monotonic() + seconds
         self.stop()
-        self.sockets.mute()
+        self.sockets.forget()
         self.folders.empty_temp()
         self._begin()
 
     def status(self) -> dict[str, Any]:
         """What `GET /prompt` and status frames say."""
-        return {"exec_info": {"queue_remaining": self.queue.remaining}}
+        return _status(self.queue.remaining)
 
-    def publish_status(self) -> None:
-        """Tell every client how long the queue is."""
-        self.sockets.send("status", {"status": self.status()}, None)
+    def _publish_status(self, remaining: int) -> None:
+        self.sockets.send("status", {"status": _status(remaining)}, None)
+
+
+def _status(remaining: int) -> dict[str, Any]:
+    return {"exec_info": {"queue_remaining": remaining}}

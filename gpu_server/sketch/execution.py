@@ -1,18 +1,16 @@
 """Runs one graph: order of nodes, cache by content, and the frames a client sees meanwhile."""
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from gpu_server.sketch.definitions import Definitions
-from gpu_server.sketch.faults import Faults, NodeFaultError
-from gpu_server.sketch.folders import Folders
+from gpu_server.sketch.environment import Cached, Environment
+from gpu_server.sketch.faults import NodeFaultError
 from gpu_server.sketch.graph import execution_order, signatures, source_of
 from gpu_server.sketch.jobs import Job, Result
-from gpu_server.sketch.nodes import FUNCTIONS, Context, Output, Wishes
+from gpu_server.sketch.nodes import FUNCTIONS
+from gpu_server.sketch.values import Context, Wishes
 
 
 class InterruptedJobError(Exception):
@@ -21,51 +19,6 @@ class InterruptedJobError(Exception):
 
 class AbandonedJobError(Exception):
     """The engine restarted under the job: nothing may be sent or recorded any more."""
-
-
-class Outlet(Protocol):
-    """Where frames go; `client` None means every client."""
-
-    def send(self, event: str, data: Mapping[str, Any], client: str | None) -> None:
-        """Send a JSON frame."""
-
-    def send_preview(
-        self, kind: str, image: bytes, metadata: Mapping[str, Any], client: str | None
-    ) -> None:
-        """Send a picture as type 4 with metadata, or as type 1, whichever the client asked for."""
-
-    def wants_metadata(self, client: str | None) -> bool:
-        """Whether the client gets previews of type 4."""
-
-    def is_connected(self, client: str | None) -> bool:
-        """Whether anybody would receive a frame."""
-
-    def executing(self, client: str | None, node: str | None) -> None:
-        """Remember the running node, for clients that reconnect."""
-
-
-@dataclass
-class Cached:
-    """What a node returned, kept for the next graph with the same content."""
-
-    output: Output
-    meta: dict[str, Any]
-
-
-Cache = dict[str, Cached]
-
-
-@dataclass
-class Environment:
-    """What lasts from job to job."""
-
-    folders: Folders
-    definitions: Definitions
-    faults: Faults
-    outlet: Outlet
-    interrupt: threading.Event = field(default_factory=threading.Event)
-    stopped: threading.Event = field(default_factory=threading.Event)
-    cache: Cache = field(default_factory=dict)
 
 
 class Execution:
@@ -149,7 +102,7 @@ class Execution:
             return False
         except AbandonedJobError:
             raise
-        except Exception as error:
+        except Exception as error:  # a node may raise anything: the client is told
             self._fail("execution_error", node_id, self._describe(error, inputs))
             return False
         meta = {"node_id": node_id, "display_node": node_id, "parent_node": None}
@@ -192,7 +145,7 @@ class Execution:
             progress=lambda value, maximum, preview: self._advance(
                 node_id, value, maximum, preview
             ),
-            watched=self._env.outlet.is_connected(self._client),
+            watched=lambda: self._env.outlet.is_connected(self._client),
         )
 
     def _advance(

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio.to_thread
 from PIL import Image
-from starlette.datastructures import QueryParams, UploadFile
+from starlette.datastructures import FormData, QueryParams, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,23 +35,6 @@ def _folders(request: Request) -> Folders:
 
 
 async def upload_image(request: Request) -> Response:
-    upload, fields = await _read_form(request)
-    kind, subfolder = fields.get("type", "input"), fields.get("subfolder", "")
-    name = upload.filename or ""
-    if kind not in KINDS or name in ("", ".") or name.startswith("/"):
-        raise ValueError(f"{kind}, {name}")  # a 500, as recorded
-    folders = _folders(request)
-    folder = folders.inside(kind, subfolder)
-    if folder is None or folders.inside(kind, str(folder / name)) in (None, folders[kind]):
-        raise RefusedError(400)
-    data = await upload.read()
-    overwrite = fields.get("overwrite") in ("true", "1")
-    folder.mkdir(parents=True, exist_ok=True)
-    name = await anyio.to_thread.run_sync(_store, folder, name, data, overwrite)
-    return json_reply({"name": name, "subfolder": subfolder, "type": kind})
-
-
-async def _read_form(request: Request) -> tuple[UploadFile, dict[str, str]]:
     if int(request.headers.get("content-length", "0")) > MAX_UPLOAD_BYTES:
         async for _ in request.stream():
             pass
@@ -59,13 +42,28 @@ async def _read_form(request: Request) -> tuple[UploadFile, dict[str, str]]:
     if "form" not in request.headers.get("content-type", ""):
         raise RefusedError(400)
     try:
-        form = await request.form(max_part_size=MAX_UPLOAD_BYTES)
+        async with request.form(max_part_size=MAX_UPLOAD_BYTES) as form:
+            return await _receive(_folders(request), form)
     except HTTPException as error:
         raise ValueError("a cut off or malformed form") from error
+
+
+async def _receive(folders: Folders, form: FormData) -> Response:
     upload = form.get("image")
     if not isinstance(upload, UploadFile):
         raise RefusedError(400)
-    return upload, {key: value for key, value in form.items() if isinstance(value, str)}
+    kind, subfolder = str(form.get("type", "input")), str(form.get("subfolder", ""))
+    name = upload.filename or ""
+    if kind not in KINDS or name in ("", ".") or name.startswith("/"):
+        raise ValueError(f"{kind}, {name}")  # a 500, as recorded
+    folder = folders.inside(kind, subfolder)
+    if folder is None or folders.inside(kind, str(folder / name)) in (None, folders[kind]):
+        raise RefusedError(400)
+    data = await upload.read()
+    overwrite = form.get("overwrite") in ("true", "1")
+    folder.mkdir(parents=True, exist_ok=True)
+    name = await anyio.to_thread.run_sync(_store, folder, name, data, overwrite)
+    return json_reply({"name": name, "subfolder": subfolder, "type": kind})
 
 
 def _store(folder: Path, name: str, data: bytes, overwrite: bool) -> str:

@@ -2,7 +2,7 @@
 
 import heapq
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -36,10 +36,15 @@ class Result:
 
 
 class JobQueue:
-    """Pending, running and finished jobs; used by the event loop and by the worker thread."""
+    """Pending, running and finished jobs; used by the event loop and by the worker thread.
 
-    def __init__(self) -> None:
+    `on_change` is called with the new number of unfinished jobs while the queue is locked, so
+    that the order of status frames is that of the changes.
+    """
+
+    def __init__(self, on_change: Callable[[int], None]) -> None:
         self._changed = threading.Condition()
+        self._on_change = on_change
         self._pending: list[Job] = []
         self._running: dict[int, Job] = {}
         self._history: dict[str, dict[str, Any]] = {}
@@ -49,8 +54,9 @@ class JobQueue:
     def put(self, job: Job) -> None:
         """Queue a job. Raises TypeError beside an equal number and id, but queues it even so."""
         with self._changed:
-            self._changed.notify()
             heapq.heappush(self._pending, job)
+            self._tell()
+            self._changed.notify()
 
     def get(self) -> tuple[int, Job] | None:
         """Wait for the next job and mark it running; None once the queue is closed.
@@ -65,6 +71,7 @@ class JobQueue:
             job = heapq.heappop(self._pending)
             self._tasks += 1
             self._running[self._tasks] = job
+            self._tell()
             return self._tasks, job
 
     def finish(self, task: int, result: Result) -> None:
@@ -73,7 +80,6 @@ class JobQueue:
             job = self._running.pop(task)
             if len(self._history) >= MAX_HISTORY:
                 del self._history[next(iter(self._history))]
-            self._history.pop(job.prompt_id, None)
             self._history[job.prompt_id] = {
                 "prompt": job,
                 "outputs": result.outputs,
@@ -84,6 +90,10 @@ class JobQueue:
                 },
                 "meta": result.meta,
             }
+            self._tell()
+
+    def _tell(self) -> None:
+        self._on_change(len(self._pending) + len(self._running))
 
     def close(self) -> None:
         """Let `get` return None from now on."""
@@ -106,6 +116,7 @@ class JobQueue:
         """Forget every pending job."""
         with self._changed:
             self._pending.clear()
+            self._tell()
 
     def delete_pending(self, prompt_ids: Iterable[str]) -> None:
         """Forget pending jobs by id; unknown ids are ignored."""
@@ -113,6 +124,7 @@ class JobQueue:
         with self._changed:
             self._pending = [job for job in self._pending if job.prompt_id not in unwanted]
             heapq.heapify(self._pending)
+            self._tell()
 
     def history(self, max_items: int | None = None, offset: int = -1) -> dict[str, Any]:
         """Finished jobs, oldest first: the last `max_items`, or so many from `offset` on."""

@@ -3,89 +3,18 @@
 import random
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from gpu_server.sketch import pictures
 from gpu_server.sketch.draw import Brief, Control, Drawing, style_of_model
-from gpu_server.sketch.faults import Faults
-from gpu_server.sketch.folders import Folders
-from gpu_server.sketch.jobs import Graph
 from gpu_server.sketch.pictures import Picture
+from gpu_server.sketch.values import Conditioning, Context, Inputs, Latent, Model, Output
 
+EDGE_THRESHOLDS = 0.4, 0.8  # Canny's defaults
 PREVIEW_SIZE = 512  # longest side of a preview in pixels, as ComfyUI sends them
-
-# Inputs and outputs differ from node to node; validation has checked their types.
-Inputs = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """The user's own words and style from `extra_data.easel`, where a graph has them changed."""
-
-    style: str | None = None
-    prompt: str | None = None
-
-    @classmethod
-    def of(cls, extra_data: Mapping[str, Any]) -> "Wishes":
-        """Read `extra_data.easel`; whatever is not text there counts as absent."""
-        easel = extra_data.get("easel")
-        if not isinstance(easel, dict):
-            return cls()
-        style, prompt = easel.get("style"), easel.get("prompt")
-        return cls(
-            style if isinstance(style, str) else None, prompt if isinstance(prompt, str) else None
-        )
-
-
-@dataclass(frozen=True)
-class Model:
-    """Stands for a loaded model; `control` is set by a ControlNet patch."""
-
-    name: str
-    control: Control | None = None
-
-
-@dataclass(frozen=True)
-class Conditioning:
-    """A text for the sampler, and the picture that guides it."""
-
-    text: str
-    control: Control | None = None
-
-
-@dataclass(frozen=True)
-class Latent:
-    """A size and number of pictures; `drawn` once sampled."""
-
-    width: int
-    height: int
-    batch: int
-    drawn: list[Picture] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a node returns: its slots, and for output nodes the UI part."""
-
-    slots: tuple[Any, ...] = ()
-    ui: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a node may use: `progress(value, maximum, preview)` raises when interrupted."""
-
-    folders: Folders
-    faults: Faults
-    wishes: Wishes
-    prompt: Graph
-    texts: Mapping[str, Any]
-    progress: Callable[[int, int, Callable[[], tuple[str, bytes]] | None], None]
-    watched: bool  # whether anybody can see previews
 
 
 def _load_checkpoint(inputs: Inputs, context: Context) -> Output:
@@ -127,8 +56,10 @@ def _empty_latent(inputs: Inputs, _: Context) -> Output:
 
 
 def _control(image: list[Picture], strength: float) -> Control:
-    edges = image[0]
-    return Control(edges.pixels, edges.photo, strength)
+    guide = image[0]
+    if guide.photo is None:  # a photo, not its edges
+        guide = pictures.edges(guide, *EDGE_THRESHOLDS)
+    return Control(guide.pixels, guide.photo, strength)
 
 
 def _apply_control(inputs: Inputs, _: Context) -> Output:
@@ -159,7 +90,7 @@ def _sample(inputs: Inputs, context: Context) -> Output:
     drawn = [Picture(first.pixels)]
     for step in range(1, steps + 1):
         context.faults.wait("slow")
-        preview = partial(_preview, first, step / steps) if context.watched else None
+        preview = partial(_preview, first, step / steps) if context.watched() else None
         context.progress(step, steps, preview)
         while len(drawn) < latent.batch * step // steps:
             drawn.append(Picture(Drawing(replace(brief, seed=brief.seed + len(drawn))).pixels))

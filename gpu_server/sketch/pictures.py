@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageFilter, ImageOps, PngImagePlugin
 
 Pixels = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float32]
+Cells = npt.NDArray[np.intp]  # positions in a flattened plane
 
 _RESAMPLING = {
     "nearest-exact": Image.Resampling.NEAREST,
@@ -63,57 +64,50 @@ def scale(picture: Picture, width: int, height: int, method: str, crop: str) -> 
 
 def edges(picture: Picture, low: float, high: float) -> Picture:
     """Canny edges, white on black; thresholds are gradient magnitudes of grey values 0-1."""
-    weights = np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
-    grey = np.asarray(picture.pixels @ weights, np.float32)
-    smooth = _convolve(_convolve(grey, (0.0545, 0.2442, 0.4026), 0), (0.0545, 0.2442, 0.4026), 1)
-    padded = np.pad(smooth, 1, mode="edge")
-    down = padded[2:] - padded[:-2]
-    right = padded[:, 2:] - padded[:, :-2]
-    dy = down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
-    dx = right[:-2] + 2 * right[1:-1] + right[2:]
-    ridge = _thin(np.hypot(dx, dy), dx, dy)
-    kept = _connect(ridge >= low, ridge >= high)
-    grid = np.where(kept, np.uint8(255), np.uint8(0))
+    grey = Image.fromarray(picture.pixels).convert("L").filter(ImageFilter.GaussianBlur(1))
+    plane = np.pad(np.asarray(grey, np.float32) / np.float32(255), 1, mode="edge")
+    down = plane[2:] - plane[:-2]
+    right = plane[:, 2:] - plane[:, :-2]
+    dy = np.pad(down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:], 1)
+    dx = np.pad(right[:-2] + 2 * right[1:-1] + right[2:], 1)
+    magnitude = np.hypot(dx, dy)
+    ridge = _ridge(magnitude, dx, dy, low)
+    kept = _connected(ridge, magnitude, high)
+    grid = np.where(kept[1:-1, 1:-1], np.uint8(255), np.uint8(0))
     return Picture(np.repeat(grid[:, :, None], 3, axis=2), picture.pixels)
 
 
-def _convolve(plane: Plane, half_kernel: tuple[float, float, float], axis: int) -> Plane:
-    outer, inner, middle = half_kernel
-    pad = [(0, 0), (0, 0)]
-    pad[axis] = (2, 2)
-    padded = np.pad(plane, pad, mode="edge")
-    size = plane.shape[axis]
-    shifted = [padded.take(range(i, i + size), axis) for i in range(5)]
-    total = outer * (shifted[0] + shifted[4]) + inner * (shifted[1] + shifted[3])
-    return np.asarray(total + middle * shifted[2], np.float32)
+def _ridge(magnitude: Plane, dx: Plane, dy: Plane, low: float) -> Cells:
+    """Cells over the threshold whose magnitude is the largest along their own gradient.
+
+    All planes have a margin of one empty cell; so have the flat positions that are returned.
+    """
+    width = magnitude.shape[1]
+    level, x, y = magnitude.ravel(), dx.ravel(), dy.ravel()
+    cells = np.flatnonzero(level >= low)
+    x, y = x[cells], y[cells]
+    across, along = np.abs(x), np.abs(y)
+    diagonal = np.where(x * y >= 0, width + 1, width - 1)
+    step = np.where(along <= 0.4142 * across, 1, diagonal)
+    step = np.where(along >= 2.4142 * across, width, step)
+    here = level[cells]
+    return cells[(here >= level[cells + step]) & (here > level[cells - step])]
 
 
-def _thin(magnitude: Plane, dx: Plane, dy: Plane) -> Plane:
-    """Keep a magnitude only where it is the largest along its own gradient."""
-    m = np.pad(magnitude, 1)
-    ax, ay = np.abs(dx), np.abs(dy)
-    flat, steep = ay <= 0.4142 * ax, ay >= 2.4142 * ax
-    falling = dx * dy >= 0
-    ahead = np.where(falling, m[2:, 2:], m[2:, :-2])
-    behind = np.where(falling, m[:-2, :-2], m[:-2, 2:])
-    ahead = np.where(flat, m[1:-1, 2:], np.where(steep, m[2:, 1:-1], ahead))
-    behind = np.where(flat, m[1:-1, :-2], np.where(steep, m[:-2, 1:-1], behind))
-    return np.where((magnitude >= ahead) & (magnitude > behind), magnitude, np.float32(0))
-
-
-def _connect(weak: npt.NDArray[np.bool_], strong: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Strong edges and the weak ones that touch them, directly or through others."""
-    width = weak.shape[1] + 2
-    open_cells = np.pad(weak & ~strong, 1).ravel()
-    kept = np.pad(strong, 1).ravel()
+def _connected(cells: Cells, magnitude: Plane, high: float) -> npt.NDArray[np.bool_]:
+    """The cells over the threshold, and those that touch them directly or through others."""
+    width = magnitude.shape[1]
     around = np.array([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1])
-    front = np.flatnonzero(kept)
+    is_open = np.zeros(magnitude.size, np.bool_)
+    is_open[cells] = True
+    kept = np.zeros(magnitude.size, np.bool_)
+    front = cells[magnitude.ravel()[cells] >= high]
     while front.size:
-        near = (front[:, None] + around).ravel()
-        front = np.unique(near[open_cells[near]])
-        open_cells[front] = False
+        is_open[front] = False
         kept[front] = True
-    return kept.reshape(weak.shape[0] + 2, width)[1:-1, 1:-1]
+        near = (front[:, None] + around).ravel()
+        front = np.unique(near[is_open[near]])
+    return kept.reshape(magnitude.shape)
 
 
 def png(pixels: Pixels, level: int, texts: Mapping[str, Any] | None = None) -> bytes:

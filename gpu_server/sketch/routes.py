@@ -10,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gpu_server.sketch import connections
-from gpu_server.sketch.definitions import MODEL_FOLDERS
 from gpu_server.sketch.engine import Engine
 from gpu_server.sketch.jobs import Job
 from gpu_server.sketch.replies import empty, json_body, json_reply, text
@@ -37,18 +36,19 @@ async def home(_: Request) -> Response:
 async def post_prompt(request: Request) -> Response:
     engine = _engine(request)
     body = await json_body(request)
-    number = _number(body, engine)
     if "prompt" not in body:
         details = "No prompt provided"
         error = {"type": "no_prompt", "message": details, "details": details, "extra_info": {}}
         return json_reply({"error": error, "node_errors": {}}, 400)
     prompt = body["prompt"]
+    number = _number(body, engine)
     prompt_id = str(body.get("prompt_id", uuid.uuid4()))
     targets = body.get("partial_execution_targets")
     verdict = validate(prompt, targets, engine.definitions, engine.folders)
     extra_data = body.get("extra_data", {})
     if "client_id" in body:
-        hash(body["client_id"])  # a list or an object ends ComfyUI's process: here it is a 500
+        if isinstance(body["client_id"], list | dict):  # ends ComfyUI's process
+            raise TypeError("client_id must be a string")
         extra_data["client_id"] = body["client_id"]
     if verdict.error is not None:
         return json_reply({"error": verdict.error, "node_errors": verdict.node_errors}, 400)
@@ -56,10 +56,7 @@ async def post_prompt(request: Request) -> Response:
         dropped = verdict.outputs.pop()
         verdict.node_errors[dropped] = _dropped(prompt[dropped]["class_type"], dropped)
     if not engine.faults.strikes("lost_prompt"):
-        try:
-            engine.queue.put(Job(number, prompt_id, prompt, extra_data, verdict.outputs))
-        finally:
-            engine.publish_status()
+        engine.queue.put(Job(number, prompt_id, prompt, extra_data, verdict.outputs))
     if engine.faults.strikes("post_lost"):
         connections.cut(request)
     return json_reply(
@@ -67,7 +64,7 @@ async def post_prompt(request: Request) -> Response:
     )
 
 
-def _number(body: Any, engine: Engine) -> float:
+def _number(body: dict[str, Any], engine: Engine) -> float:
     if "number" in body:
         return float(body["number"])
     number = next(engine.numbers)
@@ -98,10 +95,8 @@ async def post_queue(request: Request) -> Response:
     body = await json_body(request)
     if body.get("clear"):
         engine.queue.clear_pending()
-        engine.publish_status()
     if "delete" in body:
         engine.queue.delete_pending(body["delete"])
-        engine.publish_status()
     return empty()
 
 
@@ -175,9 +170,9 @@ async def get_object_info(request: Request) -> Response:
 
 async def get_models(request: Request) -> Response:
     folder = request.path_params.get("folder")
-    if folder is None:
-        return json_reply(list(MODEL_FOLDERS))
     models = _engine(request).definitions.models
+    if folder is None:
+        return json_reply(list(models))
     return json_reply(models[folder]) if folder in models else empty(404)
 
 
@@ -227,6 +222,9 @@ ROUTES = [
     Route("/models/{folder}", get_models),
     Route("/features", get_features),
     Route("/embeddings", get_embeddings),
+]
+
+EASEL_ROUTES = [
     Route("/easel", get_easel),
     Route("/easel/jobs/{job_id}", delete_easel_job, methods=["DELETE"]),
 ]

@@ -89,9 +89,10 @@ class Sockets:
                 await _deliver(socket, _frame("executing", {"node": node}))
             await self._receive(socket, client)
         finally:
-            self.open.discard(socket)
-            self._sockets.pop(client, None)
-            self._features.pop(client, None)
+            if socket in self.open:
+                self.open.remove(socket)
+                self._sockets.pop(client, None)
+                self._features.pop(client, None)
 
     async def _receive(self, socket: WebSocket, client: str) -> None:
         first = True
@@ -116,6 +117,11 @@ class Sockets:
         """Send nothing more to the sockets that are open now."""
         self._sockets.clear()
         self._features.clear()
+
+    def forget(self) -> None:
+        """Start anew, as a fresh process does: the ends of earlier sockets no longer matter."""
+        self.mute()
+        self.open.clear()
 
     def hold(self, seconds: float) -> None:
         """Send nothing to anybody for a while; the frames follow afterwards."""

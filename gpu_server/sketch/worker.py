@@ -1,9 +1,9 @@
 """The one thread that runs jobs, one after the other."""
 
 import threading
-from collections.abc import Callable
 
-from gpu_server.sketch.execution import AbandonedJobError, Environment, Execution
+from gpu_server.sketch.environment import Environment
+from gpu_server.sketch.execution import AbandonedJobError, Execution
 from gpu_server.sketch.jobs import Job, JobQueue
 
 # What ComfyUI's worker thread dies of: equal numbers and ids in the queue, extra_data that is no
@@ -14,12 +14,9 @@ _DEADLY = (TypeError, KeyError, AttributeError, RecursionError)
 class Worker:
     """Takes jobs from a queue until it is stopped, or until one of them kills it."""
 
-    def __init__(
-        self, queue: JobQueue, environment: Environment, status_changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, queue: JobQueue, environment: Environment) -> None:
         self._queue = queue
         self._env = environment
-        self._status_changed = status_changed
         self._free = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sketch-worker", daemon=True)
 
@@ -41,10 +38,8 @@ class Worker:
         self._env.interrupt.set()
 
     def free_memory(self) -> None:
-        """Forget cached results after the running job, or now when there is none."""
+        """Forget cached results: after the running job, or before the next one."""
         self._free.set()
-        if not self._queue.snapshot()[0]:
-            self._empty_cache()
 
     def _empty_cache(self) -> None:
         if self._free.is_set():
@@ -60,7 +55,6 @@ class Worker:
             if taken is None:
                 return
             task, job = taken
-            self._status_changed()
             self._env.faults.hold("worker_dead", self._env.stopped)
             try:
                 self._perform(task, job)
@@ -70,6 +64,7 @@ class Worker:
 
     def _perform(self, task: int, job: Job) -> None:
         self._env.interrupt.clear()
+        self._empty_cache()
         try:
             execution = Execution(job, self._env)
         except _DEADLY:
@@ -80,7 +75,6 @@ class Worker:
         if self._env.stopped.is_set():
             raise AbandonedJobError
         self._queue.finish(task, result)
-        self._status_changed()
         if execution.client is not None:
             data = {"node": None, "prompt_id": job.prompt_id}
             self._env.outlet.send("executing", data, execution.client)

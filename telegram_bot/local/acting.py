@@ -2,10 +2,11 @@
 
 import asyncio
 import base64
-import binascii
 import secrets
+from collections.abc import Iterator
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from telegram_bot.local.content import MAX_CAPTION, MAX_TEXT
 from telegram_bot.local.entities import Formatted, Json, finished, utf16_length
@@ -14,6 +15,14 @@ from telegram_bot.local.model import Chat, Message
 from telegram_bot.local.world import World
 
 _ANSWER_DEADLINE_S = 15.0
+
+
+def _unicode(text: str) -> str:
+    text.encode()  # a ValueError for lone surrogates, which JSON can carry
+    return text
+
+
+Text = Annotated[str, AfterValidator(_unicode)]
 
 
 class Body(BaseModel):
@@ -27,12 +36,12 @@ class Send(Body):
 
     user_id: int
     chat_id: int | None = None
-    text: str | None = None
+    text: Text | None = None
     photo: str | None = None
     photos: list[str] | None = Field(None, min_length=1, max_length=10)
     document: str | None = None
-    file_name: str = "file"
-    caption: str = Field("", max_length=4096)
+    file_name: Text = "file"
+    caption: Text = Field("", max_length=4096)
     reply_to: int | None = None
 
 
@@ -42,7 +51,7 @@ class PressButton(Body):
     user_id: int
     chat_id: int | None = None
     message_id: int
-    button: str
+    button: Text
 
 
 async def send(world: World, body: Send) -> Json:
@@ -94,31 +103,36 @@ async def _contents(world: World, body: Send) -> list[Json]:
 
 def _texts(text: str) -> list[Json]:
     """A text as messages: Telegram's apps split what is over 4096 characters."""
-    pieces = [""]
-    for character in text.strip():
-        if (
-            utf16_length(pieces[-1]) + 2 > MAX_TEXT
-            and utf16_length(pieces[-1] + character) > MAX_TEXT
-        ):
-            pieces.append("")
-        pieces[-1] += character
     contents = []
-    for piece in pieces:
+    for piece in _pieces(text.strip()):
         formatted = finished(Formatted(piece))
         content: Json = {"text": formatted.text}
         if formatted.entities:
             content["entities"] = formatted.entities
-        contents.append(content)
-    if not contents[0]["text"]:
+        if formatted.text:
+            contents.append(content)
+    if not contents:
         raise ApiError(422, "an empty text cannot be sent")
-    return [content for content in contents if content["text"]]
+    return contents
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """At most `MAX_TEXT` UTF-16 units each; a surrogate pair stays together."""
+    units = text.encode("utf-16-le")
+    start = 0
+    while start < len(units):
+        end = start + 2 * MAX_TEXT
+        if 0xD8 <= units[end - 1 : end].ljust(1, b"\0")[0] < 0xDC:
+            end -= 2
+        yield units[start:end].decode("utf-16-le")
+        start = end
 
 
 def _bytes(encoded: str, name: str) -> bytes:
     _, _, data = encoded.rpartition(",") if encoded.startswith("data:") else ("", "", encoded)
     try:
         return base64.b64decode(data, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ApiError(422, f"{name} must be base64 or a data URL") from None
 
 

@@ -12,17 +12,22 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from telegram_bot.local.entities import Json
-from telegram_bot.local.errors import ApiError, ForbiddenError, TooManyRequestsError
+from telegram_bot.local.errors import (
+    ApiError,
+    BadRequestError,
+    ForbiddenError,
+    TooManyRequestsError,
+)
 from telegram_bot.local.faults import Fault
 from telegram_bot.local.methods import BY_LOWER_NAME
 from telegram_bot.local.methods.method import Method
 from telegram_bot.local.params import Params, read_params
 from telegram_bot.local.world import World
 
-_TOKEN = re.compile(r"([1-9]\d{0,17}):[A-Za-z0-9_-]{3,60}")
+_TOKEN = re.compile(r"([1-9][0-9]{0,17}):[A-Za-z0-9_-]{3,60}")
 _MAX_SILENCE_S = 120
 _MAX_SHOWN = 600
-_SENDS = ("sendmessage", "sendphoto", "senddocument", "sendmediagroup")
+_SENDS = ("sendMessage", "sendPhoto", "sendDocument", "sendMediaGroup")
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class BotApi:
 
     def _limit(self, name: str, params: Params) -> None:
         chat_id = _chat_id(params)
-        if self.world.flood is None or chat_id is None or name.lower() not in _SENDS:
+        if self.world.flood is None or chat_id not in self.world.chats or name not in _SENDS:
             return
         if wait := self.world.flood.retry_after(chat_id):
             raise TooManyRequestsError(wait)
@@ -122,9 +127,12 @@ def _method(name: str) -> tuple[str, Method]:
     return found
 
 
-def _chat_id(params: Params) -> int | None:
-    text = params.text("chat_id")
-    return int(text) if text.lstrip("-").isdecimal() else None
+def _chat_id(params: Params) -> int:
+    """The chat a call is for; 0 for none."""
+    try:
+        return params.integer("chat_id")
+    except BadRequestError:
+        return 0
 
 
 async def _strike(fault: Fault) -> None:

@@ -4,15 +4,16 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import Field
 
-from telegram_bot.local.acting import Body, PressButton, Send, press_button, send
+from telegram_bot.local.acting import Body, PressButton, Send, Text, press_button, send
 from telegram_bot.local.entities import Json
 from telegram_bot.local.errors import ApiError
-from telegram_bot.local.faults import Fault, FaultName
+from telegram_bot.local.faults import PRESS, Fault, FaultName
 from telegram_bot.local.hooks import Hooks
 from telegram_bot.local.model import Chat, Person
 from telegram_bot.local.views import message_view, person_view
@@ -22,7 +23,7 @@ from telegram_bot.local.world import World
 class OrderFault(Body):
     """`seconds`: retry_after of 429, delay of "slow"; `method` "*" is any but getUpdates."""
 
-    method: str = "*"
+    method: Text = "*"
     fault: FaultName
     count: int = Field(1, ge=1, le=1000)
     chat_id: int | None = None
@@ -31,13 +32,13 @@ class OrderFault(Body):
 
 class ChangePerson(Body):
     user_id: int
-    first_name: str | None = Field(None, min_length=1, max_length=64)
+    first_name: Text | None = Field(None, min_length=1, max_length=64)
     language_code: str | None = Field(None, pattern="^[a-z]{2}(-[A-Za-z]{2,4})?$")
     blocked: bool | None = None
 
 
 class RunHook(Body):
-    name: str
+    name: Text
 
 
 def chat_routes(world: World, hooks: Hooks) -> APIRouter:
@@ -72,11 +73,12 @@ class ChatApi:
         return await press_button(self.world, body)
 
     async def messages(
-        self, user_id: int, chat_id: int | None = None, after: int = 0
+        self, request: Request, user_id: int, chat_id: int | None = None, after: int = 0
     ) -> list[Json]:
         chat = self.world.chat_of(self.world.person(user_id), chat_id)
         found = [m for m in chat.messages.values() if m.message_id > after]
-        return [message_view(m, self.world.bot) for m in found]
+        base = str(request.base_url).rstrip("/")
+        return [message_view(m, self.world.bot, base) for m in found]
 
     async def calls(self) -> list[Json]:
         return list(self.world.calls)
@@ -112,7 +114,7 @@ def _order(world: World, body: OrderFault) -> None:
         if not world.updates.repeat_last():
             raise ApiError(409, "no update was delivered yet that could come again")
     else:
-        method = "*" if body.fault == "stale_callback" else body.method
+        method = PRESS if body.fault == "stale_callback" else body.method
         world.faults.add(Fault(method, body.fault, body.count, body.chat_id, body.seconds))
 
 
@@ -174,8 +176,7 @@ def _file(world: World, file_id: str) -> Response:
         raise ApiError(404, "this file is no longer kept")
     headers = {"Cache-Control": "private, max-age=86400, immutable"}
     if file.kind == "Document":
-        ascii_name = file.name.encode("ascii", "replace").decode().replace('"', "'")
-        headers["Content-Disposition"] = f'attachment; filename="{ascii_name}"'
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(file.name, safe='')}"
     return Response(file.data, media_type=file.media_type, headers=headers)
 
 

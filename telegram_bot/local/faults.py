@@ -10,6 +10,7 @@ FaultName = Literal[
     "429", "502", "timeout", "403", "duplicate_update", "stale_update", "stale_callback", "slow"
 ]
 MAX_FAULTS = 100
+PRESS = "callback_query"
 _PER_CHAT_BURST = 5
 _PER_GROUP_MINUTE = 20
 _PER_SECOND = 30
@@ -17,7 +18,10 @@ _PER_SECOND = 30
 
 @dataclass
 class Fault:
-    """`method` "*" is any but getUpdates; `seconds` is retry_after, or the delay of `slow`."""
+    """`method` "*" is any but getUpdates; `seconds` is retry_after, or the delay of `slow`.
+
+    A press of a button counts as a call of `PRESS`.
+    """
 
     method: str
     fault: FaultName
@@ -27,7 +31,7 @@ class Fault:
 
     def concerns(self, method: str, chat_id: int | None) -> bool:
         named = self.method.lower() == method.lower()
-        anything = self.method == "*" and method.lower() != "getupdates"
+        anything = self.method == "*" and method not in ("getUpdates", PRESS)
         return (named or anything) and self.chat_id in (None, chat_id)
 
 

@@ -64,10 +64,10 @@ class FileStore:
             raise BadRequestError("file is too big")
         name = PurePath(name.replace("\\", "/")).name[:255] or "file"
         media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        thumbnail = await self._thumbnail(data) if media_type.startswith("image/") else {}
         file = self._add(data, name, media_type, "Document")
-        document = {**file.describe(), "file_name": name, "mime_type": media_type}
-        if media_type.startswith("image/"):
-            document |= await self._thumbnail(data)
+        named = {"file_name": name, "mime_type": media_type}
+        document = {**file.describe(), **named, **thumbnail}
         self._documents[file.file_id] = document
         return document
 

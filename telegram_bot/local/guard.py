@@ -47,12 +47,22 @@ class Guard:
         await self._app(scope, receive, send_with_headers)
 
 
+def _address(url: str) -> tuple[str | None, int | None]:
+    """Host name and port; None where there are none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None, None
+    return parts.hostname, port
+
+
 def _objection(headers: Headers) -> tuple[int, str] | None:
-    host = urlsplit(f"//{headers.get('host', '')}")
-    if host.hostname not in LOOPBACK_NAMES:
+    host = _address(f"//{headers.get('host', '')}")
+    if host[0] not in LOOPBACK_NAMES:
         return 403, "This server answers on loopback names only: open it as http://127.0.0.1.\n"
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host.netloc:
+    if origin is not None and _address(origin) != host:
         return 403, "Requests from other websites are refused.\n"
     if (
         headers.get("sec-fetch-site") == "cross-site"

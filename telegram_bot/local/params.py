@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from telegram_bot.local.entities import Json
@@ -56,7 +57,7 @@ class Params:
         if not isinstance(value, str):
             return value
         try:
-            return json.loads(value)
+            return checked(json.loads(value))
         except ValueError:
             raise BadRequestError(f"can't parse {what} JSON object") from None
 
@@ -72,11 +73,17 @@ class Params:
         return shown | {k: f"<{u.name}, {len(u.data)} bytes>" for k, u in self.uploads.items()}
 
 
+def checked(value: Any) -> Any:
+    """The same JSON value; raises `ValueError` for text that is not Unicode (lone surrogates)."""
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
 def _shown(value: Any) -> Any:
     if not isinstance(value, str) or not value.startswith(("{", "[")):
         return value
     try:
-        return json.loads(value)
+        return checked(json.loads(value))
     except ValueError:
         return value
 
@@ -93,18 +100,25 @@ async def read_params(request: Request) -> Params:
     if media_type == "application/json":
         values |= await _json_body(request)
     elif media_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        await _form_body(request, values, uploads)
+    return Params(values, uploads)
+
+
+async def _form_body(request: Request, values: Json, uploads: dict[str, Upload]) -> None:
+    try:
         async with request.form(max_part_size=MAX_BODY_BYTES) as form:
             for name, value in form.multi_items():
                 if isinstance(value, UploadFile):
                     uploads[name] = Upload(value.filename or "file", await value.read())
                 else:
                     values[name] = value
-    return Params(values, uploads)
+    except HTTPException as error:
+        raise BadRequestError(f"can't parse request body: {error.detail}") from None
 
 
 async def _json_body(request: Request) -> Json:
     try:
-        body = await request.json()
+        body = checked(await request.json())
     except ValueError:
         raise BadRequestError("can't parse request body as JSON object") from None
     if not isinstance(body, dict):

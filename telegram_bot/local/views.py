@@ -4,8 +4,8 @@ from telegram_bot.local.entities import Json
 from telegram_bot.local.model import Bot, Message, Person
 
 
-def message_view(message: Message, bot: Bot) -> Json:
-    """One message of `GET /chat/messages`; "photo" and "document" are paths on this server."""
+def message_view(message: Message, bot: Bot, base: str = "") -> Json:
+    """One message of `GET /chat/messages`; `base` begins the URLs of its photo and document."""
     content = message.content
     view: Json = {
         "message_id": message.message_id,
@@ -26,13 +26,13 @@ def message_view(message: Message, bot: Bot) -> Json:
     }
     if photo := content.get("photo"):
         largest = photo[-1]
-        view["photo"] = _url(largest["file_id"])
+        view["photo"] = f"{base}{_path(largest)}"
         view |= {"width": largest["width"], "height": largest["height"]}
     if document := content.get("document"):
-        view["document"] = _url(document["file_id"])
+        view["document"] = f"{base}{_path(document)}"
         view |= {k: document.get(k) for k in ("file_name", "file_size", "mime_type")}
         if thumbnail := document.get("thumbnail"):
-            view["thumbnail"] = _url(thumbnail["file_id"])
+            view["thumbnail"] = f"{base}{_path(thumbnail)}"
     return view
 
 
@@ -40,8 +40,8 @@ def person_view(person: Person) -> Json:
     return {**person.api(), "blocked": person.blocked}
 
 
-def _url(file_id: str) -> str:
-    return f"/chat/files/{file_id}"
+def _path(file: Json) -> str:
+    return f"/chat/files/{file['file_id']}"
 
 
 def _buttons(message: Message) -> list[list[Json]]:

@@ -45,7 +45,7 @@ async def _delivered(hook: Webhook, update: Json, client: httpx.AsyncClient, wor
     headers = {"X-Telegram-Bot-Api-Secret-Token": hook.secret} if hook.secret else {}
     try:
         answer = await client.post(hook.url, json=update, headers=headers, timeout=_TIMEOUT_S)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__
     else:
         if answer.is_success:

@@ -1,12 +1,13 @@
 """The state of the local Telegram: one bot, the people and the chats, all bounded."""
 
+import re
 import time
 from collections import deque
 
 from telegram_bot.local.callbacks import Callbacks, Press
 from telegram_bot.local.entities import Json, utf16_slice
 from telegram_bot.local.errors import ApiError, BadRequestError, ForbiddenError
-from telegram_bot.local.faults import Faults, FloodLimits
+from telegram_bot.local.faults import PRESS, Faults, FloodLimits
 from telegram_bot.local.feed import Feed
 from telegram_bot.local.files import FileStore
 from telegram_bot.local.model import Bot, Chat, Message, Person
@@ -17,6 +18,7 @@ from telegram_bot.local.views import message_view
 GROUP_ID = -1001700000001
 MAX_PEOPLE = 2000
 MAX_CALLS = 300
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _EPOCH = 1_700_000_000  # ids go on rising over a restart: bots remember message ids
 
 
@@ -76,13 +78,13 @@ class World:
         """A chat the bot may write to; raises as Telegram does."""
         if not chat_id:
             raise BadRequestError("chat_id is empty")
-        chat = self.chats.get(int(chat_id)) if chat_id.lstrip("-").isdecimal() else None
+        chat = self.chats.get(int(chat_id)) if _NUMBER.fullmatch(chat_id) else None
         if chat is None:
             raise BadRequestError("chat not found")
         return chat
 
     def check_writable(self, chat: Chat) -> None:
-        """Raises `Forbidden` where the person has blocked the bot, or never wrote to it."""
+        """Raises `ForbiddenError` where the person has blocked the bot, or never wrote to it."""
         if not chat.is_private:
             return
         person = chat.members[chat.id]
@@ -184,7 +186,7 @@ class World:
             "chat_instance": str(abs(message.chat.id) * 7919),
             "data": data,
         }
-        if self.faults.take("stale_callback", message.chat.id):
+        if self.faults.take(PRESS, message.chat.id):
             self.callbacks.expire(press.query_id)
         self.updates.put("callback_query", query)
         return press

@@ -34,7 +34,7 @@ def write(
 ) -> None:
     """Set words as large as they fit into a box (left, top, right, bottom), from its bottom up."""
     left, top, right, bottom = box
-    words = " ".join(words.split())
+    words = " ".join(_legible(words).split())
     if len(words) > MAX_LETTERS:
         words = words[: MAX_LETTERS - 1].rsplit(" ", 1)[0] + "…"
     fitted = _fit(words, right - left, bottom - top, style)
@@ -75,6 +75,14 @@ def mark(image: Image.Image) -> None:
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, patch.width - 1, patch.height - 1), size, 255)
     image.paste(patch, (region[0], region[1]), mask)
     ImageDraw.Draw(image).text((left + pad, top + size * 0.24), MARK, (255, 255, 255), face)
+
+
+def _legible(words: str) -> str:
+    """The words without characters that the font lacks: no picture of empty boxes."""
+    face = font("Medium", 12)
+    box = bytes(face.getmask("\U0010ffff"))
+    lacking = {letter for letter in set(words) if bytes(face.getmask(letter)) == box}
+    return "".join(" " if letter in lacking else letter for letter in words)
 
 
 def _fit(

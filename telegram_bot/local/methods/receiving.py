@@ -2,7 +2,8 @@
 
 import ipaddress
 from typing import Any
-from urllib.parse import urlsplit
+
+import httpx
 
 from telegram_bot.local.callbacks import Answer
 from telegram_bot.local.entities import Json, utf16_length
@@ -47,13 +48,16 @@ async def set_webhook(world: World, params: Params) -> Any:
 
 def _check_webhook_url(url: str) -> None:
     """Only loopback: nothing typed here may leave this machine. Plain HTTP is fine there."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        raise BadRequestError("invalid webhook URL specified") from None
+    if parts.scheme not in ("http", "https") or not parts.host:
         raise BadRequestError("invalid webhook URL specified")
     try:
-        loopback = ipaddress.ip_address(parts.hostname).is_loopback
+        loopback = ipaddress.ip_address(parts.host).is_loopback
     except ValueError:
-        loopback = parts.hostname == "localhost"
+        loopback = parts.host == "localhost"
     if not loopback:
         raise BadRequestError("bad webhook: the local Telegram delivers to loopback addresses only")
 

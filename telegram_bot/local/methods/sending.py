@@ -45,7 +45,7 @@ def _replied(chat: Chat, params: Params) -> Message | None:
         wanted = params.integer("reply_to_message_id")
         optional = params.boolean("allow_sending_without_reply")
     elif isinstance(reply, dict):
-        wanted = int(reply.get("message_id") or 0)
+        wanted = _message_id(reply.get("message_id"))
         optional = bool(reply.get("allow_sending_without_reply"))
     else:
         raise BadRequestError("object expected as reply parameters")
@@ -55,6 +55,15 @@ def _replied(chat: Chat, params: Params) -> Message | None:
     if message is None and not optional:
         raise BadRequestError("message to be replied not found")
     return message
+
+
+def _message_id(value: object) -> int:
+    if value is None:
+        return 0
+    try:
+        return int(str(value))
+    except ValueError:
+        raise BadRequestError("can't parse reply parameters: message_id is invalid") from None
 
 
 async def send_message(world: World, params: Params) -> Any:

@@ -17,8 +17,7 @@ async function request(path, options) {
   const response = await fetch(path, options);
   const body = await response.json().catch(() => ({}));
   if (response.ok) return body;
-  const detail = body.detail ?? response.statusText;
-  throw new Error(Array.isArray(detail) ? detail.map((d) => d.msg).join("; ") : detail);
+  throw new Error(body.detail ?? response.statusText);
 }
 
 const query = (values) =>

@@ -8,6 +8,8 @@ import { clock, label, speak, t } from "/page/texts.js";
 
 const REFRESH_MS = 4000;
 const ACTION_MS = 5500;
+const MAX_PEOPLE = 6;
+const drawn = new Map();
 const narrow = matchMedia("(max-width: 760px)");
 const remembered = JSON.parse(sessionStorage.getItem("place") ?? "{}");
 
@@ -57,9 +59,19 @@ async function enter(user, chat) {
   await load();
 }
 
+// Draws anew only what changed, and leaves the keyboard's focus where it was.
+function redraw(list, shown, draw) {
+  const key = JSON.stringify([shown, context.me.id, context.chatId, document.documentElement.lang]);
+  if (drawn.get(list) === key) return;
+  drawn.set(list, key);
+  const buttons = () => [...list.querySelectorAll("button")];
+  const held = buttons().indexOf(document.activeElement);
+  list.replaceChildren(...shown.map(draw));
+  if (held >= 0) buttons()[held]?.focus();
+}
+
 function drawPeople() {
-  const shown = context.state.people.slice(0, 6);
-  $("people").replaceChildren(...shown.map(personButton));
+  redraw($("people"), context.state.people.slice(0, MAX_PEOPLE), personButton);
   $("language").value = context.me.language_code.startsWith("ru") ? "ru" : "en";
 }
 
@@ -75,7 +87,7 @@ function personButton(person) {
 }
 
 function drawChats() {
-  $("chats").replaceChildren(...context.state.chats.map(chatItem));
+  redraw($("chats"), context.state.chats, chatItem);
 }
 
 function chatItem(chat) {

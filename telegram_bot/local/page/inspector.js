@@ -1,7 +1,7 @@
 // The panel for the curious: every call of the bot, faults to order, commands of this machine.
 
 import { $, el, get, post, remove, toast } from "/page/api.js";
-import { label, t } from "/page/texts.js";
+import { t } from "/page/texts.js";
 
 const MAX_CALLS = 300;
 const METHODS = ["sendMessage", "sendPhoto", "sendDocument", "sendMediaGroup", "sendChatAction", "editMessageText", "editMessageMedia", "editMessageCaption", "deleteMessage", "answerCallbackQuery", "getFile", "getUpdates"];
@@ -30,6 +30,7 @@ export function setUp(shared) {
       other.focus();
     });
   }
+  $("panel").addEventListener("keydown", (event) => event.key === "Escape" && open(false));
   $("filter").addEventListener("input", filter);
   $("clearFaults").addEventListener("click", async () => waiting((await remove("faults")).waiting));
 }
@@ -151,5 +152,3 @@ async function run(button, name) {
     context.refresh();
   }
 }
-
-export { label };

@@ -7,15 +7,27 @@ import { clock, day, label, t } from "/page/texts.js";
 const NEAR_END = 120;
 const MAX_HEIGHT = 460;
 const MIN_WIDTH = 230;
+const MARKS = {
+  copy: '<rect x="9" y="9" width="11" height="11" rx="2.500"/><path d="M5 15V6.500A2.500 2.500 0 017.500 4H15"/>',
+  url: '<path d="M7 17L17 7M9 7h8v8"/>',
+};
 const list = $("messages");
 const scroll = $("scroll");
 const known = new Map();
 let context;
 let unread = 0;
+let stuck = true;
 
 export function setUp(shared) {
   context = shared;
-  scroll.addEventListener("scroll", () => atEnd() && read());
+  scroll.addEventListener("scroll", () => {
+    stuck = atEnd();
+    if (stuck) read();
+    else $("down").hidden = false;
+  });
+  const watch = new ResizeObserver(() => stuck && toEnd());
+  watch.observe(list);
+  watch.observe(scroll);
   $("down").addEventListener("click", toEnd);
 }
 
@@ -35,13 +47,11 @@ export async function load() {
 
 export function show(message) {
   const before = known.get(message.message_id);
-  const stay = !atEnd();
   place(message, before);
   if (message.from.is_bot) announce(`${before ? `${t("changed")}: ` : ""}${summary(message)}`);
   if (before && before.edits === message.edits) return;
-  if (!stay || message.from.id === context.me.id) toEnd();
+  if (stuck || message.from.id === context.me.id) toEnd();
   else if (!before) $("unread").textContent = ++unread;
-  $("down").hidden = atEnd();
 }
 
 export function drop(id) {
@@ -60,6 +70,7 @@ export const summary = (message) =>
 const atEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < NEAR_END;
 
 export function toEnd() {
+  stuck = true;
   scroll.scrollTop = scroll.scrollHeight;
 }
 
@@ -220,7 +231,14 @@ function button(message, spec) {
       onclick: (event) => press(event.currentTarget, message, spec),
     },
     spec.text,
+    MARKS[kind] ? mark(MARKS[kind]) : null,
   );
+}
+
+function mark(path) {
+  const node = el("span", { class: "corner", "aria-hidden": "true" });
+  node.innerHTML = `<svg viewBox="0 0 24 24">${path}</svg>`;
+  return node;
 }
 
 async function press(node, message, spec) {

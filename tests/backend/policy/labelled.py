@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ def read(name: str) -> list[Labelled]:
     ]
 
 
-def _prompts(group: dict[str, list[str] | list[list[str]]]) -> Iterator[tuple[str, str]]:
+def _prompts(group: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for prompt in group.get("prompts", ()):
-        yield str(prompt), ""
+        yield prompt, ""
     for prompt, negative in group.get("negative", ()):
         yield prompt, negative

@@ -4,13 +4,14 @@ import re
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.backend.policy.labelled import Labelled, read
 
 from backend.policy import Policy, Refusal
+from tests.backend.policy.labelled import Labelled, read
 
 POLICY = Policy.load()
 LEET = str.maketrans("aeios", "43105")
@@ -48,7 +49,7 @@ def _random_case(text: str, data: st.DataObject) -> str:
     return "".join(c.upper() if flip else c for c, flip in zip(text, flips, strict=True))
 
 
-def _random_letters(text: str, table: dict[int, str], data: st.DataObject) -> str:
+def _random_letters(text: str, table: dict[int, int], data: st.DataObject) -> str:
     flips = data.draw(st.lists(st.booleans(), min_size=len(text), max_size=len(text)))
     mixed = (
         c.translate(table) if flip and c in map(chr, table) else c
@@ -82,9 +83,7 @@ def test_a_harmful_prompt_stays_refused_with_separators_in_it(
 def test_a_harmful_prompt_stays_refused_in_lookalike_letters_and_any_case(
     case: Labelled, data: st.DataObject
 ) -> None:
-    assert _is_refused(
-        _random_letters(_random_case(case.prompt, data), HOMOGLYPHS, data), case
-    )
+    assert _is_refused(_random_letters(_random_case(case.prompt, data), HOMOGLYPHS, data), case)
 
 
 @settings(max_examples=150, deadline=None)
@@ -115,10 +114,8 @@ def test_a_harmful_prompt_stays_refused_when_spelled_out(separator: str) -> None
 
 @settings(max_examples=200, deadline=None)
 @given(case=st.sampled_from(HARMLESS), data=st.data())
-def test_a_harmless_prompt_passes_however_it_is_typed(
-    case: Labelled, data: st.DataObject
-) -> None:
-    form = data.draw(st.sampled_from(("NFC", "NFD")))
+def test_a_harmless_prompt_passes_however_it_is_typed(case: Labelled, data: st.DataObject) -> None:
+    form: Literal["NFC", "NFD"] = data.draw(st.sampled_from(("NFC", "NFD")))
     spaces = data.draw(st.sampled_from((" ", "  ", "\n", "\u00a0")))
     typed = unicodedata.normalize(form, _random_case(case.prompt, data)).replace(" ", spaces)
     assert POLICY.check(f" {typed} ", case.negative, photo=case.photo) is None

@@ -1,9 +1,9 @@
 """The labelled list: everything harmful is refused, ordinary pictures are drawn."""
 
 import pytest
-from tests.backend.policy.labelled import Labelled, read
 
 from backend.policy import Policy, Refusal
+from tests.backend.policy.labelled import Labelled, read
 
 PROMPTS = read("prompts.toml")
 HELD_OUT = read("held_out.toml")

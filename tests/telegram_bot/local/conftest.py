@@ -107,13 +107,17 @@ async def _serve(settings: LocalTelegramSettings) -> AsyncIterator[Local]:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server.serve([listener]))
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
-            await until(lambda: asyncio.sleep(0, server.started), bool)
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    await server.startup([listener])  # `serve` would notice its end only at the next tick
+    try:
+        async with httpx.AsyncClient(
+            base_url=url, trust_env=False, verify=False, timeout=30
+        ) as http:
             yield Local(url, http, app.state.world)
+    finally:
         app.state.world.close()
-        server.should_exit = True
+        await server.shutdown([listener])
 
 
 @pytest.fixture

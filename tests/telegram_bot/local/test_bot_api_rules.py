@@ -242,6 +242,8 @@ async def test_a_callback_is_answered_once_and_in_time(chat: Local) -> None:
     assert press.answered.result().text == "ok"
     assert await chat.refusal("answerCallbackQuery", callback_query_id=query["id"]) == too_old
     await chat.fault("stale_callback")
+    await chat.fault("429")
+    await chat.refusal("getMe")
     late = chat.world.press(chat.world.people[ME], message, "a")
     assert await chat.refusal("answerCallbackQuery", callback_query_id=late.query_id) == too_old
 

@@ -32,8 +32,9 @@ async def test_messages_can_be_read_from_one_on(local: Local) -> None:
 
 
 async def test_a_long_text_is_split_as_the_apps_do(local: Local) -> None:
-    await local.says(ME, "я" * 5000)
-    assert [len(m["text"]) for m in await local.messages(ME)] == [4096, 904]
+    await local.says(ME, "я" * 4095 + "😀" + "я" * 900)
+    first, second = [m["text"] for m in await local.messages(ME)]
+    assert (len(first), second[0], len(second)) == (4095, "😀", 901)
 
 
 async def test_a_huge_photo_of_a_person_is_made_smaller_as_the_apps_do(local: Local) -> None:
@@ -159,8 +160,20 @@ async def test_a_document_is_never_shown_as_a_page(local: Local) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+async def test_a_file_name_is_only_a_name(local: Local) -> None:
+    name = "../../etc/фото\r\nX-Evil: 1.png"
+    await local.send(user_id=ME, document=picture(), file_name=name)
+    message = (await local.messages(ME))[0]
+    assert message["file_name"] == name.rpartition("/")[2]
+    answer = await local.http.get(message["document"])
+    assert "x-evil" not in answer.headers
+    assert answer.headers["content-disposition"].endswith("%0D%0AX-Evil%3A%201.png")
+
+
 async def test_what_is_kept_is_bounded(local: Local) -> None:
-    for number in range(1005):
-        await local.says(ME, str(number))
+    await local.says(ME, "oldest")
+    await local.says(ME, "z" * 4096 * 999)
+    assert (await local.messages(ME))[0]["text"] == "oldest"
+    await local.says(ME, "newest")
     found = await local.messages(ME)
-    assert (len(found), found[0]["text"]) == (1000, "5")
+    assert (len(found), found[0]["text"][0], found[-1]["text"]) == (1000, "z", "newest")

@@ -139,6 +139,35 @@ async def test_a_picked_photo_is_sent_and_the_answer_becomes_a_picture(
         await asyncio.to_thread(use)
 
 
+async def test_pasted_and_dropped_files_wait_to_be_sent(local: Local, page: Page) -> None:
+    hand_over = """
+        const [type, css, name] = arguments;
+        const files = new DataTransfer();
+        files.items.add(new File(["hello"], name, {type: "text/plain"}));
+        const target = document.querySelector(css);
+        const event = type === "paste"
+            ? new ClipboardEvent(type, {clipboardData: files, bubbles: true, cancelable: true})
+            : new DragEvent(type, {dataTransfer: files, bubbles: true, cancelable: true});
+        target.dispatchEvent(event);
+    """
+
+    def use() -> None:
+        page.driver.get(local.url)
+        page.wait(lambda: page.texts("#people button"))
+        page.driver.execute_script(hand_over, "paste", "#text", "pasted.txt")
+        page.driver.execute_script(hand_over, "drop", ".scroll", "dropped.txt")
+        page.driver.execute_script(hand_over, "drop", ".scroll", "unwanted.txt")
+        assert page.texts("#files .thumb") == ["pasted.txt", "dropped.txt", "unwanted.txt"]
+        page.driver.find_elements(By.CSS_SELECTOR, "#files button")[2].click()
+        page.type("two files")
+        page.wait(lambda: page.texts(".mine .file strong") == ["pasted.txt", "dropped.txt"])
+
+    await asyncio.to_thread(use)
+    documents = [u["message"] for u in await local.updates()]
+    assert [m["document"]["file_name"] for m in documents] == ["pasted.txt", "dropped.txt"]
+    assert documents[0]["caption"] == "two files"
+
+
 async def test_the_page_speaks_the_language_of_the_person(local: Local, page: Page) -> None:
     commands = [{"command": "start", "description": "Begin"}]
     await local.call("setMyCommands", commands=commands)

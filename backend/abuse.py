@@ -1,0 +1,84 @@
+"""Who keeps asking for what is refused is slowed down, then blocked for a while.
+
+Only the category and the time of a refusal are kept, never the words.
+"""
+
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from backend.database import Database, refusals
+from backend.schemas import RefusalCount
+from web.errors import RateLimited
+
+WINDOW_S = 3600.0
+SLOW_FROM = 5
+"""From so many refusals within the window on, each next one costs a growing pause."""
+SLOW_STEP_S = 20.0
+BLOCK_FROM = 12
+BLOCK_S = 3600.0
+KEEP_S = 30 * 86_400.0
+
+
+def pause_after(count: int) -> float:
+    """Seconds to wait after the newest of `count` refusals within the window."""
+    if count >= BLOCK_FROM:
+        return BLOCK_S
+    return SLOW_STEP_S * 2 ** (count - SLOW_FROM) if count >= SLOW_FROM else 0.0
+
+
+@dataclass(frozen=True)
+class Abuse:
+    database: Database
+
+    async def check(self, owner: str, user: str) -> None:
+        """Raises RateLimited while a user is slowed down or blocked."""
+        now = time.time()
+        mine = (refusals.c.owner == owner) & (refusals.c.user == user)
+        query = sa.select(sa.func.count(), sa.func.max(refusals.c.at)).where(
+            mine, refusals.c.at > now - WINDOW_S
+        )
+        count, newest = await self.database.run(lambda c: tuple(c.execute(query).one()))
+        left = (newest or 0) + pause_after(count) - now
+        if left > 0:
+            raise RateLimited(
+                f"After {count} refused requests, wait {_spoken(left)} before the next",
+                retry_after=left,
+            )
+
+    async def note(self, owner: str, user: str, category: str) -> None:
+        """Remember that a request was refused, without its words."""
+        row = {"owner": owner, "user": user, "category": category, "at": time.time()}
+        await self.database.run(lambda c: c.execute(refusals.insert().values(row)))
+
+    async def counts(self, owner: str) -> list[RefusalCount]:
+        """Refusals of the last 30 days by user and category, most first."""
+        t = refusals.c
+        number = sa.func.count().label("number")
+        query = (
+            sa.select(t.user, t.category, number, sa.func.max(t.at).label("newest"))
+            .where(t.owner == owner)
+            .group_by(t.user, t.category)
+            .order_by(number.desc())
+            .limit(200)
+        )
+        rows = await self.database.run(lambda c: c.execute(query).all())
+        return [
+            RefusalCount(user=user, category=category, count=count, newest=newest)
+            for user, category, count, newest in rows
+        ]
+
+    async def forget(self, owner: str, user: str) -> None:
+        mine = (refusals.c.owner == owner) & (refusals.c.user == user)
+        old = refusals.c.at < time.time() - WINDOW_S
+        # What still slows him down stays for the hour, or deleting would lift a block.
+        await self.database.run(lambda c: c.execute(refusals.delete().where(mine, old)))
+
+    async def expire(self) -> None:
+        old = refusals.delete().where(refusals.c.at < time.time() - KEEP_S)
+        await self.database.run(lambda c: c.execute(old))
+
+
+def _spoken(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"

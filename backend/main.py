@@ -1,0 +1,169 @@
+"""The backend's application: wiring in one place."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from starlette.middleware.cors import CORSMiddleware
+
+from backend.abuse import Abuse
+from backend.access import Keys, Quotas
+from backend.database import Database, make_engine
+from backend.dispatcher import Dispatcher
+from backend.durable import Workflows
+from backend.expiry import expire
+from backend.metrics import Metrics
+from backend.openai import Links
+from backend.platform import Platform
+from backend.policy import Policy
+from backend.replicas import Leadership, Relay
+from backend.routes import generations, health, openai
+from backend.scheduler import Limits
+from backend.service import GenerationService
+from backend.settings import Settings
+from backend.store import Store
+from backend.transcoding import Transcoder
+from gpu_server.client import GpuClient
+from gpu_server.provenance import Signer
+from web import VERSION, edge
+from web.errors import EaselError
+from workflows import catalog as workflows
+
+log = structlog.get_logger()
+
+MAX_BODY = 30_000_000
+"""A photo of 20 MB in base64, and its request around it."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; it schedules while its lifespan lasts."""
+    catalog = load_catalog(settings)
+    policy = Policy.load()
+
+    @contextlib.asynccontextmanager
+    async def serve() -> AsyncIterator[None]:
+        async with open_service(settings, catalog, policy) as service:
+            app.state.service = service
+            yield
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if leadership is None:
+            async with serve():
+                yield
+            return
+        striving = asyncio.create_task(leadership.run(serve), name="leadership")
+        try:
+            yield
+        finally:
+            striving.cancel()
+            await asyncio.gather(striving, return_exceptions=True)
+
+    leadership = None
+    if settings.is_shared:
+        url = settings.backend_database_url.get_secret_value()
+        leadership = Leadership(url, settings.own_url)
+
+    app = FastAPI(
+        title="Easel",
+        version=VERSION,
+        description="Pictures from your own GPU: modes, styles, a queue that loses nothing.",
+        lifespan=lifespan,
+    )
+    app.state.keys = Keys(settings.backend_api_keys)
+    if leadership is not None:
+        app.add_middleware(Relay, leadership=leadership)
+    edge.install(app, max_body=MAX_BODY, render=render_error)
+    if settings.backend_cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.backend_cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    app.include_router(generations.router(catalog))
+    app.include_router(openai.router(catalog, Links.of(settings.backend_api_keys)))
+    app.include_router(health.router())
+    return app
+
+
+def render_error(error: EaselError, request: Request, request_id: str) -> Response:
+    """A problem; below /v1 in OpenAI's shape."""
+    of_openai = request.url.path.startswith("/v1/")
+    render = openai.render_error if of_openai else edge.problem_response
+    return render(error, request, request_id)
+
+
+def load_catalog(settings: Settings) -> workflows.Catalog:
+    """The catalogue as this platform serves it."""
+    further = [settings.easel_workflows_dir] if settings.easel_workflows_dir else []
+    catalog = workflows.load(*further)
+    if settings.easel_checkpoint:
+        return catalog.with_checkpoint(
+            settings.easel_checkpoint, settings.easel_controlnet, settings.easel_checkpoint_size
+        )
+    return catalog
+
+
+@contextlib.asynccontextmanager
+async def open_service(
+    settings: Settings, catalog: workflows.Catalog, policy: Policy
+) -> AsyncIterator[GenerationService]:
+    """Everything that runs behind the routes, from start to a clean end."""
+    metrics = Metrics(VERSION)
+    database = Database(settings.database_url)
+    store = Store(database, settings.images_url)
+    await store.open()
+    workflows_log = make_workflows(settings)
+    token = settings.backend_gpu_token.get_secret_value()
+    clients = {url: GpuClient.at(url, token) for url in settings.backend_gpu_servers}
+    dispatcher = Dispatcher(
+        store,
+        metrics,
+        Limits(settings.backend_max_queue, settings.backend_user_max_active),
+        clients,
+        settings.backend_no_gpu_patience_s,
+        workflows_log.record,
+    )
+    abuse = Abuse(database)
+    transcoder = Transcoder(await asyncio.to_thread(Signer.load, settings.easel_data_dir))
+    service = GenerationService(
+        catalog,
+        store,
+        dispatcher,
+        policy,
+        Quotas(settings.backend_rate_per_minute, settings.backend_daily_images),
+        metrics,
+        Platform(catalog, dispatcher, metrics, settings.backend_max_queue),
+        abuse,
+        transcoder,
+        settings.backend_generation_timeout_s,
+        settings.backend_public_url,
+    )
+    ready = asyncio.Event()
+    tasks = [
+        asyncio.create_task(dispatcher.run(ready), name="dispatcher"),
+        asyncio.create_task(workflows_log.run(dispatcher), name="workflows"),
+        asyncio.create_task(expire(store, abuse, settings.backend_result_ttl_hours), name="expiry"),
+    ]
+    await ready.wait()
+    try:
+        yield service
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for client in clients.values():
+            await client.close()
+        await database.close()
+
+
+def make_workflows(settings: Settings) -> Workflows:
+    """The durable workflows: beside the rows, in a database of their own on SQLite."""
+    url = settings.database_url
+    if not url.startswith("sqlite"):
+        return Workflows(url, None)
+    own = url.removesuffix(".sqlite3") + "-workflows.sqlite3"
+    return Workflows(own, make_engine(own))

@@ -1,0 +1,59 @@
+"""A folded text as tokens and the gaps between them."""
+
+import re
+from functools import cached_property
+from itertools import accumulate
+from typing import NamedTuple
+
+_TOKEN = re.compile(r"([^\W_]+)")
+_QUOTES = frozenset("'’`")
+_POSSESSIVE = re.compile(r"(?<=[^\W_])['’`]s\b")
+# A harmless phrase is one: "nude, lipstick" is not "nude lipstick".
+_WITHIN_PHRASE = re.compile(r"[\s\-_/'’`\"«»“”*~]*")
+_CLAUSE_END = re.compile(r"[,;:!?\n]|^\.\s")
+PLAIN_GAPS = frozenset({"", " ", ", ", ". "})  # what stands between words as a rule
+
+
+class Span(NamedTuple):
+    """A listed word or phrase in a text: indices of its first and last token."""
+
+    first: int
+    last: int
+
+    def to(self, other: "Span") -> "Span":
+        return Span(min(self.first, other.first), max(self.last, other.last))
+
+
+class Text:
+    """Folded text cut into tokens; distances are counted in letters, whatever separates them."""
+
+    def __init__(self, folded: str) -> None:
+        if not _QUOTES.isdisjoint(folded):
+            folded = _POSSESSIVE.sub(" ", folded)
+        parts = _TOKEN.split(folded)
+        self.gaps, self.tokens = parts[::2], parts[1::2]
+
+    def is_spaced(self, index: int) -> bool:
+        """Whether blank space stands before token `index`."""
+        return self.gaps[index] in PLAIN_GAPS or any(map(str.isspace, self.gaps[index]))
+
+    @cached_property
+    def _letters(self) -> list[int]:
+        return [0, *accumulate(map(len, self.tokens))]
+
+    def distance(self, one: Span, other: Span) -> int:
+        """Return the letters between two spans; negative where they overlap."""
+        left, right = sorted((one, other))
+        if right.first <= left.last:
+            return -1
+        return self._letters[right.first] - self._letters[left.last + 1]
+
+    def is_one_phrase(self, span: Span) -> bool:
+        """Whether nothing but spaces, hyphens and quotes stands between the span's words."""
+        return all(_WITHIN_PHRASE.fullmatch(gap) for gap in self._inside(span))
+
+    def is_one_clause(self, span: Span) -> bool:
+        return not any(_CLAUSE_END.search(gap) for gap in self._inside(span))
+
+    def _inside(self, span: Span) -> list[str]:
+        return self.gaps[span.first + 1 : span.last + 1]

@@ -1,0 +1,69 @@
+"""What routes are handed: who calls, the service behind, the request as it came."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from backend.access import Keys
+from backend.replicas import RELAYED_KEY
+from backend.schemas import GenerationRequest
+from backend.service import GenerationService
+from web import bodies, errors
+
+Accept = Annotated[str, Header(description="the media type of the answer")]
+
+
+def service_of(request: Request) -> GenerationService:
+    service: GenerationService = request.app.state.service
+    return service
+
+
+def owner_of(request: Request, authorization: Annotated[str, Header()] = "") -> str:
+    """The name of the caller's API key; raises Unauthorized."""
+    keys: Keys = request.app.state.keys
+    return keys.owner(authorization)
+
+
+Serving = Annotated[GenerationService, Depends(service_of)]
+Owner = Annotated[str, Depends(owner_of)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="repeating a request under the same key gives the same generation",
+    ),
+]
+
+
+def comes_back(key: str | None) -> bool:
+    """Whether the caller means to come back; otherwise hanging up is giving up."""
+    return key is not None and not key.startswith(RELAYED_KEY)
+
+
+async def read_request(request: Request) -> tuple[GenerationRequest, bytes | None]:
+    return await bodies.read(request, GenerationRequest, service_of(request).catalog)
+
+
+Body = Annotated[tuple[GenerationRequest, bytes | None], Depends(read_request)]
+
+REQUEST_ERRORS = errors.documented(
+    errors.InvalidRequest,
+    errors.InvalidImage,
+    errors.TooLarge,
+    errors.ContentRefused,
+    errors.Conflict,
+    errors.RateLimited,
+    errors.QuotaExceeded,
+    errors.QueueFull,
+    errors.NoGpu,
+    errors.ModelMissing,
+)
+OUTCOME_ERRORS = errors.documented(
+    errors.Cancelled,
+    errors.Timeout,
+    errors.OutOfMemory,
+    errors.EngineError,
+    errors.EngineLost,
+)
+NOT_FOUND = errors.documented(errors.NotFound)

@@ -1,0 +1,53 @@
+"""Answers that are pictures: format, ETag, ranges."""
+
+import asyncio
+import hashlib
+import re
+
+from fastapi import Request, Response
+
+from backend.service import GenerationService
+from backend.store import Row
+from gpu_server.schemas import ImageFormat, media_type
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+async def picture_response(
+    service: GenerationService, row: Row, number: int, wanted: ImageFormat, request: Request
+) -> Response:
+    """Picture `number` in the format `wanted`; raises NotFound."""
+    data = await service.image(row, number)
+    if wanted != row.order.format:
+        data = await asyncio.to_thread(service.transcoder.convert, row, data, wanted)
+    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = {
+        "ETag": tag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, max-age=3600",
+        "Vary": "Accept",
+        "X-Generation-ID": str(row.id),
+        "X-Seed": str(row.order.request.seed + number),
+    }
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    kind = media_type(wanted)
+    if request.method != "GET" or "range" not in request.headers:
+        return Response(data, media_type=kind, headers=headers)
+    return _partial(data, request.headers["range"], kind, headers)
+
+
+def _partial(data: bytes, wanted: str, kind: str, headers: dict[str, str]) -> Response:
+    """One range (RFC 9110, section 14); several are answered with the whole."""
+    match = _RANGE.fullmatch(wanted.strip())
+    if match is None or match.groups() == ("", ""):
+        return Response(data, media_type=kind, headers=headers)
+    first, last = match.groups()
+    size = len(data)
+    start = int(first) if first else max(size - int(last), 0)
+    stop = min(int(last), size - 1) + 1 if first and last else size
+    if start >= size or stop <= start:
+        headers["Content-Range"] = f"bytes */{size}"
+        return Response(status_code=416, headers=headers)
+    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    return Response(data[start:stop], 206, media_type=kind, headers=headers)

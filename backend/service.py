@@ -1,0 +1,424 @@
+"""Generations, as the routes ask for them: submit, look, follow, cancel, delete."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from backend import scheduler
+from backend.abuse import Abuse
+from backend.access import Quotas
+from backend.dispatcher import Dispatcher
+from backend.live import Live
+from backend.metrics import Metrics
+from backend.platform import Platform
+from backend.policy import Policy
+from backend.schemas import (
+    Generation,
+    GenerationEnded,
+    GenerationList,
+    GenerationRequest,
+    ImageLink,
+    ProgressEvent,
+    UserDeleted,
+)
+from backend.store import Order, Row, Store, Taken
+from backend.transcoding import Transcoder
+from gpu_server.schemas import Result, State
+from web import errors, photos
+from web.sse import Event
+from workflows import parameters
+from workflows.catalog import Catalog
+
+log = structlog.get_logger()
+
+STOP_WAIT_S = 40.0
+MIN_POSITION_PAUSE_S = 0.5
+
+
+@dataclass
+class GenerationService:
+    catalog: Catalog
+    store: Store
+    dispatcher: Dispatcher
+    policy: Policy
+    quotas: Quotas
+    metrics: Metrics
+    platform: Platform
+    abuse: Abuse
+    transcoder: Transcoder
+    timeout_s: float
+    public_url: str = ""
+
+    # -- accepting -----------------------------------------------------------------------
+
+    async def submit(
+        self,
+        generation_id: UUID,
+        owner: str,
+        asked: GenerationRequest,
+        photo: bytes | None,
+        *,
+        key: str | None = None,
+        wait: bool = False,
+    ) -> tuple[Row, bool]:
+        """Accept a generation: committed when this returns. True when it is new.
+
+        The same id or key with the same request gives the generation it gave before; with another
+        request Conflict. With `wait` the caller waits for pictures: NoGpu when none could be drawn
+        now. Raises what is wrong with the request, ContentRefused, and what the limits say.
+        """
+        mark = _fingerprint(asked, photo)
+        known = await self._known(generation_id, owner, key, mark)
+        if known is not None:
+            return known, False
+        await self.abuse.check(owner, asked.user)
+        order = await self._order(owner, asked, photo)
+        self._require_pod(order, wait=wait)
+        row = Row(
+            generation_id,
+            owner,
+            asked.user,
+            mark,
+            order,
+            time.time(),
+            idempotency_key=key,
+        )
+        try:
+            await self._accept(row, photo)
+        except (Taken, errors.EaselError):
+            # The same request may have been let in a moment ago: then no limit is asked.
+            known = await self._known(generation_id, owner, key, mark)
+            if known is None:
+                raise
+            return known, False
+        self.metrics.accepted.labels(order.request.mode).inc()
+        return row, True
+
+    async def _accept(self, row: Row, photo: bytes | None) -> None:
+        """Commit the row and put it in line; raises Taken and what the limits say."""
+        try:
+            async with self.dispatcher.entrance(f"{row.owner}/{row.user}"):
+                await self.quotas.check(self.store, row.owner, row.user, row.order.request.count)
+                if photo is not None:
+                    await self.store.put_photo(row, photo)
+                await self.store.add(row)
+                self.dispatcher.take(row)
+        except scheduler.UserBusy as busy:
+            raise errors.RateLimited(str(busy), retry_after=busy.retry_after) from busy
+        except scheduler.QueueFull as full:
+            raise errors.QueueFull("The line is full", retry_after=full.retry_after) from full
+
+    async def _known(
+        self, generation_id: UUID, owner: str, key: str | None, mark: str
+    ) -> Row | None:
+        """The generation that this id or key was used for before; raises Conflict."""
+        found = await self.store.by_key(owner, key) if key else None
+        found = found or await self.store.get(generation_id)
+        if found is not None and (found.owner != owner or found.fingerprint != mark):
+            what = "idempotency key" if key else "id"
+            raise errors.Conflict(f"This {what} was used for another request")
+        return found
+
+    async def _order(self, owner: str, asked: GenerationRequest, photo: bytes | None) -> Order:
+        given = asked.values()
+        if photo is not None:
+            given["image"] = True
+        request = parameters.check(self.catalog, asked.mode, given)
+        mode = self.catalog.modes[request.mode]
+        if photo is not None:
+            if not mode.takes_image:
+                raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
+            await asyncio.to_thread(photos.decode, photo)
+        await self._require_decency(owner, asked.user, request)
+        style = mode.styles[request.style]
+        return Order(
+            request,
+            asked.format,
+            asked.priority,
+            mode.graph_spec(request.style).model,
+            style.timeout_s or self.timeout_s,
+            photo is not None,
+        )
+
+    async def _require_decency(self, owner: str, user: str, request: parameters.Request) -> None:
+        """The prompt policy: always on, for every way in."""
+        mode = self.catalog.modes[request.mode]
+        refusal = self.policy.check(
+            str(request.values.get("prompt", "")),
+            str(request.values.get("negative_prompt", "")),
+            photo=mode.takes_image,
+        )
+        if refusal is not None:
+            self.metrics.refused.labels(refusal.category).inc()
+            await self.abuse.note(owner, user, refusal.category)
+            raise errors.ContentRefused(f"This server does not draw this: {refusal.title('en')}")
+
+    def _require_pod(self, order: Order, *, wait: bool) -> None:
+        """Raises ModelMissing when no pod has the model, NoGpu when a waiting caller would wait
+        for a pod to come back."""
+        mode, style = order.request.mode, order.request.style
+        pods = [pod for pod in self.dispatcher.pods.values() if pod.in_service]
+        states = [state for pod in pods if (state := pod.style(mode, style)) is not None]
+        if any(state.available for state in states):
+            return
+        reasons = [state.reason for state in states if state.reason]
+        if states and all(not all(state.files.values()) for state in states):
+            raise errors.ModelMissing(f"The style '{style}' is not ready: {reasons[0]}")
+        if wait:
+            reason = reasons[0] if reasons else "no GPU server answers"
+            raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=10)
+
+    # -- looking -------------------------------------------------------------------------
+
+    async def get(self, generation_id: UUID, owner: str) -> Row:
+        """Raises NotFound, also for another key's generation."""
+        row = await self.store.get(generation_id)
+        if row is None or row.owner != owner:
+            raise errors.NotFound("There is no such generation (any more)")
+        return row
+
+    def view(self, row: Row) -> Generation:
+        """The state now: from memory while it lasts, else as it was kept."""
+        live = self.dispatcher.live.get(row.id)
+        return self.live_view(live) if live is not None else kept_view(row)
+
+    def live_view(self, live: Live) -> Generation:
+        position, seconds = self.dispatcher.place(live)
+        row = live.row
+        if live.ending is not None:
+            return _view(row, live.ending.status, live.ending.as_json(), time.time())
+        return _base(row).model_copy(
+            update={
+                "status": live.state,
+                "engine": live.engine,
+                "position": position,
+                "estimated_seconds": seconds,
+                "progress": round(live.progress, 4),
+                "stage": live.stage,
+            }
+        )
+
+    async def page(
+        self, owner: str, user: str | None, limit: int, cursor: str | None
+    ) -> GenerationList:
+        """Newest first; raises InvalidRequest for a cursor that is not ours."""
+        rows = await self.store.page(owner, user, limit + 1, _before(cursor))
+        more = len(rows) > limit
+        rows = rows[:limit]
+        cursor = _cursor(rows[-1]) if more else None
+        return GenerationList(generations=[self.view(row) for row in rows], next_cursor=cursor)
+
+    async def image(self, row: Row, number: int) -> bytes:
+        """The picture as kept; raises NotFound."""
+        data = None
+        if row.status is State.succeeded and 0 <= number < len(_images(row)):
+            data = await self.store.image(row.id, number)
+        if data is None:
+            raise errors.NotFound(f"This generation has no picture {number}")
+        return data
+
+    async def finished(self, row: Row) -> Row:
+        """The row once it has ended well; raises what it failed of, or Cancelled."""
+        live = self.dispatcher.live.get(row.id)
+        if live is not None:
+            await live.done.wait()
+        ended = await self.get(row.id, row.owner)
+        if ended.status is State.failed:
+            raise _error(ended)
+        if ended.status is State.cancelled:
+            raise errors.Cancelled
+        return ended
+
+    async def result(self, row: Row) -> Result:
+        view = kept_view(row)
+        data = [await self.image(row, n) for n in range(len(view.images))]
+        images = [
+            {**info.model_dump(), "data": base64.b64encode(image).decode()}
+            for info, image in zip(view.images, data, strict=True)
+        ]
+        return Result.model_validate({**view.model_dump(), "images": images})
+
+    async def events(
+        self, row: Row, *, after: int = -1, previews: bool = False, with_images: bool = False
+    ) -> AsyncIterator[Event]:
+        """Its changes from now on, the newest of each kind; ends with `result`.
+
+        However slowly they are taken, nothing piles up: what was missed is summed up.
+        """
+        live = self.dispatcher.live.get(row.id)
+        if live is not None:
+            async for event in self._changes(
+                live, after if after <= live.version else -1, previews
+            ):
+                yield event
+        ended = await self.get(row.id, row.owner)
+        if with_images and ended.status is State.succeeded:
+            yield Event("result", await self.result(ended))
+        else:
+            yield Event("result", kept_view(ended))
+
+    async def _changes(self, live: Live, after: int, previews: bool) -> AsyncIterator[Event]:
+        state: Any = None
+        progress: Any = None
+        preview: Any = None
+        with live.follow() as changed:
+            while not live.done.is_set():
+                try:
+                    async with asyncio.timeout(MIN_POSITION_PAUSE_S if live.pod is None else None):
+                        await changed.wait()
+                except TimeoutError:
+                    pass  # the place in line changes without a change of this generation
+                changed.clear()
+                if live.version <= after or live.done.is_set():
+                    continue
+                view = self.live_view(live)
+                if (view.status, view.position) != state:
+                    state = (view.status, view.position)
+                    yield Event("state", view, live.version)
+                if (view.progress, view.stage) != progress:
+                    progress = (view.progress, view.stage)
+                    event = ProgressEvent(progress=view.progress, stage=view.stage)
+                    yield Event("progress", event, live.version)
+                if previews and live.preview is not None and live.preview is not preview:
+                    preview = live.preview
+                    yield Event("preview", preview, live.version)
+
+    async def abandon(self, row: Row) -> None:
+        """Whoever waited for it has gone: stop it."""
+        live = self.dispatcher.live.get(row.id)
+        if live is not None:
+            await self.dispatcher.cancel(live)
+
+    # -- ending --------------------------------------------------------------------------
+
+    async def end(self, row: Row) -> GenerationEnded:
+        """Cancel it, or delete it when it has ended. Says what happened."""
+        began = time.monotonic()
+        live = self.dispatcher.live.get(row.id)
+        if live is None:
+            await self.store.delete([row])
+            return _ended(row.id, row.status, "deleted", "It was deleted with its pictures", began)
+        await self.dispatcher.cancel(live)
+        try:
+            async with asyncio.timeout(STOP_WAIT_S):
+                await live.done.wait()
+        except TimeoutError:
+            detail = f"ComfyUI is {live.stage} and stops after that"
+            return _ended(row.id, live.state, "stopping", detail, began)
+        if live.state is State.cancelled:
+            return _ended(row.id, live.state, "cancelled", "It was stopped", began)
+        detail = "It had ended before it could be stopped"
+        return _ended(row.id, live.state, "already_ended", detail, began)
+
+    async def delete_user(self, owner: str, user: str) -> UserDeleted:
+        """Stop and delete everything of a user."""
+        rows = await self.store.of_user(owner, user)
+        running = [live for row in rows if (live := self.dispatcher.live.get(row.id))]
+        for live in running:
+            await self.dispatcher.cancel(live)
+        if running:
+            waits = [asyncio.ensure_future(live.done.wait()) for live in running]
+            await asyncio.wait(waits, timeout=STOP_WAIT_S)
+        rows = await self.store.of_user(owner, user)
+        images = await self.store.delete(rows)
+        await self.abuse.forget(owner, user)
+        return UserDeleted(user=user, generations=len(rows), images=images, cancelled=len(running))
+
+
+def kept_view(row: Row) -> Generation:
+    return _view(row, row.status, row.outcome or {}, row.ended)
+
+
+def _base(row: Row) -> Generation:
+    request = row.order.request
+    hidden = ("prompt", "seed")
+    return Generation(
+        id=row.id,
+        status=row.status,
+        mode=request.mode,
+        style=request.style,
+        user=row.user,
+        prompt=str(request.values.get("prompt", "")),
+        seed=request.seed,
+        created_at=datetime.fromtimestamp(row.created, UTC),
+        parameters={k: v for k, v in request.values.items() if k not in hidden},
+    )
+
+
+def _view(row: Row, status: State, outcome: dict[str, Any], ended: float | None) -> Generation:
+    images = [
+        ImageLink(**_link(row.id, number, info))
+        for number, info in enumerate(outcome.get("images", ()))
+    ]
+    problem = outcome.get("error")
+    succeeded = status is State.succeeded
+    return Generation.model_validate(
+        {
+            **_base(row).model_dump(),
+            "status": status,
+            "engine": outcome.get("engine", ""),
+            "timings": outcome.get("timings", {}),
+            "progress": 1.0 if succeeded else outcome.get("progress", 0.0),
+            "stage": "done" if succeeded else status.value,
+            "images": images,
+            "error": problem,
+            "ended_at": datetime.fromtimestamp(ended, UTC) if ended else None,
+        }
+    )
+
+
+def _link(generation_id: UUID, number: int, info: dict[str, Any]) -> dict[str, Any]:
+    names = ("seed", "width", "height", "media_type")
+    url = f"/generations/{generation_id}/images/{number}"
+    return {**{name: info[name] for name in names}, "url": url}
+
+
+def _images(row: Row) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (row.outcome or {}).get("images", [])
+    return found
+
+
+def _error(row: Row) -> errors.EaselError:
+    problem = (row.outcome or {}).get("error")
+    return (
+        errors.error_from(errors.Problem.model_validate(problem)) if problem else errors.Internal()
+    )
+
+
+def _fingerprint(asked: GenerationRequest, photo: bytes | None) -> str:
+    body = json.dumps(asked.model_dump(), sort_keys=True, default=str)
+    digest = hashlib.sha256(body.encode())
+    digest.update(photo or b"")
+    return digest.hexdigest()
+
+
+def _cursor(row: Row) -> str:
+    return base64.urlsafe_b64encode(f"{row.created!r} {row.id}".encode()).decode()
+
+
+def _before(cursor: str | None) -> tuple[float, str] | None:
+    if not cursor:
+        return None
+    try:
+        created, _, last = base64.urlsafe_b64decode(cursor).decode().partition(" ")
+        return float(created), str(UUID(last))
+    except ValueError as error:
+        raise errors.InvalidRequest("cursor: is not one that this server gave") from error
+
+
+def _ended(
+    generation_id: UUID, status: State, outcome: Any, detail: str, began: float
+) -> GenerationEnded:
+    took = round((time.monotonic() - began) * 1000, 1)
+    return GenerationEnded(
+        id=generation_id, status=status, outcome=outcome, detail=detail, took_ms=took
+    )

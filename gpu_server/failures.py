@@ -1,0 +1,89 @@
+"""What a failed prompt died of, told from ComfyUI's exception; and how that is put in words."""
+
+from enum import Enum, auto
+
+from gpu_server.comfy_client import GraphRefused, HistoryEntry
+from gpu_server.progress import LOADERS
+from web import errors
+from workflows.catalog import Graph
+
+MODEL_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate mem", "allocation on device")
+_CUDA_FAULT = (
+    "CUDA error",
+    "illegal memory access",
+    "device-side assert",
+    "cuDNN error",
+    "CUBLAS_STATUS",
+    "HIP error",
+)
+
+
+class Failure(Enum):
+    out_of_memory = auto()
+    cuda_fault = auto()
+    damaged_model = auto()
+    other = auto()
+
+
+def failure_of(entry: HistoryEntry) -> Failure:
+    """Seen with ComfyUI 0.3.64 and torch 2: OOM also comes as a RuntimeError (on a CPU)."""
+    kind, message = entry.exception_type, entry.exception_message
+    low = message.lower()
+    if kind.endswith("OutOfMemoryError") or any(sign in low for sign in _OUT_OF_MEMORY):
+        return Failure.out_of_memory
+    if any(sign in message for sign in _CUDA_FAULT):
+        return Failure.cuda_fault
+    if entry.node_class in LOADERS or "SafetensorError" in kind:
+        return Failure.damaged_model
+    return Failure.other
+
+
+def error_of(failure: Failure, entry: HistoryEntry, graph: Graph) -> errors.EaselError:
+    """The error a job ends with that was not, or in vain, tried again."""
+    match failure:
+        case Failure.out_of_memory:
+            return errors.OutOfMemory(
+                "The GPU's memory is not enough for this; try a smaller size or fewer pictures"
+            )
+        case Failure.cuda_fault:
+            return errors.EngineError("The GPU reported a fault; ComfyUI must be restarted")
+        case Failure.damaged_model:
+            names = ", ".join(files_of(graph, entry.node_class)) or "a model file"
+            return errors.ModelMissing(
+                f"{names} is damaged; run `python -m gpu_server.models verify` and pull it again"
+            )
+        case _:
+            said = shown(entry.exception_type, entry.exception_message)
+            return errors.EngineError(f"ComfyUI failed in {entry.node_class or 'a node'}: {said}")
+
+
+def refused(refusal: GraphRefused) -> errors.EaselError:
+    """The error of a graph that ComfyUI does not take."""
+    missing = [fault.missing_choice for fault in refusal.faults if fault.missing_choice]
+    if missing:
+        return errors.ModelMissing(
+            f"ComfyUI has no {missing[0]}; fetch it with `python -m gpu_server.models pull`"
+        )
+    return errors.EngineError(f"ComfyUI does not take this graph: {refusal}")
+
+
+def files_of(graph: Graph, node_class: str | None = None) -> list[str]:
+    """The model files that the graph's loaders, or those of one class, load."""
+    classes = LOADERS if node_class is None else (node_class,)
+    found = [
+        value
+        for node in graph.values()
+        if node["class_type"] in classes
+        for value in node["inputs"].values()
+        if isinstance(value, str) and value.endswith(MODEL_SUFFIXES)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def shown(kind: str, message: str) -> str:
+    """An exception of ComfyUI as a person may see it: its first line, without paths."""
+    line = message.splitlines()[0] if message else ""
+    words = ["…" if "/" in word or "\\" in word else word for word in line.split()]
+    return f"{kind.rpartition('.')[2]}: {' '.join(words)}"[:300].removesuffix(": ")

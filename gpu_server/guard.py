@@ -1,0 +1,75 @@
+"""What every photo passes on its way in, and every picture on its way out: judged, then signed.
+
+There is no way around it: without the detector, or without a signature, this server draws nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from PIL import Image
+
+from gpu_server.provenance import Origin, ProvenanceError, Signer
+from gpu_server.safety import Gate, GateUnavailable
+from web import errors
+
+_NAMES = {"nudity": "nudity", "sexualised": "sexualised pictures of people"}
+_OUT_OF_ORDER = "The safety check is out of order, so nothing is drawn until it is repaired"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Its methods block for some 10 ms: call them in a worker thread."""
+
+    gate: Gate | None
+    signer: Signer | None
+    fault: str = ""
+    """What keeps it from working, for the operator; empty when it is in order."""
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        strictness: float = 0.0,
+        certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> "Guard":
+        """Ready to judge and sign; a guard with a `fault` when it cannot."""
+        try:
+            gate = Gate.load(strictness)
+            return cls(gate, Signer.load(directory, certificate, key))
+        except GateUnavailable as error:
+            return cls(None, None, f"{error.reason}; run ./startup.sh to set it up again")
+        except ProvenanceError as error:
+            return cls(None, None, str(error))
+
+    def require_decent(self, images: Sequence[Image.Image], *, photo: bool = False) -> None:
+        """Raises ContentRefused unless the detector has seen and passed every picture."""
+        if self.gate is None:
+            raise errors.ContentRefused(_OUT_OF_ORDER)
+        try:
+            verdicts = self.gate.check(images, photo=photo)
+        except GateUnavailable as error:
+            raise errors.ContentRefused(_OUT_OF_ORDER) from error
+        if len(verdicts) != len(images):
+            raise errors.ContentRefused(_OUT_OF_ORDER)
+        for verdict in verdicts:
+            if not verdict.allowed:
+                what = "photo" if photo else "picture"
+                category = _NAMES.get(verdict.category or "", "this content")
+                raise errors.ContentRefused(f"This server does not take a {what} with: {category}")
+
+    def sign(self, data: bytes, media_type: str, origin: Origin) -> bytes:
+        """The finished file with its signed manifest; raises ContentRefused when it cannot be."""
+        if self.signer is None:
+            raise errors.ContentRefused(_OUT_OF_ORDER)
+        try:
+            return self.signer.sign(data, media_type, origin)
+        except ProvenanceError as error:
+            raise errors.ContentRefused(_OUT_OF_ORDER) from error
+
+
+def origin_of(mode: str, style: str, model: str, *, ai: bool) -> Origin:
+    """What is told of a picture made now."""
+    return Origin(mode, style, model, ai=ai, created=datetime.now(UTC))

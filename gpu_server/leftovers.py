@@ -1,0 +1,59 @@
+"""What ended jobs leave in ComfyUI, history entries and files, and its removal."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from gpu_server.comfy_client import ComfyClient, ComfyError
+from gpu_server.engine import Engine
+from gpu_server.jobs import Job, attempt_ids
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A job's prompts in ComfyUI; those that are `unwanted` should not even be waiting there."""
+
+    job: UUID
+    prompts: tuple[str, ...]
+    unwanted: tuple[str, ...]
+
+
+def leftover_of(job: Job, *, succeeded: bool) -> Leftover:
+    prompts = attempt_ids(job.id, job.attempt)
+    return Leftover(job.id, prompts, prompts[:-1] if succeeded else prompts)
+
+
+class Leftovers:
+    """Collected while jobs end, removed together. Nothing is dropped while ComfyUI is away."""
+
+    def __init__(self, comfy: ComfyClient, engine: Engine) -> None:
+        self._comfy = comfy
+        self._engine = engine
+        self._found: list[Leftover] = []
+
+    def add(self, leftover: Leftover) -> None:
+        self._found.append(leftover)
+
+    async def remove(self) -> list[UUID]:
+        """The jobs of which nothing is left in ComfyUI any more."""
+        if not self._found or not self._engine.in_service.is_set():
+            return []
+        found, self._found = self._found, []
+        done: list[UUID] = []
+        try:
+            unwanted = [prompt for leftover in found for prompt in leftover.unwanted]
+            if unwanted:
+                # A prompt given up as lost may still have come: a frozen ComfyUI reads late.
+                await self._comfy.drop(unwanted)
+            await self._comfy.forget([prompt for leftover in found for prompt in leftover.prompts])
+            for leftover in found:
+                if self._engine.has_our_nodes:
+                    await self._comfy.remove_files(str(leftover.job))
+                done.append(leftover.job)
+        except ComfyError as error:
+            log.info("leftovers_remain", error=str(error))
+        self._found = found[len(done) :] + self._found
+        return done

@@ -1,0 +1,125 @@
+"""`python -m gpu_server.models list|verify|pull [--style S] [--profile starter|full] [--json]`.
+
+Exit: 0 done, 1 a file could not be fetched, 2 usage or settings, 3 a file is missing or not what
+it should be (`verify`), 4 not enough disk space, 130 interrupted (`pull` again goes on).
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+from pydantic import SecretStr
+
+from gpu_server.models.download import Downloader, DownloadError, NoSpace
+from gpu_server.models.files import State, state_of, verify
+from gpu_server.models.manifest import MANIFEST, ManifestError, ModelFile, load_manifest
+from gpu_server.models.progress import ProgressLines
+from gpu_server.settings import ENV_FILE, Settings
+from web.settings import load_or_exit
+
+FAILED, USAGE, UNHEALTHY, NO_SPACE, INTERRUPTED = 1, 2, 3, 4, 130
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        manifest = load_manifest(arguments.manifest)
+        style, profile = arguments.style, arguments.profile
+        if arguments.run is _pull and style is None and profile is None:
+            profile = "starter"
+        files = manifest.select(style, profile)
+        models_dir = arguments.models_dir or load_or_exit(Settings, ENV_FILE).gpu_models_dir
+        return int(arguments.run(models_dir, files, as_json=arguments.json))
+    except ManifestError as error:
+        return _fail(USAGE, error)
+    except NoSpace as error:
+        return _fail(NO_SPACE, error)
+    except DownloadError as error:
+        return _fail(FAILED, error)
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, "interrupted; the same command goes on where it was")
+
+
+def _list(models_dir: Path, files: Sequence[ModelFile], *, as_json: bool) -> int:
+    _show({file: state_of(models_dir, file) for file in files}, as_json=as_json)
+    return 0
+
+
+def _verify(models_dir: Path, files: Sequence[ModelFile], *, as_json: bool) -> int:
+    lines = ProgressLines(sys.stderr)
+    results: dict[ModelFile, str] = {}
+    for file in files:
+        state = state_of(models_dir, file)
+        if state in {State.INSTALLED, State.UNVERIFIED}:
+            right = verify(models_dir, file, lines)
+            results[file] = State.INSTALLED if right else "wrong_hash"
+        else:
+            results[file] = state
+    lines.finish()
+    _show(results, as_json=as_json)
+    return 0 if all(state == State.INSTALLED for state in results.values()) else UNHEALTHY
+
+
+def _pull(models_dir: Path, files: Sequence[ModelFile], *, as_json: bool) -> int:
+    lines = ProgressLines(sys.stderr)
+    token = os.environ.get("HF_TOKEN", "")
+    with httpx.Client() as client:
+        try:
+            downloader = Downloader(client, models_dir, lines, SecretStr(token))
+            fetched = downloader.pull(files)
+        finally:
+            lines.finish()
+    if as_json:
+        _show({file: state_of(models_dir, file) for file in files}, as_json=True)
+    else:
+        names = ", ".join(file.id for file in fetched)
+        print(f"Fetched: {names}." if fetched else "Everything was installed already.")
+    return 0
+
+
+def _show(states: dict[ModelFile, State] | dict[ModelFile, str], *, as_json: bool) -> None:
+    if as_json:
+        fields = {"id", "dest", "size", "licence", "needed_by"}
+        rows = [
+            {**file.model_dump(include=fields), "state": str(state)}
+            for file, state in states.items()
+        ]
+        print(json.dumps({"models": rows}))
+        return
+    print(f"{'MODEL':<24}{'STATE':<12}{'SIZE':>9}  {'LICENCE':<24}NEEDED BY")
+    for file, state in states.items():
+        size = f"{file.size / 1e9:.2f} GB"
+        needed = ", ".join(file.needed_by) or "-"
+        print(f"{file.id:<24}{state:<12}{size:>9}  {file.licence:<24}{needed}")
+
+
+def _fail(code: int, error: object) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gpu_server.models", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, text in (
+        ("list", _list, "what there is and what is installed"),
+        ("verify", _verify, "read installed files whole and compare their hashes"),
+        ("pull", _pull, "fetch what is missing; the starter profile unless told otherwise"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--style", help="only files this style needs")
+        command.add_argument("--profile", help="starter (37 GB, every style) or full (92 GB)")
+        command.add_argument("--json", action="store_true", help="for programs")
+        command.add_argument("--models-dir", type=Path, help="instead of GPU_MODELS_DIR")
+        command.add_argument("--manifest", type=Path, default=MANIFEST, help=argparse.SUPPRESS)
+        command.set_defaults(run=run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,63 @@
+"""Whether a file is whole safetensors: its header is read, its weights are not.
+
+Format: eight bytes little-endian length N, N bytes JSON, then the data; the tensors' offsets
+cover the data without gaps or overlaps (huggingface/safetensors, README).
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+LONGEST_HEADER = 100_000_000  # the reference reader's own limit
+BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
+}
+
+
+class DamagedModel(ValueError):
+    """The file is no whole safetensors file; the message says in what."""
+
+
+def check_header(path: Path) -> None:
+    """Raise DamagedModel when lengths, JSON or offsets do not fit the file."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or not 2 <= length <= min(LONGEST_HEADER, size - 8):
+            raise DamagedModel(f"its header would be {length} bytes long, the file has {size}")
+        raw = file.read(length)
+    try:
+        header = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise DamagedModel("its header is not JSON") from error
+    if not isinstance(header, dict):
+        raise DamagedModel("its header is not a table of tensors")
+    header.pop("__metadata__", None)
+    spans = sorted(_span(name, entry) for name, entry in header.items())
+    end = 0
+    for begin, stop, name in spans:
+        if begin != end:
+            raise DamagedModel(f"tensor {name!r} begins at {begin}, the one before ends at {end}")
+        end = stop
+    if end != size - 8 - length:
+        raise DamagedModel(f"its tensors take {end} bytes, the file has {size - 8 - length}")
+
+
+def _span(name: str, entry: Any) -> tuple[int, int, str]:
+    try:
+        dtype, shape, (begin, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        whole = all(isinstance(n, int) and n >= 0 for n in (begin, stop, *shape))
+    except (TypeError, KeyError, ValueError) as error:
+        raise DamagedModel(f"tensor {name!r} is not described as it should be") from error
+    if not whole or begin > stop:
+        raise DamagedModel(f"tensor {name!r} has impossible offsets or shape")
+    bits = BITS.get(dtype) if isinstance(dtype, str) else None
+    if bits is not None and math.prod(shape) * bits != (stop - begin) * 8:
+        raise DamagedModel(f"tensor {name!r} does not fit its shape")
+    return begin, stop, name

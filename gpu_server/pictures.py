@@ -1,0 +1,111 @@
+"""From ComfyUI's output files to pictures: fetched, decoded and encoded off the GPU's path."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from PIL import Image
+
+from gpu_server import outputs, schemas
+from gpu_server.comfy_client import ComfyClient, FileGone, OutputFile
+from gpu_server.engine import SKETCH
+from gpu_server.guard import Guard, origin_of
+from gpu_server.jobs import Job
+from gpu_server.outputs import BadPixels, Encoded
+from gpu_server.provenance import Origin, xmp_packet
+from gpu_server.schemas import ImageInfo
+from workflows.catalog import Catalog
+
+T = TypeVar("T")
+
+
+class PicturesGone(Exception):
+    """ComfyUI has drawn the pictures, but does not have them any more."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Where ComfyUI put a job's pictures; image k has the seed `seeds[k]`."""
+
+    files: tuple[OutputFile, ...]
+    seeds: tuple[int, ...]
+
+
+class Pictures:
+    def __init__(
+        self, comfy: ComfyClient, catalog: Catalog, guard: Guard, workers: ThreadPoolExecutor
+    ) -> None:
+        self._comfy = comfy
+        self._catalog = catalog
+        self._guard = guard
+        self._workers = workers
+
+    def warm_up(self) -> None:
+        """Load Pillow's codecs, which the first picture would else wait for."""
+        blank = Image.new("RGB", (16, 16))
+        for image_format in schemas.MEDIA_TYPES.values():
+            outputs.encode(blank, image_format, "")
+        outputs.open_pixels(b"P6\n1 1\n255\n\0\0\0")
+
+    async def collect(self, job: Job, drawn: Drawn) -> list[bytes]:
+        """The encoded pictures, in the order of their seeds, which are noted in the job.
+
+        Raises PicturesGone or Unreachable.
+        """
+        began = time.monotonic()
+        try:
+            files = await asyncio.gather(*(self._comfy.view(file) for file in drawn.files))
+            pixels = await asyncio.gather(
+                *(self._in_worker(partial(outputs.open_pixels, file)) for file in files)
+            )
+        except (FileGone, BadPixels) as error:
+            raise PicturesGone from error
+        encoded = await self._finish(job, list(pixels))
+        job.timings.encode_ms = round((time.monotonic() - began) * 1000, 1)
+        job.images = [
+            ImageInfo(
+                seed=seed,
+                width=image.width,
+                height=image.height,
+                media_type=schemas.media_type(job.order.format),
+                bytes=len(image.data),
+            )
+            for seed, image in zip(drawn.seeds, encoded, strict=True)
+        ]
+        return [image.data for image in encoded]
+
+    async def _finish(self, job: Job, pixels: list[Image.Image]) -> list[Encoded]:
+        """Whatever leaves this server passes here: decoded pixels in, judged and signed files out.
+
+        Raises ContentRefused, and then nothing of them is kept.
+        """
+        origin = self._origin(job)
+        software, xmp = f"Easel ({job.engine})", xmp_packet(origin)
+        judging = self._in_worker(partial(self._guard.require_decent, pixels))
+        encoding = asyncio.gather(
+            *(
+                self._in_worker(partial(outputs.encode, image, job.order.format, software, xmp))
+                for image in pixels
+            )
+        )
+        _, encoded = await asyncio.gather(judging, encoding)
+        media_type = schemas.media_type(job.order.format)
+        return await asyncio.gather(
+            *(self._in_worker(partial(self._signed, e, media_type, origin)) for e in encoded)
+        )
+
+    def _signed(self, encoded: Encoded, media_type: str, origin: Origin) -> Encoded:
+        return replace(encoded, data=self._guard.sign(encoded.data, media_type, origin))
+
+    def _origin(self, job: Job) -> Origin:
+        mode, style = job.style
+        ai = not job.engine.startswith(SKETCH)
+        model = self._catalog.modes[mode].graph_spec(style).model if ai else job.engine
+        return origin_of(mode, style, model, ai=ai)
+
+    async def _in_worker(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._workers, work)

@@ -1,0 +1,173 @@
+"""The output gate: no picture leaves, and no photo is used, before the detector has seen it.
+
+There is no way to turn it off. Whatever keeps it from judging a picture, be it a missing model or a
+fault halfway through, raises `GateUnavailable`, and what was not judged is not shown.
+
+The detector's labels that lead to a refusal, and from which score (0-1) at strictness 0:
+
+| label                                            | picture | photo              | category   |
+|--------------------------------------------------|---------|--------------------|------------|
+| FEMALE_GENITALIA_EXPOSED, MALE_GENITALIA_EXPOSED | 0.45    | 0.40               | nudity     |
+| ANUS_EXPOSED, FEMALE_BREAST_EXPOSED              | 0.45    | 0.40               | nudity     |
+| BUTTOCKS_EXPOSED                                 | 0.60    | 0.50               | nudity     |
+| ANUS_COVERED                                     | -       | 0.60               | sexualised |
+| FEMALE_GENITALIA_COVERED, BUTTOCKS_COVERED       | -       | 0.60 as a close-up | sexualised |
+
+A close-up fills a tenth of the photo or more, which swimwear on people at the beach does not. Bare
+feet, bellies, armpits and men's chests, faces and all covered parts not named are never refused.
+Strictness 1 refuses every one of these labels the detector reports at all (score 0.25).
+Buttocks need more, for the detector sees them in smooth round things: a cup from above has 0.3, a
+shaded ball 0.8 and is refused. So may be an extreme close-up of half a face. It cannot tell a
+statue from a person: nude statues are refused.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from gpu_server.detector import SCORE_FLOOR, Detection, Detector
+
+_CLOSE_UP = 0.10
+_PREVIEW_CELLS = 12
+_MODES = frozenset({"1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr"})
+
+
+@dataclass(frozen=True)
+class _Rule:
+    category: str
+    picture: float | None
+    photo: float
+    area: float = 0.0
+
+
+_RULES = {
+    "FEMALE_GENITALIA_EXPOSED": _Rule("nudity", 0.45, 0.40),
+    "MALE_GENITALIA_EXPOSED": _Rule("nudity", 0.45, 0.40),
+    "ANUS_EXPOSED": _Rule("nudity", 0.45, 0.40),
+    "FEMALE_BREAST_EXPOSED": _Rule("nudity", 0.45, 0.40),
+    "BUTTOCKS_EXPOSED": _Rule("nudity", 0.60, 0.50),
+    "ANUS_COVERED": _Rule("sexualised", None, 0.60),
+    "FEMALE_GENITALIA_COVERED": _Rule("sexualised", None, 0.60, _CLOSE_UP),
+    "BUTTOCKS_COVERED": _Rule("sexualised", None, 0.60, _CLOSE_UP),
+}
+
+
+class GateUnavailable(RuntimeError):
+    """The gate could not judge: nothing may pass. `reason` is for the log and the operator."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """On one picture. `category`: nudity or sexualised if refused, else None.
+
+    `score`: the highest the detector gave to what was refused, or, if allowed, to anything that
+    could have been; 0-1.
+    """
+
+    allowed: bool
+    category: str | None
+    score: float
+
+
+def decide(
+    detections: Iterable[Detection], photo: bool = False, strictness: float = 0.0
+) -> Verdict:
+    """Apply the table above to what was found in one picture; `strictness` (0-1) lowers scores."""
+    highest = 0.0
+    refused: list[tuple[float, str]] = []
+    for each in detections:
+        rule = _RULES.get(each.label)
+        if rule is None or each.area < rule.area:
+            continue
+        threshold = rule.photo if photo else rule.picture
+        if threshold is None:
+            continue
+        highest = max(highest, each.score)
+        if each.score >= threshold - strictness * (threshold - SCORE_FLOOR):
+            refused.append((each.score, rule.category))
+    if refused:
+        score, category = max(refused)
+        return Verdict(False, category, score)
+    return Verdict(True, None, highest)
+
+
+class Gate:
+    """Judges pictures. `check` blocks: call it in a worker thread; threads may share one gate."""
+
+    def __init__(self, detector: Detector, strictness: float) -> None:
+        self._detector = detector
+        self._strictness = strictness
+
+    @classmethod
+    def load(cls, strictness: float = 0.0, *, model: Path | None = None) -> "Gate":
+        """Load the detector and try it out: some 0.3 s, 70 MB.
+
+        Raises GateUnavailable, or ValueError for a strictness outside 0-1.
+        """
+        if not 0 <= strictness <= 1:
+            raise ValueError(
+                f"strictness is {strictness}: allowed is 0 to 1, 1 being the strictest"
+            )
+        try:
+            gate = cls(Detector(model), strictness)
+        except PackageNotFoundError as error:
+            raise GateUnavailable(
+                "the detector's model is not installed: install requirements/gate.txt"
+            ) from error
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise GateUnavailable(f"the detector did not load: {error}") from error
+        gate._self_test()
+        return gate
+
+    def detect(self, image: Image.Image, *, photo: bool = False) -> list[Detection]:
+        """What the detector finds, best first. Raises GateUnavailable."""
+        if image.mode not in _MODES:
+            raise GateUnavailable(
+                f"a picture of mode {image.mode} cannot be judged: give it as RGB"
+            )
+        if getattr(image, "n_frames", 1) > 1:
+            raise GateUnavailable(
+                "an animated picture cannot be judged: give its frames one by one"
+            )
+        try:
+            rgb = image if image.mode == "RGB" else image.convert("RGB")
+            return self._detector.detect(rgb, thumbnails=not photo)
+        except Exception as error:  # whatever it is, the picture was not judged
+            raise GateUnavailable(f"the detector failed: {error}") from error
+
+    def check(self, images: Sequence[Image.Image], *, photo: bool = False) -> list[Verdict]:
+        """One verdict for each picture, in order; `photo` for what a person uploaded.
+
+        Give the very pixels that will be used: turned upright, transparency dropped. Pictures are
+        taken one by one: on one thread a batch is no quicker. Raises GateUnavailable: then none of
+        them may be used.
+        """
+        return [
+            decide(self.detect(image, photo=photo), photo, self._strictness) for image in images
+        ]
+
+    def _self_test(self) -> None:
+        """A smooth orange ball, in which the detector wrongly sees buttocks, must be refused."""
+        light = ImageOps.invert(Image.radial_gradient("L"))
+        ball = ImageOps.colorize(light, "black", "white", mid=(255, 160, 60))
+        verdicts = self.check([ball, Image.new("RGB", ball.size, "grey")])
+        if [verdict.allowed for verdict in verdicts] != [False, True]:
+            raise GateUnavailable("the detector loads, but does not find what it must find")
+
+
+def blur(image: Image.Image) -> Image.Image:
+    """The picture, same size, as some 12 soft patches of colour along its longer side.
+
+    For previews of what was not yet judged: colours and composition show, bodies do not.
+    """
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    scale = _PREVIEW_CELLS / max(rgb.size)
+    cells = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
+    return rgb.resize(cells, Image.Resampling.BOX).resize(rgb.size, Image.Resampling.BILINEAR)

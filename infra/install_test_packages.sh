@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Installs what some tests need: a browser, an SSH server, PostgreSQL, promtool, shellcheck.
+# What cannot be installed here is named, and the tests that need it are skipped.
+# No server is started by it.
+set -uo pipefail
+
+declare -A package_of=(
+  [chromium]=chromium [chromedriver]=chromium-driver [sshd]=openssh-server
+  [postgres]=postgresql [promtool]=prometheus [shellcheck]=shellcheck
+)
+
+have() {
+  [[ -n $(PATH=$PATH:/usr/sbin:/usr/local/sbin type -P "$1") ]] && return
+  case $1 in
+    chromium) type -P google-chrome chromium-browser >/dev/null ;;
+    postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
+    *) return 1 ;;
+  esac
+}
+
+missing() {
+  local program
+  for program in "${!package_of[@]}"; do have "$program" || echo "$program"; done | sort
+}
+
+as_root=()
+(( EUID == 0 )) || as_root=(sudo -n)
+mapfile -t wanted < <(missing)
+(( ${#wanted[@]} )) || { echo "Everything the tests need is installed."; exit 0; }
+
+if ! command -v apt-get >/dev/null; then
+  echo "There is no apt-get here."
+elif ! "${as_root[@]}" true 2>/dev/null; then
+  echo "Installing needs root or sudo without a password."
+else
+  export DEBIAN_FRONTEND=noninteractive
+  policy=/usr/sbin/policy-rc.d # Debian's way to install a server without starting it
+  if [[ ! -e $policy ]]; then
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+  fi
+  "${as_root[@]}" apt-get update -qq || true
+  for program in "${wanted[@]}"; do # one by one: a package that is not there stops no other
+    "${as_root[@]}" apt-get install -qq -y --no-install-recommends "${package_of[$program]}" >/dev/null || true
+  done
+fi
+
+mapfile -t left < <(missing)
+(( ${#left[@]} )) && echo "Not installed: ${left[*]}. Tests that need them are skipped."
+exit 0

@@ -1,0 +1,131 @@
+"""`./startup.sh`: start, stop, restart, status, logs, doctor, demo, test, install-comfyui.
+
+Exit: 0 done, 1 failed, 2 usage, 3 a service is not ready, 130 interrupted.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.supervisor import checks, comfyui, demo, doctor, lifecycle, pod
+from infra.supervisor.errors import HostError
+from infra.supervisor.host import Host, read_host
+from infra.supervisor.services import service_table
+from infra.supervisor.status import as_json, as_table, log_file, prober, read_status
+from infra.supervisor.supervisord import Supervisord
+
+ROOT = Path(__file__).resolve().parents[2]
+UNREADY = 3
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code; faults of this host go to stderr as a sentence."""
+    arguments = _parser().parse_args(argv)
+    try:
+        host = read_host(ROOT, os.environ)
+        return int(arguments.run(host, arguments))
+    except (HostError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _start(host: Host, arguments: argparse.Namespace) -> int:
+    pod.keep_host_keys(host)
+    rows = lifecycle.start(host, arguments.services)
+    print(as_table(rows))
+    print(comfyui.engine_sentence(host))
+    return 0
+
+
+def _restart(host: Host, arguments: argparse.Namespace) -> int:
+    print(as_table(lifecycle.restart(host, arguments.services)))
+    return 0
+
+
+def _stop(host: Host, arguments: argparse.Namespace) -> int:
+    stopped = lifecycle.stop(host, arguments.services)
+    print(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+    return 0
+
+
+def _status(host: Host, arguments: argparse.Namespace) -> int:
+    with prober() as client:
+        rows = read_status(host, service_table(host), Supervisord(host).processes(), client)
+    answer = as_json(rows, comfyui.engine(host))
+    print(json.dumps(answer) if arguments.json else as_table(rows))
+    return 0 if answer["ready"] else UNREADY
+
+
+def _logs(host: Host, arguments: argparse.Namespace) -> int:
+    names = [arguments.service] if arguments.service else []
+    services = [s for s in lifecycle.select(service_table(host), names) if s.supervised]
+    files = [str(path) for s in services if (path := log_file(host, s)).exists()]
+    if not files:
+        raise HostError(f"There is no log in {host.log_dir} yet.")
+    follow = ["-F"] if arguments.follow else []
+    sys.stdout.flush()
+    os.execvp("tail", ["tail", "-n", str(arguments.lines), *follow, *files])  # noqa: S606, S607
+
+
+def _doctor(host: Host, arguments: argparse.Namespace) -> int:
+    return doctor.report(host, as_json=arguments.json)
+
+
+def _demo(host: Host, arguments: argparse.Namespace) -> int:
+    del arguments
+    pod.keep_host_keys(host)
+    print(as_table(lifecycle.start(host)), flush=True)
+    demo.draw(host)
+    return 0
+
+
+def _test(host: Host, arguments: argparse.Namespace) -> int:
+    return checks.run_all(host.root, arguments.pytest)
+
+
+def _install_comfyui(host: Host, arguments: argparse.Namespace) -> int:
+    del arguments
+    comfyui.install(host)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="startup.sh", description="Easel on this host.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, text in (
+        ("start", _start, "start the services and wait until they are ready (the default)"),
+        ("stop", _stop, "stop the services"),
+        ("restart", _restart, "stop, then start"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("services", nargs="*", metavar="SERVICE")
+        command.set_defaults(run=run)
+    for name, run, text in (
+        ("status", _status, "how the services are; exit 3 when one is not ready"),
+        ("doctor", _doctor, "look for faults of this host and say what to do"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--json", action="store_true", help="for programs")
+        command.set_defaults(run=run)
+    logs = commands.add_parser("logs", help="the end of the services' logs")
+    logs.add_argument("service", nargs="?", metavar="SERVICE")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on as they grow")
+    logs.add_argument("-n", "--lines", type=int, default=100, metavar="N")
+    logs.set_defaults(run=_logs)
+    demonstration = commands.add_parser("demo", help="start, and draw a picture in each mode")
+    demonstration.set_defaults(run=_demo)
+    test = commands.add_parser("test", help="run every check and the whole test suite")
+    test.add_argument("pytest", nargs="*", metavar="PYTEST_ARGUMENT")
+    test.set_defaults(run=_test)
+    install = commands.add_parser("install-comfyui", help="install a ComfyUI into COMFYUI_DIR")
+    install.set_defaults(run=_install_comfyui)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

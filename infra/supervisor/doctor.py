@@ -1,0 +1,222 @@
+"""Looks for faults of this host and says for each what to do."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from infra.supervisor import comfyui, lifecycle, processes
+from infra.supervisor.errors import HostError
+from infra.supervisor.host import Host
+from infra.supervisor.services import Service, service_table
+from infra.supervisor.supervisord import Supervisord
+
+UNHEALTHY = 3
+LEAST_FREE_BYTES = 2 * 10**9
+LEAST_COMFYUI = (0, 38, 0)  # the first with every node of our graphs
+CLOCK_TOLERANCE_S = 30
+SETTINGS_CHECK = (
+    "import sys; from importlib import import_module; from web.settings import load_or_exit; "
+    "m = import_module(sys.argv[1]); load_or_exit(m.Settings, m.ENV_FILE)"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look found; `remedy` is empty when it is in order."""
+
+    check: str
+    result: Literal["ok", "warning", "fault"]
+    message: str
+    remedy: str = ""
+
+
+def report(host: Host, *, as_json: bool) -> int:
+    """Print every finding; returns 0, or 3 when there is a fault."""
+    findings = [finding for look in LOOKS for finding in look(host)]
+    healthy = all(finding.result != "fault" for finding in findings)
+    if as_json:
+        print(json.dumps({"healthy": healthy, "findings": [asdict(f) for f in findings]}))
+    for finding in () if as_json else findings:
+        print(f"{finding.result:<8} {finding.check:<16} {finding.message}")
+        if finding.remedy:
+            print(f"{'':<25} → {finding.remedy}")
+    return 0 if healthy else UNHEALTHY
+
+
+def _python(host: Host) -> Iterator[Finding]:
+    del host
+    yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _disk(host: Host) -> Iterator[Finding]:
+    places = {"data": host.data_dir, "logs": host.log_dir, "models": host.models_dir}
+    for name, path in places.items():
+        free = shutil.disk_usage(_existing(path)).free
+        text = f"{free / 1e9:.1f} GB free at {path}"
+        if free < LEAST_FREE_BYTES:
+            yield Finding(f"disk {name}", "fault", text, "Free some space or use another disk.")
+        else:
+            yield Finding(f"disk {name}", "ok", text)
+    try:
+        lifecycle.make_directories(host)
+    except HostError as error:
+        yield Finding("directories", "fault", str(error), "See the message.")
+
+
+def _gpu(host: Host) -> Iterator[Finding]:
+    query = "--query-gpu=name,driver_version,memory.used,memory.total"
+    found = _output("nvidia-smi", query, "--format=csv,noheader")
+    if found is not None:
+        yield Finding("gpu", "ok", found.replace("\n", "; "))
+    elif comfyui.engine(host) == "comfyui":
+        remedy = (
+            "Install the NVIDIA driver, or rent a pod with a GPU; on a CPU pictures take minutes."
+        )
+        yield Finding("gpu", "warning", "No NVIDIA GPU or driver answers (nvidia-smi).", remedy)
+    else:
+        yield Finding("gpu", "ok", "None on this host; the engine in use needs none here.")
+
+
+def _ports(host: Host) -> Iterator[Finding]:
+    ours = {name for name, info in Supervisord(host).processes().items() if info["pid"]}
+    for service in service_table(host):
+        if service.port is None:
+            continue
+        name, port = f"port {service.port}", service.port
+        if service.name in ours:
+            yield Finding(name, "ok", f"used by our {service.name}")
+        elif processes.port_is_free(service.address, port):
+            yield Finding(name, "ok", f"free for {service.name}")
+        else:
+            text = f"{service.name} needs it, but {processes.port_owner(port)} has it"
+            yield Finding(name, "fault", text, "End that program or choose another port.")
+
+
+def _comfyui(host: Host) -> Iterator[Finding]:
+    kind, sentence = comfyui.engine(host), comfyui.engine_sentence(host).splitlines()[0]
+    if kind == "sketch":
+        remedy = "Set COMFYUI_URL or COMFYUI_DIR, or run ./startup.sh install-comfyui."
+        yield Finding("engine", "warning", sentence, remedy)
+        return
+    if kind == "comfyui":
+        yield from _comfyui_version(comfyui.version(host))
+    yield Finding("engine", "ok", sentence)
+    engine = next((s for s in service_table(host) if s.name == "comfyui"), None)
+    if engine is not None:
+        yield from _output_node(engine)
+
+
+def _comfyui_version(version: str) -> Iterator[Finding]:
+    numbers = tuple(int(part) for part in version.lstrip("v").split(".") if part.isdecimal())
+    if numbers < LEAST_COMFYUI:
+        wanted = ".".join(map(str, LEAST_COMFYUI))
+        remedy = f"Update ComfyUI to {wanted} or newer; newer styles need it."
+        yield Finding("comfyui version", "warning", f"{version} is older than {wanted}", remedy)
+    else:
+        yield Finding("comfyui version", "ok", version)
+
+
+def _output_node(engine: Service) -> Iterator[Finding]:
+    base = (engine.ready_url or "").removesuffix("/system_stats")
+    try:
+        nodes = httpx.get(f"{base}/object_info", timeout=10, trust_env=False).json()
+    except (httpx.HTTPError, ValueError):
+        yield Finding("output node", "warning", f"{base} does not answer", "./startup.sh start")
+        return
+    if any(name.startswith("Easel") for name in nodes):
+        yield Finding("output node", "ok", "our output node is loaded")
+    else:
+        remedy = "Copy gpu_server/comfyui_nodes to its custom_nodes/easel_nodes and restart it."
+        yield Finding("output node", "warning", "our output node is missing: slower", remedy)
+
+
+def _models(host: Host) -> Iterator[Finding]:
+    if comfyui.engine(host) != "comfyui" or not (host.root / "gpu_server/models").is_dir():
+        return
+    answer = _python_output(host, "-m", "gpu_server.models", "list", "--json")
+    rows: list[dict[str, Any]] = json.loads(answer.stdout)["models"] if answer.stdout else []
+    present = [row["id"] for row in rows if row["state"] == "installed"]
+    broken = [row["id"] for row in rows if row["state"] not in {"installed", "missing", "partial"}]
+    text = f"{len(present)} of {len(rows)} files in {host.models_dir}, hashes checked"
+    if broken:
+        remedy = "python -m gpu_server.models verify"
+        yield Finding("models", "fault", f"not what they should be: {', '.join(broken)}", remedy)
+    elif not present:
+        remedy = "python -m gpu_server.models pull --profile starter"
+        yield Finding("models", "fault", text, remedy)
+    else:
+        yield Finding("models", "ok", text)
+
+
+def _settings(host: Host) -> Iterator[Finding]:
+    for service in ("gpu_server", "backend", "telegram_bot"):
+        if not (host.root / service / "settings.py").is_file():
+            continue
+        done = _python_output(host, "-c", SETTINGS_CHECK, f"{service}.settings")
+        if done.returncode:
+            text = (done.stderr.strip().splitlines() or ["cannot be read"])[-1]
+            yield Finding(f"settings {service}", "fault", text, f"Correct {service}/.env.")
+        else:
+            yield Finding(f"settings {service}", "ok", "valid")
+
+
+def _clock(host: Host) -> Iterator[Finding]:
+    """Against Telegram's clock when the bot uses it, else only against our own files."""
+    newest = (host.root / "pyproject.toml").stat().st_mtime
+    behind = newest - time.time()
+    if host.settings.get("BOT_TOKEN", "").strip():
+        try:
+            date = httpx.head("https://api.telegram.org", timeout=5).headers["date"]
+            behind = parsedate_to_datetime(date).timestamp() - time.time()
+        except (httpx.HTTPError, KeyError, ValueError):
+            remedy = "Allow HTTPS to api.telegram.org, and check the clock."
+            yield Finding("clock", "warning", "Telegram cannot be reached", remedy)
+            return
+    else:
+        behind = max(behind, 0)
+    if abs(behind) > CLOCK_TOLERANCE_S:
+        remedy = "Set the clock (chrony, ntp); TLS and tokens depend on it."
+        yield Finding("clock", "fault", f"it is wrong by {abs(behind):.0f} s", remedy)
+    else:
+        yield Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
+
+
+LOOKS: tuple[Callable[[Host], Iterator[Finding]], ...] = (
+    *(_python, _disk, _gpu, _ports, _comfyui, _models, _settings, _clock),
+)
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def _output(*argv: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603
+            argv, capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _python_output(host: Host, *argv: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | host.exported | {"GPU_MODELS_DIR": str(host.models_dir)}
+    return subprocess.run(  # noqa: S603
+        (sys.executable, *argv),
+        cwd=host.root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

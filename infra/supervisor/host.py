@@ -1,0 +1,108 @@
+"""This host: where its state lives and what its settings are.
+
+Settings come, in this order, from the environment, the checkout's `.env`, the pod's `.env`, the
+environment the pod was created with (its first process has it, a shell over SSH does not), and
+the `.env` of each service. No file is ever run as shell.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from infra.supervisor.errors import HostError
+
+POD_DIR = Path("/workspace")
+SHARED_PREFIXES = ("EASEL_", "COMFYUI_")
+SERVICE_PREFIXES = (*SHARED_PREFIXES, "BACKEND_", "GPU_", "BOT_", "LOCAL_TELEGRAM_")
+
+
+@dataclass(frozen=True)
+class Host:
+    """Absolute directories of this host and its settings by name."""
+
+    root: Path
+    pod_dir: Path | None
+    data_dir: Path
+    log_dir: Path
+    run_dir: Path
+    models_dir: Path
+    comfyui_dir: Path
+    settings: Mapping[str, str]
+    exported: Mapping[str, str]
+
+    def port(self, name: str, default: int) -> int:
+        """A TCP port from the settings; `HostError` when it is none."""
+        text = self.settings.get(name, "").strip()
+        if not text:
+            return default
+        if not text.isdecimal() or not 1 <= int(text) <= 65535:
+            raise HostError(f"{name} is {text!r}; it must be a port number from 1 to 65535.")
+        return int(text)
+
+    def address(self, name: str) -> str:
+        """Where a client on this host reaches a service bound to the address in setting `name`."""
+        bound = self.settings.get(name, "").strip()
+        return "127.0.0.1" if bound in {"", "0.0.0.0", "::", "localhost"} else bound  # noqa: S104
+
+
+def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = POD_DIR) -> Host:
+    """Read the settings and lay out the directories; nothing is created."""
+    pod = pod_dir if pod_dir.is_dir() and os.access(pod_dir, os.W_OK) else None
+    shared = [_prefixed(_read_env(root / ".env"), SHARED_PREFIXES)]
+    if pod is not None:
+        shared.append(_prefixed(_read_env(pod / ".env"), SHARED_PREFIXES))
+        shared.append(_prefixed(_first_process_environment(), SERVICE_PREFIXES))
+    exported: dict[str, str] = {}
+    for source in shared:
+        for name, value in source.items():
+            if name not in environ:
+                exported.setdefault(name, value)
+    settings = {**_service_settings(root), **exported, **environ}
+    state = pod or root / "data"
+    data_dir = _directory(settings, "EASEL_DATA_DIR", root, pod / "easel-data" if pod else state)
+    return Host(
+        root=root,
+        pod_dir=pod,
+        data_dir=data_dir,
+        log_dir=_directory(settings, "EASEL_LOG_DIR", root, state / "logs"),
+        run_dir=_directory(settings, "EASEL_RUN_DIR", root, root / "data" / "run"),
+        models_dir=_directory(settings, "GPU_MODELS_DIR", root, state / "models"),
+        comfyui_dir=_directory(settings, "COMFYUI_DIR", root, POD_DIR / "ComfyUI"),
+        settings=settings,
+        exported=exported,
+    )
+
+
+def _service_settings(root: Path) -> dict[str, str]:
+    merged: dict[str, str] = {}
+    for service in ("telegram_bot", "gpu_server", "backend"):
+        merged |= _read_env(root / service / ".env")
+    return merged
+
+
+def _read_env(path: Path) -> dict[str, str]:
+    try:
+        found = dotenv_values(path, interpolate=False) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise HostError(f"{path} cannot be read: {error}.") from error
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _first_process_environment() -> dict[str, str]:
+    try:
+        entries = Path("/proc/1/environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return {}
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+def _prefixed(values: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name.startswith(prefixes)}
+
+
+def _directory(settings: Mapping[str, str], name: str, root: Path, default: Path) -> Path:
+    chosen = settings.get(name, "").strip()
+    return (root / Path(chosen).expanduser()).absolute() if chosen else default.absolute()

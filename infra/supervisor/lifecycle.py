@@ -1,0 +1,233 @@
+"""Start, stop and restart the services of a host, and wait until they are ready."""
+
+import errno
+import fcntl
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra.supervisor import comfyui, processes
+from infra.supervisor.errors import HostError, ServiceFailed
+from infra.supervisor.host import Host
+from infra.supervisor.services import Service, service_table
+from infra.supervisor.status import Status, log_file, prober, read_status
+from infra.supervisor.supervisord import Supervisord, local_directory
+
+POLL_S = 0.1
+LOCK_TIMEOUT_S = 600.0
+TRIES = 3  # a service that ended so often while we wait is broken, even if retries are left
+LOG_LINES = 15
+SETTINGS_EXIT = (
+    "exit status 2"  # how our services end when a setting is wrong: trying again cannot help
+)
+
+
+def start(host: Host, names: Sequence[str] = ()) -> list[Status]:
+    """Start what does not run and wait until it is ready; quick and harmless when all runs.
+
+    Raises `HostError` when a port or a directory is in the way, `ServiceFailed` when a service
+    ends again and again or is not ready in time.
+    """
+    services = select(service_table(host), names)
+    make_directories(host)
+    with _lock(host):
+        _begin(host, services)
+        return _wait_until_ready(host, services)
+
+
+def stop(host: Host, names: Sequence[str] = ()) -> list[str]:
+    """Stop services, all of them with their supervisor by default; returns those that ran."""
+    table = service_table(host)
+    chosen = [service.name for service in select(table, names) if service.supervised]
+    if not host.run_dir.is_dir():
+        return []
+    with _lock(host):
+        supervisord = Supervisord(host)
+        running = [name for name, info in supervisord.processes().items() if info["pid"]]
+        if not names:
+            supervisord.shut_down()
+            return running
+        stopped = [name for name in reversed(chosen) if name in running]
+        _stop(host, supervisord, [service for service in table if service.name in stopped])
+        return stopped
+
+
+def restart(host: Host, names: Sequence[str] = ()) -> list[Status]:
+    """Stop, then start; without names the supervisor too, which then takes every new setting."""
+    stop(host, names)
+    return start(host, names)
+
+
+def select(services: Sequence[Service], names: Sequence[str]) -> list[Service]:
+    """The named services in their order, all when none is named; `HostError` for unknown names."""
+    known = [service.name for service in services]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise HostError(
+            f"No service {', '.join(unknown)} on this host; "
+            f"there are: {', '.join(known) or 'none'}."
+        )
+    return [service for service in services if not names or service.name in names]
+
+
+def _begin(host: Host, services: Sequence[Service]) -> None:
+    """Bring the supervisor up with the whole table; start the chosen ones that may start now."""
+    supervisord, table = Supervisord(host), service_table(host)
+    up = supervisord.runs()
+    if not up:
+        supervisord.sweep()
+    infos = supervisord.processes()
+    idle = [s for s in services if s.supervised and not infos.get(s.name, {}).get("pid")]
+    _check_ports(idle)
+    if any(service.name == "comfyui" for service in idle) and comfyui.is_installed(host):
+        comfyui.prepare(host)
+    supervisord.configure([service for service in table if service.supervised])
+    if up:
+        supervisord.update()
+    else:
+        supervisord.launch()
+    for service in services:
+        if service.supervised and not service.after:
+            supervisord.start(service.name)
+
+
+def _wait_until_ready(host: Host, services: Sequence[Service]) -> list[Status]:
+    supervisord, waiting = Supervisord(host), _Waiting(host)
+    with prober() as client:
+        while True:
+            known = supervisord.processes()
+            if not known and any(service.supervised for service in services):
+                raise HostError(f"The supervisor ended; see {host.log_dir / 'supervisord.log'}.")
+            rows = read_status(host, services, known, client)
+            ready = {row.name for row in rows if row.ready}
+            for service, row in zip(services, rows, strict=True):
+                if (
+                    service.after
+                    and row.state == "STOPPED"
+                    and _may_start(service, services, ready)
+                ):
+                    supervisord.start(service.name)
+            if len(ready) == len(services):
+                return rows
+            waiting.check(services, rows)
+            time.sleep(POLL_S)
+
+
+def _may_start(service: Service, services: Sequence[Service], ready: set[str]) -> bool:
+    here = {other.name for other in services}
+    return all(name in ready for name in service.after if name in here)
+
+
+class _Waiting:
+    """Notices what will not become ready any more."""
+
+    def __init__(self, host: Host) -> None:
+        self._host, self._supervisord = host, Supervisord(host)
+        self._pids: dict[str, set[int]] = defaultdict(set)
+        self._first, self._since = "", time.monotonic()
+
+    def check(self, services: Sequence[Service], rows: Sequence[Status]) -> None:
+        """Raise `ServiceFailed` for a service that is given up, keeps ending, or is too late."""
+        for service, row in zip(services, rows, strict=True):
+            if row.pid:
+                self._pids[row.name].add(row.pid)
+            if row.state not in {"BACKOFF", "FATAL"}:
+                continue
+            end = self._supervisord.last_exit(row.name)
+            if end == SETTINGS_EXIT:
+                raise self._failure(service, "it does not accept its settings.", lines=1)
+            if row.state == "FATAL" or len(self._pids[row.name]) >= TRIES:
+                raise self._failure(service, f"it keeps ending ({end or row.detail}).")
+        # Who is not ready first is the cause; those after it only wait.
+        first = next(i for i, row in enumerate(rows) if not row.ready)
+        service, row = services[first], rows[first]
+        if service.name != self._first:
+            self._first, self._since = service.name, time.monotonic()
+        if time.monotonic() - self._since > service.ready_s:
+            raise self._failure(service, f"not ready after {service.ready_s:.0f} s: {row.detail}")
+
+    def _failure(self, service: Service, reason: str, lines: int = LOG_LINES) -> ServiceFailed:
+        message = f"{service.name} did not become ready: {reason}"
+        if not service.supervised:
+            return ServiceFailed(f"{message}\nStart it, or correct or remove COMFYUI_URL.")
+        path = log_file(self._host, service)
+        return ServiceFailed(f"{message}\nThe end of {path}:\n{last_lines(path, lines)}")
+
+
+def last_lines(path: Path, count: int) -> str:
+    """The last lines of a log, indented; says so when there is none."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - 65536))
+            lines = log.read().decode(errors="replace").splitlines()[-count:]
+    except OSError:
+        lines = []
+    return "\n".join(f"  {line}" for line in lines) or "  (empty)"
+
+
+def _stop(host: Host, supervisord: Supervisord, services: Sequence[Service]) -> None:
+    for service in services:
+        supervisord.stop(service.name)
+    deadline = time.monotonic() + max((service.stop_s for service in services), default=0) + 5
+    names = {service.name for service in services}
+    while any(info["pid"] for name, info in supervisord.processes().items() if name in names):
+        if time.monotonic() > deadline:
+            raise HostError(f"{', '.join(sorted(names))} cannot be ended; see the logs.")
+        time.sleep(POLL_S)
+    for name in names:
+        (host.run_dir / f"{name}.pid").unlink(missing_ok=True)
+
+
+def _check_ports(services: Sequence[Service]) -> None:
+    for service in services:
+        if service.port is None or processes.port_is_free(service.address, service.port):
+            continue
+        raise HostError(
+            f"Port {service.port}, which {service.name} needs, is taken by "
+            f"{processes.port_owner(service.port)}. End that program or choose another port "
+            "in the service's .env."
+        )
+
+
+def make_directories(host: Host) -> None:
+    """Make the directories of this host's state; `HostError` when one cannot be written to."""
+    for name, path in (
+        ("EASEL_DATA_DIR", host.data_dir),
+        ("EASEL_LOG_DIR", host.log_dir),
+        ("EASEL_RUN_DIR", host.run_dir),
+    ):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            probe = path / f".probe-{os.getpid()}"
+            probe.write_bytes(bytes(65536))
+            probe.unlink()
+        except OSError as error:
+            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            advice = "Free some space" if full else f"Make it writable or set {name} to another"
+            raise HostError(
+                f"{path} cannot be written to: {error.strerror}. {advice}, then start again."
+            ) from error
+
+
+@contextmanager
+def _lock(host: Host) -> Iterator[None]:
+    """One start or stop at a time; another waits here, up to ten minutes."""
+    deadline, told = time.monotonic() + LOCK_TIMEOUT_S, False
+    with (local_directory(host) / "startup.lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise HostError(
+                        "Another startup.sh has been at work for 10 minutes."
+                    ) from error
+                if not told:
+                    print("Another startup.sh is at work; waiting for it.", flush=True)
+                told = True
+                time.sleep(POLL_S)
+        yield

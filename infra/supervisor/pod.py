@@ -1,0 +1,74 @@
+"""What a rented pod forgets when it is reset, kept on its volume.
+
+The container's disk is cleared by every stop; only `/workspace` stays. Without its SSH host keys
+a pod looks like another machine each time. Start command of the pod, which leaves SSH working
+even when Easel does not start:
+
+    bash -c '/workspace/easel/startup.sh || echo "startup failed: $?"; exec /start.sh'
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from infra.supervisor.errors import HostError
+from infra.supervisor.host import Host
+from infra.supervisor.processes import command_of, read_pid
+
+KEYS = "ssh_host_*_key"
+
+
+def keep_host_keys(host: Host) -> None:
+    """On a pod, as root: bring the kept host keys back, or keep the present ones."""
+    if host.pod_dir is not None and os.geteuid() == 0:
+        sync_host_keys(Path("/etc/ssh"), host.pod_dir / ".ssh_host")
+
+
+def sync_host_keys(system: Path, kept: Path) -> bool:
+    """Make `system` have the keys in `kept`, made first if there are none at all.
+
+    Returns whether a key of the system changed; a running sshd then reads them again.
+    """
+    try:
+        if not any(kept.glob(KEYS)):
+            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if system.is_dir() and not any(system.glob(KEYS)):
+                _make_key(system / "ssh_host_ed25519_key")
+            _copy_keys(system, kept)
+            return False
+        changed = system.is_dir() and _copy_keys(kept, system)
+    except OSError as error:
+        raise HostError(f"The SSH host keys cannot be kept in {kept}: {error}.") from error
+    if changed:
+        _reload_sshd()
+    return changed
+
+
+def _copy_keys(source: Path, target: Path) -> bool:
+    changed = False
+    for key in (path for kind in (KEYS, f"{KEYS}.pub") for path in source.glob(kind)):
+        copy = target / key.name
+        if copy.exists() and copy.read_bytes() == key.read_bytes():
+            continue
+        fresh = copy.with_name(f"{copy.name}.new")
+        fresh.touch(mode=0o600)
+        fresh.chmod(0o600)
+        fresh.write_bytes(key.read_bytes())
+        fresh.replace(copy)
+        changed = True
+    return changed
+
+
+def _make_key(path: Path) -> None:
+    keygen = shutil.which("ssh-keygen")
+    if keygen is not None:
+        argv = (keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(path))
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+
+
+def _reload_sshd() -> None:
+    pid = read_pid(Path("/run/sshd.pid"))
+    if pid is not None and "sshd" in " ".join(command_of(pid)):
+        os.kill(pid, signal.SIGHUP)

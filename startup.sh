@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Easel on this host: sets up what is missing, then hands over to `infra.supervisor`.
+# ./startup.sh [start|stop|restart|status|logs|doctor|demo|test|install-comfyui] [--help]
+set -euo pipefail
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
+
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# setting NAME: from the environment, else the last such line of an .env file; nothing is executed.
+setting() {
+  if [[ -n ${!1-} ]]; then printf '%s' "${!1}"; return; fi
+  local file line
+  for file in .env /workspace/.env; do
+    [[ -r $file ]] || continue
+    line=$(sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*(.*)/\\2/p" "$file" | tail -n 1)
+    line=${line%$'\r'}; line=${line#[\"\']}; line=${line%[\"\']}
+    if [[ -n $line ]]; then printf '%s' "$line"; return; fi
+  done
+}
+
+find_python() {
+  local name
+  for name in "${EASEL_PYTHON:-}" python3.13 python3.12 python3.11 python3 python3.14; do
+    [[ -n $name ]] || continue
+    "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
+    command -v "$name"; return
+  done
+  fail "no Python 3.11 or newer with venv was found. Debian, Ubuntu: apt-get install python3 python3-venv; or set EASEL_PYTHON."
+}
+
+# What this host needs, by the services it runs; gate.txt goes with the GPU server.
+requirements() {
+  local services
+  services=$(setting EASEL_SERVICES)
+  services=",${services// /},"
+  if [[ $1 == test ]]; then echo dev; echo gate; return; fi
+  if [[ $services == ,, ]]; then echo all; echo gate; return; fi
+  echo ops
+  if [[ $services == *,backend,* ]]; then echo backend; fi
+  if [[ $services == *,telegram_bot,* || $services == *,local_telegram,* ]]; then echo bot; fi
+  if [[ $services == *,comfyui,* || $services == *,gpu_server,* ]]; then echo gpu; echo gate; fi
+}
+
+pip_install() {
+  "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+    --require-hashes "$@" ||
+    fail "the packages cannot be installed, see above; a package index must be reachable."
+}
+
+# Whether the virtual environment already holds these requirement files, for this checkout.
+installed() {
+  local file
+  for file in "$@"; do grep -qxF "$(sha256sum "$file")" "$stamp" 2>/dev/null || return 1; done
+  grep -qxF "$PWD" "$stamp" && [[ -x $venv/bin/python ]]
+}
+
+set_up() {
+  local names name files=() options=()
+  mapfile -t names < <(requirements "$1")
+  for name in "${names[@]}"; do
+    [[ -f requirements/$name.txt ]] || fail "requirements/$name.txt is missing: no whole checkout."
+    files+=("requirements/$name.txt")
+    [[ $name == gate ]] || options+=(-r "requirements/$name.txt")
+  done
+  if installed requirements/{dev,gate}.txt || installed "${files[@]}"; then return; fi
+  rm -f "$stamp"
+  if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
+    echo "Making the virtual environment $venv"
+    "$(find_python)" -m venv --clear "$venv" || fail "no virtual environment can be made in $venv."
+  fi
+  echo "Installing ${files[*]}"
+  pip_install "${options[@]}"
+  if [[ ${names[*]} == *gate* ]]; then pip_install --no-deps -r requirements/gate.txt; fi
+  "$venv/bin/python" - "$PWD" <<'PYTHON'
+import pathlib, sys, sysconfig
+pathlib.Path(sysconfig.get_path("purelib"), "easel.pth").write_text(sys.argv[1] + "\n")
+PYTHON
+  { sha256sum "${files[@]}"; echo "$PWD"; } >"$stamp"
+}
+
+command=${1:-start}
+(( $# )) && shift
+if [[ -d /workspace && -w /workspace ]]; then venv=/workspace/easel-venv; else venv=$PWD/.venv; fi
+venv=${EASEL_VENV:-$venv}
+stamp=$venv/.easel-installed
+mkdir -p "$(dirname "$venv")"
+{
+  if command -v flock >/dev/null; then
+    flock -n 9 || { echo "Another startup.sh is setting up; waiting for it."; flock 9 || true; }
+  fi
+  set_up "$command" 9>&-
+} 9<requirements
+
+exec "$venv/bin/python" -m infra.supervisor "$command" "$@"

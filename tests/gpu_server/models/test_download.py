@@ -1,0 +1,265 @@
+"""Fetching model files from a server that cuts, lies and changes its mind."""
+
+import fcntl
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gpu_server.models import ModelFile, State
+from gpu_server.models.download import Downloader, DownloadError, NoSpace
+from gpu_server.models.files import part_of, state_of
+from tests.gpu_server.models import origin as turns
+from tests.gpu_server.models.conftest import MODEL, described
+from tests.gpu_server.models.origin import Origin, running
+
+Make = Callable[..., Downloader]
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "models" / "vae" / "tiny.safetensors"
+
+
+def leftovers(target: Path) -> set[str]:
+    return {path.name for path in target.parent.iterdir()} - {target.name, f"{target.name}.ok"}
+
+
+def test_a_file_arrives_whole_and_counts_as_installed(
+    downloader: Make, model: ModelFile, target: Path
+) -> None:
+    seen: list[int] = []
+    fetched = downloader(progress=lambda *now: seen.append(now[1])).pull([model])
+    assert fetched == [model]
+    assert target.read_bytes() == MODEL
+    assert state_of(target.parents[1], model) is State.INSTALLED
+    assert seen[-1] == model.size
+    assert leftovers(target) == set()
+
+
+def test_an_installed_file_is_neither_fetched_nor_read_again(
+    downloader: Make, model: ModelFile, origin: Origin
+) -> None:
+    downloader().pull([model])
+    read: list[int] = []
+    assert downloader(progress=lambda *now: read.append(now[1])).pull([model]) == []
+    assert len(origin.requests) == 1
+    assert read == []
+
+
+def test_a_cut_connection_goes_on_where_it_was(
+    downloader: Make, model: ModelFile, origin: Origin, target: Path
+) -> None:
+    origin.turns = [turns.cut_after(1_500_000), turns.cut_after(1_000_000)]
+    downloader().pull([model])
+    assert target.read_bytes() == MODEL
+    assert [request.get("range") for request in origin.requests] == [
+        None,
+        "bytes=1500000-",
+        "bytes=2500000-",
+    ]
+    assert origin.requests[1]["if-range"] == '"one"'
+
+
+def test_a_stopped_fetch_leaves_a_part_that_the_next_one_continues(
+    downloader: Make, model: ModelFile, origin: Origin, target: Path
+) -> None:
+    def interrupt(file: ModelFile, done: int) -> None:
+        if done > 1_000_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        downloader(progress=interrupt).pull([model])
+    kept = part_of(target).stat().st_size
+    assert 1_000_000 < kept < model.size
+    assert state_of(target.parents[1], model) is State.PARTIAL
+    downloader().pull([model])
+    assert origin.requests[1]["range"] == f"bytes={kept}-"
+    assert target.read_bytes() == MODEL
+
+
+def test_a_file_that_changed_between_two_tries_is_fetched_from_its_beginning(
+    downloader: Make, model: ModelFile, origin: Origin, target: Path
+) -> None:
+    def cut_then_change(request: turns.Request) -> None:
+        turns.cut_after(1_000_000)(request)
+        origin.etag = '"two"'
+
+    origin.turns = [cut_then_change]
+    downloader().pull([model])
+    assert target.read_bytes() == MODEL
+
+
+@pytest.mark.parametrize(
+    "misbehave",
+    [turns.ignore_range, turns.lie_about_the_range, turns.shift_the_range, turns.fail_with(416)],
+)
+def test_a_server_that_gets_ranges_wrong_costs_time_but_no_bytes(
+    downloader: Make,
+    model: ModelFile,
+    origin: Origin,
+    target: Path,
+    misbehave: Callable[[turns.Request], None],
+) -> None:
+    origin.turns = [turns.cut_after(1_000_000), misbehave]
+    downloader().pull([model])
+    assert target.read_bytes() == MODEL
+
+
+def test_a_part_that_was_damaged_on_the_disk_is_not_built_upon(
+    downloader: Make, model: ModelFile, origin: Origin, target: Path
+) -> None:
+    target.parent.mkdir(parents=True)
+    part_of(target).write_bytes(bytes(1_000_000))
+    downloader().pull([model])
+    assert target.read_bytes() == MODEL
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(
+    downloader: Make, model: ModelFile, target: Path
+) -> None:
+    target.parent.mkdir(parents=True)
+    part_of(target).write_bytes(MODEL + b"more")
+    downloader().pull([model])
+    assert target.read_bytes() == MODEL
+
+
+def test_a_whole_part_needs_no_request(
+    downloader: Make, model: ModelFile, origin: Origin, target: Path
+) -> None:
+    target.parent.mkdir(parents=True)
+    part_of(target).write_bytes(MODEL)
+    downloader().pull([model])
+    assert target.read_bytes() == MODEL
+    assert origin.requests == []
+
+
+def test_one_corrupt_transfer_is_repeated(
+    downloader: Make, model: ModelFile, origin: Origin, target: Path
+) -> None:
+    origin.turns = [turns.corrupt]
+    downloader().pull([model])
+    assert target.read_bytes() == MODEL
+
+
+def test_a_file_with_another_hash_is_never_put_in_place(
+    downloader: Make, model: ModelFile, origin: Origin, target: Path
+) -> None:
+    origin.turns = [turns.corrupt] * 5
+    with pytest.raises(DownloadError, match="tiny: its hash is not the one"):
+        downloader().pull([model])
+    assert not target.exists()
+    assert part_of(target).stat().st_size == 0
+    assert len(origin.requests) == 2
+
+
+@pytest.mark.parametrize(("change", "size"), [(lambda c: c + b"x", 1), (lambda c: c[:-1], -1)])
+def test_a_file_of_another_length_is_refused_before_it_is_fetched(
+    downloader: Make,
+    model: ModelFile,
+    origin: Origin,
+    change: Callable[[bytes], bytes],
+    size: int,
+) -> None:
+    origin.content = change(MODEL)
+    with pytest.raises(DownloadError, match=rf"has {model.size + size} bytes, models.json says"):
+        downloader().pull([model])
+    assert len(origin.requests) == 1
+
+
+def test_an_endless_answer_is_cut_off(
+    downloader: Make, model: ModelFile, origin: Origin, target: Path
+) -> None:
+    origin.turns = [turns.send_without_length(lambda content: content * 4)] * 2
+    with pytest.raises(DownloadError, match="sends more than"):
+        downloader().pull([model])
+    assert part_of(target).stat().st_size <= model.size
+
+
+def test_a_short_answer_without_a_length_is_continued(
+    downloader: Make, model: ModelFile, origin: Origin, target: Path
+) -> None:
+    origin.turns = [turns.send_without_length(lambda content: content[:2_000_000])]
+    downloader().pull([model])
+    assert target.read_bytes() == MODEL
+    assert origin.requests[1]["range"] == "bytes=2000000-"
+
+
+def test_a_busy_server_is_asked_again_and_given_up_at_last(
+    downloader: Make, model: ModelFile, origin: Origin, target: Path
+) -> None:
+    origin.turns = [turns.fail_with(503), turns.fail_with(429, Retry_After="0")]
+    downloader().pull([model])
+    target.unlink()
+    origin.turns = [turns.fail_with(503)] * 9
+    with pytest.raises(DownloadError, match=r"answers 503, 3 times in a row"):
+        downloader(tries=3).pull([model])
+
+
+def test_a_missing_file_and_a_closed_one_are_told_apart(
+    downloader: Make, model: ModelFile, origin: Origin
+) -> None:
+    origin.turns = [turns.fail_with(404), turns.fail_with(403)]
+    with pytest.raises(DownloadError, match="answers 404"):
+        downloader().pull([model])
+    with pytest.raises(DownloadError, match="HF_TOKEN"):
+        downloader().pull([model])
+    assert len(origin.requests) == 2
+
+
+def test_the_token_goes_to_its_own_host_only_and_not_across_a_redirect(
+    downloader: Make, model: ModelFile, origin: Origin
+) -> None:
+    with running(MODEL) as elsewhere:
+        origin.turns = [turns.redirect_to(f"{elsewhere.url}/signed")]
+        own = httpx.URL(origin.url)
+        stranger = described(f"{elsewhere.url}/b", MODEL, id="b", dest="vae/b.safetensors")
+        downloader(token="hf_secret", token_origin=own).pull([model, stranger])
+        assert origin.requests[0]["authorization"] == "Bearer hf_secret"
+        assert len(elsewhere.requests) == 2
+        assert not any("authorization" in request for request in elsewhere.requests)
+
+
+def test_what_is_no_safetensors_file_is_refused_even_with_the_right_hash(
+    downloader: Make, origin: Origin, target: Path
+) -> None:
+    origin.content = b"\x80\x04 a pickle that would run code"
+    with pytest.raises(DownloadError, match="no whole safetensors file"):
+        downloader().pull([described(origin.url, origin.content)])
+    assert not target.exists()
+
+
+def test_too_small_a_disk_is_noticed_before_anything_is_fetched(
+    downloader: Make, origin: Origin
+) -> None:
+    huge = described(origin.url, MODEL, size=10**18)
+    with pytest.raises(NoSpace, match=r"1000000000.0 GB are to be fetched, but .* free"):
+        downloader().pull([huge])
+    assert origin.requests == []
+
+
+def test_a_disk_that_fills_up_meanwhile_is_called_so_and_keeps_the_part(
+    downloader: Make, model: ModelFile, target: Path
+) -> None:
+    target.parent.mkdir(parents=True)
+    small = ("mount", "-t", "tmpfs", "-o", "size=1m", "none", str(target.parent))
+    if subprocess.run(small, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can be mounted by root only")
+    try:
+        with pytest.raises(NoSpace, match=r"the disk of .* is full"):
+            downloader().pull([model])
+        assert 0 < part_of(target).stat().st_size < model.size
+    finally:
+        subprocess.run(("umount", str(target.parent)), check=True)
+
+
+def test_two_programs_do_not_fetch_one_file_at_once(
+    downloader: Make, model: ModelFile, target: Path
+) -> None:
+    target.parent.mkdir(parents=True)
+    with part_of(target).open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(DownloadError, match="fetched by another program"):
+            downloader().pull([model])

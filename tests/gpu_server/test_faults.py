@@ -1,0 +1,210 @@
+"""Every way in which a ComfyUI was seen to fail, and what callers see of it."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from gpu_server.schemas import State
+from tests.gpu_server.servers import Comfy, Pod, engine, serving, until
+
+
+@pytest.mark.parametrize("fault", ["mute", "half_open", "drop_socket"])
+async def test_a_job_ends_well_although_the_socket_fails_under_it(
+    comfy: Comfy, pod: Pod, fault: str
+) -> None:
+    await comfy.fault("slow", seconds=0.1)
+    job = await pod.put()
+    await pod.when(job.id, lambda now: now.status is State.running)
+    await comfy.fault(fault)
+    assert (await pod.ended(job.id)).status is State.succeeded
+
+
+@pytest.mark.parametrize("fault", ["mute", "half_open", "drop_socket"])
+async def test_after_a_socket_failure_progress_is_seen_again(
+    comfy: Comfy, pod: Pod, fault: str
+) -> None:
+    await comfy.fault(fault)
+    await pod.draw()
+
+    async def seen() -> bool:
+        events = await pod.draw()
+        return any("sampling" in getattr(event, "stage", "") for event in events)
+
+    await until(seen, "progress is seen again")
+    assert await pod.ready()
+
+
+async def test_a_socket_held_up_by_another_client_delays_no_result(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("held_up", seconds=60)
+    job = await pod.put()
+    assert (await pod.ended(job.id)).status is State.succeeded
+    assert await pod.ready()
+
+
+async def test_a_frozen_engine_is_not_ready_and_its_job_goes_on_after_the_thaw(
+    comfy: Comfy, pod: Pod
+) -> None:
+    await comfy.fault("slow", seconds=0.1)
+    job = await pod.put()
+    await pod.when(job.id, lambda now: now.status is State.running)
+    await comfy.fault("frozen", seconds=4)
+    await until(pod.unready, "the GPU server is not ready")
+    _, checks = await pod.readiness()
+    assert "no answer" in checks["comfyui"]
+    ended = await pod.ended(job.id)
+    assert ended.status is State.succeeded
+    await pod.until_ready()
+    assert await pod.metric("easel_gpu_jobs_resubmitted_total") == 0
+
+
+async def test_a_job_lost_by_the_engine_is_drawn_under_another_id(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("lost_prompt", count=1)
+    job = await pod.put()
+    assert (await pod.ended(job.id)).status is State.succeeded
+    assert await pod.metric("easel_gpu_jobs_resubmitted_total") == 1
+
+
+async def test_a_job_that_is_lost_again_and_again_ends_and_the_next_is_drawn(
+    comfy: Comfy, pod: Pod
+) -> None:
+    await comfy.fault("lost_prompt")
+    ended = await pod.ended((await pod.put()).id)
+    assert ended.error is not None
+    assert ended.error.code == "engine_lost"
+    await comfy.clear_faults()
+    assert (await pod.ended((await pod.put()).id)).status is State.succeeded
+
+
+async def test_an_engine_that_restarts_in_mid_job_draws_it_once_more(
+    comfy: Comfy, pod: Pod
+) -> None:
+    await comfy.fault("slow", seconds=0.1)
+    running, waiting = await pod.put(), await pod.put()
+    await pod.when(running.id, lambda now: now.progress > 0.2)
+    await comfy.fault("restart", seconds=1)
+    await until(pod.unready, "the GPU server is not ready")
+    for job in (running, waiting):
+        assert (await pod.ended(job.id)).status is State.succeeded
+    await pod.until_ready()
+    assert await pod.metric("easel_gpu_jobs_resubmitted_total") == 2
+
+
+async def test_a_slow_engine_is_waited_for(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("slow", seconds=0.5)
+    job = await pod.put()
+    assert (await pod.ended(job.id)).status is State.succeeded
+    assert await pod.metric("easel_gpu_jobs_resubmitted_total") == 0
+
+
+async def test_a_history_that_comes_late_is_waited_for(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("history_race", seconds=0.35)
+    await comfy.fault("held_up", seconds=60)
+    job = await pod.put()
+    assert (await pod.ended(job.id)).status is State.succeeded
+
+
+async def test_a_lost_answer_to_a_prompt_draws_it_once(comfy: Comfy, tmp_path: Path) -> None:
+    async with serving(comfy.url, tmp_path / "data") as pod:
+        await comfy.fault("slow", seconds=0.05)
+        await comfy.fault("post_lost", count=1)
+        job = await pod.put()
+        assert (await pod.ended(job.id)).status is State.succeeded
+        assert await pod.metric("easel_gpu_jobs_resubmitted_total") == 0
+
+
+async def test_out_of_memory_is_tried_once_more(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("out_of_memory", count=1)
+    job = await pod.put()
+    assert (await pod.ended(job.id)).status is State.succeeded
+    assert await pod.metric("easel_gpu_oom_total") == 1
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu"])
+async def test_out_of_memory_twice_ends_the_job_and_not_the_next(
+    comfy: Comfy, pod: Pod, device: str
+) -> None:
+    await comfy.fault("out_of_memory", count=2, device=device)
+    ended = await pod.ended((await pod.put()).id)
+    assert ended.error is not None
+    assert ended.error.code == "out_of_memory"
+    assert (await pod.ended((await pod.put()).id)).status is State.succeeded
+
+
+async def test_a_cuda_fault_latches_until_the_engine_was_restarted(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("cuda_fault")
+    ended = await pod.ended((await pod.put()).id)
+    assert ended.error is not None
+    assert ended.error.code == "engine_error"
+    status, checks = await pod.readiness()
+    assert status == 503
+    assert "GPU reported a fault" in checks["comfyui"]
+    answer = await pod.http.put(f"/jobs/{uuid4()}", json={"prompt": "a fox"})
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "no_gpu"
+    assert int(answer.headers["retry-after"]) > 0
+    await comfy.clear_faults()
+    await comfy.fault("restart")
+    await pod.until_ready()
+    assert (await pod.ended((await pod.put()).id)).status is State.succeeded
+
+
+async def test_jobs_behind_a_cuda_fault_end_with_a_reason(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("slow", seconds=0.1)
+    first, *others = [await pod.put() for _ in range(5)]
+    await comfy.fault("cuda_fault")
+    assert (await pod.ended(first.id)).status is State.succeeded
+    errors = [(await pod.ended(job.id)).error for job in others]
+    assert {error and error.code for error in errors} == {"engine_error", "engine_lost"}
+
+
+async def test_a_damaged_model_takes_its_styles_out_and_no_others(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("damaged_model", model="animagine-xl-4.0-opt.safetensors")
+    ended = await pod.ended((await pod.put(style="anime")).id)
+    assert ended.error is not None
+    assert ended.error.code == "model_missing"
+    assert "animagine-xl-4.0-opt.safetensors is damaged" in ended.error.detail
+
+    async def out() -> bool:
+        return not (await pod.client.health()).styles["free"]["anime"].available
+
+    await until(out, "the style is out")
+    assert (await pod.ended((await pod.put(style="realism")).id)).status is State.succeeded
+    assert await pod.ready()
+
+
+async def test_a_missing_model_is_named_with_the_command_that_fetches_it(tmp_path: Path) -> None:
+    models = {"checkpoints": ["sd15.safetensors"]}
+    async with (
+        engine(tmp_path / "comfyui", models=models) as comfy,
+        serving(comfy.url, tmp_path / "data", ready=False) as pod,
+    ):
+
+        async def looked() -> bool:
+            return "ComfyUI has no" in (await pod.readiness())[1]["styles"]
+
+        await until(looked, "the styles were looked at")
+        answer = await pod.http.put(f"/jobs/{uuid4()}", json={"prompt": "a fox", "style": "anime"})
+        assert answer.status_code == 503
+        assert answer.json()["code"] == "model_missing"
+        assert "gpu_server.models pull --style anime" in answer.json()["detail"]
+        health = await pod.client.health()
+        assert health.styles["free"]["anime"].files == {"animagine-xl-4.0-opt.safetensors": False}
+
+
+async def test_a_worker_that_runs_nothing_is_noticed_and_said(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("worker_dead")
+    ended = await pod.ended((await pod.put()).id)
+    assert ended.error is not None
+    assert ended.error.code == "engine_lost"
+    status, checks = await pod.readiness()
+    assert status == 503
+    assert "takes jobs and runs none" in checks["comfyui"]
+
+
+async def test_a_graph_of_which_a_part_is_dropped_counts_as_refused(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("silent_drop_node_errors", count=1)
+    ended = await pod.ended((await pod.put()).id)
+    assert ended.error is not None
+    assert ended.error.code == "engine_error"
+    assert (await pod.ended((await pod.put()).id)).status is State.succeeded

@@ -1,0 +1,199 @@
+"""`kill -9` of either process at the worst moment: nothing is lost, nothing is drawn twice."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gpu_server.schemas import State
+from tests.gpu_server.servers import (
+    QUICK,
+    Comfy,
+    EngineProcess,
+    Pod,
+    PodProcess,
+    engine_process,
+    pod_process,
+    serving,
+    supervised,
+    until,
+)
+
+LEAVING_HISTORY = replace(QUICK, sweep_s=3600)
+
+
+@pytest.fixture
+async def killable(tmp_path: Path) -> AsyncIterator[tuple[EngineProcess, Comfy]]:
+    folder = tmp_path / "comfyui"
+    folder.mkdir()
+    async with engine_process(folder) as found:
+        yield found
+
+
+@pytest.fixture
+async def processes(comfy: Comfy, tmp_path: Path) -> AsyncIterator[tuple[PodProcess, Pod]]:
+    async with pod_process(comfy.url, tmp_path / "data") as found:
+        yield found
+
+
+async def test_a_killed_gpu_server_finds_its_jobs_again_and_draws_none_twice(
+    comfy: Comfy, processes: tuple[PodProcess, Pod]
+) -> None:
+    process, pod = processes
+    await comfy.fault("slow", seconds=0.1)
+    jobs = [await pod.put() for _ in range(4)]
+    await pod.when(jobs[0].id, lambda now: now.progress > 0.2)
+    watched = _executions(comfy)
+    process.kill()
+    seen = [await anext(watched)]
+    process.start()
+    await process.until_ready(pod)
+    for job in jobs:
+        ended = await pod.ended(job.id)
+        assert ended.status is State.succeeded
+        assert await pod.client.image(job.id, 0)
+        seen.append(await anext(watched))
+    executed = set().union(*seen)
+    assert executed <= {str(job.id) for job in jobs}, "each under its own id: none was repeated"
+    assert await pod.metric("easel_gpu_jobs_resubmitted_total") == 0
+
+
+async def _executions(comfy: Comfy) -> AsyncIterator[set[str]]:
+    """Prompt ids known to the engine, seen whenever asked for."""
+    while True:
+        running, pending = await comfy.queue()
+        yield {*running, *pending, *await comfy.history()}
+
+
+async def test_a_job_that_ended_while_the_gpu_server_was_dead_is_not_drawn_again(
+    comfy: Comfy, processes: tuple[PodProcess, Pod]
+) -> None:
+    process, pod = processes
+    await comfy.fault("slow", seconds=0.05)
+    job = await pod.put()
+    await pod.when(job.id, lambda now: now.status is State.running)
+    process.kill()
+
+    async def ended() -> bool:
+        return str(job.id) in await comfy.drawn()
+
+    await until(ended, "the engine ends the job alone")
+    await comfy.fault("cuda_fault")  # whatever is drawn from here on fails
+    process.start()
+    await process.until_ready(pod)
+    assert (await pod.ended(job.id)).status is State.succeeded
+    assert await pod.client.image(job.id, 0)
+
+
+async def test_results_survive_a_restart_of_the_gpu_server(
+    processes: tuple[PodProcess, Pod],
+) -> None:
+    process, pod = processes
+    job = await pod.put()
+    await pod.ended(job.id)
+    before = await pod.client.image(job.id, 0)
+    process.kill()
+    process.start()
+    await process.until_ready(pod)
+    assert (await pod.client.job(job.id)).status is State.succeeded
+    assert await pod.client.image(job.id, 0) == before
+    assert (await pod.client.delete(job.id)).outcome == "deleted"
+    assert pod.kept_files() == []
+
+
+async def test_a_killed_engine_gets_the_job_once_more_under_another_id(
+    killable: tuple[EngineProcess, Comfy], tmp_path: Path
+) -> None:
+    process, comfy = killable
+    async with serving(comfy.url, tmp_path / "data", LEAVING_HISTORY) as pod:
+        await comfy.fault("slow", seconds=0.1)
+        running, waiting = await pod.put(), await pod.put()
+        await pod.when(running.id, lambda now: now.progress > 0.2)
+        process.kill()
+        await until(pod.unready, "the GPU server is not ready")
+        process.start()
+        for job in (running, waiting):
+            ended = await pod.ended(job.id)
+            assert ended.status is State.succeeded
+            assert await pod.client.image(job.id, 0)
+        drawn = await comfy.drawn()
+        assert len(drawn) == 2
+        assert not {str(running.id), str(waiting.id)} & set(drawn)
+
+
+async def test_a_job_that_kills_the_engine_every_time_ends_and_the_next_is_drawn(
+    killable: tuple[EngineProcess, Comfy], tmp_path: Path
+) -> None:
+    process, comfy = killable
+    async with supervised(process), serving(comfy.url, tmp_path / "data") as pod:
+        deadly = await pod.put(width=1024, height=1024, count=8)
+        for _ in range(2):
+            await pod.when(deadly.id, lambda now: now.status is State.running)
+            starts = process.starts
+            assert process.process is not None
+            process.process.kill()
+            await until(lambda before=starts: process.starts > before, "it is started again")
+            await process.up(comfy.http)
+        ended = await pod.ended(deadly.id)
+        assert ended.error is not None
+        assert ended.error.code == "engine_lost"
+        await pod.until_ready()
+        assert (await pod.ended((await pod.put()).id)).status is State.succeeded
+
+
+@pytest.mark.parametrize("fault", ["cuda_fault", "worker_dead"])
+async def test_a_supervised_engine_is_restarted_and_the_job_goes_on(
+    killable: tuple[EngineProcess, Comfy], tmp_path: Path, fault: str
+) -> None:
+    process, comfy = killable
+    pid_file = process.pid_file
+    async with (
+        supervised(process),
+        serving(comfy.url, tmp_path / "data", gpu_comfyui_pid_file=pid_file) as pod,
+    ):
+        await comfy.fault(fault)
+        job = await pod.put()
+        assert (await pod.ended(job.id)).status is State.succeeded
+        assert process.starts == 2
+        assert await pod.metric("easel_gpu_comfyui_restarts_total") == 1
+        await pod.until_ready()
+
+
+async def test_a_supervised_engine_that_freezes_is_restarted(
+    killable: tuple[EngineProcess, Comfy], tmp_path: Path
+) -> None:
+    process, comfy = killable
+    pid_file = process.pid_file
+    async with (
+        supervised(process),
+        serving(comfy.url, tmp_path / "data", gpu_comfyui_pid_file=pid_file) as pod,
+    ):
+        await comfy.fault("frozen", seconds=120)
+        await until(lambda: process.starts == 2, "it is restarted")
+        await pod.until_ready()
+        assert (await pod.ended((await pod.put()).id)).status is State.succeeded
+
+
+async def test_a_prompt_that_cannot_be_stopped_in_time_restarts_a_supervised_engine(
+    killable: tuple[EngineProcess, Comfy], tmp_path: Path
+) -> None:
+    process, comfy = killable
+    pid_file = process.pid_file
+    async with (
+        supervised(process),
+        serving(
+            comfy.url,
+            tmp_path / "data",
+            gpu_comfyui_pid_file=pid_file,
+            gpu_job_timeout_s=1,
+        ) as pod,
+    ):
+        await comfy.fault("interrupt_lost")
+        await comfy.fault("slow", seconds=1)
+        ended = await pod.ended((await pod.put()).id)
+        assert ended.error is not None
+        assert ended.error.code == "timeout"
+        await until(lambda: process.starts == 2, "it is restarted")
+        await pod.until_ready()
+        assert (await pod.ended((await pod.put()).id)).status is State.succeeded

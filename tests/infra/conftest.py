@@ -1,0 +1,105 @@
+"""A host of its own for each test: directories, free ports, and stand-ins for the services."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.supervisor.host import read_host
+from infra.supervisor.processes import command_of, wait_gone
+from infra.supervisor.services import service_table
+from infra.supervisor.status import Status, prober, read_status
+from infra.supervisor.supervisord import Supervisord
+
+ROOT = Path(__file__).parents[2]
+STAND_IN = Path(__file__).with_name("stand_in.py")
+
+
+@dataclass
+class LabHost:
+    """A host whose commands run as a user runs them, in processes of their own."""
+
+    path: Path
+    table: list[dict[str, Any]] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, *options: str, **fields: Any) -> int:
+        """Put a stand-in into the service table; returns its port."""
+        port = free_port()
+        command = [sys.executable, str(STAND_IN), str(self.path / name), str(port), *options]
+        url = f"http://127.0.0.1:{port}/readyz"
+        row = {"name": name, "command": command, "ready_url": url, "port": port, "stop_s": 3}
+        self.table.append(row | fields)
+        return port
+
+    def popen(self, *argv: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            (sys.executable, "-m", "infra.supervisor", *argv),
+            cwd=ROOT,
+            env=self._write(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        process = self.popen(*argv)
+        out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(argv, process.returncode, out, err)
+
+    def status(self) -> dict[str, Status]:
+        """What `status` shows, by service."""
+        host = read_host(ROOT, self._write())
+        with prober() as client:
+            rows = read_status(host, service_table(host), Supervisord(host).processes(), client)
+        return {row.name: row for row in rows}
+
+    def _write(self) -> dict[str, str]:
+        table = self.path / "table.json"
+        table.write_text(json.dumps(self.table))
+        own = {
+            f"EASEL_{name.upper()}_DIR": str(self.path / name) for name in ("data", "log", "run")
+        }
+        return os.environ | own | {"EASEL_SERVICE_TABLE": str(table)} | self.environment
+
+    def clear(self) -> None:
+        """End what a test left, without the launcher's help."""
+        left = [*self.path.glob("run/supervisord.pid"), *self.path.rglob("*.pid")]
+        for pid in (int(file.read_text()) for file in left if file.exists()):
+            if str(self.path) in " ".join(command_of(pid)):
+                os.kill(pid, signal.SIGKILL)
+                wait_gone([pid], 5)
+
+    def pid(self, name: str) -> int:
+        return int((self.path / "run" / f"{name}.pid").read_text())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[LabHost]:
+    host = LabHost(tmp_path)
+    yield host
+    host.clear()
+
+
+@pytest.fixture(scope="session")
+def shellcheck() -> str:
+    found = shutil.which("shellcheck")
+    if found is None:
+        pytest.skip("shellcheck is not installed")
+    return found

@@ -1,0 +1,181 @@
+"""Settings and directories of a host, and which services that makes."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra.supervisor import comfyui, pod
+from infra.supervisor.errors import HostError
+from infra.supervisor.host import Host, read_host
+from infra.supervisor.services import service_table
+
+ENTRY_POINTS = ("gpu_server", "gpu_server/sketch", "backend", "telegram_bot", "telegram_bot/local")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A tree that has every service's entry point."""
+    for package in ENTRY_POINTS:
+        (tmp_path / "easel" / package).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "easel" / package / "__main__.py").touch()
+    return tmp_path / "easel"
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    path = tmp_path / "workspace"
+    path.mkdir()
+    return path
+
+
+def at_home(checkout: Path, **environ: str) -> Host:
+    return read_host(checkout, environ, pod_dir=checkout / "no-pod")
+
+
+def commands(host: Host) -> dict[str, list[str]]:
+    return {service.name: list(service.command) for service in service_table(host)}
+
+
+def fake_comfyui(folder: Path, *options: str) -> Path:
+    (folder / "comfy").mkdir(parents=True)
+    (folder / "main.py").touch()
+    lines = "\n".join(f'parser.add_argument("{option}")' for option in options)
+    (folder / "comfy" / "cli_args.py").write_text(lines)
+    return folder
+
+
+def test_state_lives_in_the_checkout_and_on_a_pod_on_its_volume(
+    checkout: Path, volume: Path
+) -> None:
+    home = at_home(checkout)
+    data = checkout / "data"
+    assert (home.data_dir, home.log_dir, home.run_dir) == (data, data / "logs", data / "run")
+    assert home.models_dir == data / "models"
+    rented = read_host(checkout, {}, pod_dir=volume)
+    assert (rented.data_dir, rented.log_dir) == (volume / "easel-data", volume / "logs")
+    assert rented.models_dir == volume / "models"
+    assert at_home(checkout, EASEL_DATA_DIR="elsewhere").data_dir == checkout / "elsewhere"
+
+
+def test_env_files_are_read_in_order_and_never_executed(checkout: Path, volume: Path) -> None:
+    (checkout / ".env").write_text(
+        'EASEL_CHECKPOINT="$(touch pwned) `id` ${HOME}"\nPATH=/nowhere\n'
+    )
+    (volume / ".env").write_text("EASEL_CHECKPOINT=other\nexport COMFYUI_PORT=9000\n")
+    (checkout / "gpu_server" / ".env").write_text("COMFYUI_PORT=9001\nGPU_PORT=8200\n")
+    host = read_host(checkout, {}, pod_dir=volume)
+    assert host.exported["EASEL_CHECKPOINT"] == "$(touch pwned) `id` ${HOME}"
+    assert "PATH" not in host.exported
+    assert host.port("COMFYUI_PORT", 8188) == 9000
+    assert host.port("GPU_PORT", 8100) == 8200
+    assert read_host(checkout, {"COMFYUI_PORT": "9002"}, volume).port("COMFYUI_PORT", 1) == 9002
+
+
+@pytest.mark.parametrize("value", ["http", "0", "70000", "-1"])
+def test_a_port_that_is_none_is_refused_by_name(checkout: Path, value: str) -> None:
+    with pytest.raises(HostError, match=r"COMFYUI_PORT is .*1 to 65535"):
+        service_table(at_home(checkout, COMFYUI_PORT=value))
+
+
+def test_without_a_token_the_bot_talks_to_the_local_telegram(checkout: Path) -> None:
+    table = {service.name: service for service in service_table(at_home(checkout))}
+    assert list(table) == ["comfyui", "gpu_server", "backend", "local_telegram", "telegram_bot"]
+    assert table["telegram_bot"].env["BOT_API_BASE_URL"] == "http://127.0.0.1:8081/bot"
+    (checkout / "telegram_bot" / ".env").write_text("BOT_TOKEN=1:a\n")
+    with_token = {service.name: service for service in service_table(at_home(checkout))}
+    assert "local_telegram" not in with_token
+    assert "BOT_API_BASE_URL" not in with_token["telegram_bot"].env
+
+
+def test_services_can_be_chosen_and_those_not_in_the_tree_are_left_out(checkout: Path) -> None:
+    assert list(commands(at_home(checkout, EASEL_SERVICES="backend, telegram_bot"))) == [
+        "backend",
+        "telegram_bot",
+    ]
+    with pytest.raises(HostError, match="EASEL_SERVICES names painter; allowed: comfyui"):
+        service_table(at_home(checkout, EASEL_SERVICES="painter"))
+    (checkout / "telegram_bot" / "__main__.py").unlink()
+    assert "telegram_bot" not in commands(at_home(checkout))
+
+
+def test_the_engine_is_a_given_comfyui_or_an_installed_one_or_sketches(
+    checkout: Path, tmp_path: Path
+) -> None:
+    given = at_home(checkout, COMFYUI_URL="http://10.0.0.5:8188/")
+    assert service_table(given)[0].ready_url == "http://10.0.0.5:8188/system_stats"
+    assert not service_table(given)[0].supervised
+    sketch = at_home(checkout, COMFYUI_DIR="none", EASEL_CHECKPOINT="a.safetensors")
+    assert commands(sketch)["comfyui"][1:] == [
+        *("-m", "gpu_server.sketch", "--host", "127.0.0.1", "--port", "8188"),
+        *("--base-dir", str(checkout / "data" / "sketch"), "--checkpoint", "a.safetensors"),
+    ]
+    assert "without an AI model" in comfyui.engine_sentence(sketch)
+    installed = at_home(checkout, COMFYUI_DIR=str(fake_comfyui(tmp_path / "ComfyUI")))
+    assert commands(installed)["comfyui"][1] == str(tmp_path / "ComfyUI" / "main.py")
+
+
+def test_comfyui_gets_loopback_and_only_options_it_knows(checkout: Path, tmp_path: Path) -> None:
+    known = ("--listen", "--port", "--extra-model-paths-config", "--offline")
+    folder = fake_comfyui(tmp_path / "ComfyUI", *known)
+    command = commands(at_home(checkout, COMFYUI_DIR=str(folder), COMFYUI_PORT="9999"))["comfyui"]
+    assert command[2:] == [
+        *("--listen", "127.0.0.1", "--port", "9999"),
+        *("--extra-model-paths-config", str(checkout / "data" / "run" / "comfyui_models.yaml")),
+        "--offline",
+    ]
+
+
+def test_our_output_node_is_linked_into_comfyui_in_place_of_an_old_copy(
+    checkout: Path, tmp_path: Path
+) -> None:
+    pack = checkout / "gpu_server" / "comfyui_nodes"
+    pack.mkdir()
+    folder = fake_comfyui(tmp_path / "ComfyUI")
+    old = folder / "custom_nodes" / "easel_nodes"
+    old.mkdir(parents=True)
+    (old / "stale.py").touch()
+    host = at_home(checkout, COMFYUI_DIR=str(folder))
+    comfyui.link_nodes(host)
+    comfyui.link_nodes(host)
+    assert old.resolve() == pack
+
+
+def test_comfyui_is_not_installed_over_something_else(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "ComfyUI").mkdir()
+    (tmp_path / "ComfyUI" / "holiday.jpg").touch()
+    with pytest.raises(HostError, match="not empty and holds no ComfyUI"):
+        comfyui.install(at_home(checkout, COMFYUI_DIR=str(tmp_path / "ComfyUI")))
+
+
+def test_a_pods_host_keys_outlive_a_reset(tmp_path: Path) -> None:
+    system, kept = tmp_path / "ssh", tmp_path / "volume" / ".ssh_host"
+    system.mkdir()
+    (system / "ssh_host_ed25519_key").write_text("first")
+    (system / "ssh_host_ed25519_key.pub").write_text("public")
+    pod.sync_host_keys(system, kept)
+    (system / "ssh_host_ed25519_key").write_text("made anew after a reset")
+    assert pod.sync_host_keys(system, kept)
+    assert (system / "ssh_host_ed25519_key").read_text() == "first"
+    assert (kept / "ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
+    assert kept.stat().st_mode & 0o777 == 0o700
+    assert not pod.sync_host_keys(system, kept)
+
+
+def test_a_pod_without_any_host_key_gets_one_that_is_kept(tmp_path: Path) -> None:
+    if not os.access("/usr/bin/ssh-keygen", os.X_OK):
+        pytest.skip("ssh-keygen is not installed")
+    system, kept = tmp_path / "ssh", tmp_path / ".ssh_host"
+    system.mkdir()
+    pod.sync_host_keys(system, kept)
+    derived = subprocess.run(
+        ("ssh-keygen", "-y", "-f", str(kept / "ssh_host_ed25519_key")),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (
+        derived.stdout.split()[:2]
+        == ((system / "ssh_host_ed25519_key.pub").read_text().split()[:2])
+    )

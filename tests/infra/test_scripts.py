@@ -1,0 +1,106 @@
+"""startup.sh itself, the requirement files, and the doctor."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.infra.conftest import ROOT, LabHost
+
+SCRIPTS = ("startup.sh", "infra/install_test_packages.sh", "requirements/compile.sh", ".ci/run")
+REQUIREMENTS = ("all", "backend", "bot", "dev", "gpu", "ops")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_shell_scripts_are_clean(shellcheck: str, script: str) -> None:
+    done = subprocess.run(
+        (shellcheck, str(ROOT / script)), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def bare_checkout(tmp_path: Path) -> Path:
+    """startup.sh and the launcher with nothing to install, as if a package index were at hand."""
+    checkout = tmp_path / "with space"
+    (checkout / "requirements").mkdir(parents=True)
+    shutil.copy(ROOT / "startup.sh", checkout)
+    shutil.copytree(ROOT / "infra" / "supervisor", checkout / "infra" / "supervisor")
+    for name in (*REQUIREMENTS, "gate"):
+        (checkout / "requirements" / f"{name}.txt").touch()
+    return checkout
+
+
+def startup(checkout: Path, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    own = {"PYTHONPATH": packages, "EASEL_PYTHON": sys.executable}
+    return subprocess.run(
+        (shutil.which("bash") or "bash", str(checkout / "startup.sh"), *argv),
+        env=os.environ | own | environ,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_startup_sets_up_once_and_again_when_the_requirements_change(bare_checkout: Path) -> None:
+    first = startup(bare_checkout, "status")
+    assert first.returncode == 0, first.stderr
+    assert "Installing requirements/all.txt requirements/gate.txt" in first.stdout
+    assert startup(bare_checkout, "status").stdout.startswith("SERVICE")
+    (bare_checkout / "requirements" / "backend.txt").write_text("# newer\n")
+    changed = startup(bare_checkout, "status", EASEL_SERVICES="backend")
+    assert "Installing requirements/ops.txt requirements/backend.txt\n" in changed.stdout
+
+
+def test_startup_without_a_python_says_what_to_install(bare_checkout: Path) -> None:
+    tools = bare_checkout / "bin"
+    tools.mkdir()
+    for tool in ("dirname", "readlink", "mkdir", "sha256sum", "grep", "sed", "tail", "rm"):
+        (tools / tool).symlink_to(shutil.which(tool) or tool)
+    done = startup(bare_checkout, "status", PATH=str(tools), EASEL_PYTHON="")
+    assert done.returncode == 1
+    assert "apt-get install python3 python3-venv" in done.stderr
+
+
+def test_requirement_files_pin_the_same_versions_by_hash_and_name_no_host() -> None:
+    pins: dict[str, str] = {}
+    for name in REQUIREMENTS:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text()
+        assert "://" not in text
+        assert "--index" not in text
+        for package, version in re.findall(r"^([a-z0-9._-]+)==(\S+)", text, re.MULTILINE):
+            assert pins.setdefault(package, version) == version
+            assert f"{package}=={version} \\\n    --hash=sha256:" in text
+
+
+def test_doctor_names_a_taken_port_and_what_to_do(lab: LabHost) -> None:
+    port = lab.add("backend")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        done = lab.run("doctor", "--json")
+    answer = json.loads(done.stdout)
+    faults = [finding for finding in answer["findings"] if finding["result"] == "fault"]
+    assert done.returncode == 3
+    assert not answer["healthy"]
+    assert [fault["check"] for fault in faults if fault["check"].startswith("port")] == [
+        f"port {port}"
+    ]
+    assert all(fault["remedy"] for fault in faults)
+
+
+def test_doctor_reports_wrong_settings_in_one_sentence(lab: LabHost) -> None:
+    lab.environment |= {"GPU_PORT": "eighty"}
+    done = lab.run("doctor")
+    assert done.returncode == 3
+    assert "settings gpu_server" in done.stdout
+    assert "GPU_PORT" in done.stdout
+    assert "Traceback" not in done.stdout

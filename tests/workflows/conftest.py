@@ -1,0 +1,23 @@
+from typing import Any
+
+import pytest
+
+from tests.workflows import recorded
+from workflows import catalog as workflows
+from workflows.catalog import Catalog
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    return workflows.load()
+
+
+@pytest.fixture(scope="session")
+def plain(catalog: Catalog) -> Catalog:
+    """Every style served by the owner's one checkpoint."""
+    return catalog.with_checkpoint(recorded.CHECKPOINT, recorded.CONTROLNET)
+
+
+@pytest.fixture(scope="session")
+def definitions() -> dict[str, Any]:
+    return recorded.definitions()

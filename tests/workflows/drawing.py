@@ -1,0 +1,67 @@
+"""Rendering in few words, and how two graphs differ."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.workflows import recorded
+from workflows import catalog as workflows
+from workflows.catalog import Catalog, Graph
+from workflows.parameters import check
+from workflows.render import Rendered, render, size_of
+
+OWN = workflows.load()
+PLAIN = OWN.with_checkpoint(recorded.CHECKPOINT, recorded.CONTROLNET)
+
+EVERY_STYLE = [
+    pytest.param(catalog, mode.name, style, id=f"{kind}-{mode.name}-{style}")
+    for kind, catalog in (("own", OWN), ("plain", PLAIN))
+    for mode in catalog
+    for style in mode.styles
+]
+"""(catalogue, mode, style) for every style, with its own graph and with the plain one."""
+
+
+def draw(
+    catalog: Catalog,
+    mode: str,
+    values: Mapping[str, Any],
+    *,
+    photo: str = "easel/job/photo.png",
+    prefix: str = "easel/job",
+    output_class: str = "SaveImage",
+) -> Rendered:
+    """The graph for these values, as a service renders it; what is required is filled in."""
+    found = catalog.modes[mode]
+    given = {"prompt": "a red fox", "seed": 7, **values}
+    if found.takes_image:
+        given["image"] = True
+    request = check(catalog, mode, given)
+    return render(
+        found,
+        request,
+        size=size_of(found, request),
+        prefix=prefix,
+        image=photo if found.takes_image else "",
+        output_class=output_class,
+    )
+
+
+def by_title(graph: Graph) -> dict[str, Any]:
+    """`Node title.input` → value, links written as the title they come from: the same for a
+    graph whose ids were given anew."""
+    titles = {key: node["_meta"]["title"] for key, node in graph.items()}
+    assert len(set(titles.values())) == len(titles)
+    return {
+        f"{titles[key]}.{name}": (titles[value[0]], value[1]) if isinstance(value, list) else value
+        for key, node in graph.items()
+        for name, value in node["inputs"].items()
+    }
+
+
+def changes(before: Graph, after: Graph) -> dict[str, Any]:
+    """The inputs of `after` that differ from those of `before`."""
+    old, new = by_title(before), by_title(after)
+    assert old.keys() == new.keys()
+    return {name: value for name, value in new.items() if value != old[name]}

@@ -1,0 +1,53 @@
+"""ComfyUI's node definitions as recorded from 0.3.64, with the model files of `models.json`."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import gpu_server
+from workflows.catalog import Graph
+
+CHECKPOINT = "my-model.safetensors"
+CONTROLNET = "my-canny.safetensors"
+
+MODEL_INPUTS = {
+    "checkpoints": ("CheckpointLoaderSimple", "ckpt_name"),
+    "diffusion_models": ("UNETLoader", "unet_name"),
+    "text_encoders": ("CLIPLoader", "clip_name"),
+    "vae": ("VAELoader", "vae_name"),
+    "controlnet": ("ControlNetLoader", "control_net_name"),
+    "model_patches": ("ModelPatchLoader", "name"),
+}
+"""Model folder → the input that chooses from it."""
+
+_RECORDED = json.loads(Path(__file__).with_name("object_info.json").read_text("utf-8"))
+
+
+def model_files() -> list[dict[str, Any]]:
+    """The entries of `models.json`."""
+    path = Path(gpu_server.__file__).parent / "models_config" / "models.json"
+    files: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["files"]
+    return files
+
+
+def definitions() -> dict[str, Any]:
+    """`/object_info` of a ComfyUI that has every file of `models.json` and the owner's own two."""
+    found: dict[str, Any] = copy.deepcopy(_RECORDED)
+    names: dict[str, list[str]] = {"checkpoints": [CHECKPOINT], "controlnet": [CONTROLNET]}
+    for file in model_files():
+        folder, _, name = file["dest"].partition("/")
+        names.setdefault(folder, []).append(name)
+    for folder, (node, entry) in MODEL_INPUTS.items():
+        found[node]["input"]["required"][entry][0] = names[folder]
+    return found
+
+
+def models_in(graph: Graph) -> set[str]:
+    """`folder/name` of every model file the graph loads."""
+    return {
+        f"{folder}/{node['inputs'][entry]}"
+        for folder, (kind, entry) in MODEL_INPUTS.items()
+        for node in graph.values()
+        if node["class_type"] == kind
+    }

@@ -1,0 +1,197 @@
+"""A mode is a folder; a mistake in it is one clear sentence when it is loaded."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import workflows as package
+from tests.workflows.drawing import by_title, draw
+from workflows import catalog as workflows
+from workflows.catalog import CatalogError
+
+FREE = Path(package.__file__).parent / "free"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of `free` under another name, to be broken."""
+    return Path(shutil.copytree(FREE, tmp_path / "poster"))
+
+
+def edit_toml(folder: Path, old: str, new: str) -> None:
+    path = folder / "mode.toml"
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+def edit_graph(folder: Path, change: Callable[[dict[str, Any]], object], name: str) -> None:
+    path = folder / name
+    graph = json.loads(path.read_text("utf-8"))
+    change(graph)
+    path.write_text(json.dumps(graph), "utf-8")
+
+
+def node(graph: dict[str, Any], title: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(n for n in graph.values() if n["_meta"]["title"] == title)
+    return found
+
+
+def test_a_new_mode_is_a_new_folder_and_no_python(folder: Path) -> None:
+    edit_toml(folder, 'default_style = "realism"', 'default_style = "anime"')
+    edit_toml(folder, "order = 1", "order = 5")
+    edit_toml(folder, "{prompt}, masterpiece", "{prompt}, poster")
+    catalog = workflows.load(folder.parent)
+    assert list(catalog.modes) == ["free", "restyle", "poster"]
+    graph = draw(catalog, "poster", {"prompt": "a fox"}).graph
+    assert by_title(graph)["Prompt.text"].startswith("a fox, poster")
+    assert by_title(graph)["Checkpoint.ckpt_name"] == "animagine-xl-4.0-opt.safetensors"
+
+
+def test_modes_come_in_their_own_order(folder: Path) -> None:
+    edit_toml(folder, "order = 1", "order = 0")
+    assert next(iter(workflows.load(folder.parent))).name == "poster"
+
+
+def test_two_folders_of_one_name_are_refused(folder: Path) -> None:
+    folder.rename(folder.parent / "free")
+    with pytest.raises(CatalogError, match="the mode 'free' exists twice"):
+        workflows.load(folder.parent)
+
+
+def test_a_folder_of_modes_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="the workflows folder 'nowhere' does not exist"):
+        workflows.load(tmp_path / "nowhere")
+
+
+TOML_MISTAKES = [
+    ("order = 1", "order = ", ["Invalid value"]),
+    ("order = 1", "ordre = 1", ["ordre", "not permitted"]),
+    ('default_style = "realism"', 'default_style = "noir"', ["default_style 'noir'"]),
+    ('default_style = "realism"', "", ["default_style", "required"]),
+    ('graph = "sdxl"', 'graph = "flux"', ["styles.anime.graph 'flux'"]),
+    ('file = "sdxl.json"', 'file = "sdxl2.json"', ["sdxl2.json", "No such file"]),
+    ('type = "seed"', 'type = "sead"', ["parameters.seed.type"]),
+    ('type = "seed"', 'type = "integer"', ["parameters.seed.type must be 'seed'"]),
+    (
+        'title = { en = "Seed", ru = "Сид" }',
+        'title = { en = "Seed" }',
+        ["parameters.seed.title.ru"],
+    ),
+    ("default = 1\n", "default = 9\n", ["parameters.count", "the default is out of range"]),
+    ('ignores = ["negative_prompt"]', "", ["'realism'", "nor ignores 'negative_prompt'"]),
+    ("shift = 3.0 }", "shft = 3.0 }", ["'realism'", "sets 'shft', which is not bound"]),
+    ('prompt = "{prompt}, masterpiece', 'prompt = "masterpiece', ["'anime'", "no {prompt}"]),
+    (
+        'negative_prompt = "{negative_prompt}, lowres',
+        'negative_prompt = "lowres',
+        ["'anime'", "no {negative_prompt}"],
+    ),
+    (
+        'scheduler = "normal" }',
+        'scheduler = "normal" }\nranges = { strength = [0, 1] }',
+        ["'anime'", "'strength', which is not a parameter"],
+    ),
+    (
+        'scheduler = "normal" }',
+        'scheduler = "normal" }\nranges = { count = [0, 1] }',
+        ["'anime'", "'count', which is not a number"],
+    ),
+    ('shift = "Shift.shift"', 'shift = "Shift.shfit"', ["z_image.json", "'Shift'", "'shfit'"]),
+    ('shift = "Shift.shift"', 'shift = "Shft.shift"', ["z_image.json", "'Shft'", "'shift'"]),
+    ('shift = "Shift.shift"', 'shift = "shift"', ["z_image.json", "'shift'"]),
+    ('seed = "Sampler.seed"\n', "", ["z_image.json", "nothing is bound to 'seed'"]),
+    ("multiple_of = 8\nunit", "multiple_of = 0\nunit", ["parameters.width.multiple_of"]),
+    ("[1024, 1024]", "[1024, 8]", ["graphs.z_image.sizes.1:1.1"]),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "named"), TOML_MISTAKES)
+def test_a_mistake_in_mode_toml_is_told_with_folder_file_and_key(
+    folder: Path, old: str, new: str, named: list[str]
+) -> None:
+    edit_toml(folder, old, new)
+    with pytest.raises(CatalogError) as refused:
+        workflows.load_mode(folder)
+    sentence = str(refused.value)
+    assert sentence.startswith("poster/")
+    assert "\n" not in sentence
+    assert all(part in sentence for part in named), sentence
+
+
+GRAPH_MISTAKES: list[tuple[str, Callable[[dict[str, Any]], object], list[str]]] = [
+    (
+        "title missing",
+        lambda graph: node(graph, "Size")["_meta"].update(title="Canvas"),
+        ["'width' is bound to 'Size.width'", "0 nodes have the title 'Size'"],
+    ),
+    (
+        "no titles at all",
+        lambda graph: [n.pop("_meta") for n in graph.values()],
+        ["'prompt' is bound to 'Prompt.text'", "0 nodes"],
+    ),
+    (
+        "title twice",
+        lambda graph: node(graph, "VAE")["_meta"].update(title="Sampler"),
+        ["Sampler.seed", "2 nodes have the title 'Sampler'"],
+    ),
+    (
+        "input missing",
+        lambda graph: node(graph, "Sampler")["inputs"].pop("cfg"),
+        ["the node 'Sampler' has no input 'cfg' (for 'cfg')"],
+    ),
+    ("no output", lambda graph: graph.pop("22"), ["0 SaveImage nodes"]),
+    (
+        "two outputs",
+        lambda graph: graph.update({"23": {**graph["22"], "_meta": {"title": "Save too"}}}),
+        ["2 SaveImage nodes"],
+    ),
+    (
+        "an output of something else",
+        lambda graph: graph["22"]["inputs"].update(images=["12", 0]),
+        ["does not depend on the seed"],
+    ),
+    ("saved for the editor", lambda graph: graph.update(nodes=[], links=[]), ["API format"]),
+    ("a node without class", lambda graph: graph["22"].pop("class_type"), ["API format"]),
+    ("a node without inputs", lambda graph: graph["22"].pop("inputs"), ["API format"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), [pytest.param(*rest, id=name) for name, *rest in GRAPH_MISTAKES]
+)
+def test_a_mistake_in_a_graph_is_told_with_folder_file_and_key(
+    folder: Path, change: Callable[[dict[str, Any]], object], named: list[str]
+) -> None:
+    edit_graph(folder, change, "z_image.json")
+    with pytest.raises(CatalogError) as refused:
+        workflows.load_mode(folder)
+    sentence = str(refused.value)
+    assert sentence.startswith("poster/z_image.json: ")
+    assert all(part in sentence for part in named), sentence
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b'{"1": 2}', b"\xff\xfe", b"{"])
+@pytest.mark.parametrize("name", ["z_image.json", "mode.toml"])
+def test_a_file_that_is_none_of_its_kind_is_refused(
+    folder: Path, name: str, content: bytes
+) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(CatalogError, match=f"^poster/{name}: "):
+        workflows.load_mode(folder)
+
+
+def test_a_mode_without_a_plain_graph_keeps_its_own(folder: Path) -> None:
+    text = (folder / "mode.toml").read_text("utf-8")
+    start = text.index("# For owners of one checkpoint")
+    text = text[:start] + text[text.index("[styles.realism]") :]
+    (folder / "mode.toml").write_text(text, "utf-8")
+    catalog = workflows.load(folder.parent).with_checkpoint("mine.safetensors")
+    own = by_title(draw(catalog, "poster", {"style": "anime"}).graph)
+    assert own["Checkpoint.ckpt_name"] == "animagine-xl-4.0-opt.safetensors"
+    plain = by_title(draw(catalog, "free", {"style": "anime"}).graph)
+    assert plain["Checkpoint.ckpt_name"] == "mine.safetensors"

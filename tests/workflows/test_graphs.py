@@ -1,0 +1,131 @@
+"""Every graph against what a real ComfyUI takes."""
+
+from typing import Any
+
+import pytest
+
+from gpu_server.definitions import faults_in
+from tests.workflows import recorded
+from tests.workflows.drawing import EVERY_STYLE, OWN, draw
+from workflows.catalog import Catalog
+from workflows.render import OUTPUT_CLASSES
+from workflows.spec import Parameter, Scalar
+
+
+def ends(parameter: Parameter) -> list[Scalar]:
+    """The least and the most that a parameter takes."""
+    low, high = parameter.bounds()
+    if parameter.type == "text":
+        return ["a", "z" * (parameter.max_length or 100)]
+    assert low is not None
+    assert high is not None
+    return [low, high] if parameter.type == "number" else [int(low), int(high)]
+
+
+@pytest.mark.parametrize("mode", list(OWN))
+def test_every_exported_graph_is_one_that_comfyui_takes(
+    mode: Any, definitions: dict[str, Any]
+) -> None:
+    for name, graph in mode.graphs.items():
+        if name != "plain":  # its checkpoint is the owner's, see below
+            assert faults_in(graph, definitions) == []
+
+
+@pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
+@pytest.mark.parametrize("output_class", [name for name in OUTPUT_CLASSES if name != "EaselOutput"])
+def test_every_style_renders_to_a_graph_that_comfyui_takes(
+    catalog: Catalog, mode: str, style: str, output_class: str, definitions: dict[str, Any]
+) -> None:
+    rendered = draw(catalog, mode, {"style": style, "count": 3}, output_class=output_class)
+    assert faults_in(rendered.graph, definitions) == []
+
+
+@pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
+def test_the_ends_of_every_range_are_taken_by_comfyui(
+    catalog: Catalog, mode: str, style: str, definitions: dict[str, Any]
+) -> None:
+    for name, parameter in catalog.modes[mode].spec.parameters.items():
+        if name == "image":
+            continue
+        for value in ends(parameter):
+            sides = {"width": 512, "height": 512} if name in ("width", "height") else {}
+            rendered = draw(catalog, mode, {"style": style, **sides, name: value})
+            assert faults_in(rendered.graph, definitions) == [], (name, value)
+
+
+@pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
+def test_every_size_of_every_style_is_taken_by_comfyui(
+    catalog: Catalog, mode: str, style: str, definitions: dict[str, Any]
+) -> None:
+    sizes = catalog.modes[mode].graph_spec(style).sizes
+    assert set(sizes) == {"1:1", "2:3", "3:2", "16:9", "9:16"}
+    for ratio, (width, height) in sizes.items():
+        across, down = (int(part) for part in ratio.split(":"))
+        assert width / height == pytest.approx(across / down, rel=0.05)
+        rendered = draw(catalog, mode, {"style": style, "width": width, "height": height})
+        assert (rendered.width, rendered.height) == (width, height)
+        assert faults_in(rendered.graph, definitions) == []
+        assert _steps_kept(rendered.graph, definitions)
+
+
+def _steps_kept(graph: Any, definitions: dict[str, Any]) -> bool:
+    """Whether the sizes are on ComfyUI's own steps: off them it draws another size silently."""
+    return all(
+        value % definitions[node["class_type"]]["input"]["required"][name][1].get("step", 1) == 0
+        for node in graph.values()
+        for name, value in node["inputs"].items()
+        if name in ("width", "height")
+    )
+
+
+def test_the_graphs_load_exactly_the_model_files_they_declare() -> None:
+    dest = {file["id"]: file["dest"] for file in recorded.model_files()}
+    for mode in OWN:
+        for name, spec in mode.spec.graphs.items():
+            if name != "plain":
+                declared = {dest[file] for file in spec.files}
+                assert recorded.models_in(mode.graphs[name]) == declared
+
+
+def test_every_model_file_names_the_styles_that_need_it() -> None:
+    needed_by = {file["id"]: set(file["needed_by"]) for file in recorded.model_files()}
+    used: dict[str, set[str]] = {name: set() for name in needed_by}
+    for mode in OWN:
+        for style in mode.styles:
+            for file in mode.graph_spec(style).files:
+                used[file].add(style)
+                assert {style, f"{style}:{mode.name}"} & needed_by[file]
+    named = {file: {name.partition(":")[0] for name in names} for file, names in needed_by.items()}
+    assert used == named
+
+
+@pytest.mark.parametrize(
+    ("title", "name", "value"),
+    [
+        ("Sampler", "sampler_name", "euler_typo"),
+        ("Sampler", "steps", 0),
+        ("Sampler", "cfg", "8"),
+        ("Sampler", "model", ["13", 0]),
+        ("Sampler", "model", ["99", 0]),
+        ("Sampler", "colour", 1),
+    ],
+)
+def test_the_check_finds_what_comfyui_refuses(
+    title: str, name: str, value: Any, definitions: dict[str, Any]
+) -> None:
+    graph = OWN.modes["free"].graph("realism")
+    node = next(node for node in graph.values() if node["_meta"]["title"] == title)
+    node["inputs"][name] = value
+    assert [(fault.node_class, fault.field) for fault in faults_in(graph, definitions)] == [
+        (title, name)
+    ]
+
+
+def test_the_check_finds_a_missing_input_and_an_unknown_class(definitions: dict[str, Any]) -> None:
+    graph = OWN.modes["free"].graph("realism")
+    del next(n for n in graph.values() if n["class_type"] == "KSampler")["inputs"]["seed"]
+    next(n for n in graph.values() if n["class_type"] == "SaveImage")["class_type"] = "SaveImagf"
+    assert {fault.message for fault in faults_in(graph, definitions)} == {
+        "is missing",
+        "ComfyUI does not have this node",
+    }

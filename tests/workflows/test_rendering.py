@@ -1,0 +1,280 @@
+"""Values land in their graphs: each where its mode says, and nowhere else."""
+
+import copy
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.workflows.drawing import EVERY_STYLE, OWN, PLAIN, by_title, changes, draw
+from workflows import catalog as workflows
+from workflows.catalog import Catalog, Graph, Mode
+from workflows.parameters import Request, check
+from workflows.render import RenderError, render, size_of
+
+TWO_VALUES: dict[str, tuple[Any, Any]] = {
+    "prompt": ("a red fox", "a blue bird"),
+    "negative_prompt": ("hail", "snow"),
+    "seed": (1, 2),
+    "width": (768, 1024),
+    "height": (768, 1024),
+    "strength": (0.2, 0.8),
+    "image": ("easel/job/photo.png", "easel/other/photo.png"),
+}
+
+
+def drawn_with(catalog: Catalog, mode: str, style: str, name: str, value: Any) -> Graph:
+    values: dict[str, Any] = {"style": style, "width": 512, "height": 512}
+    if name == "image":
+        return draw(catalog, mode, values, photo=value).graph
+    return draw(catalog, mode, {**values, name: value}).graph
+
+
+@pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
+def test_every_parameter_lands_in_its_one_input_or_is_declared_as_ignored(
+    catalog: Catalog, mode: str, style: str
+) -> None:
+    spec = catalog.modes[mode].graph_spec(style)
+    for name in catalog.modes[mode].spec.parameters:
+        if name == "count":
+            continue  # shown by the fan-out below
+        one, other = TWO_VALUES[name]
+        before = drawn_with(catalog, mode, style, name, one)
+        after = drawn_with(catalog, mode, style, name, other)
+        changed = changes(before, after)
+        if name in spec.ignores:
+            assert changed == {}, name
+            continue
+        assert list(changed) == [spec.bind[name]], name
+        landed = changed[spec.bind[name]]
+        if name in ("prompt", "negative_prompt"):
+            assert other in landed
+            assert one not in landed
+        elif name != "strength":
+            assert landed == other
+
+
+@pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
+def test_every_setting_of_a_style_lands_in_its_input(
+    catalog: Catalog, mode: str, style: str
+) -> None:
+    found = catalog.modes[mode]
+    landed = by_title(draw(catalog, mode, {"style": style}).graph)
+    for name, value in found.settings(style).items():
+        assert landed[found.graph_spec(style).bind[name]] == value, name
+
+
+@pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
+def test_a_graph_exported_again_under_other_ids_renders_to_the_same_graph(
+    catalog: Catalog, mode: str, style: str
+) -> None:
+    found = catalog.modes[mode]
+    renamed = with_other_ids(found)
+    values = {"style": style, "count": 2, "negative_prompt": "rain", "width": 768, "height": 512}
+    old = draw(catalog, mode, values)
+    new = draw(Catalog({mode: renamed}), mode, values)
+    assert not old.graph.keys() & new.graph.keys()
+    assert (new.seeds, new.width, new.height) == (old.seeds, old.width, old.height)
+    for one, other in zip(old.outputs, new.outputs, strict=True):
+        assert comparable(upstream(old.graph, one)) == comparable(upstream(new.graph, other))
+
+
+def with_other_ids(mode: Mode) -> Mode:
+    """The mode with its nodes renumbered and in another order, as ComfyUI may export them."""
+    graphs = {}
+    for name, graph in mode.graphs.items():
+        ids = {key: str(500 + number) for number, key in enumerate(graph)}
+        nodes = [(ids[key], copy.deepcopy(node)) for key, node in graph.items()]
+        for _, node in nodes:
+            for entry, value in node["inputs"].items():
+                if isinstance(value, list):
+                    node["inputs"][entry] = [ids[value[0]], value[1]]
+        random.Random(1).shuffle(nodes)
+        graphs[name] = dict(nodes)
+    return Mode(mode.name, mode.spec, graphs)
+
+
+def upstream(graph: Graph, start: str) -> Graph:
+    """The part of the graph that `start` depends on."""
+    found, new = {}, [start]
+    while new:
+        key = new.pop()
+        found[key] = graph[key]
+        links = [v for v in graph[key]["inputs"].values() if isinstance(v, list)]
+        new += [link[0] for link in links if link[0] not in found]
+    return found
+
+
+def comparable(graph: Graph) -> dict[str, Any]:
+    """A graph without what comes from its ids."""
+    return {
+        name: value
+        for name, value in by_title(graph).items()
+        if not name.endswith(".filename_prefix")
+    }
+
+
+@pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
+def test_image_k_of_a_count_is_the_graph_of_seed_plus_k_alone(
+    catalog: Catalog, mode: str, style: str
+) -> None:
+    several = draw(catalog, mode, {"style": style, "seed": 40, "count": 4})
+    assert several.seeds == (40, 41, 42, 43)
+    assert len(several.outputs) == 4
+    for output, seed in zip(several.outputs, several.seeds, strict=True):
+        alone = draw(catalog, mode, {"style": style, "seed": seed})
+        assert comparable(upstream(several.graph, output)) == comparable(alone.graph)
+
+
+@pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
+def test_several_images_share_models_and_words(catalog: Catalog, mode: str, style: str) -> None:
+    several = draw(catalog, mode, {"style": style, "count": 8}).graph
+    for kind in ("CLIPTextEncode", "CheckpointLoaderSimple", "UNETLoader", "LoadImage"):
+        alone = draw(catalog, mode, {"style": style}).graph
+        assert of_class(several, kind) == of_class(alone, kind)
+    assert of_class(several, "KSampler") == 8
+
+
+def of_class(graph: Graph, kind: str) -> int:
+    return sum(node["class_type"] == kind for node in graph.values())
+
+
+def test_no_two_pictures_are_saved_under_one_name() -> None:
+    graph = draw(OWN, "free", {"count": 8}, prefix="easel/job-1").graph
+    saves = [node for node in graph.values() if node["class_type"] == "SaveImage"]
+    names = [node["inputs"]["filename_prefix"] for node in saves]
+    assert len(set(names)) == 8
+    assert all(name.startswith("easel/job-1/") for name in names)
+
+
+def test_the_output_node_can_be_another_class() -> None:
+    previews = draw(OWN, "free", {"count": 2}, output_class="PreviewImage")
+    nodes = [previews.graph[key] for key in previews.outputs]
+    assert [node["class_type"] for node in nodes] == ["PreviewImage", "PreviewImage"]
+    assert [list(node["inputs"]) for node in nodes] == [["images"], ["images"]]
+    assert of_class(previews.graph, "SaveImage") == 0
+    with pytest.raises(RenderError, match="'VHS_Save' is not one of"):
+        draw(OWN, "free", {}, output_class="VHS_Save")
+
+
+@pytest.mark.parametrize("style", list(OWN.modes["free"].styles))
+def test_each_style_has_its_own_words_around_the_prompt(style: str) -> None:
+    graphs = {
+        name: by_title(draw(OWN, "free", {"style": name, "prompt": "a red fox"}).graph)
+        for name in OWN.modes["free"].styles
+    }
+    text = graphs[style]["Prompt.text"]
+    assert text.startswith("a red fox")
+    assert len(text) > len("a red fox. ")
+    assert all(graphs[other]["Prompt.text"] != text for other in graphs if other != style)
+
+
+def test_restyling_draws_from_the_edges_of_the_photo_and_from_an_empty_latent() -> None:
+    for mode in (OWN.modes["restyle"], PLAIN.modes["restyle"]):
+        for style in mode.styles:
+            graph = draw(Catalog({"restyle": mode}), "restyle", {"style": style}).graph
+            sampler = next(n for n in graph.values() if n["class_type"] == "KSampler")
+            latent = graph[sampler["inputs"]["latent_image"][0]]
+            assert latent["class_type"].startswith("Empty")
+            edges = next(n for n in graph.values() if n["class_type"] == "Canny")
+            assert graph[edges["inputs"]["image"][0]]["class_type"] == "LoadImage"
+            assert sampler["inputs"]["denoise"] == 1.0
+
+
+def test_strength_is_spread_over_the_range_of_the_style() -> None:
+    for style, (low, high) in {"realism": (0.3, 0.95), "anime": (0.25, 0.95)}.items():
+        landed = [
+            by_title(draw(OWN, "restyle", {"style": style, "strength": strength}).graph)[
+                "Structure.strength"
+            ]
+            for strength in (0, 0.5, 1)
+        ]
+        assert landed == pytest.approx([low, (low + high) / 2, high], abs=1e-3)
+
+
+def test_a_restyle_without_words_still_has_the_words_of_its_style() -> None:
+    mode = OWN.modes["restyle"]
+    request = check(OWN, "restyle", {"image": True, "prompt": "", "seed": 1})
+    graph = render(mode, request, size=size_of(mode, request), prefix="p", image="x.png").graph
+    assert by_title(graph)["Prompt.text"].startswith("A natural photograph")
+
+
+def test_words_with_braces_are_left_as_they_are() -> None:
+    graph = draw(OWN, "free", {"style": "anime", "prompt": "{prompt} {negative_prompt} {x}"}).graph
+    assert by_title(graph)["Prompt.text"].startswith("{prompt} {negative_prompt} {x}, masterpiece")
+
+
+def test_an_image_is_needed_where_the_mode_takes_one() -> None:
+    mode = OWN.modes["restyle"]
+    request = check(OWN, "restyle", {"image": True})
+    with pytest.raises(RenderError, match="needs an image"):
+        render(mode, request, size=(512, 512), prefix="p")
+
+
+def test_a_value_that_nothing_takes_is_refused() -> None:
+    request = Request("free", "realism", {"prompt": "a", "seed": 1, "colour": "red"})
+    with pytest.raises(RenderError, match="nothing in the graph takes 'colour'"):
+        render(OWN.modes["free"], request, size=(512, 512), prefix="p")
+
+
+def test_rendering_never_changes_the_catalogue() -> None:
+    fresh = workflows.load()
+    graphs = copy.deepcopy({mode.name: mode.graphs for mode in fresh})
+    for mode in fresh:
+        for style in mode.styles:
+            first = draw(fresh, mode.name, {"style": style, "count": 2})
+            for node in first.graph.values():
+                node["inputs"].clear()
+                node["_meta"].clear()
+    assert {mode.name: mode.graphs for mode in fresh} == graphs
+
+
+# -- sizes -------------------------------------------------------------------------------
+
+
+def test_the_first_size_of_the_style_is_drawn_when_none_is_asked_for() -> None:
+    for catalog in (OWN, PLAIN):
+        for mode in catalog:
+            for style in mode.styles:
+                request = Request(mode.name, style, {})
+                assert size_of(mode, request) == mode.graph_spec(style).sizes["1:1"]
+
+
+def test_the_size_asked_for_wins_over_the_photo() -> None:
+    request = Request("restyle", "anime", {"width": 640, "height": 512})
+    assert size_of(OWN.modes["restyle"], request, (4000, 3000)) == (640, 512)
+
+
+@given(width=st.integers(16, 20_000), height=st.integers(16, 20_000))
+def test_a_photo_gives_its_shape_at_the_pixels_the_model_was_made_for(
+    width: int, height: int
+) -> None:
+    mode = OWN.modes["restyle"]
+    for style in mode.styles:
+        spec = mode.graph_spec(style)
+        drawn = size_of(mode, Request("restyle", style, {}), (width, height))
+        own = spec.sizes["1:1"][0] * spec.sizes["1:1"][1]
+        assert all(side % spec.multiple_of == 0 for side in drawn)
+        assert drawn[0] * drawn[1] == pytest.approx(own, rel=0.05)
+        ratio = min(max(width / height, 0.4), 2.5)
+        assert drawn[0] / drawn[1] == pytest.approx(ratio, rel=0.05)
+
+
+def test_one_checkpoint_serves_every_style_at_its_own_resolution() -> None:
+    small = OWN.with_checkpoint("sd15.safetensors", "canny15.safetensors", base=512)
+    for mode in small:
+        for style in mode.styles:
+            rendered = draw(small, mode.name, {"style": style})
+            landed = by_title(rendered.graph)
+            assert landed["Checkpoint.ckpt_name"] == "sd15.safetensors"
+            assert (rendered.width, rendered.height) == (512, 512)
+            assert mode.graph_spec(style).model == "sd15.safetensors"
+            for width, height in mode.graph_spec(style).sizes.values():
+                assert width % 8 == 0
+                assert height % 8 == 0
+                assert width * height <= 512 * 512 * 1.05
+    landed = by_title(draw(small, "restyle", {}).graph)
+    assert landed["ControlNet.control_net_name"] == "canny15.safetensors"
+    assert small.node_classes() < OWN.node_classes()

@@ -1,0 +1,155 @@
+"""The outermost layer of a service: ids in, headers out, body limit, one log line a request."""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+from fastapi import Request, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.errors import EaselError, Internal, TooLarge
+
+log = structlog.get_logger()
+
+Renderer = Callable[[EaselError, Request, str], Response]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
+_QUIET = ("/livez", "/readyz", "/health", "/metrics")
+_SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-site",
+}
+
+LINGER_S = 2.0
+"""A client whose body is refused may go on sending so long before its connection is closed."""
+
+
+class Edge:
+    """ASGI middleware, outermost: ids in, headers out, one log line, nothing escapes as text."""
+
+    def __init__(self, app: ASGIApp, max_body: int, render: Renderer) -> None:
+        self.app = app
+        self.max_body = max_body
+        self.render = render
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        ids = _ids(headers)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(**ids)
+        exchange = Exchange(receive, send, ids["request_id"], self.max_body)
+        began = time.perf_counter()
+        try:
+            await self._handle(scope, exchange, headers.get("content-length", ""))
+        finally:
+            if scope["path"] not in _QUIET:
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=exchange.status or 499,
+                    ms=round((time.perf_counter() - began) * 1000, 1),
+                )
+
+    async def _handle(self, scope: Scope, exchange: "Exchange", declared: str) -> None:
+        try:
+            if not exchange.declares_too_much(declared):
+                await self.app(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Else it is from `unless_disconnected`: there is nobody left to answer.
+        except Exception as error:  # the outermost edge: logged here with its id, never shown
+            if not exchange.overflowed:
+                log.exception("unhandled", path=scope["path"], error=type(error).__name__)
+                if exchange.status:
+                    raise
+                response = self.render(Internal(), Request(scope), exchange.request_id)
+                await response(scope, exchange.receive, exchange.send)
+        if exchange.overflowed:
+            response = self.render(exchange.too_large(), Request(scope), exchange.request_id)
+            await exchange.refuse_body(response)
+
+
+class Exchange:
+    """One request and its answer: counts the body while it is read, adds headers to the answer."""
+
+    def __init__(self, receive: Receive, send: Send, request_id: str, max_body: int) -> None:
+        self._receive = receive
+        self._send = send
+        self.request_id = request_id
+        self.max_body = max_body
+        self.read = 0
+        self.overflowed = False
+        self.status = 0
+
+    def declares_too_much(self, length: str) -> bool:
+        self.overflowed = bool(_WHOLE_NUMBER.fullmatch(length)) and int(length) > self.max_body
+        return self.overflowed
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.read += len(message.get("body", b""))
+            if self.read > self.max_body:
+                self.overflowed = True
+                raise self.too_large()
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self.overflowed and not self.status:
+            return  # whatever a framework makes of a half-read body; `refuse_body` answers
+        await self._pass_on(message)
+
+    async def refuse_body(self, response: Response) -> None:
+        """Answer and close the connection, whose body was not read.
+
+        Closed at once, it would be reset under a client that still sends, and some never see the
+        answer then: what comes meanwhile is thrown away.
+        """
+        if self.status:
+            return
+        response.headers["Connection"] = "close"
+        start = {"type": "http.response.start", "status": response.status_code}
+        await self._pass_on({**start, "headers": response.raw_headers})
+        body = {"type": "http.response.body", "body": response.body, "more_body": True}
+        await self._pass_on(body)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while (await self._receive()).get("more_body"):
+                    pass
+        await self._pass_on({"type": "http.response.body"})
+
+    async def _pass_on(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.request_id
+            for name, value in _SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+    def too_large(self) -> TooLarge:
+        return TooLarge(f"The body may have at most {self.max_body // 1_000_000} MB")
+
+
+def _ids(headers: Headers) -> dict[str, str]:
+    given = headers.get("x-request-id", "")
+    ids = {"request_id": given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)}
+    trace = headers.get("traceparent", "")
+    if _TRACEPARENT.fullmatch(trace):
+        ids["traceparent"] = trace
+    return ids
