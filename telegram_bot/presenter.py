@@ -6,9 +6,9 @@ from uuid import UUID
 
 from backend.schemas import Generation, ModeInfo
 from telegram_bot.callback_data import JobPress
-from telegram_bot.catalogue import style_of
+from telegram_bot.catalogue import schema_of, style_of
 from telegram_bot.texts import Language, Markup
-from telegram_bot.view import COPY_LIMIT, Button, Keyboard, Media, View
+from telegram_bot.view import COPY_LIMIT, Button, Keyboard, Media, View, rows
 from web.errors import Problem
 
 _BAR = 8
@@ -88,8 +88,9 @@ def result(
     if took_s is not None:
         facts.append(_seconds(say, max(1.0, took_s)))
     text = say.html("job.done", facts=" · ".join(facts))
-    if generation.prompt:
-        text = Markup(f"{text}\n{quote(say, generation.prompt)}")
+    prompt = own_words(generation, mode)
+    if prompt:
+        text = Markup(f"{text}\n{quote(say, prompt)}")
     if generation.engine.startswith("sketch"):
         text = Markup(f"{text}\n{say.html('job.sketch')}")
     keyboard = actions(
@@ -98,9 +99,16 @@ def result(
         number=number,
         starred=starred,
         restyles=restyles,
-        words=mode is None or "prompt" in mode.parameters.get("properties", {}),
+        prompt=prompt,
     )
     return View(text, keyboard, media)
+
+
+def own_words(generation: Generation, mode: ModeInfo | None) -> str:
+    """The prompt, unless it is what the mode takes where none is given."""
+    schema = schema_of(mode, "prompt") if mode else None
+    default = schema.get("default") if schema else None
+    return "" if generation.prompt == default else generation.prompt
 
 
 def actions(
@@ -110,7 +118,7 @@ def actions(
     number: int = 0,
     starred: bool = False,
     restyles: bool = True,
-    words: bool = True,
+    prompt: str = "",
 ) -> Keyboard:
     """The buttons under a picture; `restyles`: the backend has a mode that takes a photo."""
     shown = str(number) if number else ""
@@ -119,25 +127,25 @@ def actions(
         press = JobPress(generation.id, action, shown)
         return Button(say.plain(f"button.{action}"), press, "danger" if tone else None)
 
-    top = [button("again")]
-    if restyles and generation.prompt:
-        top.append(button("variation"))
-    if words:
-        top.append(button("seed"))
-    middle = [button("restyle")] if restyles else []
-    middle.append(button("png"))
-    if generation.prompt:
-        middle.append(_copy(say, generation))
-    bottom = [button("unstar" if starred else "star"), button("report"), button("delete")]
+    drawn = [button("again")]
+    if restyles:
+        drawn.append(button("variation"))
+    drawn.append(button("seed"))
+    if restyles:
+        drawn.append(button("restyle"))
+    drawn.append(button("png"))
+    if prompt:
+        drawn.append(_copy(say, generation.id, prompt))
+    last = (button("unstar" if starred else "star"), button("report"), button("delete"))
     pages = _pages(generation, number)
-    return tuple(row for row in (pages, tuple(top), tuple(middle), tuple(bottom)) if row)
+    return (*((pages,) if pages else ()), *rows(drawn, 2), last)
 
 
-def _copy(say: Language, generation: Generation) -> Button:
+def _copy(say: Language, job: UUID, prompt: str) -> Button:
     text = say.plain("button.copy")
-    if len(generation.prompt) <= COPY_LIMIT:
-        return Button(text, copies=generation.prompt)
-    return Button(text, JobPress(generation.id, "copy"))
+    if len(prompt) <= COPY_LIMIT:
+        return Button(text, copies=prompt)
+    return Button(text, JobPress(job, "copy"))
 
 
 def _pages(generation: Generation, number: int) -> tuple[Button, ...]:

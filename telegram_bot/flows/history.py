@@ -61,8 +61,8 @@ async def _view(
     star = "⭐ " if delivery.favourite else ""
     facts = f"{star}{style} · {say.plain('job.seed', seed=generation.seed)}"
     text = say.html("history.caption", facts=facts, date=f"{generation.created_at:%d.%m.%Y}")
-    if generation.prompt:
-        text = Markup(f"{text}\n{presenter.quote(say, generation.prompt)}")
+    if prompt := presenter.own_words(generation, mode):
+        text = Markup(f"{text}\n{presenter.quote(say, prompt)}")
     paging = _paging(delivery.user_id, offset, count, favourites=favourites)
     filtering = Button(
         say.plain("button.all" if favourites else "button.favourites"),

@@ -261,8 +261,13 @@ async def _restore_buttons(update: Update, context: Context, press: JobPress) ->
     if query.message is None or delivery is None:
         return
     generation = await easel.backend.get(press.job)
+    mode = easel.catalogue.known(generation.mode)
     keyboard = presenter.actions(
-        context.say, generation, number=_number(press), starred=delivery.favourite
+        context.say,
+        generation,
+        number=_number(press),
+        starred=delivery.favourite,
+        prompt=presenter.own_words(generation, mode),
     )
     await easel.editor.rekey(the_chat(update).id, query.message.message_id, keyboard)
 
