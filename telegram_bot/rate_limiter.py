@@ -90,7 +90,7 @@ class RateLimiter(BaseRateLimiter[Urgency]):
     async def shutdown(self) -> None:
         """Nothing to close."""
 
-    async def process_request(  # noqa: PLR0917 - the base class's
+    async def process_request(
         self,
         callback: Callable[..., Coroutine[Any, Any, Answer]],
         args: Any,

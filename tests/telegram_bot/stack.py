@@ -104,6 +104,9 @@ class Service:
         self.process = None
         return code
 
+    def has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
     def wait_ready(self) -> None:
         until(self._answers, f"{self.name} is ready: {self.log()[-2000:]}")
 
@@ -182,9 +185,15 @@ class Stack:
     def start_bot(self, **env: str) -> Service:
         """A bot that is listening."""
         bot = self.bot(**env)
-        bot.start()
-        until(lambda: '"ready"' in bot.log(), f"the bot is ready: {bot.log()[-2000:]}")
+        self.restart(bot)
         return bot
+
+    def restart(self, bot: Service) -> None:
+        """Start a bot (again) and wait until it is listening."""
+        before = bot.log().count('"ready"')
+        bot.start()
+        until(lambda: bot.log().count('"ready"') > before or bot.has_ended(), "the bot is ready")
+        assert not bot.has_ended(), bot.log()[-2000:]
 
     def person(self, language: str = "en", user_id: int | None = None) -> "Person":
         """Somebody new, or a known one."""
@@ -281,6 +290,14 @@ class Person:
     def gets_picture(self, after: int = 0) -> Json:
         """The first finished picture."""
         return self.sees(is_finished, "a finished picture", after)
+
+    def sees_no(self, message_id: int) -> None:
+        """This message goes away."""
+
+        def gone() -> bool:
+            return all(m["message_id"] != message_id for m in self.messages())
+
+        until(gone, f"message {message_id} is gone")
 
     def bytes_of(self, path: str) -> bytes:
         return self.stack.http.get(self.stack.url["local_telegram"] + path).content
