@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Easel on this host: sets up what is missing, then hands over to `infra.supervisor`.
-# ./startup.sh [start|stop|restart|status|logs|doctor|demo|test|install-comfyui] [--help]
+# ./startup.sh [start|stop|restart|status|logs|doctor|models|demo|test|install-comfyui] [--help]
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
@@ -74,6 +74,9 @@ set_up() {
   "$venv/bin/python" - "$PWD" <<'PYTHON'
 import pathlib, sys, sysconfig
 pathlib.Path(sysconfig.get_path("purelib"), "easel.pth").write_text(sys.argv[1] + "\n")
+command = pathlib.Path(sysconfig.get_path("scripts"), "easel-ssh")
+command.write_text(f"#!{sys.executable}\nfrom infra.ssh_manager import main\nraise SystemExit(main())\n")
+command.chmod(0o755)
 PYTHON
   { sha256sum "${files[@]}"; echo "$PWD"; } >"$stamp"
 }

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from backend.abuse import Abuse
 from backend.drawing import Drawing, Moved
 from backend.live import Ending, Live
 from backend.metrics import Metrics
@@ -39,6 +40,7 @@ class Dispatcher:
     def __init__(
         self,
         store: Store,
+        abuse: Abuse,
         metrics: Metrics,
         limits: Limits,
         clients: dict[str, GpuClient],
@@ -46,6 +48,7 @@ class Dispatcher:
         record: Callable[[UUID], None],
     ) -> None:
         self._store = store
+        self._abuse = abuse
         self._metrics = metrics
         self._scheduler = Scheduler(limits)
         self._patience_s = no_gpu_patience_s
@@ -316,6 +319,8 @@ class Dispatcher:
         self.live.pop(live.row.id, None)
         live.end(ending)
         self._metrics.ended(live.row.order, ending)
+        if isinstance(ending.error, errors.ContentRefused):
+            await self._abuse.note(live.row.owner, live.row.user, "picture")
         if not kept:  # deleted meanwhile
             await self._store.delete([live.row])
         elif live.row.order.has_photo:

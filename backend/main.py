@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from backend.abuse import Abuse
@@ -39,7 +40,7 @@ MAX_BODY = 30_000_000
 
 def create_app(settings: Settings) -> FastAPI:
     """The application; it schedules while its lifespan lasts."""
-    catalog = load_catalog(settings)
+    catalog = settings.load_catalog()
     policy = Policy.load()
 
     @contextlib.asynccontextmanager
@@ -66,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         url = settings.backend_database_url.get_secret_value()
         leadership = Leadership(url, settings.own_url)
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Easel",
         version=VERSION,
         description="Pictures from your own GPU: modes, styles, a queue that loses nothing.",
@@ -96,17 +97,6 @@ def render_error(error: EaselError, request: Request, request_id: str) -> Respon
     return render(error, request, request_id)
 
 
-def load_catalog(settings: Settings) -> workflows.Catalog:
-    """The catalogue as this platform serves it."""
-    further = [settings.easel_workflows_dir] if settings.easel_workflows_dir else []
-    catalog = workflows.load(*further)
-    if settings.easel_checkpoint:
-        return catalog.with_checkpoint(
-            settings.easel_checkpoint, settings.easel_controlnet, settings.easel_checkpoint_size
-        )
-    return catalog
-
-
 @contextlib.asynccontextmanager
 async def open_service(
     settings: Settings, catalog: workflows.Catalog, policy: Policy
@@ -119,15 +109,16 @@ async def open_service(
     workflows_log = make_workflows(settings)
     token = settings.backend_gpu_token.get_secret_value()
     clients = {url: GpuClient.at(url, token) for url in settings.backend_gpu_servers}
+    abuse = Abuse(database)
     dispatcher = Dispatcher(
         store,
+        abuse,
         metrics,
         Limits(settings.backend_max_queue, settings.backend_user_max_active),
         clients,
         settings.backend_no_gpu_patience_s,
         workflows_log.record,
     )
-    abuse = Abuse(database)
     transcoder = Transcoder(await asyncio.to_thread(Signer.load, settings.easel_data_dir))
     service = GenerationService(
         catalog,

@@ -6,13 +6,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from web.settings import ServiceSettings, data_dir, require_secret_off_loopback
+from web.settings import PlatformSettings, require_secret_off_loopback
 
 ENV_FILE = Path(__file__).with_name(".env")
 SHORTEST_KEY = 16
 
 
-class Settings(ServiceSettings):
+class Settings(PlatformSettings):
     backend_host: str = "127.0.0.1"
     backend_port: int = Field(8000, ge=1, le=65535)
     backend_api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(default={})
@@ -31,12 +31,6 @@ class Settings(ServiceSettings):
     backend_public_url: str = ""
     backend_advertise_url: str = ""
     backend_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    easel_checkpoint: str = ""
-    easel_controlnet: str = ""
-    easel_checkpoint_size: int = Field(1024, ge=256, le=2048)
-    easel_workflows_dir: Path | None = None
-    easel_data_dir: Path = Field(default_factory=data_dir)
 
     @classmethod
     def own_prefix(cls) -> str:

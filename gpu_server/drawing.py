@@ -183,6 +183,7 @@ class Drawing:
             if left <= 0:
                 why = self._engine.fault or "it does not answer"
                 raise errors.EngineLost(f"ComfyUI is out of service: {why}")
+            job.update(stage="waiting for ComfyUI")
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, self._patience.tick_s)):
                     await unless_stopped(job, self._engine.in_service.wait())

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 SKETCH = "sketch"
 """What the built-in engine calls itself."""
 
-FETCH_COMMAND = "python -m gpu_server.models pull --style {style}"
+FETCH_COMMAND = "./startup.sh models pull --style {style}"
 
 
 Reason = Literal["frozen", "hang", "worker_dead", "cuda_fault"]

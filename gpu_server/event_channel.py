@@ -56,7 +56,6 @@ class Watch:
     suspect: bool = False
     """The socket broke: frames may be missing."""
     preview: PreviewImage | None = None
-    previews_dropped: int = 0
     outputs: dict[str, tuple[OutputFile, ...]] = field(default_factory=dict)
     ended: HistoryEntry | None = None
     """How it ended, when every frame of the end was seen; else ask the history."""
@@ -263,6 +262,5 @@ class EventChannel:
     def _show(self, prompt_id: str, media_type: str, data: bytes) -> None:
         watch = self._watches.get(prompt_id)
         if watch is not None:
-            watch.previews_dropped += watch.preview is not None
             watch.preview = PreviewImage(media_type, data)
             watch.touch()

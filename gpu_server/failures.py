@@ -52,7 +52,7 @@ def error_of(failure: Failure, entry: HistoryEntry, graph: Graph) -> errors.Ease
         case Failure.damaged_model:
             names = ", ".join(files_of(graph, entry.node_class)) or "a model file"
             return errors.ModelMissing(
-                f"{names} is damaged; run `python -m gpu_server.models verify` and pull it again"
+                f"{names} is damaged; run `./startup.sh models verify` and pull it again"
             )
         case _:
             said = shown(entry.exception_type, entry.exception_message)
@@ -64,7 +64,7 @@ def refused(refusal: GraphRefused) -> errors.EaselError:
     missing = [fault.missing_choice for fault in refusal.faults if fault.missing_choice]
     if missing:
         return errors.ModelMissing(
-            f"ComfyUI has no {missing[0]}; fetch it with `python -m gpu_server.models pull`"
+            f"ComfyUI has no {missing[0]}; fetch it with `./startup.sh models pull`"
         )
     return errors.EngineError(f"ComfyUI does not take this graph: {refusal}")
 

@@ -73,6 +73,9 @@ class Job:
     progress: float = 0.0
     engine: str = ""
     preview: PreviewImage | None = None
+    preview_taken: bool = False
+    previews_dropped: int = 0
+    """Previews that were replaced before anybody took them."""
     timings: schemas.Timings = field(default_factory=schemas.Timings)
     images: list[schemas.ImageInfo] = field(default_factory=list)
     pictures: list[bytes] = field(default_factory=list)

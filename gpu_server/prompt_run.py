@@ -150,12 +150,14 @@ class PromptRun:
             job.timings.queued_ms = _ms(time.time() - job.created_at)
         job.timings.model_ms = _ms(progress.model_s)
         job.timings.gpu_ms = _ms(time.monotonic() - watch.started_at - progress.model_s)
-        preview, watch.preview = watch.preview, None
+        if watch.preview is not None:
+            job.previews_dropped += job.preview is not None and not job.preview_taken
+            job.preview, job.preview_taken = watch.preview, False
+            watch.preview = None
         job.update(
             state=State.running,
             progress=max(job.progress, progress.fraction),
             stage=progress.stage,
-            preview=preview or job.preview,
         )
 
     async def _verdict(self, watch: Watch) -> HistoryEntry | None:

@@ -241,6 +241,7 @@ class Runner:
     def _count(self, job: Job) -> None:
         mode, style = job.style
         self._metrics.jobs.labels(mode, style, job.error.code if job.error else job.state).inc()
+        self._metrics.previews_dropped.inc(job.previews_dropped)
         for stage in ("queued", "model", "gpu", "encode"):
             seconds = getattr(job.timings, f"{stage}_ms") / 1000
             self._metrics.seconds.labels(style, stage).observe(seconds)

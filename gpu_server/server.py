@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from gpu_server import routes
 from gpu_server.comfy_client import ComfyClient
@@ -36,7 +37,7 @@ MAX_BODY = 30_000_000
 
 def create_app(settings: Settings, patience: Patience = DEFAULT_PATIENCE) -> FastAPI:
     """The application; it connects to ComfyUI while its lifespan lasts, and waits for it."""
-    catalog = load_catalog(settings)
+    catalog = settings.load_catalog()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -44,7 +45,7 @@ def create_app(settings: Settings, patience: Patience = DEFAULT_PATIENCE) -> Fas
             app.state.service = service
             yield
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Easel GPU server",
         version=VERSION,
         description="Runs ComfyUI graphs for the backend, one GPU each.",
@@ -53,17 +54,6 @@ def create_app(settings: Settings, patience: Patience = DEFAULT_PATIENCE) -> Fas
     edge.install(app, max_body=MAX_BODY)
     app.include_router(routes.router(settings.gpu_token.get_secret_value(), catalog))
     return app
-
-
-def load_catalog(settings: Settings) -> workflows.Catalog:
-    """The catalogue as this pod serves it."""
-    further = [settings.easel_workflows_dir] if settings.easel_workflows_dir else []
-    catalog = workflows.load(*further)
-    if settings.easel_checkpoint:
-        return catalog.with_checkpoint(
-            settings.easel_checkpoint, settings.easel_controlnet, settings.easel_checkpoint_size
-        )
-    return catalog
 
 
 def load_guard(settings: Settings) -> Guard:

@@ -169,7 +169,7 @@ class Service:
                     and job.preview is not None
                     and job.preview is not shown_preview
                 ):
-                    shown_preview = job.preview
+                    shown_preview, job.preview_taken = job.preview, True
                     yield Event("preview", await self._preview(job.preview), job.version)
                 if view.status.ended:
                     whole = with_images and view.status is State.succeeded

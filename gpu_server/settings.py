@@ -5,12 +5,12 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from web.settings import POD, ServiceSettings, data_dir, require_secret_off_loopback
+from web.settings import POD, PlatformSettings, require_secret_off_loopback
 
 ENV_FILE = Path(__file__).with_name(".env")
 
 
-class Settings(ServiceSettings):
+class Settings(PlatformSettings):
     gpu_host: str = "127.0.0.1"
     gpu_port: int = Field(8100, ge=1, le=65535)
     gpu_token: SecretStr = SecretStr("")
@@ -30,11 +30,6 @@ class Settings(ServiceSettings):
 
     comfyui_url: str = ""
     comfyui_port: int = Field(8188, ge=1, le=65535)
-    easel_checkpoint: str = ""
-    easel_controlnet: str = ""
-    easel_checkpoint_size: int = Field(1024, ge=256, le=2048)
-    easel_workflows_dir: Path | None = None
-    easel_data_dir: Path = Field(default_factory=data_dir)
 
     @classmethod
     def own_prefix(cls) -> str:

@@ -12,7 +12,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 _SECRETS = re.compile(
-    r"""(?P<bot>\b\d{5,12}:[A-Za-z0-9_-]{30,})   # Telegram bot tokens, also inside URLs
+    r"""(?P<bot>(?<!\d)\d{5,12}:[A-Za-z0-9_-]{30,})   # Telegram bot tokens, also inside URLs
       | (?P<bearer>(?<=[Bb]earer\ )[^\s"',]+)
       | (?P<key>\b(?:hf|rpa|sk)_[A-Za-z0-9_-]{8,})""",
     re.VERBOSE,

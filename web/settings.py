@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from dotenv import dotenv_values
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from workflows.catalog import Catalog
+from workflows.catalog import load as load_modes
 
 S = TypeVar("S", bound="ServiceSettings")
 
@@ -37,6 +40,26 @@ class ServiceSettings(BaseSettings):
     def own_prefix(cls) -> str:
         """Variables beginning so are this service's alone: an unknown one is a spelling mistake."""
         raise NotImplementedError
+
+
+class PlatformSettings(ServiceSettings):
+    """Settings that backend and GPU server share: where data is kept, and what is drawn with."""
+
+    easel_data_dir: Path = Field(default_factory=data_dir)
+    easel_workflows_dir: Path | None = None
+    easel_checkpoint: str = ""
+    easel_controlnet: str = ""
+    easel_checkpoint_size: int = Field(1024, ge=256, le=2048)
+
+    def load_catalog(self) -> Catalog:
+        """The catalogue as this platform serves it. Raises CatalogError."""
+        further = [self.easel_workflows_dir] if self.easel_workflows_dir else []
+        catalog = load_modes(*further)
+        if not self.easel_checkpoint:
+            return catalog
+        return catalog.with_checkpoint(
+            self.easel_checkpoint, self.easel_controlnet, self.easel_checkpoint_size
+        )
 
 
 def load(kind: type[S], env_file: Path) -> S:

@@ -1,4 +1,4 @@
-"""`python -m gpu_server.models list|verify|pull [--style S] [--profile starter|full] [--json]`.
+"""`python -m gpu_server.models list|verify|pull [MODEL…] [--style S] [--profile P] [--json]`.
 
 Exit: 0 done, 1 a file could not be fetched, 2 usage or settings, 3 a file is missing or not what
 it should be (`verify`), 4 not enough disk space, 130 interrupted (`pull` again goes on).
@@ -30,9 +30,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         manifest = load_manifest(arguments.manifest)
         style, profile = arguments.style, arguments.profile
-        if arguments.run is _pull and style is None and profile is None:
+        if arguments.run is _pull and not (style or profile or arguments.ids):
             profile = "starter"
-        files = manifest.select(style, profile)
+        files = manifest.select(style, profile, arguments.ids)
         models_dir = arguments.models_dir or load_or_exit(Settings, ENV_FILE).gpu_models_dir
         return int(arguments.run(models_dir, files, as_json=arguments.json))
     except ManifestError as error:
@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         ("pull", _pull, "fetch what is missing; the starter profile unless told otherwise"),
     ):
         command = commands.add_parser(name, help=text)
+        command.add_argument("ids", nargs="*", metavar="MODEL", help="only these")
         command.add_argument("--style", help="only files this style needs")
         command.add_argument("--profile", help="starter (37 GB, every style) or full (92 GB)")
         command.add_argument("--json", action="store_true", help="for programs")

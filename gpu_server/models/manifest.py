@@ -1,5 +1,6 @@
 """`models_config/models.json`: every model file with its source, size, hash and licence."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -51,14 +52,19 @@ class Manifest(_Record):
                 )
         return self
 
-    def select(self, style: str | None = None, profile: str | None = None) -> list[ModelFile]:
-        """The files of a style, of a profile, of both, or all; ManifestError for unknown names."""
-        chosen = list(self.files)
+    def select(
+        self, style: str | None = None, profile: str | None = None, ids: Sequence[str] = ()
+    ) -> list[ModelFile]:
+        """The files that every given condition allows; ManifestError for unknown names."""
+        known_ids = [file.id for file in self.files]
+        if unknown := [name for name in ids if name not in known_ids]:
+            raise ManifestError(f"No file {', '.join(unknown)}; files: {', '.join(known_ids)}.")
+        chosen = [file for file in self.files if not ids or file.id in ids]
         if style is not None:
-            chosen = [file for file in chosen if style in _styles(file)]
-            if not chosen:
-                known = sorted({name for file in self.files for name in _styles(file)})
+            known = sorted({name for file in self.files for name in _styles(file)})
+            if style not in known:
                 raise ManifestError(f"No file is for style {style!r}; styles: {', '.join(known)}.")
+            chosen = [file for file in chosen if style in _styles(file)]
         if profile is not None:
             if profile not in self.profiles:
                 known = sorted(self.profiles)

@@ -1,4 +1,4 @@
-"""`./startup.sh`: start, stop, restart, status, logs, doctor, demo, test, install-comfyui.
+"""`./startup.sh`: start, stop, restart, status, logs, doctor, models, demo, test, install-comfyui.
 
 Exit: 0 done, 1 failed, 2 usage, 3 a service is not ready, 130 interrupted.
 """
@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from infra.supervisor import checks, comfyui, demo, doctor, lifecycle, pod
 from infra.supervisor.errors import HostError
@@ -23,7 +24,11 @@ UNREADY = 3
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; faults of this host go to stderr as a sentence."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and not arguments.passes_on:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments.rest = rest
     try:
         host = read_host(ROOT, os.environ)
         return int(arguments.run(host, arguments))
@@ -85,7 +90,14 @@ def _demo(host: Host, arguments: argparse.Namespace) -> int:
 
 
 def _test(host: Host, arguments: argparse.Namespace) -> int:
-    return checks.run_all(host.root, arguments.pytest)
+    return checks.run_all(host.root, [part for part in arguments.rest if part != "--"])
+
+
+def _models(host: Host, arguments: argparse.Namespace) -> NoReturn:
+    environment = os.environ | host.exported | {"GPU_MODELS_DIR": str(host.models_dir)}
+    argv = (sys.executable, "-m", "gpu_server.models", *arguments.rest)
+    os.chdir(host.root)
+    os.execve(sys.executable, argv, environment)  # noqa: S606
 
 
 def _install_comfyui(host: Host, arguments: argparse.Namespace) -> int:
@@ -96,6 +108,7 @@ def _install_comfyui(host: Host, arguments: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="startup.sh", description="Easel on this host.")
+    parser.set_defaults(passes_on=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, text in (
         ("start", _start, "start the services and wait until they are ready (the default)"),
@@ -119,9 +132,10 @@ def _parser() -> argparse.ArgumentParser:
     logs.set_defaults(run=_logs)
     demonstration = commands.add_parser("demo", help="start, and draw a picture in each mode")
     demonstration.set_defaults(run=_demo)
-    test = commands.add_parser("test", help="run every check and the whole test suite")
-    test.add_argument("pytest", nargs="*", metavar="PYTEST_ARGUMENT")
-    test.set_defaults(run=_test)
+    test = commands.add_parser("test", help="run every check and the tests; arguments go to pytest")
+    test.set_defaults(run=_test, passes_on=True)
+    models = commands.add_parser("models", help="list, verify or pull model files", add_help=False)
+    models.set_defaults(run=_models, passes_on=True)
     install = commands.add_parser("install-comfyui", help="install a ComfyUI into COMFYUI_DIR")
     install.set_defaults(run=_install_comfyui)
     return parser

@@ -149,10 +149,10 @@ def _models(host: Host) -> Iterator[Finding]:
     broken = [row["id"] for row in rows if row["state"] not in {"installed", "missing", "partial"}]
     text = f"{len(present)} of {len(rows)} files in {host.models_dir}, hashes checked"
     if broken:
-        remedy = "python -m gpu_server.models verify"
+        remedy = "./startup.sh models verify, then ./startup.sh models pull"
         yield Finding("models", "fault", f"not what they should be: {', '.join(broken)}", remedy)
     elif not present:
-        remedy = "python -m gpu_server.models pull --profile starter"
+        remedy = "./startup.sh models pull"
         yield Finding("models", "fault", text, remedy)
     else:
         yield Finding("models", "ok", text)

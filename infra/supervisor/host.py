@@ -16,7 +16,8 @@ from infra.supervisor.errors import HostError
 
 POD_DIR = Path("/workspace")
 SHARED_PREFIXES = ("EASEL_", "COMFYUI_")
-SERVICE_PREFIXES = (*SHARED_PREFIXES, "BACKEND_", "GPU_", "BOT_", "LOCAL_TELEGRAM_")
+FILE_PREFIXES = (*SHARED_PREFIXES, "HF_TOKEN")
+POD_PREFIXES = (*FILE_PREFIXES, "BACKEND_", "GPU_", "BOT_", "LOCAL_TELEGRAM_")
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ class Host:
 def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = POD_DIR) -> Host:
     """Read the settings and lay out the directories; nothing is created."""
     pod = pod_dir if pod_dir.is_dir() and os.access(pod_dir, os.W_OK) else None
-    shared = [_prefixed(_read_env(root / ".env"), SHARED_PREFIXES)]
+    shared = [_prefixed(_read_env(root / ".env"), FILE_PREFIXES)]
     if pod is not None:
-        shared.append(_prefixed(_read_env(pod / ".env"), SHARED_PREFIXES))
-        shared.append(_prefixed(_first_process_environment(), SERVICE_PREFIXES))
+        shared.append(_prefixed(_read_env(pod / ".env"), FILE_PREFIXES))
+        shared.append(_prefixed(_first_process_environment(), POD_PREFIXES))
     exported: dict[str, str] = {}
     for source in shared:
         for name, value in source.items():

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from infra.supervisor import comfyui, processes
@@ -34,8 +35,7 @@ def start(host: Host, names: Sequence[str] = ()) -> list[Status]:
     services = select(service_table(host), names)
     make_directories(host)
     with _lock(host):
-        _begin(host, services)
-        return _wait_until_ready(host, services)
+        return _wait_until_ready(host, services, _begin(host, services))
 
 
 def stop(host: Host, names: Sequence[str] = ()) -> list[str]:
@@ -73,8 +73,17 @@ def select(services: Sequence[Service], names: Sequence[str]) -> list[Service]:
     return [service for service in services if not names or service.name in names]
 
 
-def _begin(host: Host, services: Sequence[Service]) -> None:
-    """Bring the supervisor up with the whole table; start the chosen ones that may start now."""
+@dataclass
+class _Begun:
+    """What a start left and found: services held back until others are ready, and processes by
+    service that ran before it, whose end tells nothing about the settings of now."""
+
+    held: list[Service]
+    older_pids: dict[str, int]
+
+
+def _begin(host: Host, services: Sequence[Service]) -> _Begun:
+    """Bring the supervisor up with the whole table and start what may start now."""
     supervisord, table = Supervisord(host), service_table(host)
     up = supervisord.runs()
     if not up:
@@ -89,13 +98,16 @@ def _begin(host: Host, services: Sequence[Service]) -> None:
         supervisord.update()
     else:
         supervisord.launch()
-    for service in services:
-        if service.supervised and not service.after:
+    for service in idle:
+        supervisord.stop(service.name)  # one that waits for its next try is to start now
+        if not service.after:
             supervisord.start(service.name)
+    older = {name: info["pid"] for name, info in infos.items() if info["pid"]}
+    return _Begun([service for service in idle if service.after], older)
 
 
-def _wait_until_ready(host: Host, services: Sequence[Service]) -> list[Status]:
-    supervisord, waiting = Supervisord(host), _Waiting(host)
+def _wait_until_ready(host: Host, services: Sequence[Service], begun: _Begun) -> list[Status]:
+    supervisord, waiting, held = Supervisord(host), _Waiting(host, begun), begun.held
     with prober() as client:
         while True:
             known = supervisord.processes()
@@ -103,16 +115,12 @@ def _wait_until_ready(host: Host, services: Sequence[Service]) -> list[Status]:
                 raise HostError(f"The supervisor ended; see {host.log_dir / 'supervisord.log'}.")
             rows = read_status(host, services, known, client)
             ready = {row.name for row in rows if row.ready}
-            for service, row in zip(services, rows, strict=True):
-                if (
-                    service.after
-                    and row.state == "STOPPED"
-                    and _may_start(service, services, ready)
-                ):
-                    supervisord.start(service.name)
             if len(ready) == len(services):
                 return rows
             waiting.check(services, rows)
+            for service in [one for one in held if _may_start(one, services, ready)]:
+                supervisord.start(service.name)
+                held.remove(service)
             time.sleep(POLL_S)
 
 
@@ -124,17 +132,20 @@ def _may_start(service: Service, services: Sequence[Service], ready: set[str]) -
 class _Waiting:
     """Notices what will not become ready any more."""
 
-    def __init__(self, host: Host) -> None:
-        self._host, self._supervisord = host, Supervisord(host)
+    def __init__(self, host: Host, begun: _Begun) -> None:
+        self._host, self._supervisord, self._begun = host, Supervisord(host), begun
         self._pids: dict[str, set[int]] = defaultdict(set)
         self._first, self._since = "", time.monotonic()
 
     def check(self, services: Sequence[Service], rows: Sequence[Status]) -> None:
         """Raise `ServiceFailed` for a service that is given up, keeps ending, or is too late."""
         for service, row in zip(services, rows, strict=True):
-            if row.pid:
+            older = self._begun.older_pids.get(row.name)
+            if row.pid and row.pid != older:
                 self._pids[row.name].add(row.pid)
-            if row.state not in {"BACKOFF", "FATAL"}:
+            ours = older is None or bool(self._pids[row.name])
+            ended = row.state == "FATAL" or (row.state == "BACKOFF" and ours)
+            if service in self._begun.held or not ended:
                 continue
             end = self._supervisord.last_exit(row.name)
             if end == SETTINGS_EXIT:

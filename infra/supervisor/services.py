@@ -132,7 +132,9 @@ def _ours(
     if not _in_tree(host, module):
         return None
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}{ready_path}"
-    return Service(name, _module(module), url, address, port)
+    # On a pod's network volume the first import of everything can take a minute.
+    ready_s = 60.0 if host.pod_dir is None else 180.0
+    return Service(name, _module(module), url, address, port, ready_s=ready_s)
 
 
 def _module(module: str) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ class EngineProcess:
 
     folder: Path
     port: int = field(default_factory=free_port)
-    checkpoint: str = ""
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
 
@@ -153,8 +153,9 @@ class EngineProcess:
         return self.folder / "comfyui.pid"
 
     def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "gpu_server.sketch", "--faults"]
-        command += ["--port", str(self.port), "--base-dir", str(self.folder)]
+        command += ["--port", str(self.port), "--base-dir", str(self.folder), *self.options]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         self.pid_file.write_text(str(self.process.pid))
         self.starts += 1
@@ -183,8 +184,8 @@ class EngineProcess:
 
 
 @contextlib.asynccontextmanager
-async def engine_process(folder: Path) -> AsyncIterator[tuple[EngineProcess, Comfy]]:
-    process = EngineProcess(folder)
+async def engine_process(folder: Path, *options: str) -> AsyncIterator[tuple[EngineProcess, Comfy]]:
+    process = EngineProcess(folder, options=options)
     process.start()
     async with httpx.AsyncClient(base_url=process.url, timeout=5) as http:
         try:
@@ -296,19 +297,19 @@ async def serving(
     app = create_app(Settings(comfyui_url=url, easel_data_dir=data, **settings), patience)
     server = _Server(app)
     token = settings.get("gpu_token")
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server.serve())
-        await server.up.wait()
-        own = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        client = GpuClient.at(own, token.get_secret_value() if token else "")
-        pod = Pod(own, client, data)
-        try:
-            if ready:
-                await pod.until_ready()
-            yield pod
-        finally:
-            await client.close()
-            server.should_exit = True
+    running = asyncio.create_task(server.serve())
+    await server.up.wait()
+    own = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    client = GpuClient.at(own, token.get_secret_value() if token else "")
+    pod = Pod(own, client, data)
+    try:
+        if ready:
+            await pod.until_ready()
+        yield pod
+    finally:
+        await client.close()
+        server.should_exit = True
+        await running
 
 
 @dataclass

@@ -20,6 +20,11 @@ def photo() -> bytes:
     return buffer.getvalue()
 
 
+def pixels(data: bytes) -> bytes:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.tobytes()
+
+
 async def test_the_same_request_under_the_same_id_is_the_same_job(comfy: Comfy, pod: Pod) -> None:
     job_id = uuid4()
     first = await pod.put(job_id)
@@ -171,7 +176,7 @@ async def test_progress_grows_from_nothing_to_the_end_and_its_stages_are_words(
     assert 0 <= shares[0] < 0.3
     assert 0.6 < shares[-1] <= 1
     stages = {event.stage for event in progress}
-    assert {"sampling 4/8", "sampling 8/8"} <= stages
+    assert {"sampling 2/8", "sampling 4/8", "sampling 6/8"} <= stages
     assert isinstance(events[-1], Job)
     assert events[-1].status is State.succeeded
 
@@ -198,7 +203,7 @@ async def test_events_go_on_after_the_last_that_was_seen(comfy: Comfy, pod: Pod)
     again = await pod.http.get(f"/jobs/{job.id}/events", headers=headers, timeout=30)
     events = list(sse_events(again.text))
     stages = [data["stage"] for name, data in events if name == "progress"]
-    assert "sampling 8/8" in stages
+    assert "sampling 6/8" in stages
     assert "sampling 1/8" not in stages
     assert events[-1][0] == "result"
 
@@ -224,7 +229,9 @@ async def test_picture_k_of_a_count_is_the_picture_of_its_own_seed(pod: Pod) -> 
     for k in range(3):
         single = await pod.put(seed=7 + k, format="png")
         await pod.ended(single.id)
-        assert await pod.client.image(single.id, 0) == await pod.client.image(job.id, k)
+        assert pixels(await pod.client.image(single.id, 0)) == pixels(
+            await pod.client.image(job.id, k)
+        )
 
 
 async def test_a_photo_is_redrawn_at_its_own_shape(pod: Pod) -> None:

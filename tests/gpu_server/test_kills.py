@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,7 @@ LEAVING_HISTORY = replace(QUICK, sweep_s=3600)
 
 @pytest.fixture
 async def killable(tmp_path: Path) -> AsyncIterator[tuple[EngineProcess, Comfy]]:
-    folder = tmp_path / "comfyui"
-    folder.mkdir()
-    async with engine_process(folder) as found:
+    async with engine_process(tmp_path / "comfyui") as found:
         yield found
 
 
@@ -122,18 +121,27 @@ async def test_a_killed_engine_gets_the_job_once_more_under_another_id(
         assert not {str(running.id), str(waiting.id)} & set(drawn)
 
 
+def _started_since(process: EngineProcess, starts: int) -> bool:
+    return process.starts > starts
+
+
 async def test_a_job_that_kills_the_engine_every_time_ends_and_the_next_is_drawn(
     killable: tuple[EngineProcess, Comfy], tmp_path: Path
 ) -> None:
     process, comfy = killable
     async with supervised(process), serving(comfy.url, tmp_path / "data") as pod:
         deadly = await pod.put(width=1024, height=1024, count=8)
+
+        async def runs() -> bool:
+            return bool((await comfy.queue())[0])
+
         for _ in range(2):
-            await pod.when(deadly.id, lambda now: now.status is State.running)
+            await until(runs, "the engine draws it")
+            await pod.when(deadly.id, lambda now: "sampling" in now.stage)
             starts = process.starts
             assert process.process is not None
             process.process.kill()
-            await until(lambda before=starts: process.starts > before, "it is started again")
+            await until(partial(_started_since, process, starts), "it is started again")
             await process.up(comfy.http)
         ended = await pod.ended(deadly.id)
         assert ended.error is not None
@@ -195,5 +203,19 @@ async def test_a_prompt_that_cannot_be_stopped_in_time_restarts_a_supervised_eng
         assert ended.error is not None
         assert ended.error.code == "timeout"
         await until(lambda: process.starts == 2, "it is restarted")
+        await pod.until_ready()
+        assert (await pod.ended((await pod.put()).id)).status is State.succeeded
+
+
+async def test_without_our_nodes_a_restart_of_the_engine_is_noticed_too(tmp_path: Path) -> None:
+    async with (
+        engine_process(tmp_path / "comfyui", "--plain") as (process, comfy),
+        serving(comfy.url, tmp_path / "data") as pod,
+    ):
+        await comfy.fault("cuda_fault")
+        await pod.ended((await pod.put()).id)
+        await until(pod.unready, "the pod is out of service")
+        process.kill()
+        process.start()
         await pod.until_ready()
         assert (await pod.ended((await pod.put()).id)).status is State.succeeded

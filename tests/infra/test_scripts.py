@@ -104,3 +104,11 @@ def test_doctor_reports_wrong_settings_in_one_sentence(lab: LabHost) -> None:
     assert "settings gpu_server" in done.stdout
     assert "GPU_PORT" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_models_are_handled_through_startup_too(lab: LabHost) -> None:
+    lab.environment["GPU_MODELS_DIR"] = str(lab.path / "models")
+    listed = lab.run("models", "list", "flux1-vae", "--json")
+    assert [row["state"] for row in json.loads(listed.stdout)["models"]] == ["missing"]
+    assert lab.run("models", "pull", "nothing").returncode == 2
+    assert lab.run("status", "--nothing").returncode == 2

@@ -146,6 +146,9 @@ def test_a_wrong_setting_stops_the_start_at_once_with_the_services_sentence(lab:
     assert start.returncode == 1
     assert "does not accept its settings" in start.stderr
     assert start.stderr.count("COLOUR is 'plaid'") == 1
+    lab.table.clear()
+    lab.add("backend")  # the setting is mended
+    assert lab.run("start").returncode == 0
 
 
 def test_a_service_that_does_not_get_ready_says_why(lab: LabHost) -> None:

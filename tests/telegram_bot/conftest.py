@@ -1,7 +1,6 @@
 """One Easel for all of these tests, each with people of its own."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -48,3 +47,15 @@ def masha(stack: Stack, bot: Service) -> Person:
 @pytest.fixture
 def admin(stack: Stack, bot: Service) -> Person:
     return stack.person("en", ADMIN)
+
+
+@pytest.fixture
+def alex(stack: Stack, bot: Service) -> Person:
+    """Who reads English and is in the group."""
+    return stack.person("en", 1001).in_group()
+
+
+@pytest.fixture
+def maria(stack: Stack, bot: Service) -> Person:
+    """Who reads Russian and is in the group."""
+    return stack.person("ru", 1002).in_group()

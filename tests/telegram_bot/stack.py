@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urljoin
 
 import httpx
 from PIL import Image, ImageDraw
@@ -300,7 +301,7 @@ class Person:
         until(gone, f"message {message_id} is gone")
 
     def bytes_of(self, path: str) -> bytes:
-        return self.stack.http.get(self.stack.url["local_telegram"] + path).content
+        return self.stack.http.get(urljoin(self.stack.url["local_telegram"], path)).content
 
 
 def words(message: Json) -> str:

@@ -86,7 +86,7 @@ class Comfy:
         """Until the queue is as long as said; for jobs that send no frame."""
         async with asyncio.timeout(10):
             # Nothing tells when: the server is polled.
-            while await self._queue_lengths() != (running, pending):  # noqa: ASYNC110
+            while await self._queue_lengths() != (running, pending):
                 await asyncio.sleep(0.01)
 
     async def _queue_lengths(self) -> tuple[int, int]:

@@ -93,7 +93,7 @@ async def test_a_restart_that_takes_time_cuts_connections_meanwhile(sketch: Comf
     with pytest.raises(httpx.TransportError):
         await sketch.http.get("/queue")
     async with asyncio.timeout(10):
-        while not await _answers(sketch):  # noqa: ASYNC110 (the server is polled)
+        while not await _answers(sketch):
             await asyncio.sleep(0.05)
 
 

@@ -1,0 +1,127 @@
+"""What `ssh_manager exec` adds to plain `ssh`, and how many commands `status` takes.
+
+    python -m bench.ssh [--json]
+
+Both run `true` in turn on a loopback sshd, as whole processes: start, connection, login,
+command, end. `status` is counted by the sessions the server has opened for it.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.infra.ssh import sshd
+
+_PROGRAM = Path(__file__).resolve().parents[1] / "infra" / "ssh_manager.py"
+_LIMIT_MS = 150
+
+
+def main() -> int:
+    """Prints the table, or JSON; 1 if a figure is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--runs", type=int, default=15)
+    options = parser.parse_args()
+    if (reason := sshd.missing()) is not None:
+        sys.exit(f"bench.ssh: {reason}")
+    with tempfile.TemporaryDirectory() as folder:
+        figures = _measured(Path(folder), options.runs)
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        _print_table(figures)
+    return 0 if figures["added_ms"] <= _LIMIT_MS and figures["status_sessions"] == 1 else 1
+
+
+def _measured(folder: Path, runs: int) -> dict[str, float]:
+    key = sshd.new_key(folder / "user_key")
+    direct = sshd.start(folder / "direct", key, gateway=False)
+    gateway = sshd.start(folder / "gateway", key, gateway=True)
+    try:
+        return _figures(folder, direct, gateway, runs)
+    finally:
+        direct.stop()
+        gateway.stop()
+
+
+def _figures(folder: Path, direct: sshd.Sshd, gateway: sshd.Sshd, runs: int) -> dict[str, float]:
+    ours = _ours(folder, direct, gateway)
+    commands = {
+        "ssh_ms": _plain(folder, direct, "true"),
+        "exec_ms": [*ours, "exec", "--", "true"],
+        "status_ms": [*ours, "status"],
+        "proxy_exec_ms": [*ours, "--via", "proxy", "exec", "--", "true"],
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(runs + 1):
+        for name, command in commands.items():
+            times[name].append(_timed(command, folder))
+    figures = {name: round(statistics.median(taken[1:]), 1) for name, taken in times.items()}
+    before = _sessions(direct)
+    _timed(commands["status_ms"], folder)
+    return {
+        **figures,
+        "added_ms": round(figures["exec_ms"] - figures["ssh_ms"], 1),
+        "status_sessions": _sessions(direct) - before,
+        "runs": runs,
+    }
+
+
+def _ours(folder: Path, direct: sshd.Sshd, gateway: sshd.Sshd) -> list[str]:
+    checkout = folder / "easel"
+    checkout.mkdir()
+    (checkout / "startup.sh").write_text("#!/bin/sh\necho ready\n")
+    (checkout / "startup.sh").chmod(0o755)
+    (folder / "known_hosts").write_text(direct.known_hosts_line + gateway.known_hosts_line)
+    routes = {
+        via: {"host": "127.0.0.1", "port": s.port, "user": s.user, "key": str(s.user_key)}
+        for via, s in (("direct", direct), ("proxy", gateway))
+    }
+    targets = {"pod": {**routes, "workdir": str(checkout)}}
+    (folder / "config.json").write_text(json.dumps({"targets": targets}))
+    return [sys.executable, str(_PROGRAM)]
+
+
+def _plain(folder: Path, server: sshd.Sshd, command: str) -> list[str]:
+    options = ["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"]
+    known = ["-o", f"UserKnownHostsFile={folder / 'known_hosts'}"]
+    login = ["-i", str(server.user_key), "-p", str(server.port), f"{server.user}@127.0.0.1"]
+    return ["ssh", *options, *known, *login, command]
+
+
+def _timed(command: list[str], folder: Path) -> float:
+    environ = {**os.environ, "EASEL_SSH_CONFIG": str(folder / "config.json")}
+    began = time.perf_counter()
+    subprocess.run(
+        command, check=True, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    return (time.perf_counter() - began) * 1000
+
+
+def _sessions(server: sshd.Sshd) -> int:
+    """Commands and shells this server has started."""
+    return (server.folder / "sshd.log").read_text().count("Starting session:")
+
+
+def _print_table(figures: dict[str, float]) -> None:
+    rows: list[tuple[str, str, str]] = [
+        ("ssh HOST true", f"{figures['ssh_ms']} ms", ""),
+        ("ssh_manager exec -- true", f"{figures['exec_ms']} ms", ""),
+        ("added by ssh_manager", f"{figures['added_ms']} ms", f"<= {_LIMIT_MS} ms"),
+        ("ssh_manager status", f"{figures['status_ms']} ms", ""),
+        ("commands run for status", f"{figures['status_sessions']}", "1"),
+        ("ssh_manager exec through the proxy", f"{figures['proxy_exec_ms']} ms", ""),
+    ]
+    print(f"p50 of {figures['runs']} runs each, loopback")
+    for name, value, wanted in rows:
+        print(f"{name:36} {value:>12}  {wanted}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""The command line."""
+
+import argparse
+from typing import NoReturn
+
+from infra.errors import UsageError
+
+HANDLERS = {
+    "shell": "infra.terminal:shell",
+    "exec": "infra.commands:execute",
+    "status": "infra.commands:status",
+    "start": "infra.commands:start",
+    "stop": "infra.commands:stop",
+    "restart": "infra.commands:restart",
+    "logs": "infra.logs:logs",
+    "deploy": "infra.deploy:deploy",
+    "push": "infra.transfer:push",
+    "pull": "infra.transfer:pull",
+    "tunnel": "infra.tunnel:tunnel",
+    "models": "infra.commands:models",
+    "hosts": "infra.hosts:hosts",
+    "doctor": "infra.doctor:doctor",
+}
+"""Command → module:function; a module is loaded only for its own command."""
+
+_EXIT_CODES = (
+    "exit: the remote command's own code; 2 usage, 3 unhealthy, 124 timeout, 130 interrupted, "
+    "255 connection, authentication, host key or protocol"
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message} (see {self.prog} --help)")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The options of one call; what follows `--` is never read as an option.
+
+    Raises:
+        UsageError: unknown command or option, or a value that is not allowed.
+    """
+    command_line, literal = argv, []
+    if "--" in argv:
+        split = argv.index("--")
+        command_line, literal = argv[:split], argv[split + 1 :]
+    options = _parser().parse_args(command_line)
+    if options.command == "exec":
+        options.argv += literal
+    elif literal:
+        raise UsageError(f"{options.command} takes nothing after --")
+    options.target = [options.only] if options.only else options.target or []
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="easel-ssh",
+        description="Runs, watches and updates Easel on its hosts over SSH.",
+        epilog=_EXIT_CODES,
+    )
+    _shared(parser, top=True)
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, epilog=_EXIT_CODES)
+        _shared(sub, top=False)
+        return sub
+
+    _run_commands(command("shell", "an interactive shell"), command("exec", "run a command"))
+    command("status", "the services of the host; exit 3 when one is not ready")
+    for name, text in (
+        ("start", "start the services"),
+        ("stop", "stop services, or all"),
+        ("restart", "restart services, or all"),
+    ):
+        sub = command(name, text)
+        sub.add_argument("services", nargs="*", metavar="SERVICE")
+    _logs(command("logs", "log lines of a service, or of all"))
+    _deploy(command("deploy", "put the committed tree on the host and restart it"))
+    sub = command("push", "send a file, verified by SHA-256")
+    sub.add_argument("source", metavar="FILE")
+    sub.add_argument("destination", metavar="REMOTE_PATH")
+    sub = command("pull", "fetch a file, verified by SHA-256")
+    sub.add_argument("source", metavar="REMOTE_PATH")
+    sub.add_argument("destination", metavar="FILE", nargs="?", default=".")
+    sub = command("tunnel", "make ports of the host reachable on 127.0.0.1 (direct only)")
+    sub.add_argument("ports", nargs="+", type=_ports, metavar="LPORT:RPORT")
+    sub = command("models", "list, verify or pull the host's models")
+    sub.add_argument("action", nargs="?", default="list", choices=("list", "verify", "pull"))
+    sub.add_argument("--style", metavar="STYLE", help="only files this style needs")
+    sub.add_argument("--profile", metavar="PROFILE", help="starter or full")
+    _hosts(command("hosts", "the targets and their host keys"))
+    command("doctor", "check everything between here and a working host")
+    return parser
+
+
+def _shared(parser: argparse.ArgumentParser, *, top: bool) -> None:
+    """Options that may stand before or after the command."""
+
+    def default(value: object) -> object:
+        return value if top else argparse.SUPPRESS
+
+    parser.add_argument(
+        "-t",
+        "--target",
+        action="append",
+        default=default(None),
+        metavar="NAME",
+        help="repeatable, or all",
+    )
+    parser.add_argument("--via", choices=("auto", "direct", "proxy"), default=default("auto"))
+    parser.add_argument("--json", action="store_true", default=default(False))
+    parser.add_argument(
+        "--timeout", type=_seconds, default=default(None), metavar="S", help="seconds"
+    )
+
+
+def _run_commands(shell: argparse.ArgumentParser, execute: argparse.ArgumentParser) -> None:
+    for parser in (shell, execute):
+        parser.add_argument("--cd", metavar="DIR", help="remote directory to start in")
+    execute.add_argument(
+        "--env", action="append", default=[], metavar="NAME[=VALUE]", help="repeatable"
+    )
+    execute.add_argument("--shell", metavar="LINE", help="a line for bash instead of a program")
+    execute.add_argument("--raw", action="store_true", help="do not redact secrets")
+    execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- PROGRAM ARGS…")
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("service", nargs="?", metavar="SERVICE")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on, and reconnect")
+    parser.add_argument("-n", "--lines", type=_count, default=100, metavar="N")
+    parser.add_argument("--grep", metavar="REGEX", help="only lines in which it is found")
+
+
+def _deploy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", default=None, metavar="DIR", help="a git checkout")
+    parser.add_argument(
+        "--adopt", action="store_true", help="turn an existing checkout into a release"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="say what would happen")
+    what.add_argument(
+        "--rollback", nargs="?", const="", metavar="RELEASE", help="back to an earlier release"
+    )
+
+
+def _hosts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", nargs="?", default="list", choices=("list", "trust"))
+    parser.add_argument("--fingerprint", metavar="SHA256:…", help="of the key to trust")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError("allowed: above 0, at most 86400")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 100_000:
+        raise argparse.ArgumentTypeError("allowed: 0 to 100000")
+    return value
+
+
+def _ports(text: str) -> tuple[int, int]:
+    local, _, remote = text.partition(":")
+    if not (local.isdecimal() and remote.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed: LPORT:RPORT, such as 8188:8188")
+    if int(local) > 65535 or not 0 < int(remote) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: ports go from 1 to 65535 (LPORT 0: any)")
+    return int(local), int(remote)

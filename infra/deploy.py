@@ -1,0 +1,102 @@
+"""`deploy`: the committed tree becomes a release on the host, and the one in use."""
+
+import shlex
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from infra.errors import UsageError
+from infra.session import Outcome, Session
+from infra.transfer import sha256
+
+_HERE = Path(__file__).resolve().parent
+
+
+def deploy(session: Session) -> Outcome:
+    """`deploy [--check | --rollback [RELEASE]] [--adopt] [--source DIR]`."""
+    options = session.options
+    if options.rollback is not None:
+        return _run(session, "rollback", release=options.rollback)
+    tree = _tree(options.source)
+    if tree.changed:
+        session.console.say("warning: uncommitted changes are not deployed")
+    if options.check:
+        return _run(session, "check", release=tree.commit)
+    with tempfile.TemporaryFile() as archive:
+        digest = tree.pack(archive)
+        return _run(session, "deploy", release=tree.commit, digest=digest, archive=archive)
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """The commit that is checked out in a folder."""
+
+    folder: Path
+    commit: str
+    changed: bool
+
+    def pack(self, archive: BinaryIO) -> str:
+        """Writes the tracked files as tar.gz, rewinds, and returns the SHA-256."""
+        _call_git(self.folder, "archive", "--format=tar.gz", self.commit, stdout=archive)
+        return sha256(archive)
+
+
+def _tree(source: str | None) -> _Tree:
+    """The checkout at `source`; by default that of this program, else the current folder's."""
+    own = _HERE.parent
+    start = Path(source) if source else own if (own / ".git").exists() else Path.cwd()
+    top = _git(start, "rev-parse", "--show-toplevel")
+    commit = _git(start, "rev-parse", "--verify", "HEAD^{commit}")
+    return _Tree(Path(top), commit, bool(_git(start, "status", "--porcelain", "-uno")))
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return _call_git(folder, *arguments).decode().strip()
+
+
+def _call_git(folder: Path, *arguments: str, stdout: BinaryIO | int = subprocess.PIPE) -> bytes:
+    program = shutil.which("git")
+    if program is None:
+        raise UsageError("deploy needs git on this machine")
+    command = [program, "-C", str(folder), *arguments]
+    done = subprocess.run(  # noqa: S603 - fixed arguments and commit ids
+        command, check=False, stdout=stdout, stderr=subprocess.PIPE
+    )
+    if done.returncode != 0:
+        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise UsageError(f"{folder} has no commit to deploy: {' '.join(reason)}")
+    return done.stdout or b""
+
+
+def _run(
+    session: Session,
+    action: str,
+    *,
+    release: str,
+    digest: str = "",
+    archive: BinaryIO | None = None,
+) -> Outcome:
+    target = session.target
+    values = {
+        "ACTION": action,
+        "WORKDIR": target.workdir,
+        "RELEASE": release,
+        "DIGEST": digest,
+        "KEEP": str(target.keep_releases),
+        "ADOPT": "yes" if session.options.adopt else "",
+    }
+    lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
+    lines.append(f"SHARED=({shlex.join(target.shared)})")
+    lines.append(_HERE.joinpath("remote_deploy.sh").read_text("utf-8"))
+    with session.connect() as remote, session.console.output() as output:
+        code = remote.run(
+            "\n".join(lines),
+            stdin=None if archive is None else archive.fileno(),
+            stdout=output.stdout,
+            stderr=output.stderr,
+            timeout=session.options.timeout,
+        )
+    return Outcome(code, {"via": remote.route.via, "release": release, **output.fields()})

@@ -1,0 +1,55 @@
+"""Secrets taken out of everything that is shown."""
+
+import re
+from collections.abc import Callable
+
+_SECRET = re.compile(
+    rb"(?<!\d)\d{6,}:[\w-]{35}(?![\w-])"  # Telegram bot token
+    rb"|\b(?:hf|rpa)_[A-Za-z0-9]{8,}"  # Hugging Face, RunPod
+    rb"|(?i:(?P<scheme>\bbearer[ \t]+)[\w.~+/=-]{8,})"
+)
+_LONGEST = 4096
+_UNFINISHED = re.compile(rb"(?i:\bbearer[ \t]+)?[\w:.~+/=-]*\Z")
+_MASK = b"[redacted]"
+
+
+def redact(data: bytes) -> bytes:
+    """The same bytes without Telegram bot tokens, `hf_`, `rpa_` and Bearer tokens."""
+    return _SECRET.sub(lambda match: (match["scheme"] or b"") + _MASK, data)
+
+
+def redact_text(text: str) -> str:
+    """As `redact`, for text."""
+    return redact(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
+def holds_secret(text: str) -> bool:
+    """Whether something in the text looks like a secret."""
+    return _SECRET.search(text.encode("utf-8", "surrogateescape")) is not None
+
+
+class Redactor:
+    """Redacts a stream, also where a secret is split between two chunks.
+
+    A chunk's last word is held until what follows it is known; `flush` lets it go.
+    """
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+        self._held = b""
+
+    def feed(self, data: bytes) -> None:
+        buffer = self._held + data
+        tail = buffer[-_LONGEST:]
+        unfinished = _UNFINISHED.search(tail)
+        keep = len(tail) - unfinished.start() if unfinished else 0
+        self._held = buffer[len(buffer) - keep :]
+        self._emit(buffer[: len(buffer) - keep])
+
+    def flush(self) -> None:
+        held, self._held = self._held, b""
+        self._emit(held)
+
+    def _emit(self, data: bytes) -> None:
+        if data:
+            self._write(redact(data))

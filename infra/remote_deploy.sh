@@ -1,0 +1,169 @@
+# shellcheck shell=bash
+# Runs on the host, as one script. Set by the caller: ACTION (deploy, rollback or check),
+# WORKDIR, RELEASE, DIGEST (of the archive on stdin), KEEP, ADOPT (yes or empty) and the
+# array SHARED (paths inside the checkout that outlive a release; a directory ends in /).
+#
+#   $WORKDIR            a link to the release in use
+#   $WORKDIR-deploy/    releases/<sha>/  shared/  deployed/<sha> (its time gives the order)  lock
+# shellcheck disable=SC2153 # SHARED is the caller's
+set -euo pipefail
+: "${ACTION:?}" "${WORKDIR:?}" "${KEEP:?}" "${RELEASE?}" "${DIGEST?}" "${ADOPT?}"
+
+home=$WORKDIR-deploy
+releases=$home/releases
+shared=$home/shared
+deployed=$home/deployed
+
+say() { printf '%s\n' "$*" >&2; }
+fail() {
+  say "deploy: $1"
+  exit "${2:-1}"
+}
+
+release_in_use() {
+  [ ! -L "$WORKDIR" ] || basename "$(readlink "$WORKDIR")"
+}
+
+by_age() { # newest first
+  # shellcheck disable=SC2012 # names are commit ids
+  [ ! -d "$deployed" ] || ls -1t "$deployed"
+}
+
+older_than() { # the release deployed before $1
+  by_age | sed -n "/^$1\$/{n;p}"
+}
+
+lock() {
+  mkdir -p "$releases" "$shared" "$deployed"
+  exec 9>>"$home/lock"
+  flock -n 9 || fail "another deploy is running on this host; try again when it has ended" 75
+}
+
+startup() { # without the lock, which the services would hold as long as they live
+  (cd "$WORKDIR" && ./startup.sh "$@") </dev/null 9>&-
+}
+
+point_to() {
+  ln -sfn "$releases/$1" "$WORKDIR.new"
+  mv -fT "$WORKDIR.new" "$WORKDIR"
+}
+
+adopt() {
+  if [ -L "$WORKDIR" ] || [ ! -e "$WORKDIR" ]; then return 0; fi
+  if rmdir "$WORKDIR" 2>/dev/null; then return 0; fi
+  [ -n "$ADOPT" ] || fail "$WORKDIR is a checkout of its own. deploy --adopt stops it, keeps it \
+as a release for --rollback, and moves its settings and data to $shared"
+  if [ -x "$WORKDIR/startup.sh" ]; then startup stop; fi
+  local name
+  name=adopted-$(date +%Y%m%d%H%M%S)
+  mv "$WORKDIR" "$releases/$name"
+  touch "$deployed/$name"
+  point_to "$name"
+}
+
+keep_shared() { # settings and data made inside the release in use
+  local path
+  [ -e "$WORKDIR" ] || return 0
+  for path in "${SHARED[@]}"; do
+    path=${path%/}
+    if [ ! -e "$WORKDIR/$path" ] || [ -L "$WORKDIR/$path" ]; then continue; fi
+    mkdir -p "$(dirname "$shared/$path")"
+    if [ -e "$shared/$path" ]; then mv -T "$shared/$path" "$shared/$path.before-$(date +%s)"; fi
+    mv -T "$WORKDIR/$path" "$shared/$path"
+    ln -s "$shared/$path" "$WORKDIR/$path"
+  done
+}
+
+link_shared() {
+  local path
+  for path in "${SHARED[@]}"; do
+    case $path in */) mkdir -p "$shared/$path" ;; esac
+    path=${path%/}
+    [ -e "$shared/$path" ] || continue
+    [ ! -e "$1/$path" ] || fail "$path is shared between releases and cannot be in git too"
+    mkdir -p "$(dirname "$1/$path")"
+    ln -s "$shared/$path" "$1/$path"
+  done
+}
+
+unpack() {
+  local tree=$releases/.unfinished
+  rm -rf "$tree"
+  mkdir "$tree"
+  cat >"$home/incoming"
+  [ "$(sha256sum <"$home/incoming" | cut -c1-64)" = "$DIGEST" ] ||
+    fail "the archive arrived damaged (SHA-256 differs); nothing was changed, deploy again"
+  tar -xzf "$home/incoming" -C "$tree"
+  rm "$home/incoming"
+  [ -x "$tree/startup.sh" ] || fail "commit $RELEASE has no executable startup.sh"
+  link_shared "$tree"
+  mv -T "$tree" "$releases/$RELEASE"
+}
+
+prune() {
+  local name number=0
+  for name in $(by_age); do
+    number=$((number + 1))
+    if [ "$number" -le "$KEEP" ] || [ "$name" = "$(release_in_use)" ]; then continue; fi
+    rm -rf "${releases:?}/$name" "${deployed:?}/$name"
+  done
+}
+
+deploy() {
+  local before
+  lock
+  adopt
+  before=$(release_in_use)
+  keep_shared
+  if [ -e "$deployed/$RELEASE" ]; then say "release $RELEASE is on the host already"; else unpack; fi
+  touch "$deployed/$RELEASE"
+  point_to "$RELEASE"
+  prune
+  say "release $RELEASE is in use (before: ${before:-none})"
+  run_release "$([ -n "$before" ] && echo restart || echo start)"
+}
+
+run_release() {
+  local code=0
+  startup "$1" || code=$?
+  if [ "$code" -ne 0 ]; then
+    say "release $RELEASE did not come up ($1: $code); easel-ssh deploy --rollback goes back"
+    exit "$code"
+  fi
+}
+
+rollback() {
+  local before
+  lock
+  before=$(release_in_use)
+  [ -n "$before" ] || fail "nothing was deployed to $WORKDIR yet"
+  [ -n "$RELEASE" ] || RELEASE=$(older_than "$before")
+  [ -n "$RELEASE" ] || fail "there is no release before $before"
+  [ -e "$deployed/$RELEASE" ] || fail "no release $RELEASE here; there are: $(by_age | tr '\n' ' ')"
+  keep_shared
+  point_to "$RELEASE"
+  say "release $RELEASE is in use (before: $before)"
+  run_release restart
+}
+
+check() {
+  local tool problems=0
+  for tool in tar gzip sha256sum flock; do
+    command -v "$tool" >/dev/null || { say "missing on the host: $tool"; problems=3; }
+  done
+  if [ -e "$WORKDIR" ] && [ ! -L "$WORKDIR" ] && [ -n "$(ls -A "$WORKDIR")" ] && [ -z "$ADOPT" ]; then
+    say "$WORKDIR is a checkout of its own: deploy --adopt"
+    problems=3
+  fi
+  if [ -e "$home/lock" ] && ! flock -n "$home/lock" true; then
+    say "another deploy is running"
+    problems=3
+  fi
+  printf 'in use: %s\n' "$(release_in_use)"
+  printf 'releases: %s\n' "$(by_age | tr '\n' ' ')"
+  printf 'to deploy: %s%s\n' "$RELEASE" "$([ ! -e "$deployed/$RELEASE" ] || echo ' (on the host already)')"
+  printf 'disk: %s\n' "$(df -Ph "$(dirname "$WORKDIR")" 2>/dev/null | awk 'NR==2 {print $4 " free"}')"
+  exit "$problems"
+}
+
+"$ACTION"

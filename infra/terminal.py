@@ -1,0 +1,92 @@
+"""`shell`: an interactive terminal on the host."""
+
+import contextlib
+import os
+import select
+import shlex
+import signal
+import socket
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+
+import paramiko
+
+from infra.console import write_stdout
+from infra.errors import ConnectionLostError, UsageError
+from infra.session import Outcome, Session
+
+_CHUNK = 65536
+
+
+def shell(session: Session) -> Outcome:
+    """`shell [--cd DIR]`: exits with the code of the remote shell."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("shell needs a terminal; for scripts there is exec")
+    with session.connect() as remote, remote.open_channel() as channel:
+        size = os.get_terminal_size()
+        channel.get_pty(os.environ.get("TERM", "xterm"), size.columns, size.lines)
+        directory = session.options.cd
+        if directory is not None and remote.route.via == "direct":
+            channel.exec_command(f'cd -- {shlex.quote(directory)} && exec "$SHELL" -l')
+        else:
+            channel.invoke_shell()
+        if directory is not None and remote.route.via == "proxy":
+            channel.sendall(f" cd -- {shlex.quote(directory)}\n".encode())
+        with _window_changes() as changed, _raw_terminal():
+            _relay(channel, changed)
+        code = channel.recv_exit_status()
+    if code < 0:
+        raise ConnectionLostError(f"{remote.route} closed the connection")
+    return Outcome(code)
+
+
+def _relay(channel: paramiko.Channel, changed: socket.socket) -> None:
+    stdin = sys.stdin.fileno()
+    sources: list[paramiko.Channel | socket.socket | int] = [channel, changed, stdin]
+    while True:
+        ready = select.select(sources, [], [])[0]
+        if changed in ready:
+            changed.recv(_CHUNK)
+            size = os.get_terminal_size()
+            channel.resize_pty(size.columns, size.lines)
+        if channel in ready:
+            data = channel.recv(_CHUNK)
+            if not data:
+                return
+            write_stdout(data)
+        if stdin in ready:
+            typed = os.read(stdin, _CHUNK)
+            if typed:
+                with contextlib.suppress(OSError):  # the shell has just ended
+                    channel.sendall(typed)
+            else:
+                sources.remove(stdin)
+
+
+@contextlib.contextmanager
+def _raw_terminal() -> Iterator[None]:
+    """Keys go to the host as they are; the terminal is put back whatever happens."""
+    stdin = sys.stdin.fileno()
+    before = termios.tcgetattr(stdin)
+    try:
+        tty.setraw(stdin, termios.TCSADRAIN)  # what was typed already is kept
+        yield
+    finally:
+        termios.tcsetattr(stdin, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _window_changes() -> Iterator[socket.socket]:
+    """Readable after the terminal's size has changed (SIGWINCH)."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        before = signal.signal(signal.SIGWINCH, lambda *_: None)
+        wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            signal.signal(signal.SIGWINCH, before)

@@ -1,0 +1,196 @@
+"""`push` and `pull`: one file, whole and verified by SHA-256, or not at all."""
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import os
+import secrets
+import shlex
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import paramiko
+
+from infra.errors import ProtocolError, SshError, UsageError
+from infra.remote import Remote
+from infra.session import Outcome, Session
+
+_CHUNK = 1 << 20
+
+
+def push(session: Session) -> Outcome:
+    """`push FILE REMOTE_PATH`: a directory there takes the file under its own name."""
+    source = Path(session.options.source)
+    if not source.is_file():
+        raise UsageError(f"push sends one file, and {source} is none")
+    with source.open("rb") as file, session.connect() as remote:
+        digest = sha256(file)
+        mode = stat.S_IMODE(source.stat().st_mode)
+        place = _Place(session.options.destination, source.name, digest, mode)
+        send = _send_by_sftp if remote.route.via == "direct" else _send_by_terminal
+        path = send(remote, file, place, session.options.timeout)
+        size = source.stat().st_size
+    session.console.line(f"{path}  {size} bytes  sha256 {digest}")
+    return Outcome(0, _fields(remote, path, size, digest))
+
+
+def pull(session: Session) -> Outcome:
+    """`pull REMOTE_PATH [FILE]`: a directory takes the file under its own name."""
+    source = session.options.source
+    path = Path(session.options.destination)
+    if path.is_dir():
+        path /= os.path.basename(source.rstrip("/"))  # noqa: PTH119 - a path over there
+    with session.connect() as remote, _replacing(path) as file:
+        receive = _receive_by_sftp if remote.route.via == "direct" else _receive_by_terminal
+        expected = receive(remote, source, file, session.options.timeout)
+        digest = sha256(file)
+        if digest != expected:
+            raise ProtocolError(f"{source} arrived damaged (SHA-256 differs); nothing was kept")
+        size = file.seek(0, os.SEEK_END)
+    session.console.line(f"{path}  {size} bytes  sha256 {digest}")
+    return Outcome(0, _fields(remote, str(path), size, digest))
+
+
+def sha256(file: BinaryIO) -> str:
+    """Of the whole file, which is then at its start again."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def _fields(remote: Remote, path: str, size: int, digest: str) -> dict[str, object]:
+    return {"via": remote.route.via, "path": path, "bytes": size, "sha256": digest}
+
+
+class _Place:
+    """Where a file goes: to a name of its own first, to the right one when it is whole."""
+
+    def __init__(self, path: str, name: str, digest: str, mode: int) -> None:
+        self.path = path
+        self.name = name
+        self._digest = digest
+        self._mode = mode
+        self._suffix = f".part-{secrets.token_hex(4)}"
+
+    @property
+    def part(self) -> str:
+        return self.path + self._suffix
+
+    def names(self) -> str:
+        """Bash text that sets `path` and `part`."""
+        name, path = shlex.quote(self.name), shlex.quote(self.path)
+        return (
+            f"path={path}; case $path in */) path=${{path%/}}/{name} ;; esac\n"
+            f'[ ! -d "$path" ] || path=$path/{name}\npart=$path{self._suffix}\n'
+            "trap 'rm -f -- \"$part\"' EXIT\n"
+        )
+
+    def settle(self) -> str:
+        """Bash text that verifies the file and moves it to its place."""
+        return (
+            f'if [ "$(sha256sum <"$part" | cut -c1-64)" != {self._digest} ]; then\n'
+            "  echo 'the file arrived damaged (SHA-256 differs); nothing was changed' >&2; exit 1\n"
+            "fi\n"
+            f'chmod {self._mode:o} -- "$part" && mv -fT -- "$part" "$path" && printf %s "$path"\n'
+        )
+
+
+def _send_by_sftp(remote: Remote, file: BinaryIO, place: _Place, timeout: float | None) -> str:
+    try:
+        with remote.client.open_sftp() as sftp:
+            if place.path.endswith("/") or _is_directory(sftp, place.path):
+                place.path = f"{place.path.rstrip('/')}/{place.name}"
+            sftp.putfo(file, place.part, confirm=False)
+    except (OSError, paramiko.SSHException) as error:
+        raise SshError(f"{place.path} on the host: {error}") from error
+    return _settled(remote, place.names() + place.settle(), None, timeout)
+
+
+def _send_by_terminal(remote: Remote, file: BinaryIO, place: _Place, timeout: float | None) -> str:
+    script = f'{place.names()}cat >"$part" || exit\n{place.settle()}'
+    return _settled(remote, script, file.fileno(), timeout)
+
+
+def _settled(remote: Remote, script: str, stdin: int | None, timeout: float | None) -> str:
+    out, err = bytearray(), bytearray()
+    code = remote.run(script, stdin=stdin, stdout=out.extend, stderr=err.extend, timeout=timeout)
+    if code != 0:
+        raise SshError((err + out).decode("utf-8", "replace").strip() or f"it failed: {code}")
+    return out.decode("utf-8", "replace")
+
+
+def _is_directory(sftp: paramiko.SFTPClient, path: str) -> bool:
+    try:
+        return stat.S_ISDIR(sftp.stat(path).st_mode or 0)
+    except FileNotFoundError:
+        return False
+
+
+def _receive_by_sftp(remote: Remote, path: str, file: BinaryIO, timeout: float | None) -> str:
+    try:
+        with remote.client.open_sftp() as sftp:
+            sftp.getfo(path, file)
+    except (OSError, paramiko.SSHException) as error:
+        raise SshError(f"{path} on the host: {error}") from error
+    return _settled(remote, f"sha256sum <{shlex.quote(path)} | cut -c1-64", None, timeout).strip()
+
+
+def _receive_by_terminal(remote: Remote, path: str, file: BinaryIO, timeout: float | None) -> str:
+    quoted = shlex.quote(path)
+    decoder = _Decoder(file)
+    code = remote.run(
+        f"[ -f {quoted} ] && [ -r {quoted} ] ||"
+        " { echo 'no such file, or not readable'; exit 1; }\n"
+        f"sha256sum <{quoted} | cut -c1-64\nbase64 <{quoted}\n",
+        stdout=decoder.feed,
+        stderr=decoder.feed,
+        timeout=timeout,
+    )
+    if code != 0:
+        raise SshError(f"{path} on the host: {decoder.first or code}")
+    return decoder.first
+
+
+class _Decoder:
+    """A first line of text, then base64 in lines of any length."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.first = ""
+        self._file = file
+        self._in_body = False
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        self._rest += data
+        if not self._in_body:
+            line, end, rest = self._rest.partition(b"\n")
+            if not end:
+                return
+            self.first, self._rest, self._in_body = line.decode("utf-8", "replace"), rest, True
+        text = self._rest.replace(b"\n", b"").replace(b"\r", b"")
+        whole = len(text) // 4 * 4
+        self._rest = text[whole:]
+        try:
+            self._file.write(base64.b64decode(text[:whole], validate=True))
+        except binascii.Error as error:
+            raise ProtocolError(f"the file arrived damaged: {error}; nothing was kept") from error
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` if all goes well."""
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no directory {path.parent}")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("w+b") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

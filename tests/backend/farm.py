@@ -1,0 +1,114 @@
+"""Several pods in one process: `python -m tests.backend.farm DIR GPU_PORT:ENGINE_PORT …`.
+
+Each is a real GPU server with a real sketch engine, on ports of their own. The engines tell at
+`/counted` which prompts they were ever asked to draw.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gpu_server import server, sketch
+from gpu_server.settings import Settings
+
+WORKFLOWS = Path(__file__).with_name("workflows")
+
+
+class Counted:
+    """Notes the id of every prompt that is posted, in order."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.prompts: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/counted":
+            await self._answer(send)
+        elif scope["type"] == "http" and scope["path"].endswith("/prompt"):
+            await self.app(scope, await self._noting(receive), send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _noting(self, receive: Receive) -> Receive:
+        message = await receive()
+        body = message.get("body", b"")
+        while message.get("more_body"):
+            message = await receive()
+            body += message.get("body", b"")
+        if body:
+            self.prompts.append(json.loads(body)["prompt_id"])
+        given = False
+
+        async def again() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        return again
+
+    async def _answer(self, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": []}
+        await send(start)
+        await send({"type": "http.response.body", "body": json.dumps(self.prompts).encode()})
+
+
+@contextlib.asynccontextmanager
+async def pod(
+    folder: Path, gpu_port: int, engine_port: int, **settings: object
+) -> AsyncIterator[str]:
+    """A pod in this event loop; yields its base URL."""
+    engine = sketch.create_app(
+        folder / "engine", {"checkpoints": ["tiny.safetensors"]}, faults=True
+    )
+    given = {
+        "gpu_port": gpu_port,
+        "comfyui_url": f"http://127.0.0.1:{engine_port}",
+        "easel_data_dir": folder,
+        "easel_workflows_dir": WORKFLOWS,
+        **settings,
+    }
+    counted = Counted(engine)
+    drawing = sketch.create_server(engine, port=engine_port)
+    engine.state.server = drawing
+    drawing.config.app = counted
+    app = server.create_app(Settings.model_validate(given))
+    serving = uvicorn.Server(
+        uvicorn.Config(app, port=gpu_port, log_config=None, timeout_graceful_shutdown=1)
+    )
+    async with asyncio.TaskGroup() as tasks:
+        for one in (drawing, serving):
+            one.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+            tasks.create_task(_serve(one))
+        while not (drawing.started and serving.started):
+            await asyncio.sleep(0.02)
+        try:
+            yield f"http://127.0.0.1:{gpu_port}"
+        finally:
+            drawing.should_exit = serving.should_exit = True
+
+
+async def _serve(one: uvicorn.Server) -> None:
+    await one.serve()
+
+
+async def main() -> None:
+    folder = Path(sys.argv[1])
+    async with contextlib.AsyncExitStack() as stack:
+        for number, ports in enumerate(sys.argv[2:]):
+            gpu_port, engine_port = (int(port) for port in ports.split(":"))
+            await stack.enter_async_context(pod(folder / f"pod{number}", gpu_port, engine_port))
+        print("up", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())

@@ -1,0 +1,113 @@
+"""A TCP proxy on loopback between a GPU server and its engine, for what fails in between."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+READ = 65536
+
+
+@dataclass
+class FaultProxy:
+    """Passes bytes on, until told otherwise."""
+
+    target: tuple[str, int]
+    delay_s: float = 0.0
+    """Added to whatever comes from the engine."""
+    silent: bool = False
+    """Connections stay open, nothing passes, new ones are accepted: half-open."""
+    refuse: bool = False
+    """New connections are cut."""
+    lose_posts: int = 0
+    """So many prompts are passed on, their connection is cut before the answer."""
+    swallow_posts: int = 0
+    """So many prompts never arrive, their connection is cut."""
+    posts: int = 0
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _passing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def go_silent(self) -> None:
+        self.silent = True
+        self._passing.clear()
+
+    def speak_again(self) -> None:
+        self.silent = False
+        self._passing.set()
+
+    def drop_all(self) -> None:
+        """Cut every connection, as a network that goes away."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuse:
+            writer.transport.abort()
+            return
+        with contextlib.suppress(OSError):
+            far_reader, far_writer = await asyncio.open_connection(*self.target)
+            ends = {writer, far_writer}
+            self._writers |= ends
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._up(reader, far_writer, writer))
+                    tasks.create_task(self._down(far_reader, writer))
+            finally:
+                self._writers -= ends
+                for end in ends:
+                    end.transport.abort()
+
+    async def _up(
+        self,
+        reader: asyncio.StreamReader,
+        far_writer: asyncio.StreamWriter,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(READ):
+                await self._passing.wait()
+                if data.startswith(b"POST /prompt"):
+                    self.posts += 1
+                    if self.swallow_posts:
+                        self.swallow_posts -= 1
+                        break
+                    if self.lose_posts:
+                        self.lose_posts -= 1
+                        data += await reader.read(READ)  # the body comes after the head
+                        far_writer.write(data)
+                        await asyncio.sleep(0.05)  # so that it arrives before the end does
+                        break
+                far_writer.write(data)
+                await far_writer.drain()
+        for end in (far_writer, writer):
+            end.close()
+
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(READ):
+                await self._passing.wait()
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def fault_proxy(url: str) -> AsyncIterator[tuple[FaultProxy, str]]:
+    """A proxy in front of `url`, and its own URL."""
+    where = urlsplit(url)
+    assert where.hostname
+    assert where.port
+    proxy = FaultProxy((where.hostname, where.port))
+    proxy.speak_again()
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy, f"http://127.0.0.1:{port}"
+    finally:
+        server.close()
+        proxy.speak_again()
+        proxy.drop_all()
+        await server.wait_closed()

@@ -1,0 +1,156 @@
+"""The monitoring files against promtool and against the metrics that our services really give."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from backend.main import create_app
+from backend.settings import Settings
+from tests.gpu_server.servers import Pod, engine, serving
+
+MONITORING = Path(__file__).parents[3] / "infra" / "monitoring"
+DASHBOARD = MONITORING / "grafana" / "dashboards" / "easel.json"
+FOREIGN = {"node_filesystem_avail_bytes", "node_filesystem_size_bytes", "up"}
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None,
+    reason="promtool is not installed: infra/install_test_packages.sh",
+)
+
+
+@pytest.fixture
+async def pod(tmp_path: Path) -> AsyncIterator[Pod]:
+    async with engine(tmp_path / "engine") as comfy, serving(comfy.url, tmp_path / "gpu") as found:
+        yield found
+
+
+@pytest.fixture
+async def metrics(pod: Pod, tmp_path: Path) -> set[str]:
+    """The names of all series that a backend and a GPU server give."""
+    app = create_app(Settings(backend_gpu_servers=[pod.url], easel_data_dir=tmp_path / "backend"))
+    async with app.router.lifespan_context(app), httpx.AsyncClient() as http:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://backend") as backend:
+            texts = [
+                (await backend.get("/metrics")).text,
+                (await http.get(f"{pod.url}/metrics")).text,
+            ]
+    found = {name for text in texts for name in _series(text)}
+    assert {"easel_queue_depth", "easel_gpu_comfyui_up"} <= found
+    return found
+
+
+def _series(text: str) -> Iterator[str]:
+    for name, kind in re.findall(r"^# TYPE (\S+) (\w+)$", text, re.MULTILINE):
+        for suffix in SUFFIXES[kind]:
+            yield name if name.endswith(suffix) else name + suffix
+
+
+def _names(expression: str) -> set[str]:
+    """The metrics an expression asks for: our names, and any other word before `{` or `[`."""
+    bare = re.sub(r'"[^"]*"', '""', expression)
+    return set(re.findall(r"\beasel_\w+|\b[a-z_]+(?=\s*[{\[])", bare)) - {"by"}
+
+
+def _panels() -> list[dict[str, Any]]:
+    board = json.loads(DASHBOARD.read_text("utf-8"))
+    return [panel for panel in board["panels"] if panel["type"] != "row"]
+
+
+def _rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((MONITORING / "alerts.yml").read_text("utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+async def test_every_metric_of_alerts_and_dashboard_is_one_a_service_gives(
+    metrics: set[str],
+) -> None:
+    expressions = [rule["expr"] for rule in _rules()]
+    expressions += [query["expr"] for panel in _panels() for query in panel["targets"]]
+    asked = set().union(*map(_names, expressions))
+    assert asked - metrics - FOREIGN == set()
+    assert len(asked & metrics) > 10
+
+
+@needs_promtool
+def test_promtool_accepts_configuration_and_rules(tmp_path: Path) -> None:
+    folder = tmp_path / "prometheus"
+    shutil.copytree(MONITORING, folder)
+    for secret in ("backend.key", "gpu.token"):
+        (folder / secret).write_text("a-key-of-the-test")
+    _promtool("check", "config", str(folder / "prometheus.yml"))
+
+
+@needs_promtool
+def test_alerts_fire_when_they_should_and_only_then() -> None:
+    _promtool("test", "rules", str(MONITORING / "alerts_test.yml"))
+
+
+@needs_promtool
+@pytest.mark.parametrize("panel", _panels(), ids=lambda panel: str(panel["title"]))
+def test_each_query_of_the_dashboard_is_promql(panel: dict[str, Any], tmp_path: Path) -> None:
+    expressions = [query["expr"].replace("$__rate_interval", "5m") for query in panel["targets"]]
+    rules = [{"record": f"panel:{k}", "expr": text} for k, text in enumerate(expressions)]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panel", "rules": rules}]}))
+    _promtool("check", "rules", str(file))
+
+
+def _promtool(*arguments: str) -> None:
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_says_what_is_wrong_what_to_do_and_how_urgent_it_is() -> None:
+    for rule in _rules():
+        assert rule["labels"]["severity"] in {"critical", "warning"}, rule["alert"]
+        assert {"summary", "action"} <= set(rule["annotations"]), rule["alert"]
+
+
+def test_every_alert_has_a_unit_test() -> None:
+    tested = (MONITORING / "alerts_test.yml").read_text("utf-8")
+    assert [rule["alert"] for rule in _rules() if rule["alert"] not in tested] == []
+
+
+def test_the_dashboard_keeps_its_address_and_lets_its_data_source_be_chosen() -> None:
+    board = json.loads(DASHBOARD.read_text("utf-8"))
+    assert board["uid"] == "easel"
+    assert [variable["type"] for variable in board["templating"]["list"]] == ["datasource"]
+    panels = _panels()
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    assert {panel["datasource"]["uid"] for panel in panels} == {"${datasource}"}
+
+
+def test_panels_of_the_dashboard_do_not_overlap_and_fit_the_grid() -> None:
+    taken: dict[tuple[int, int], str] = {}
+    for panel in _panels():
+        place = panel["gridPos"]
+        for x in range(place["x"], place["x"] + place["w"]):
+            assert x < 24, panel["title"]
+            for y in range(place["y"], place["y"] + place["h"]):
+                assert (x, y) not in taken, f"{panel['title']} lies on {taken.get((x, y))}"
+                taken[x, y] = panel["title"]
+
+
+def test_grafana_finds_the_dashboard_where_the_readme_puts_it() -> None:
+    provisioning = MONITORING / "grafana" / "provisioning"
+    provider = yaml.safe_load((provisioning / "dashboards" / "easel.yaml").read_text("utf-8"))
+    folder = provider["providers"][0]["options"]["path"]
+    assert f"`{folder}/`" in (MONITORING / "README.md").read_text("utf-8")
+    source = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text("utf-8"))
+    assert source["datasources"][0]["type"] == "prometheus"
+
+
+def test_no_secret_stands_in_the_configuration() -> None:
+    configuration = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))
+    for job in configuration["scrape_configs"]:
+        assert set(job.get("authorization", {})) <= {"credentials_file"}, job["job_name"]

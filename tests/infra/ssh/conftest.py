@@ -1,0 +1,154 @@
+"""A pod on loopback: an ordinary SSH server, a gateway, and a checkout with a startup.sh."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.infra.ssh import sshd
+
+PROGRAM = Path(__file__).resolve().parents[3] / "infra" / "ssh_manager.py"
+
+STARTUP = """#!/bin/bash
+# stands for Easel's startup.sh: says what it was asked for
+cd "$(dirname "$0")" || exit
+case $1 in
+  status)
+    if [ "${2:-}" = --json ]; then echo '{"services": [{"name": "backend", "ready": false}]}'
+    else echo "backend  RUNNING  not ready"; fi
+    exit 3 ;;
+  logs)
+    follow= lines=10 service=all; shift
+    while [ $# -gt 0 ]; do
+      case $1 in -f) follow=-F ;; -n) shift; lines=$1 ;; *) service=$1 ;; esac; shift
+    done
+    exec tail -n "$lines" $follow "$service.log" ;;
+  restart) if [ -e fails ]; then echo "backend: FATAL" >&2; exit 3; fi; echo "restart ${*:2}" ;;
+  *) echo "$*" ;;
+esac
+"""
+
+
+@dataclass
+class Pod:
+    """A target called `pod` and the program that reaches it."""
+
+    folder: Path
+    direct: sshd.Sshd | None
+    gateway: sshd.Sshd | None
+    settings: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def workdir(self) -> Path:
+        return self.folder / "easel"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "ssh_config.json"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+    def route(self, server: sshd.Sshd) -> dict[str, object]:
+        return {
+            "host": "127.0.0.1",
+            "port": server.port,
+            "user": server.user,
+            "key": str(server.user_key),
+        }
+
+    def write(self, **targets: dict[str, object]) -> None:
+        """Writes the configuration; by default with the one target and both servers trusted."""
+        servers = {"direct": self.direct, "proxy": self.gateway}
+        present = {via: server for via, server in servers.items() if server is not None}
+        if not targets:
+            routes = {via: self.route(server) for via, server in present.items()}
+            targets = {"pod": {**routes, "workdir": str(self.workdir), **self.settings}}
+        self.config.write_text(json.dumps({"targets": targets}))
+        self.known_hosts.write_text("".join(s.known_hosts_line for s in present.values()))
+
+    def popen(
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        stdin: int = subprocess.PIPE,
+    ) -> subprocess.Popen[bytes]:
+        """Starts easel-ssh."""
+        return subprocess.Popen(
+            [sys.executable, str(PROGRAM), *arguments],
+            env={**os.environ, "EASEL_SSH_CONFIG": str(self.config), **(env or {})},
+            cwd=cwd,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes | None = None,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Runs easel-ssh to its end."""
+        source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+        process = self.popen(*arguments, env=env, stdin=source, cwd=cwd)
+        try:
+            out, err = process.communicate(stdin, timeout=90)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sshd.Sshd, sshd.Sshd]]:
+    """An ordinary server and a gateway that takes the same key."""
+    if (reason := sshd.missing()) is not None:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("sshd")
+    key = sshd.new_key(folder / "user_key")
+    direct = sshd.start(folder / "direct", key, gateway=False)
+    gateway = sshd.start(folder / "gateway", key, gateway=True)
+    yield direct, gateway
+    direct.stop()
+    gateway.stop()
+
+
+@pytest.fixture
+def pod(servers: tuple[sshd.Sshd, sshd.Sshd], tmp_path: Path) -> Pod:
+    """Both ways to one host, trusted, with a checkout."""
+    made = Pod(tmp_path, *servers)
+    made.workdir.mkdir()
+    (made.workdir / "startup.sh").write_text(STARTUP)
+    (made.workdir / "startup.sh").chmod(0o755)
+    made.write()
+    return made
+
+
+@pytest.fixture(params=["direct", "proxy"])
+def via(request: pytest.FixtureRequest, servers: tuple[sshd.Sshd, sshd.Sshd]) -> str:
+    """Each way in turn; the gateway only where this user may have a terminal."""
+    if request.param == "proxy" and not sshd.gives_terminals(servers[1]):
+        pytest.skip("sshd cannot allocate a PTY for this user (usermod -aG tty, or run as root)")
+    return str(request.param)
+
+
+@pytest.fixture
+def start_sshd(tmp_path: Path) -> Iterator[Callable[..., sshd.Sshd]]:
+    """Starts further servers, which end with the test."""
+    started: list[sshd.Sshd] = []
+
+    def start(name: str, key: Path, *, port: int = 0) -> sshd.Sshd:
+        started.append(sshd.start(tmp_path / name, key, gateway=False, port=port))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()

@@ -1,0 +1,163 @@
+"""Real OpenSSH servers on loopback: one ordinary, one that gives a terminal only."""
+
+import functools
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+
+_GATEWAY_SHELL = """#!/bin/bash
+# what RunPod's gateway does: no terminal, no service, and exit status 0 all the same
+if [ -z "${SSH_TTY:-}" ]; then echo "Error: Your SSH client doesn't support PTY"; exit 0; fi
+printf '\\n-- RUNPOD.IO --\\nEnjoy your Pod #abc123xyz ^_^\\n\\n'
+unset SSH_ORIGINAL_COMMAND
+exec /bin/bash --norc -i
+"""
+
+
+def missing() -> str | None:
+    """Why no server can be started here, or None."""
+    if not Path(SSHD).exists():
+        return "sshd is not installed (Debian: openssh-server)"
+    if os.geteuid() != 0:
+        return None
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    return None
+
+
+def new_key(path: Path) -> Path:
+    """A new ed25519 key pair without passphrase."""
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", path], check=True
+    )
+    return path
+
+
+def fingerprint(public: Path) -> str:
+    """As `ssh-keygen -l` prints it: SHA256:…"""
+    listed = subprocess.run(["ssh-keygen", "-lf", public], check=True, capture_output=True)
+    return listed.stdout.split()[1].decode()
+
+
+@dataclass
+class Sshd:
+    """A server, its files in `folder`. `user_key` may log in as `user`."""
+
+    folder: Path
+    user_key: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def host_key(self) -> Path:
+        return self.folder / "host_key"
+
+    @property
+    def user(self) -> str:
+        return getpass.getuser()
+
+    @property
+    def known_hosts_line(self) -> str:
+        kind, key = self.host_key.with_suffix(".pub").read_text().split()[:2]
+        return f"[127.0.0.1]:{self.port} {kind} {key}\n"
+
+    def hang_up(self) -> int:
+        """Kills the processes that serve connections; how many there were."""
+        served = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
+            check=False,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+        for pid in served:
+            os.kill(int(pid), signal.SIGKILL)
+        return len(served)
+
+    def stop(self) -> None:
+        self.hang_up()
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def start(folder: Path, user_key: Path, *, gateway: bool, port: int = 0) -> Sshd:
+    """Starts a server and waits until it accepts connections."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "host_key").exists():
+        new_key(folder / "host_key")
+    port = port or free_port()
+    lines = [
+        f"Port {port}",
+        "ListenAddress 127.0.0.1",
+        f"HostKey {folder}/host_key",
+        "PidFile none",
+        f"AuthorizedKeysFile {user_key}.pub",
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "UsePAM no",
+        "StrictModes no",
+        "PermitRootLogin prohibit-password",
+        "PrintMotd no",
+        "PrintLastLog no",
+        "MaxStartups 100",
+        "LogLevel VERBOSE",
+        f"SetEnv HOME={folder}",  # whatever the user's own shell does at its start
+    ]
+    if gateway:
+        shell = folder / "gateway_shell"
+        shell.write_text(_GATEWAY_SHELL)
+        shell.chmod(0o755)
+        lines += ["DisableForwarding yes", "PermitTTY yes", f"ForceCommand {shell}"]
+    else:
+        lines += ["AllowTcpForwarding yes", "Subsystem sftp internal-sftp"]
+    (folder / "sshd_config").write_text("\n".join(lines) + "\n")
+    process = subprocess.Popen(
+        [SSHD, "-D", "-f", folder / "sshd_config", "-E", folder / "sshd.log"],
+        stdin=subprocess.DEVNULL,
+    )
+    server = Sshd(folder, user_key, port, process)
+    _await_banner(server)
+    return server
+
+
+def free_port() -> int:
+    """A port nothing listens on just now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _await_banner(server: Sshd) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", server.port), 5) as sock:
+                if sock.recv(4) == b"SSH-":
+                    return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"sshd did not start: {(server.folder / 'sshd.log').read_text()}")
+
+
+@functools.cache
+def _terminals(port: int, user_key: Path, user: str) -> bool:
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    tried = subprocess.run(
+        ["ssh", "-tt", *options, "-i", user_key, "-p", str(port), f"{user}@127.0.0.1"],
+        input=b"exit\n",
+        check=False,
+        capture_output=True,
+        timeout=30,
+    )
+    return b"PTY allocation request failed" not in tried.stderr
+
+
+def gives_terminals(server: Sshd) -> bool:
+    """Whether this user gets a PTY from sshd on this machine."""
+    return _terminals(server.port, server.user_key, server.user)

@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from infra.errors import ConfigError, UsageError
+from infra.targets import load_config
+
+ROUTE = {"host": "203.0.113.7", "user": "root"}
+TEMPLATE = Path(__file__).resolve().parents[3] / "infra" / "ssh_config.json.template"
+
+
+def write(folder: Path, document: object) -> Path:
+    path = folder / "ssh_config.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_the_template_is_a_valid_configuration() -> None:
+    config = load_config(TEMPLATE)
+    pod = config.select([])[0]
+    assert pod.name == "pod1"
+    assert [route.via for route in pod.routes("auto")] == ["direct", "proxy"]
+
+
+def test_only_host_and_user_are_needed(tmp_path: Path) -> None:
+    pod = load_config(write(tmp_path, {"targets": {"a": {"direct": ROUTE}}})).select([])[0]
+    assert (pod.workdir, pod.known_hosts) == ("/workspace/easel", tmp_path / "known_hosts")
+    assert pod.direct is not None
+    assert (pod.direct.port, pod.direct.key) == (22, None)
+
+
+def test_targets_are_chosen_by_name_and_all(tmp_path: Path) -> None:
+    targets = {name: {"proxy": ROUTE} for name in ("a", "b")}
+    config = load_config(write(tmp_path, {"default": "b", "targets": targets}))
+    assert [t.name for t in config.select([])] == ["b"]
+    assert [t.name for t in config.select(["a", "b", "a"])] == ["a", "b"]
+    assert [t.name for t in config.select(["all"])] == ["a", "b"]
+    with pytest.raises(UsageError, match="targets: a, b"):
+        config.select(["c"])
+
+
+def test_a_way_that_is_not_configured_is_named(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, {"targets": {"a": {"proxy": ROUTE}}}))
+    with pytest.raises(UsageError, match='no "direct" connection; it has: proxy'):
+        config.select([])[0].routes("direct")
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ({}, 'needs "direct", "proxy" or both'),
+        ({"direct": {"host": "a"}}, "targets.a.direct.user: missing"),
+        ({"direct": {**ROUTE, "port": "22"}}, 'targets.a.direct.port: "22" is not allowed'),
+        ({"direct": {**ROUTE, "port": True}}, "from 1 to 65535"),
+        ({"direct": {**ROUTE, "prot": 1}}, 'did you mean "port"'),
+        ({"direct": {**ROUTE, "host": "-oProxyCommand=x"}}, "targets.a.direct.host"),
+        ({"direct": ROUTE, "workdir": "easel"}, "an absolute path"),
+        ({"direct": ROUTE, "workdir": "/"}, "targets.a.workdir"),
+        ({"direct": ROUTE, "shared": ["../x"]}, "targets.a.shared"),
+        ({"direct": ROUTE, "keep_releases": 1}, "from 2 to 100"),
+        ({"direct": 5}, "targets.a.direct: 5 is not an object"),
+        (7, "targets.a: 7 is not an object"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    tmp_path: Path, target: object, said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, {"targets": {"a": target}}))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ([], "an object"),
+        ({}, "targets"),
+        ({"targets": {}}, "at least one target"),
+        ({"targets": {"all": {"direct": ROUTE}}}, "choose another name"),
+        ({"default": "b", "targets": {"a": {"direct": ROUTE}}}, 'default: "b" is not a target'),
+        ({"default": ["a"], "targets": {"a": {"direct": ROUTE}}}, "default"),
+        ({"target": {}, "targets": {"a": {"direct": ROUTE}}}, "unknown key"),
+    ],
+)
+def test_a_wrong_file_is_explained(tmp_path: Path, document: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=r"ssh_config\.json") as caught:
+        load_config(write(tmp_path, document))
+    assert said in str(caught.value)
+
+
+def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
+    broken = {"direct": {"host": "", "port": 0}, "workdir": 1}
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, {"targets": {"a": broken}}))
+    for key in ("direct.host", "direct.port", "direct.user", "a.workdir"):
+        assert key in str(caught.value)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="template"):
+        load_config(tmp_path / "none.json")
+
+
+def test_a_file_that_is_not_json_is_located(tmp_path: Path) -> None:
+    path = tmp_path / "broken.json"
+    path.write_text('{"targets": {,}}')
+    with pytest.raises(ConfigError, match="line 1, column 14"):
+        load_config(path)

@@ -1,0 +1,144 @@
+"""Real services on loopback for tests: applications on a uvicorn, and programs as processes."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.types import ASGIApp
+
+from gpu_server import sketch
+from gpu_server.server import create_app
+from gpu_server.settings import Settings
+
+DEADLINE_S = 60.0
+ROOT = Path(__file__).parent.parent
+
+
+def until(condition: Callable[[], Any], what: str) -> None:
+    """Wait for something outside the test."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {DEADLINE_S:g} s")
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """The application on a real uvicorn, in a thread of its own; gives its base URL."""
+    config = uvicorn.Config(
+        app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
+    )
+    with _in_thread(uvicorn.Server(config)) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def sketch_engine(folder: Path) -> Iterator[str]:
+    """The sketch engine, with its folders below `folder`; gives its base URL."""
+    with _in_thread(sketch.create_server(sketch.create_app(folder), port=0)) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def gpu_server(engine_url: str, folder: Path, **settings: Any) -> Iterator[str]:
+    """A GPU server that is ready to draw with that engine; gives its base URL."""
+    own = Settings(comfyui_url=engine_url, easel_data_dir=folder, **settings)
+    with served(create_app(own)) as url:
+        until(lambda: is_ready(url), "the GPU server is ready")
+        yield url
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextlib.contextmanager
+def _in_thread(server: uvicorn.Server) -> Iterator[str]:
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started or not thread.is_alive(), "the server listens")
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(DEADLINE_S)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Program:
+    """`python -m module` as a process; what it says is kept in files."""
+
+    module: str
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = field(default_factory=Path)
+
+    def __enter__(self) -> "Program":
+        self._out = (self.folder / f"{self.module}.out").open("wb")
+        self._err = (self.folder / f"{self.module}.err").open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", self.module, *self.arguments],
+            cwd=self.folder,
+            env=clean_environment() | dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=self._err,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._out.close()
+        self._err.close()
+
+    def wait_ready(self, url: str) -> None:
+        until(lambda: is_ready(url) or self._process.poll() is not None, f"{self.module} is ready")
+        assert self._process.poll() is None, self.errors()
+
+    def exit_code(self) -> int:
+        """Waits for its end."""
+        return self._process.wait(DEADLINE_S)
+
+    def output(self) -> str:
+        return (self.folder / f"{self.module}.out").read_text("utf-8")
+
+    def errors(self) -> str:
+        return (self.folder / f"{self.module}.err").read_text("utf-8")
+
+    def log(self) -> list[dict[str, Any]]:
+        """Its log lines, each of which must be JSON."""
+        return [json.loads(line) for line in self.output().splitlines()]
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without anybody's settings of Easel."""
+    prefixes = ("BACKEND_", "BOT_", "COMFYUI_", "EASEL_", "GPU_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    return kept | {"PYTHONPATH": str(ROOT)}

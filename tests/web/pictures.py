@@ -1,0 +1,134 @@
+"""Image files of every kind, good and bad, made here."""
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+COLOUR = (200, 30, 40)
+SIZE = (64, 48)
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def plain(mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
+    """One colour all over."""
+    return Image.new("RGB", size, COLOUR).convert(mode)
+
+
+def noise(size: tuple[int, int] = (300, 200)) -> Image.Image:
+    values = np.random.default_rng(7).integers(0, 256, (size[1], size[0], 3), "uint8")
+    return Image.fromarray(values)
+
+
+def halves(size: tuple[int, int] = SIZE) -> Image.Image:
+    """The upper half red, the lower half blue: shows which way is up."""
+    image = Image.new("RGB", size, "red")
+    image.paste("blue", (0, size[1] // 2, *size))
+    return image
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(
+    size: tuple[int, int], rows: bytes, *extra: bytes, depth: int = 8, colour_type: int = 2
+) -> bytes:
+    """A PNG by hand; `rows` is the picture with a filter byte before each row."""
+    head = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0)
+    parts = [chunk(b"IHDR", head), *extra, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def grey_16_bit() -> bytes:
+    return saved(Image.fromarray(np.full((48, 64), 200 * 256, "uint16")), "PNG")
+
+
+def colour_16_bit() -> bytes:
+    row = b"\0" + struct.pack(">HHH", *(value * 256 for value in COLOUR)) * SIZE[0]
+    return png(SIZE, row * SIZE[1], depth=16)
+
+
+def with_exif(orientation: int) -> Image.Exif:
+    """As a phone writes it: the way it was held, and where it was."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "SecretPhone"
+    exif.get_ifd(0x8825)[2] = (55.0, 45.0, 21.0)
+    return exif
+
+
+def animated(kind: str) -> bytes:
+    return saved(plain(), kind, save_all=True, append_images=[halves()], duration=100)
+
+
+def truncated(kind: str) -> bytes:
+    data = saved(noise(), kind)
+    return data[: len(data) // 2]
+
+
+def declared(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that says it is that large."""
+    return png((width, height), b"\0" * 1000)
+
+
+def webp_canvas(width: int, height: int) -> bytes:
+    """A WebP's header that says it is that large."""
+    sides = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + b"\x10\0\0\0" + sides + b"ALPH"
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48"><script/></svg>'
+
+GOOD: dict[str, bytes] = {
+    "png": saved(plain(), "PNG"),
+    "jpeg": saved(plain(), "JPEG", quality=95),
+    "webp": saved(plain(), "WEBP", lossless=True),
+    "grey": saved(plain("L"), "PNG"),
+    "black and white": saved(plain("1"), "PNG"),
+    "palette": saved(plain("P"), "PNG"),
+    "cmyk": saved(plain("CMYK"), "JPEG", quality=95),
+    "16-bit grey": grey_16_bit(),
+    "16-bit colour": colour_16_bit(),
+    "a phone's, with a second picture": saved(
+        plain(), "MPO", save_all=True, append_images=[halves()], quality=95
+    ),
+    "with a script behind it": saved(plain(), "PNG") + b"<script>alert(1)</script>",
+}
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "is empty"),
+    "text": (b"hello", "is not a PNG, JPEG or WebP image"),
+    "truncated png": (truncated("PNG"), "is damaged or cut off"),
+    "truncated jpeg": (truncated("JPEG"), "is damaged or cut off"),
+    "truncated webp": (truncated("WEBP"), "is damaged or cut off"),
+    "only a head": (saved(noise(), "PNG")[:40], "is not a PNG, JPEG or WebP image"),
+    "bomb": (declared(50_000, 50_000), "has over 40 megapixels"),
+    "largest png": (declared(2**31 - 1, 2**31 - 1), "has over 40 megapixels"),
+    "41 megapixels": (declared(8200, 5000), "has 8200 × 5000 pixels"),
+    "webp bomb": (webp_canvas(16_383, 16_383), "has over 40 megapixels"),
+    "text bomb": (
+        png(SIZE, b"", chunk(b"zTXt", b"a\0\0" + zlib.compress(b"x" * 50_000_000, 9))),
+        "is damaged or cut off",
+    ),
+    "strip": (saved(plain(size=(1, 3000)), "PNG"), "is only 1 × 3000 pixels"),
+    "dot": (saved(plain(size=(15, 15)), "PNG"), "is only 15 × 15 pixels"),
+    "animated png": (animated("PNG"), "is animated"),
+    "animated webp": (animated("WEBP"), "is animated"),
+    "gif": (saved(plain(), "GIF"), "is not a PNG, JPEG or WebP image"),
+    "animated gif": (animated("GIF"), "is not a PNG, JPEG or WebP image"),
+    "tiff": (saved(plain(), "TIFF"), "is not a PNG, JPEG or WebP image"),
+    "bmp": (saved(plain(), "BMP"), "is not a PNG, JPEG or WebP image"),
+    "ppm": (saved(plain(), "PPM"), "is not a PNG, JPEG or WebP image"),
+    "svg": (SVG, "is not a PNG, JPEG or WebP image"),
+    "ico": (saved(plain(), "ICO"), "is not a PNG, JPEG or WebP image"),
+}
