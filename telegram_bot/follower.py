@@ -233,8 +233,8 @@ class Follower:
         if waited_s > PATIENCE_S:
             raise BackendUnreachable
         if waited_s > _RETRY_S or gpu:
-            minutes = max(1, round((PATIENCE_S - waited_s) / 60))
-            course.live.show(presenter.offline(self._say(course), course.id, minutes, gpu=gpu))
+            view = presenter.offline(self._say(course), course.id, _minutes(waited_s), gpu=gpu)
+            course.live.show(view)
             course.shown_place = None
         with suppress(TimeoutError):
             async with asyncio.timeout(_RETRY_S if waited_s < 60 else 5 * _RETRY_S):
@@ -257,16 +257,26 @@ class Follower:
     def _show(self, course: Course, generation: Generation) -> None:
         if generation.status.ended or course.cancelled.is_set():
             return
-        if generation.status == "queued":
-            place = presenter.place_in_line(generation.position)
-            if place is not None and place == course.shown_place:
-                return
-            course.shown_place = place
         course.estimate.see(generation)
-        view = presenter.progress(
-            self._say(course), generation, course.estimate.left_s(), resumed=course.resumed
-        )
-        course.live.show(View(view.text, view.keyboard, course.estimate.preview))
+        if generation.status != "queued":
+            view = presenter.progress(
+                self._say(course), generation, course.estimate.left_s(), resumed=course.resumed
+            )
+            course.live.show(View(view.text, view.keyboard, course.estimate.preview))
+            return
+        place = presenter.place_in_line(generation.position)
+        if generation.estimated_seconds is None and place is not None:
+            place = 0  # no pod can draw it now
+        if place is not None and place == course.shown_place:
+            return
+        course.shown_place = place
+        course.live.show(self._queued_view(course, generation, without_gpu=place == 0))
+
+    def _queued_view(self, course: Course, generation: Generation, *, without_gpu: bool) -> View:
+        say = self._say(course)
+        if without_gpu:
+            return presenter.offline(say, course.id, _minutes(course.delivery.age_s), gpu=True)
+        return presenter.progress(say, generation, None, resumed=course.resumed)
 
     def _ending(self, course: Course, generation: Generation) -> tuple[State, View]:
         if generation.status == "cancelled":
@@ -385,6 +395,11 @@ class Follower:
 
     def _prompt(self, course: Course) -> str:
         return str(course.delivery.request.get("prompt", ""))
+
+
+def _minutes(waited_s: float) -> int:
+    """How long the request is still kept."""
+    return max(1, round((PATIENCE_S - waited_s) / 60))
 
 
 async def _guarded(work: Awaitable[None]) -> None:
