@@ -88,11 +88,11 @@ def result(
     if took_s is not None:
         facts.append(_seconds(say, max(1.0, took_s)))
     text = say.html("job.done", facts=" · ".join(facts))
+    if generation.engine.startswith("sketch"):
+        text = Markup(f"{text}\n{say.html('job.sketch')}")
     prompt = own_words(generation, mode)
     if prompt:
         text = Markup(f"{text}\n{quote(say, prompt)}")
-    if generation.engine.startswith("sketch"):
-        text = Markup(f"{text}\n{say.html('job.sketch')}")
     keyboard = actions(
         say,
         generation,

@@ -23,8 +23,8 @@ _log = structlog.get_logger("telegram_bot.webhook")
 class UpdateHandler(RequestHandler):
     """Takes one update; 200 only once it is written down, so that Telegram may forget it."""
 
-    def initialize(self, application: EaselApplication, secret: str) -> None:
-        self._easel_application = application
+    def initialize(self, easel: EaselApplication, secret: str) -> None:
+        self._easel = easel
         self._secret = secret.encode()
 
     def prepare(self) -> None:
@@ -34,10 +34,10 @@ class UpdateHandler(RequestHandler):
 
     async def post(self) -> None:
         try:
-            update = Update.de_json(json.loads(self.request.body), self._easel_application.bot)
+            update = Update.de_json(json.loads(self.request.body), self._easel.bot)
         except (ValueError, KeyError, TypeError) as error:
             raise HTTPError(HTTPStatus.BAD_REQUEST) from error
-        await self._easel_application.update_queue.put(update)
+        await self._easel.update_queue.put(update)
 
     def log_exception(self, *_: object) -> None:
         """A refusal is no event: anybody can make one."""
@@ -47,7 +47,7 @@ async def receive(application: EaselApplication, settings: Settings) -> HTTPServ
     """Listens, and tells Telegram where; the server is to be stopped by the caller."""
     secret = settings.bot_webhook_secret.get_secret_value()
     path = urlsplit(settings.bot_webhook_url).path or "/"
-    parts = {"application": application, "secret": secret}
+    parts = {"easel": application, "secret": secret}
     server = HTTPServer(
         Application([(path, UpdateHandler, parts)], log_function=lambda _: None),
         max_body_size=_MOST_BYTES,

@@ -28,7 +28,7 @@ _ROOT = Path(__file__).parents[2]
 _people = itertools.count(50_000)
 
 
-def until(look: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
+def until(look: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
     """Looks again and again until there is something; fails with `what` at the deadline."""
     end = time.monotonic() + deadline_s
     while True:
@@ -202,8 +202,8 @@ class Stack:
         self.telegram_post("/chat/people", user_id=person.id, language_code=language)
         return person
 
-    def telegram_post(self, path: str, **body: Any) -> Json:
-        answer = self.http.post(self.url["local_telegram"] + path, json=body)
+    def telegram_post(self, path: str, timeout: float = 30, /, **body: Any) -> Json:
+        answer = self.http.post(self.url["local_telegram"] + path, json=body, timeout=timeout)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
@@ -254,10 +254,10 @@ class Person:
             body["chat_id"] = self.chat_id
         return int(self.stack.telegram_post("/chat/send", user_id=self.id, **body)["message_id"])
 
-    def presses(self, message: Json, button: str) -> Json:
+    def presses(self, message: Json, button: str, timeout: float = 30) -> Json:
         where = {"chat_id": self.chat_id} if self.chat_id else {}
         body = {"user_id": self.id, "message_id": message["message_id"], "button": button}
-        return self.stack.telegram_post("/chat/press", **body, **where)
+        return self.stack.telegram_post("/chat/press", timeout, **body, **where)
 
     def messages(self) -> list[Json]:
         query = {"user_id": self.id} | ({"chat_id": self.chat_id} if self.chat_id else {})

@@ -7,6 +7,7 @@ from PIL import Image
 
 from tests.telegram_bot.stack import Person, Stack, buttons, is_finished, photo, words
 
+SMALL = "--size 256x256"
 ACTIONS = {
     "en": [
         "🔁 Again",
@@ -68,7 +69,7 @@ def test_from_the_menu_it_is_three_taps_to_a_picture_in_one_message(
     assert any("2:3" in button for button in buttons(menu))
     person.presses(menu, style)
     person.reads(asked)
-    sent = person.says("рыжая лиса --seed 42")
+    sent = person.says(f"рыжая лиса --seed 42 {SMALL}")
     picture = person.gets_picture(after=sent)
     assert words(picture).startswith(f"{style} · ")
     assert seed in words(picture)
@@ -79,16 +80,16 @@ def test_from_the_menu_it_is_three_taps_to_a_picture_in_one_message(
 
 
 def test_a_plain_text_is_a_prompt_in_the_style_used_last(ann: Person) -> None:
-    first = ann.says("a lighthouse --style lux")
+    first = ann.says(f"a lighthouse --style lux {SMALL}")
     assert words(ann.gets_picture(after=first)).startswith("Lux")
     ann.says("/start")
     menu = ann.reads("I turn words")
     ann.presses(menu, "🎨 Free generation")
     ann.presses(ann.sees(lambda m: "Anime" in buttons(m), "styles"), "Anime")
     ann.reads("Describe the picture")
-    again = ann.says("a lighthouse at night")
+    again = ann.says(f"a lighthouse at night {SMALL}")
     assert words(ann.gets_picture(after=again)).startswith("Anime")
-    once_more = ann.says("a lighthouse at dawn")
+    once_more = ann.says(f"a lighthouse at dawn {SMALL}")
     assert words(ann.gets_picture(after=once_more)).startswith("Anime")
 
 
@@ -166,7 +167,7 @@ def test_words_after_a_photo_are_what_the_new_picture_shows(ann: Person, stack: 
     ann.presses(ann.sees(lambda m: "Lux" in buttons(m), "styles", sent), "Lux")
     ann.presses(ann.sees(lambda m: "Medium" in buttons(m), "strengths", sent), "Medium")
     ann.reads("Add words", after=sent)
-    told = ann.says("a golden desert")
+    told = ann.says(f"a golden desert {SMALL}")
     picture = ann.gets_picture(after=told)
     assert "a golden desert" in words(picture)
     assert stack.generations(ann.id)[0]["mode"] == "restyle"
@@ -188,7 +189,7 @@ def test_an_album_is_counted_in_russian(masha: Person) -> None:
 
 
 def test_several_pictures_of_one_prompt_are_paged_in_their_one_message(ann: Person) -> None:
-    sent = ann.says("two boats --count 2 --seed 5")
+    sent = ann.says(f"two boats --count 2 --seed 5 {SMALL}")
     picture = ann.gets_picture(after=sent)
     assert "1/2" in buttons(picture)
     assert "seed 5" in words(picture)
@@ -231,7 +232,7 @@ def test_the_language_can_be_chosen_against_telegrams(ann: Person) -> None:
 def test_history_pages_through_pictures_in_one_message(ann: Person) -> None:
     ann.says("/history")
     ann.reads("No pictures yet")
-    for prompt in ("one pear --seed 1", "two pears --seed 2"):
+    for prompt in (f"one pear --seed 1 {SMALL}", f"two pears --seed 2 {SMALL}"):
         ann.gets_picture(after=ann.says(prompt))
     asked = ann.says("/history")
     page = ann.sees(lambda m: m.get("photo"), "a picture", asked)
@@ -244,8 +245,8 @@ def test_history_pages_through_pictures_in_one_message(ann: Person) -> None:
 
 
 def test_favourites_are_marked_and_found_again(ann: Person) -> None:
-    first = ann.gets_picture(after=ann.says("a keeper"))
-    ann.gets_picture(after=ann.says("an ordinary one"))
+    first = ann.gets_picture(after=ann.says(f"a keeper {SMALL}"))
+    ann.gets_picture(after=ann.says(f"an ordinary one {SMALL}"))
     assert ann.presses(first, "⭐ Favourite")["answer"] == "⭐ In your favourites"
     ann.sees(lambda m: "⭐ Unfavourite" in buttons(m), "the mark")
     asked = ann.says("/history")
@@ -273,7 +274,7 @@ def test_delete_my_data_goes_through_to_the_backend(
     stack: Stack,
 ) -> None:
     person: Person = request.getfixturevalue(who)
-    person.gets_picture(after=person.says("a secret garden"))
+    person.gets_picture(after=person.says(f"a secret garden {SMALL}"))
     assert len(stack.generations(person.id)) == 1
     person.says("/privacy")
     notice = person.reads(told)
@@ -329,8 +330,8 @@ def test_same_seed_with_other_words(ann: Person, stack: Stack) -> None:
 def test_again_variation_and_restyle_work_on_the_picture_under_the_button(
     ann: Person, stack: Stack
 ) -> None:
-    picture = ann.gets_picture(after=ann.says("a brown bear --seed 10"))
-    other = ann.gets_picture(after=ann.says("a white goose --seed 11"))
+    picture = ann.gets_picture(after=ann.says(f"a brown bear --seed 10 {SMALL}"))
+    other = ann.gets_picture(after=ann.says(f"a white goose --seed 11 {SMALL}"))
     ann.presses(picture, "🔁 Again")
     again = ann.gets_picture(after=other["message_id"])
     assert "a brown bear" in words(again)
@@ -344,7 +345,7 @@ def test_again_variation_and_restyle_work_on_the_picture_under_the_button(
 
 
 def test_png_file_is_lossless_and_the_prompt_can_be_copied(ann: Person) -> None:
-    picture = ann.gets_picture(after=ann.says("a grey cat --seed 3"))
+    picture = ann.gets_picture(after=ann.says(f"a grey cat --seed 3 {SMALL}"))
     assert ann.presses(picture, "📋 Copy prompt")["copied"] == "a grey cat"
     assert ann.presses(picture, "📄 PNG file")["answer"] == "Sending the file…"
     file = ann.sees(lambda m: m.get("document"), "the file")
@@ -362,7 +363,7 @@ def test_a_prompt_too_long_for_the_copy_button_comes_as_text(ann: Person) -> Non
 
 
 def test_delete_asks_and_then_removes_picture_and_message(ann: Person, stack: Stack) -> None:
-    picture = ann.gets_picture(after=ann.says("a mistake"))
+    picture = ann.gets_picture(after=ann.says(f"a mistake {SMALL}"))
     ann.presses(picture, "🗑 Delete")
     asked = ann.sees(lambda m: "🗑 Really delete" in buttons(m), "the question")
     ann.presses(asked, "Keep")
@@ -403,7 +404,7 @@ def test_a_refusal_names_the_category_and_keeps_the_prompt_for_editing(
     assert buttons(refused) == [edit]
     person.presses(refused, edit)
     person.sees(lambda m: m["message_id"] > refused["message_id"], "the question", sent)
-    again = person.says("a teapot")
+    again = person.says(f"a teapot {SMALL}")
     assert "4" in words(person.gets_picture(after=again))
 
 
@@ -431,7 +432,7 @@ def test_a_ban_shuts_somebody_out_and_is_lifted(admin: Person, ann: Person) -> N
     ann.reads("You can't use this bot", after=sent)
     admin.says(f"/unban {ann.id}")
     admin.reads(f"{ann.id} may use the bot again")
-    ann.gets_picture(after=ann.says("thank you"))
+    ann.gets_picture(after=ann.says(f"thank you {SMALL}"))
 
 
 def test_a_broadcast_is_previewed_with_its_count_before_it_is_sent(
@@ -455,7 +456,7 @@ def test_a_pause_refuses_new_requests_with_its_reason(admin: Person, masha: Pers
     masha.reads("Бот на паузе: new GPU", after=sent)
     admin.says("/resume")
     admin.reads("Open again", after=asked)
-    masha.gets_picture(after=masha.says("лодка"))
+    masha.gets_picture(after=masha.says(f"лодка {SMALL}"))
 
 
 def test_admin_commands_are_for_admins(ann: Person) -> None:
@@ -467,7 +468,7 @@ def test_admin_commands_are_for_admins(ann: Person) -> None:
 def test_a_report_by_anybody_is_counted_for_the_admins(
     admin: Person, alex: Person, maria: Person
 ) -> None:
-    sent = alex.says("/draw a strange thing")
+    sent = alex.says(f"/draw a strange thing {SMALL}")
     picture = alex.gets_picture(after=sent)
     answer = maria.presses(picture, "🚩 Report")
     assert answer["alert"]
