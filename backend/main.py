@@ -108,7 +108,9 @@ async def open_service(
     await store.open()
     workflows_log = make_workflows(settings)
     token = settings.backend_gpu_token.get_secret_value()
-    clients = {url: GpuClient.at(url, token) for url in settings.backend_gpu_servers}
+    clients = {
+        url: GpuClient.at(url, token, edge.trace_headers) for url in settings.backend_gpu_servers
+    }
     abuse = Abuse(database)
     dispatcher = Dispatcher(
         store,
