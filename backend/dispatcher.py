@@ -32,10 +32,12 @@ MAX_FAILURES = 3
 """A generation that failed on this many pods (or this often on one) is given up."""
 WAKE_S = 1.0
 AGAIN_S = 0.5
+RECORD_AFTER_S = 0.2
+"""What is drawn sooner gets no durable workflow: its row alone says as much."""
 
 
 class Dispatcher:
-    """`record` is told of every generation that a pod is given: it gets a durable workflow."""
+    """`record` is told of generations that a pod is drawing: each gets a durable workflow."""
 
     def __init__(
         self,
@@ -242,6 +244,10 @@ class Dispatcher:
         work = self._drawing(live, self.pods[pod_name], asked=asked)
         self._drawings[live.row.id] = self._tasks.create_task(work)
         if not live.recorded:
+            asyncio.get_running_loop().call_later(RECORD_AFTER_S, self._keep_record, live)
+
+    def _keep_record(self, live: Live) -> None:
+        if not live.closing and not live.recorded:
             live.recorded = True
             self._record(live.row.id)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backend.store import Row
@@ -78,6 +78,9 @@ class Live(Changing):
         self.update(state=State.queued, stage="in line", progress=0.0, pod=None, preview=None)
 
     def end(self, ending: Ending) -> None:
+        self.row = replace(
+            self.row, status=ending.status, ended=time.time(), outcome=ending.as_json()
+        )
         self.update(ending=ending, state=ending.status, preview=None, timings=ending.timings)
         self.done.set()
 

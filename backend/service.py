@@ -77,28 +77,27 @@ class GenerationService:
         now. Raises what is wrong with the request, ContentRefused, and what the limits say.
         """
         mark = _fingerprint(asked, photo)
-        known = await self._known(generation_id, owner, key, mark)
-        if known is not None:
-            return known, False
-        await self.abuse.check(owner, asked.user)
-        order = await self._order(owner, asked, photo)
-        self._require_pod(order, wait=wait)
-        row = Row(
-            generation_id,
-            owner,
-            asked.user,
-            mark,
-            order,
-            time.time(),
-            idempotency_key=key,
-        )
         try:
+            await self.abuse.check(owner, asked.user)
+            order = await self._order(owner, asked, photo)
+            self._require_pod(order, wait=wait)
+            row = Row(
+                generation_id,
+                owner,
+                asked.user,
+                mark,
+                order,
+                time.time(),
+                idempotency_key=key,
+            )
             await self._accept(row, photo)
-        except (Taken, errors.EaselError):
-            # The same request may have been let in a moment ago: then no limit is asked.
+        except (Taken, errors.EaselError, parameters.InvalidValues):
+            # What was accepted before is answered as before, whatever is said of it now.
             known = await self._known(generation_id, owner, key, mark)
             if known is None:
                 raise
+            if photo is not None and known.status.ended:
+                await self.store.forget_photo(known)
             return known, False
         self.metrics.accepted.labels(order.request.mode).inc()
         return row, True
@@ -231,7 +230,9 @@ class GenerationService:
         live = self.dispatcher.live.get(row.id)
         if live is not None:
             await live.done.wait()
-        ended = await self.get(row.id, row.owner)
+            ended = live.row
+        else:
+            ended = await self.get(row.id, row.owner)
         if ended.status is State.failed:
             raise _error(ended)
         if ended.status is State.cancelled:

@@ -16,7 +16,7 @@ import structlog
 from PIL import Image
 
 from gpu_server import outputs, schemas
-from gpu_server.comfy_client import Unreachable
+from gpu_server.comfy_answers import Unreachable
 from gpu_server.drawing import AHEAD, Drawing
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel, PreviewImage
