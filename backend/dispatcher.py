@@ -252,7 +252,9 @@ class Dispatcher:
             self._record(live.row.id)
 
     async def _drawing(self, live: Live, pod: Pod, *, asked: bool) -> None:
-        structlog.contextvars.bind_contextvars(generation_id=str(live.row.id))
+        # Begun by whatever freed the pod: the ids at hand are those of another request.
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(**live.trace, generation_id=str(live.row.id))
         pod.abandoned.discard(live.row.id)
         if live.kept_pod != pod.name:
             await self._store.set_pod(live.row.id, pod.name)

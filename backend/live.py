@@ -7,6 +7,7 @@ from typing import Any
 
 from backend.store import Row
 from gpu_server.schemas import ImageInfo, Preview, State, Timings
+from web import edge
 from web.changes import Changing
 from web.errors import EaselError
 
@@ -50,6 +51,8 @@ class Live(Changing):
         self.pod: str | None = None
         self.kept_pod = row.pod
         """The pod that the database names."""
+        self.trace = edge.trace_ids()
+        """The ids of the request that brought it; none after a restart."""
         self.recorded = False
         """It has a durable workflow."""
         self.stop = asyncio.Event()

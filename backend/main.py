@@ -18,7 +18,6 @@ from backend.expiry import expire
 from backend.metrics import Metrics
 from backend.openai import Links
 from backend.platform import Platform
-from backend.policy import Policy
 from backend.replicas import Leadership, Relay
 from backend.routes import generations, health, openai
 from backend.scheduler import Limits
@@ -28,6 +27,7 @@ from backend.store import Store
 from backend.transcoding import Transcoder
 from gpu_server.client import GpuClient
 from gpu_server.provenance import Signer
+from policy import Policy
 from web import VERSION, edge
 from web.errors import EaselError
 from workflows import catalog as workflows
@@ -108,7 +108,9 @@ async def open_service(
     await store.open()
     workflows_log = make_workflows(settings)
     token = settings.backend_gpu_token.get_secret_value()
-    clients = {url: GpuClient.at(url, token) for url in settings.backend_gpu_servers}
+    clients = {
+        url: GpuClient.at(url, token, edge.trace_headers) for url in settings.backend_gpu_servers
+    }
     abuse = Abuse(database)
     dispatcher = Dispatcher(
         store,

@@ -20,7 +20,6 @@ from backend.dispatcher import Dispatcher
 from backend.live import Live
 from backend.metrics import Metrics
 from backend.platform import Platform
-from backend.policy import Policy
 from backend.schemas import (
     Generation,
     GenerationEnded,
@@ -33,6 +32,7 @@ from backend.schemas import (
 from backend.store import Order, Row, Store, Taken
 from backend.transcoding import Transcoder
 from gpu_server.schemas import Result, State
+from policy import Policy
 from web import errors, photos
 from web.sse import Event
 from workflows import parameters

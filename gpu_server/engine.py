@@ -14,7 +14,8 @@ from typing import Literal
 
 import structlog
 
-from gpu_server.comfy_client import ComfyClient, ComfyError, EngineInfo, NodeFault, Refused
+from gpu_server.comfy_answers import ComfyError, EngineInfo, NodeFault, Refused
+from gpu_server.comfy_client import ComfyClient
 from gpu_server.definitions import Definitions
 from gpu_server.failures import files_of
 from gpu_server.metrics import Metrics

@@ -11,7 +11,8 @@ from typing import TypeVar
 from PIL import Image
 
 from gpu_server import outputs, schemas
-from gpu_server.comfy_client import ComfyClient, FileGone, OutputFile
+from gpu_server.comfy_answers import FileGone, OutputFile
+from gpu_server.comfy_client import ComfyClient
 from gpu_server.engine import SKETCH
 from gpu_server.guard import Guard, origin_of
 from gpu_server.jobs import Job

@@ -193,18 +193,20 @@ class Platform:
 
 
 @contextlib.contextmanager
-def platform(folder: Path, **settings: str) -> Iterator[Platform]:
-    """All services, ready to draw sketches, everything below `folder`."""
+def platform(folder: Path, gpu_token: str = "", **settings: str) -> Iterator[Platform]:
+    """All services, ready to draw, everything below `folder`; `settings` are the backend's."""
     ports = {name: free_port() for name in ("engine", "gpu", "backend")}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     pod = Pod(urls["gpu"], folder / "gpu", folder / "comfyui")
     arguments = ("--port", str(ports["engine"]), "--base-dir", str(pod.engine))
-    gpu = {"GPU_PORT": str(ports["gpu"]), "COMFYUI_URL": urls["engine"]}
+    gpu = {"GPU_PORT": str(ports["gpu"]), "COMFYUI_URL": urls["engine"], "GPU_TOKEN": gpu_token}
+    gpu |= {"EASEL_DATA_DIR": str(pod.data)}
     backend = {"BACKEND_PORT": str(ports["backend"]), "BACKEND_GPU_SERVERS": urls["gpu"]}
     backend |= {"EASEL_DATA_DIR": str(folder / "backend"), "BACKEND_RATE_PER_MINUTE": "0"}
+    backend |= {"BACKEND_GPU_TOKEN": gpu_token}
     with (
         Program("gpu_server.sketch", arguments, folder=folder) as engine,
-        Program("gpu_server", (), gpu | {"EASEL_DATA_DIR": str(pod.data)}, folder) as gpu_server_,
+        Program("gpu_server", (), gpu, folder) as gpu_server_,
         Program("backend", (), backend | settings, folder) as backend_,
     ):
         gpu_server_.wait_ready(urls["gpu"])

@@ -66,9 +66,15 @@ def request_id() -> str:
 
 def trace_headers() -> dict[str, str]:
     """Headers that carry this request's ids on to the next service."""
-    known = structlog.contextvars.get_contextvars()
+    known = trace_ids()
     names = {"request_id": "X-Request-ID", "traceparent": "traceparent"}
-    return {header: str(known[name]) for name, header in names.items() if known.get(name)}
+    return {header: known[name] for name, header in names.items() if name in known}
+
+
+def trace_ids() -> dict[str, str]:
+    """This request's ids, to be bound again where its work goes on."""
+    known = structlog.contextvars.get_contextvars()
+    return {name: known[name] for name in ("request_id", "traceparent") if known.get(name)}
 
 
 def as_easel_error(error: Exception) -> EaselError:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from backend.routes.context import (
@@ -18,6 +18,7 @@ from backend.routes.context import (
     Owner,
     Serving,
     comes_back,
+    owner_of,
 )
 from backend.routes.pictures import picture_response
 from backend.schemas import (
@@ -39,7 +40,11 @@ GENERATE_TYPES = ["application/json", *MEDIA_TYPES, "text/event-stream"]
 
 
 def router(catalog: Catalog) -> APIRouter:
-    routes = APIRouter(tags=["generations"], responses=errors.documented(errors.Unauthorized))
+    routes = APIRouter(
+        tags=["generations"],
+        dependencies=[Depends(owner_of)],  # before the body is read
+        responses=errors.documented(errors.Unauthorized),
+    )
     body = bodies.documented(catalog, GenerationRequest)
     _add_generate(routes, body)
     _add_accepting(routes, body)

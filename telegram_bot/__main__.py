@@ -1,0 +1,164 @@
+"""`python -m telegram_bot`: runs the bot until it is told to stop."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from telegram.error import Conflict, InvalidToken, NetworkError, RetryAfter, TelegramError
+
+from backend.client import BackendClient, BackendUnreachable
+from telegram_bot import profile
+from telegram_bot.app import build_application
+from telegram_bot.context import Easel, EaselApplication
+from telegram_bot.inbox import Inbox
+from telegram_bot.settings import ENV_FILE, Settings
+from telegram_bot.webhook import ALLOWED_UPDATES, receive
+from web import logs
+from web.client import Peer, pool
+from web.settings import load_or_exit
+
+_STREAMS = 2000
+_LONGEST_PAUSE_S = 30.0
+_CLEANING_S = 3600.0
+_log = structlog.get_logger("telegram_bot")
+
+
+def main() -> int:
+    settings = load_or_exit(Settings, ENV_FILE)
+    logs.configure("telegram_bot", settings.bot_log_level)
+    try:
+        asyncio.run(serve(settings))
+    except InvalidToken:
+        sys.stderr.write("error: BOT_TOKEN is not accepted by Telegram; @BotFather shows it\n")
+        return 2
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """The bot at work until SIGTERM or SIGINT. Raises InvalidToken."""
+    key = settings.bot_backend_key.get_secret_value()
+    backend = BackendClient.at(settings.bot_backend_url, key)
+    streams = pool(settings.bot_backend_url, key, connections=_STREAMS)
+    events = BackendClient(Peer(streams, BackendUnreachable))
+    application = build_application(settings, backend, events)
+    easel: Easel = application.bot_data
+    stop = _stop_on_signals()
+    try:
+        async with _until(stop):
+            await _insist("telegram_unreachable", application.initialize)
+            await _work(application, settings)
+    finally:
+        await application.shutdown()
+        await easel.close()
+
+
+async def _work(application: EaselApplication, settings: Settings) -> None:
+    easel: Easel = application.bot_data
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(easel.follower.run())
+        tasks.create_task(easel.catalogue.run())
+        tasks.create_task(_clean(easel, application))
+        tasks.create_task(profile.publish(easel))
+        await application.start()
+        try:
+            async with _receiving(application, settings):
+                if isinstance(application.update_queue, Inbox):
+                    await application.update_queue.resume(application.bot)
+                _log.info("ready", bot_id=settings.bot_id, local_telegram=settings.local)
+                await asyncio.Event().wait()
+        finally:
+            await application.stop()
+
+
+@asynccontextmanager
+async def _receiving(application: EaselApplication, settings: Settings) -> AsyncIterator[None]:
+    """Updates come in, by webhook or by polling."""
+    if settings.bot_webhook_url:
+        server = await receive(application, settings)
+        try:
+            yield
+        finally:
+            server.stop()
+            await server.close_all_connections()
+        return
+    updater = application.updater
+    if updater is None:
+        raise RuntimeError("the application was built without an updater")
+    await updater.start_polling(
+        bootstrap_retries=-1, allowed_updates=ALLOWED_UPDATES, error_callback=_polling_failed
+    )
+    try:
+        yield
+    finally:
+        await updater.stop()
+
+
+def _polling_failed(error: TelegramError) -> None:
+    if isinstance(error, Conflict):
+        _log.error("another_process_polls_with_this_token")
+    else:
+        _log.warning("polling_failed", reason=type(error).__name__)
+
+
+async def _insist(event: str, call: Callable[[], Awaitable[None]]) -> None:
+    """Repeats it while Telegram cannot be reached: no network at boot is no reason to exit."""
+    pause = 0.5
+    while True:
+        try:
+            await call()
+        except (NetworkError, RetryAfter) as error:
+            _log.warning(event, reason=type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE_S, pause * 2)
+        else:
+            return
+
+
+async def _clean(easel: Easel, application: EaselApplication) -> None:
+    """Nothing of ours grows without bound."""
+    while True:
+        easel.deliveries.forget_ended(easel.settings.bot_retention_days)
+        easel.people.forget_albums(_CLEANING_S)
+        if isinstance(application.update_queue, Inbox):
+            application.update_queue.forget_old()
+        await asyncio.sleep(_CLEANING_S)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+@asynccontextmanager
+async def _until(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Cancels its body when `stop` is set."""
+    body = asyncio.current_task()
+    stopped = False
+
+    async def watch() -> None:
+        nonlocal stopped
+        await stop.wait()
+        stopped = True
+        if body is not None:
+            body.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+        if body is not None:
+            body.uncancel()
+    finally:
+        watching.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Who is let in. Checked once, before anything else, for every kind of update."""
+
+from telegram import Chat, Update, User
+from telegram.ext import ApplicationHandlerStop, TypeHandler
+
+from telegram_bot.context import Context, toast
+from telegram_bot.settings import Settings
+from telegram_bot.view import View
+
+GROUP = -1
+"""Handlers of this group run before all flows."""
+
+
+def allowed(settings: Settings, user_id: int, chat_id: int | None) -> bool:
+    """On the list (or in a group on the list), an admin, or there is no list."""
+    if not settings.bot_allowed_users or user_id in settings.bot_admins:
+        return True
+    return user_id in settings.bot_allowed_users or chat_id in settings.bot_allowed_users
+
+
+async def let_in(update: Update, context: Context) -> None:
+    """Raises ApplicationHandlerStop for everybody else, and for what comes from nobody."""
+    user, chat = update.effective_user, update.effective_chat
+    easel = context.easel
+    if user is None or user.is_bot:
+        raise ApplicationHandlerStop
+    inside = allowed(easel.settings, user.id, chat.id if chat else None)
+    if inside and not easel.people.is_banned(user.id):
+        private = chat is not None and chat.type == Chat.PRIVATE
+        easel.people.met(user.id, user.language_code or "en", private)
+        return
+    await _turn_away(update, context, user)
+    raise ApplicationHandlerStop
+
+
+async def _turn_away(update: Update, context: Context, user: User) -> None:
+    say = context.easel.texts.language(user.language_code)
+    banned = context.easel.people.is_banned(user.id)
+    if update.callback_query is not None:
+        key = "toast.banned" if banned else "toast.private"
+        await toast(update.callback_query, say.plain(key, id=user.id), alert=True)
+    elif (
+        update.message is not None
+        and update.effective_chat is not None
+        and update.effective_chat.type == Chat.PRIVATE
+    ):
+        text = say.html("start.banned" if banned else "start.private", id=user.id)
+        await context.easel.editor.send(update.effective_chat.id, View(text))
+
+
+def handler() -> TypeHandler[Update, Context, None]:
+    return TypeHandler(Update, let_in)

@@ -1,0 +1,21 @@
+"""In a group the bot listens when it is meant: by a mention, a reply or a command."""
+
+import re
+
+from telegram import Bot, Chat, Message
+
+from telegram_bot.context import mention
+
+
+def words_for_bot(message: Message, bot: Bot) -> str | None:
+    """What is said to the bot, without the mention; None when it is not addressed."""
+    text = message.text or message.caption or ""
+    if message.chat.type == Chat.PRIVATE:
+        return text
+    pattern = rf"(?i)(?<!\w){re.escape(mention(bot))}\b"
+    if re.search(pattern, text):
+        return re.sub(pattern, "", text).strip()
+    replied = message.reply_to_message
+    if replied and replied.from_user and replied.from_user.id == bot.id:
+        return text
+    return None

@@ -1,0 +1,123 @@
+"""Puts the bot together. Pure: nothing is opened but the bot's own database file."""
+
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from telegram.ext import ApplicationBuilder, BaseHandler, ContextTypes, ExtBot
+from telegram.request import HTTPXRequest
+
+from backend.client import BackendClient
+from telegram_bot import access
+from telegram_bot.catalogue import Catalogue
+from telegram_bot.context import Context, Easel, EaselApplication
+from telegram_bot.database import Database
+from telegram_bot.deliveries import Deliveries
+from telegram_bot.editor import Editor
+from telegram_bot.flows import (
+    admin,
+    errors,
+    free,
+    history,
+    presses,
+    privacy,
+    restyle,
+    results,
+    start,
+)
+from telegram_bot.flows import (
+    settings as preferences,
+)
+from telegram_bot.follower import Follower
+from telegram_bot.inbox import Inbox
+from telegram_bot.people import People
+from telegram_bot.processor import PerPerson
+from telegram_bot.rate_limiter import RateLimiter, Urgency
+from telegram_bot.settings import Settings
+from telegram_bot.texts import Texts
+from web.settings import is_loopback
+
+_CONNECTIONS = 64
+_POOL_WAIT_S = 60.0
+_POLL_S = 10
+
+
+def build_application(
+    settings: Settings, backend: BackendClient, events: BackendClient | None = None
+) -> EaselApplication:
+    """The bot, ready to be initialised and run.
+
+    `events` is the same backend over a pool wide enough for a stream per generation.
+    """
+    database = Database(settings.database)
+    limiter, inbox = RateLimiter(), Inbox(database)
+    bot = _bot(settings, limiter)
+    deliveries, people, texts = Deliveries(database), People(database), Texts()
+    catalogue, editor = Catalogue(backend, database), Editor(bot, limiter)
+    events = events or backend
+    follower = Follower(backend, events, deliveries, people, catalogue, editor, texts)
+    easel = Easel(
+        settings,
+        backend,
+        events,
+        database,
+        deliveries,
+        people,
+        catalogue,
+        texts,
+        editor,
+        follower,
+    )
+    application: EaselApplication = (
+        ApplicationBuilder()
+        .bot(bot)
+        .context_types(ContextTypes(context=Context, bot_data=cast(type[Easel], lambda: easel)))
+        .update_queue(inbox)
+        .concurrent_updates(PerPerson(inbox))
+        .job_queue(None)
+        .build()
+    )
+    _register(application)
+    return application
+
+
+def _register(application: EaselApplication) -> None:
+    application.add_handler(access.handler(), access.GROUP)
+    menus = {
+        **start.MENUS,
+        **free.MENUS,
+        **restyle.MENUS,
+        **history.MENUS,
+        **preferences.MENUS,
+        **privacy.MENUS,
+        **admin.MENUS,
+    }
+    handlers: list[BaseHandler[Any, Context, Any]] = [presses.handler(menus, results.JOBS)]
+    for flow in (start, free, restyle, history, preferences, privacy, admin, errors):
+        handlers += flow.handlers()
+    application.add_handlers(handlers)
+    application.add_error_handler(errors.on_error)
+
+
+def _bot(settings: Settings, limiter: RateLimiter) -> ExtBot[Urgency]:
+    url = settings.api_url
+    return ExtBot(
+        settings.token,
+        base_url=url,
+        base_file_url=f"{url.removesuffix('/bot')}/file/bot",
+        request=_request(settings, _CONNECTIONS, settings.bot_api_timeout_s),
+        get_updates_request=_request(settings, 2, settings.bot_api_timeout_s),
+        rate_limiter=limiter,
+    )
+
+
+def _request(settings: Settings, connections: int, timeout_s: float) -> HTTPXRequest:
+    here = is_loopback(urlsplit(settings.api_url).hostname or "")
+    return HTTPXRequest(
+        connection_pool_size=connections,
+        read_timeout=timeout_s,
+        write_timeout=timeout_s,
+        connect_timeout=5.0,
+        pool_timeout=_POOL_WAIT_S,
+        media_write_timeout=2 * timeout_s,
+        httpx_kwargs={"trust_env": not here},
+    )

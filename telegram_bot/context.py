@@ -1,0 +1,167 @@
+"""What every handler works with."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from telegram import Bot, CallbackQuery, Chat, Message, Update, User
+from telegram.error import BadRequest
+from telegram.ext import Application, CallbackContext, ExtBot
+
+from backend.client import BackendClient
+from telegram_bot.callback_data import JobPress, MenuPress
+from telegram_bot.catalogue import Catalogue
+from telegram_bot.database import Database
+from telegram_bot.deliveries import Deliveries, Delivery
+from telegram_bot.editor import Editor, MessageGone, Place
+from telegram_bot.follower import Follower
+from telegram_bot.people import Draft, People, Person
+from telegram_bot.rate_limiter import Urgency
+from telegram_bot.settings import Settings
+from telegram_bot.texts import Language, Texts
+from telegram_bot.view import View
+from telegram_bot.wish import Wish, generation_id
+
+MOST_TOAST = 200
+PAUSED = "paused"
+"""Name of the note that is there while the bot takes no new wishes."""
+
+
+@dataclass
+class Easel:
+    """The parts of the bot, opened once."""
+
+    settings: Settings
+    backend: BackendClient
+    events: BackendClient
+    database: Database
+    deliveries: Deliveries
+    people: People
+    catalogue: Catalogue
+    texts: Texts
+    editor: Editor
+    follower: Follower
+
+    async def close(self) -> None:
+        await self.backend.close()
+        await self.events.close()
+        self.database.close()
+
+
+class Context(CallbackContext[ExtBot[Urgency], dict[Any, Any], dict[Any, Any], Easel]):
+    """The context of one update: who it is from, in which language to answer, and the parts."""
+
+    def __init__(
+        self,
+        application: "EaselApplication",
+        chat_id: int | None = None,
+        user_id: int | None = None,
+    ) -> None:
+        super().__init__(application, chat_id, user_id)
+        self._who = user_id or 0
+
+    @property
+    def easel(self) -> Easel:
+        return self.bot_data
+
+    @property
+    def person(self) -> Person:
+        return self.easel.people.get(self._who)
+
+    @property
+    def say(self) -> Language:
+        return self.easel.texts.language(self.person.language)
+
+    @property
+    def is_admin(self) -> bool:
+        return self._who in self.easel.settings.bot_admins
+
+    async def reply(self, update: Update, view: View) -> Message:
+        """Answer a message; in a group as a reply, so that it is clear to whom."""
+        chat, message = the_chat(update), update.effective_message
+        reply_to = message.message_id if message and chat.id < 0 else None
+        return await self.easel.editor.send(chat.id, view, reply_to=reply_to)
+
+    async def change(self, query: CallbackQuery, view: View) -> None:
+        """Change the message under a pressed button."""
+        message = query.message
+        if message is None:
+            return
+        held = isinstance(message, Message) and not message.text
+        with suppress(MessageGone):
+            await self.easel.editor.edit(Place(message.chat.id, message.message_id, held), view)
+
+    def set_draft(self, draft: Draft | None) -> None:
+        self.easel.people.set_draft(self._who, draft)
+
+    def wish(
+        self,
+        wish: Wish,
+        chat_id: int,
+        origin: str,
+        *,
+        reply_to: int | None = None,
+        place: Place | None = None,
+    ) -> bool:
+        """Write a wish down and see it through; False when this very one was made before.
+
+        `origin` names the message or press it came from; `place`: the message to go on in.
+        """
+        easel = self.easel
+        delivery = Delivery(
+            generation=generation_id(easel.settings.bot_id, chat_id, origin),
+            user_id=self._who,
+            chat_id=chat_id,
+            origin=origin.split("/", maxsplit=1)[0],
+            request=wish.request(self._who),
+            photo=wish.photo,
+            message_id=place.message_id if place else None,
+            holds_media=place.holds_media if place else False,
+            reply_to=reply_to,
+        )
+        if not easel.deliveries.owe(delivery):
+            return False
+        stored = easel.deliveries.get(delivery.generation)
+        if stored is not None:
+            easel.follower.follow(stored)
+        return True
+
+
+EaselApplication = Application[
+    ExtBot[Urgency], Context, dict[Any, Any], dict[Any, Any], Easel, None
+]
+Press = JobPress | MenuPress
+
+
+async def toast(query: CallbackQuery, text: str = "", *, alert: bool = False) -> None:
+    """Answer a press: first of all and always; too late is not worth a word."""
+    with suppress(BadRequest):
+        await query.answer(text[:MOST_TOAST] or None, show_alert=alert)
+
+
+def the_chat(update: Update) -> Chat:
+    if update.effective_chat is None:
+        raise TypeError("this update has no chat")
+    return update.effective_chat
+
+
+def the_user(update: Update) -> User:
+    if update.effective_user is None:
+        raise TypeError("this update has no user")
+    return update.effective_user
+
+
+def the_message(update: Update) -> Message:
+    if update.effective_message is None:
+        raise TypeError("this update has no message")
+    return update.effective_message
+
+
+def the_query(update: Update) -> CallbackQuery:
+    if update.callback_query is None:
+        raise TypeError("this update has no callback query")
+    return update.callback_query
+
+
+def mention(bot: Bot) -> str:
+    return f"@{bot.username}"

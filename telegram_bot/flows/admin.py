@@ -1,0 +1,178 @@
+"""For those in BOT_ADMINS: /stats /queue /ban /unban /broadcast /pause /resume."""
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from telegram import Update
+from telegram.error import Forbidden, TelegramError
+from telegram.ext import CommandHandler
+
+from telegram_bot.callback_data import MenuPress
+from telegram_bot.context import PAUSED, Context, the_message, the_query, the_user, toast
+from telegram_bot.deliveries import DAY_S
+from telegram_bot.rate_limiter import Urgency
+from telegram_bot.texts import Markup
+from telegram_bot.view import Button, View
+
+_DRAFT = "broadcast"
+_LONGEST = 3500
+Handler = Callable[[Update, Context], Coroutine[Any, Any, None]]
+
+
+async def stats(update: Update, context: Context) -> None:
+    easel, say = context.easel, context.say
+    today = time.time() - DAY_S
+    states = easel.deliveries.count_by_state(today)
+    text = say.html(
+        "admin.stats",
+        people=easel.people.count(),
+        today=easel.people.count(today),
+        delivered=states.get("delivered", 0),
+        failed=states.get("failed", 0),
+        cancelled=states.get("cancelled", 0),
+        active=easel.follower.count,
+        reports=easel.deliveries.count_reports(),
+    )
+    reported = [
+        say.html("admin.reported", id=generation, n=n)
+        for generation, n in easel.deliveries.reported()
+    ]
+    await context.reply(update, View(Markup("\n".join([text, *reported]))))
+
+
+async def queue(update: Update, context: Context) -> None:
+    health = await context.easel.backend.health()
+    say = context.say
+    lines = [
+        say.html(
+            "admin.queue",
+            waiting=health.queue.waiting,
+            running=health.queue.running,
+            limit=health.queue.limit,
+            oldest=round(health.queue.oldest_seconds),
+        )
+    ]
+    for pod in health.pods:
+        key = "admin.pod" if pod.in_service else "admin.pod_out"
+        shown = {"name": pod.name, "running": pod.running, "reason": pod.reason or "-"}
+        lines.append(say.html(key, **shown))
+    await context.reply(update, View(Markup("\n".join(lines))))
+
+
+async def ban(update: Update, context: Context) -> None:
+    user_id = _whom(update, context)
+    if user_id is None or user_id in context.easel.settings.bot_admins:
+        await context.reply(update, View(context.say.html("admin.ban_whom")))
+        return
+    context.easel.people.ban(user_id)
+    for delivery in context.easel.deliveries.owed():
+        if delivery.user_id == user_id:
+            context.easel.follower.cancel(delivery.generation)
+    await context.reply(update, View(context.say.html("admin.banned", id=user_id)))
+
+
+async def unban(update: Update, context: Context) -> None:
+    user_id = _whom(update, context)
+    known = user_id is not None and context.easel.people.unban(user_id)
+    key = "admin.unbanned" if known else "admin.ban_whom"
+    await context.reply(update, View(context.say.html(key, id=user_id)))
+
+
+async def pause(update: Update, context: Context) -> None:
+    """New wishes are refused; what is under way goes on."""
+    context.easel.database.set_note(PAUSED, _words(update)[:200])
+    await context.reply(update, View(context.say.html("admin.paused")))
+
+
+async def resume(update: Update, context: Context) -> None:
+    context.easel.database.set_note(PAUSED, None)
+    await context.reply(update, View(context.say.html("admin.resumed")))
+
+
+async def broadcast(update: Update, context: Context) -> None:
+    """Shows what would be sent, and to how many."""
+    easel, say, owner = context.easel, context.say, the_user(update).id
+    text = _words(update)
+    if not text or len(text) > _LONGEST:
+        await context.reply(update, View(say.html("admin.broadcast_what", n=_LONGEST)))
+        return
+    count = len(easel.people.reachable())
+    easel.database.set_note(f"{_DRAFT}/{owner}", text)
+    keyboard = (
+        (
+            Button(say.plain("button.broadcast", n=count), MenuPress(owner, "broadcast"), "danger"),
+            Button(say.plain("button.cancel"), MenuPress(owner, "close")),
+        ),
+    )
+    await context.reply(update, View(say.html("admin.preview", n=count, text=text), keyboard))
+
+
+async def on_broadcast(update: Update, context: Context, press: MenuPress) -> None:
+    easel, query = context.easel, the_query(update)
+    note = f"{_DRAFT}/{press.owner}"
+    text = easel.database.note(note)
+    if not context.is_admin or text is None:
+        await toast(query, context.say.plain("toast.old_button"))
+        return
+    await toast(query)
+    easel.database.set_note(note, None)
+    easel.follower.spawn(_broadcast(update, context, text))
+
+
+async def _broadcast(update: Update, context: Context, text: str) -> None:
+    easel, say = context.easel, context.say
+    sent = 0
+    people = easel.people.reachable()
+    for user_id in people:
+        try:
+            view = View(say.html("admin.message", text=text))
+            await easel.editor.send(user_id, view, urgency=Urgency.BULK)
+            sent += 1
+        except Forbidden:
+            easel.people.set_blocked(user_id, True)
+        except TelegramError:
+            continue  # this one cannot be reached now; the others can
+    done = View(say.html("admin.sent", sent=sent, n=len(people)))
+    await context.change(the_query(update), done)
+
+
+def _admins(handler: Handler) -> Handler:
+    async def guarded(update: Update, context: Context) -> None:
+        if context.is_admin:
+            await handler(update, context)
+        else:
+            await context.reply(update, View(context.say.html("start.unknown")))
+
+    return guarded
+
+
+def _words(update: Update) -> str:
+    _, _, words = (the_message(update).text or "").partition(" ")
+    return words.strip()
+
+
+def _whom(update: Update, _: Context) -> int | None:
+    words = _words(update)
+    if words.isdigit():
+        return int(words)
+    replied = the_message(update).reply_to_message
+    return replied.from_user.id if replied and replied.from_user and not words else None
+
+
+COMMANDS: dict[str, Handler] = {
+    "stats": stats,
+    "queue": queue,
+    "ban": ban,
+    "unban": unban,
+    "broadcast": broadcast,
+    "pause": pause,
+    "resume": resume,
+}
+
+
+def handlers() -> list[CommandHandler[Context, None]]:
+    return [CommandHandler(name, _admins(handler)) for name, handler in COMMANDS.items()]
+
+
+MENUS = {"broadcast": on_broadcast}

@@ -1,0 +1,62 @@
+"""What a handler could not do, told to the person in one sentence; the rest goes to the logs."""
+
+import secrets
+from contextlib import suppress
+
+import structlog
+from telegram import Message, Update
+from telegram.error import BadRequest, Forbidden, NetworkError, TelegramError
+from telegram.ext import CommandHandler, MessageHandler, filters
+
+from telegram_bot import presenter
+from telegram_bot.context import Context
+from telegram_bot.view import View
+from web.errors import EaselError, Internal, NotFound
+
+_log = structlog.get_logger("telegram_bot.errors")
+
+
+async def on_error(update: object, context: Context) -> None:
+    """The one place where errors of handlers end. Never shows a traceback."""
+    error = context.error
+    code = secrets.token_hex(3).upper()
+    if isinstance(error, Forbidden):
+        _forbidden(update, context)
+        return
+    if isinstance(error, NetworkError) and not isinstance(error, BadRequest):
+        _log.warning("telegram_unreachable", reason=type(error).__name__)
+        return
+    if isinstance(error, EaselError):
+        _log.info("refused", error=error.code, code=code)
+    else:
+        _log.error("handler_failed", code=code, exc_info=error)
+    if isinstance(update, Update) and update.effective_chat is not None:
+        await _tell(update, context, error, code)
+
+
+async def _tell(update: Update, context: Context, error: BaseException | None, code: str) -> None:
+    say = context.say
+    if isinstance(error, NotFound):
+        text = say.html("job.gone")
+    else:
+        problem = (error if isinstance(error, EaselError) else Internal()).problem()
+        text = presenter.error_text(say, problem, code)
+    with suppress(TelegramError):
+        await context.reply(update, View(text))
+
+
+def _forbidden(update: object, context: Context) -> None:
+    if isinstance(update, Update) and update.effective_user is not None:
+        context.easel.people.set_blocked(update.effective_user.id, True)
+    _log.info("blocked_by_user")
+
+
+async def unknown(update: Update, context: Context) -> None:
+    """A command, or a kind of message, that the bot has no use for."""
+    message = update.effective_message
+    if isinstance(message, Message) and message.chat.id > 0:
+        await context.reply(update, View(context.say.html("start.unknown")))
+
+
+def handlers() -> list[CommandHandler[Context, None] | MessageHandler[Context, None]]:
+    return [MessageHandler(filters.COMMAND | filters.ATTACHMENT, unknown)]

@@ -1,0 +1,154 @@
+"""Free generation: a plain text is a prompt, in the style used last."""
+
+from telegram import Update
+from telegram.ext import CommandHandler, MessageHandler, filters
+
+from backend.schemas import ModeInfo
+from telegram_bot.addressing import words_for_bot
+from telegram_bot.callback_data import MenuPress, named
+from telegram_bot.catalogue import style_of
+from telegram_bot.context import (
+    Context,
+    the_chat,
+    the_message,
+    the_query,
+    the_user,
+    toast,
+)
+from telegram_bot.flows import checks, menus, restyle
+from telegram_bot.options import parse
+from telegram_bot.people import Draft
+from telegram_bot.view import View
+from telegram_bot.wish import Wish, sized
+
+
+async def on_text(update: Update, context: Context) -> None:
+    """Words to the bot: for the draft at hand, or a new prompt."""
+    words = words_for_bot(the_message(update), context.bot)
+    if words is None:
+        return
+    draft = context.person.draft
+    if draft and draft.chat_id == the_chat(update).id and draft.step == "words" and draft.photo:
+        await restyle.with_words(update, context, draft, words)
+        return
+    await prompt(update, context, words)
+
+
+async def on_draw(update: Update, context: Context) -> None:
+    """/draw and words."""
+    _, _, words = (the_message(update).text or "").partition(" ")
+    if words.strip():
+        await prompt(update, context, words)
+    else:
+        await _ask_for_words(update, context, await context.easel.catalogue.for_words())
+
+
+async def prompt(update: Update, context: Context, text: str) -> None:
+    """Draw these words."""
+    person, message, chat = context.person, the_message(update), the_chat(update)
+    draft = person.draft if person.draft and person.draft.chat_id == chat.id else None
+    if draft and draft.photo and draft.step == "style":
+        draft = None  # a photo still waits for its style; these words are a prompt of their own
+    mode = await _mode(context, draft)
+    style = (draft and draft.style) or person.preferences.styles.get(mode.name)
+    options = parse(text, mode, style)
+    if not await checks.fit(update, context, mode, options):
+        return
+    if not options.words:
+        await _ask_for_words(update, context, mode)
+        return
+    context.set_draft(None)
+    chosen = style_of(mode, options.values.pop("style", style)).name
+    values = {} if mode.takes_image else sized(mode, chosen, person.preferences.size)
+    values |= (draft.values if draft else {}) | options.values
+    wish = Wish(mode.name, chosen, options.words, draft.photo if draft else None, values)
+    if await checks.paused(update, context):
+        return
+    context.wish(wish, chat.id, str(message.message_id), reply_to=message.message_id)
+
+
+async def on_mode(update: Update, context: Context, press: MenuPress) -> None:
+    """A mode was chosen in the menu."""
+    query, say, owner = the_query(update), context.say, the_user(update).id
+    mode = await find_mode(context, press.argument)
+    if mode is None:
+        await toast(query, say.plain("toast.old_button"))
+        return
+    await toast(query)
+    draft = Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt")
+    if mode.takes_image:
+        context.set_draft(draft.model_copy(update={"step": "style"}))
+        view = View(say.html("restyle.send_photo"), (menus.cancel_row(say, owner),))
+    else:
+        context.set_draft(draft)
+        view = menus.styles(say, owner, mode, context.person.preferences)
+    await context.change(query, view)
+
+
+async def on_style(update: Update, context: Context, press: MenuPress) -> None:
+    """A style was chosen, for words or for the photo at hand."""
+    query, say = the_query(update), context.say
+    mode_name, _, style_name = press.argument.partition("/")
+    mode = await find_mode(context, mode_name)
+    style = named(style_name, [s.name for s in mode.styles]) if mode else None
+    if mode is None or style is None:
+        await toast(query, say.plain("toast.old_button"))
+        return
+    preferences = context.person.preferences
+    draft = context.person.draft
+    if mode.takes_image and (draft is None or draft.photo is None or draft.mode != mode.name):
+        await toast(query, say.plain("toast.photo_first"))
+        return
+    await toast(query)
+    remembered = preferences.styles | {mode.name: style}
+    preferences = context.easel.people.prefer(the_user(update).id, styles=remembered)
+    if mode.takes_image and draft:
+        await restyle.go_on(update, context, draft.model_copy(update={"style": style}))
+        return
+    context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt"))
+    await context.change(query, menus.describe(say, the_user(update).id, mode, preferences))
+
+
+async def on_size(update: Update, context: Context, press: MenuPress) -> None:
+    """An aspect ratio was chosen: the same menu, marked anew."""
+    query, say, owner = the_query(update), context.say, the_user(update).id
+    mode_name, _, ratio = press.argument.partition("/")
+    mode = await find_mode(context, mode_name)
+    if mode is None:
+        await toast(query, say.plain("toast.old_button"))
+        return
+    await toast(query, ratio)
+    preferences = context.easel.people.prefer(owner, size=ratio)
+    described = mode.name in preferences.styles
+    view = menus.describe if described else menus.styles
+    await context.change(query, view(say, owner, mode, preferences))
+
+
+async def find_mode(context: Context, stand_in: str) -> ModeInfo | None:
+    modes = {mode.name: mode for mode in await context.easel.catalogue.modes()}
+    return modes.get(named(stand_in, modes) or "")
+
+
+async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
+    catalogue = context.easel.catalogue
+    drafted = catalogue.known(draft.mode) if draft else None
+    if drafted is not None and draft and (draft.photo or not drafted.takes_image):
+        return drafted
+    return await catalogue.for_words(context.person.preferences.mode)
+
+
+async def _ask_for_words(update: Update, context: Context, mode: ModeInfo) -> None:
+    context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt"))
+    owner = the_user(update).id
+    view = menus.describe(context.say, owner, mode, context.person.preferences)
+    await context.reply(update, view)
+
+
+def handlers() -> list[CommandHandler[Context, None] | MessageHandler[Context, None]]:
+    return [
+        CommandHandler("draw", on_draw),
+        MessageHandler(filters.TEXT & ~filters.COMMAND, on_text),
+    ]
+
+
+MENUS = {"mode": on_mode, "style": on_style, "size": on_size}

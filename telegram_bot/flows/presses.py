@@ -1,0 +1,50 @@
+"""Routes a pressed button: it is decoded once, and its owner checked once."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from telegram import Update
+from telegram.ext import CallbackQueryHandler
+
+from telegram_bot.callback_data import JobPress, MenuPress, decode
+from telegram_bot.context import Context, the_query, the_user, toast
+from telegram_bot.deliveries import Delivery
+
+OnMenu = Callable[[Update, Context, MenuPress], Awaitable[None]]
+OnJob = Callable[[Update, Context, JobPress, Delivery], Awaitable[None]]
+ANYBODYS = frozenset({"report"})
+"""What others than the owner may press too."""
+
+
+def handler(
+    menus: Mapping[str, OnMenu], jobs: Mapping[str, OnJob]
+) -> CallbackQueryHandler[Context, None]:
+    """The one handler of all inline buttons, by their action."""
+
+    async def pressed(update: Update, context: Context) -> None:
+        query = the_query(update)
+        press = decode(query.data or "")
+        if isinstance(press, MenuPress) and press.action in menus:
+            if press.owner != the_user(update).id:
+                await toast(query, context.say.plain("toast.not_yours"))
+                return
+            await menus[press.action](update, context, press)
+        elif isinstance(press, JobPress) and press.action in jobs:
+            await _job(update, context, press, jobs[press.action])
+        else:
+            await toast(query, context.say.plain("toast.old_button"))
+
+    return CallbackQueryHandler(pressed)
+
+
+async def _job(update: Update, context: Context, press: JobPress, on_job: OnJob) -> None:
+    query, easel = the_query(update), context.easel
+    delivery = easel.deliveries.get(press.job)
+    if delivery is None:
+        await toast(query, context.say.plain("toast.gone"))
+        return
+    if delivery.user_id != the_user(update).id and press.action not in ANYBODYS:
+        await toast(query, context.say.plain("toast.not_yours"))
+        return
+    if delivery.message_id is None and query.message is not None and not delivery.ended:
+        easel.follower.adopt(press.job, query.message.message_id)
+    await on_job(update, context, press, delivery)

@@ -1,0 +1,50 @@
+"""/privacy: what is kept, and deleting all of it."""
+
+from telegram import Update
+from telegram.ext import CommandHandler
+
+from telegram_bot.callback_data import MenuPress
+from telegram_bot.context import Context, the_query, the_user, toast
+from telegram_bot.view import Button, View
+from telegram_bot.wish import backend_user
+
+
+async def privacy(update: Update, context: Context) -> None:
+    say, owner = context.say, the_user(update).id
+    text = say.html("privacy.text", n=context.easel.settings.bot_retention_days)
+    button = Button(say.plain("button.forget_me"), MenuPress(owner, "forget"), "danger")
+    await context.reply(update, View(text, ((button,),)))
+
+
+async def on_forget(update: Update, context: Context, press: MenuPress) -> None:
+    """Asks before."""
+    say = context.say
+    await toast(the_query(update))
+    keyboard = (
+        (
+            Button(
+                say.plain("button.forget_sure"), MenuPress(press.owner, "forget_sure"), "danger"
+            ),
+            Button(say.plain("button.keep"), MenuPress(press.owner, "close")),
+        ),
+    )
+    await context.change(the_query(update), View(say.html("privacy.sure"), keyboard))
+
+
+async def on_forget_sure(update: Update, context: Context, press: MenuPress) -> None:
+    """At the backend first: a failure there must not look like a deletion."""
+    easel, say = context.easel, context.say
+    await toast(the_query(update))
+    for generation in easel.deliveries.of_user(press.owner):
+        easel.follower.cancel(generation)
+    deleted = await easel.backend.delete_user(backend_user(press.owner))
+    easel.people.forget(press.owner)
+    easel.people.forget_albums(0)
+    await context.change(the_query(update), View(say.html("privacy.done", n=deleted.images)))
+
+
+def handlers() -> list[CommandHandler[Context, None]]:
+    return [CommandHandler("privacy", privacy)]
+
+
+MENUS = {"forget": on_forget, "forget_sure": on_forget_sure}

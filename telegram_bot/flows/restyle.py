@@ -1,0 +1,216 @@
+"""Restyle photo: a photo or an image file starts it; then style, strength, words if wanted."""
+
+import asyncio
+
+from telegram import Message, Update
+from telegram.ext import CommandHandler, MessageHandler, filters
+
+from backend.schemas import ModeInfo
+from telegram_bot import photos
+from telegram_bot.addressing import words_for_bot
+from telegram_bot.callback_data import MenuPress
+from telegram_bot.catalogue import schema_of, strengths, style_of
+from telegram_bot.context import Context, the_chat, the_message, the_query, the_user, toast
+from telegram_bot.editor import Place
+from telegram_bot.flows import checks, menus
+from telegram_bot.options import parse
+from telegram_bot.people import Draft
+from telegram_bot.view import Button, View, rows
+from telegram_bot.wish import Wish
+
+_ALBUM_PAUSE_S = 1.0
+_MOST_ALBUM = 10
+
+
+async def on_photo(update: Update, context: Context) -> None:
+    """A photo, or an image as a file."""
+    message = the_message(update)
+    words = words_for_bot(message, context.bot)
+    if words is None and not await _album_goes_on(context, message):
+        return
+    sent = photos.sent_photo(message)
+    if sent is None:
+        await context.reply(update, View(context.say.html("restyle.not_a_photo")))
+        return
+    file_id, size = sent
+    if size > photos.LARGEST_BYTES:
+        await context.reply(update, View(context.say.html("error.too_large")))
+        return
+    if message.media_group_id:
+        await _collect(update, context, file_id, words or "")
+        return
+    await begin(update, context, photos.from_file(file_id), words or "")
+
+
+async def on_command(update: Update, context: Context) -> None:
+    """/restyle, best as an answer to a photo."""
+    replied = the_message(update).reply_to_message
+    sent = photos.sent_photo(replied) if replied else None
+    _, _, words = (the_message(update).text or "").partition(" ")
+    if sent:
+        await begin(update, context, photos.from_file(sent[0]), words)
+        return
+    mode = await context.easel.catalogue.for_photo()
+    context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="style"))
+    keyboard = (menus.cancel_row(context.say, the_user(update).id),)
+    await context.reply(update, View(context.say.html("restyle.send_photo"), keyboard))
+
+
+async def begin(update: Update, context: Context, photo: str, text: str) -> None:
+    """A photo is there: ask for what the words with it do not say."""
+    person = context.person
+    mode = await _mode(context, person.draft)
+    options = parse(text, mode, person.preferences.styles.get(mode.name))
+    if not await checks.fit(update, context, mode, options):
+        return
+    style = options.values.pop("style", None)
+    draft = Draft(
+        mode=mode.name,
+        chat_id=the_chat(update).id,
+        step="style",
+        style=style,
+        words=options.words,
+        photo=photo,
+        values=options.values,
+    )
+    await go_on(update, context, draft)
+
+
+async def go_on(update: Update, context: Context, draft: Draft) -> None:
+    """The next question, or the drawing."""
+    say, owner = context.say, the_user(update).id
+    mode = context.easel.catalogue.known(draft.mode)
+    if mode is None:
+        await context.reply(update, View(say.html("job.gone")))
+        return
+    if draft.style is None:
+        view, step = menus.styles(say, owner, mode, context.person.preferences), "style"
+    elif "strength" not in draft.values and strengths(mode):
+        view, step = menus.strength(say, owner, mode), "strength"
+    elif not draft.words and update.callback_query and schema_of(mode, "prompt"):
+        view, step = menus.words(say, owner), "words"
+    else:
+        await _draw(update, context, draft, mode)
+        return
+    context.set_draft(draft.model_copy(update={"step": step}))
+    await _show(update, context, view)
+
+
+async def with_words(update: Update, context: Context, draft: Draft, text: str) -> None:
+    """The optional words came as a message."""
+    mode = context.easel.catalogue.known(draft.mode)
+    if mode is None:
+        await context.reply(update, View(context.say.html("job.gone")))
+        return
+    options = parse(text, mode, draft.style)
+    if not await checks.fit(update, context, mode, options):
+        return
+    style = options.values.pop("style", draft.style)
+    values = draft.values | options.values
+    changes = {"words": options.words, "style": style, "values": values}
+    await _draw(update, context, draft.model_copy(update=changes), mode)
+
+
+async def on_strength(update: Update, context: Context, press: MenuPress) -> None:
+    draft = context.person.draft
+    if draft is None or draft.photo is None:
+        await toast(the_query(update), context.say.plain("toast.photo_first"))
+        return
+    await toast(the_query(update))
+    values = draft.values | {"strength": float(press.argument)}
+    await go_on(update, context, draft.model_copy(update={"values": values}))
+
+
+async def on_draw(update: Update, context: Context, _: MenuPress) -> None:
+    """Draw it without words."""
+    draft = context.person.draft
+    mode = context.easel.catalogue.known(draft.mode) if draft else None
+    if draft is None or mode is None or draft.photo is None:
+        await toast(the_query(update), context.say.plain("toast.photo_first"))
+        return
+    await toast(the_query(update), context.say.plain("toast.on_it"))
+    await _draw(update, context, draft, mode)
+
+
+async def on_album(update: Update, context: Context, press: MenuPress) -> None:
+    """One photo of an album was chosen."""
+    group_id, _, number = press.argument.partition("/")
+    album = context.easel.people.album(group_id)
+    if int(number) >= len(album):
+        await toast(the_query(update), context.say.plain("toast.old_button"))
+        return
+    await toast(the_query(update))
+    words = next((caption for _, caption in album if caption), "")
+    await begin(update, context, album[int(number)][0], words)
+
+
+async def _draw(update: Update, context: Context, draft: Draft, mode: ModeInfo) -> None:
+    if await checks.paused(update, context):
+        return
+    context.set_draft(None)
+    style = style_of(mode, draft.style).name
+    wish = Wish(mode.name, style, draft.words, draft.photo, draft.values)
+    query, chat_id = update.callback_query, the_chat(update).id
+    if query is not None and query.message is not None:
+        place = Place(chat_id, query.message.message_id)
+        context.wish(wish, chat_id, f"{place.message_id}:draw/{query.id}", place=place)
+        return
+    message_id = the_message(update).message_id
+    context.wish(wish, chat_id, str(message_id), reply_to=message_id)
+
+
+async def _show(update: Update, context: Context, view: View) -> None:
+    query = update.callback_query
+    menu = query.message if query else None
+    if query is not None and isinstance(menu, Message) and menu.text:
+        await context.change(query, view)
+    else:
+        await context.reply(update, view)
+
+
+async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
+    drafted = context.easel.catalogue.known(draft.mode) if draft else None
+    if drafted is not None and drafted.takes_image:
+        return drafted
+    return await context.easel.catalogue.for_photo(context.person.preferences.mode)
+
+
+# An album comes as one update per photo, the caption on one of them.
+
+
+async def _collect(update: Update, context: Context, file_id: str, words: str) -> None:
+    message, people = the_message(update), context.easel.people
+    group_id = str(message.media_group_id)
+    photo = photos.from_file(file_id)
+    if people.add_to_album(group_id, message.message_id, photo, words) == 1:
+        context.easel.follower.spawn(_ask_which(update, context, group_id))
+
+
+async def _ask_which(update: Update, context: Context, group_id: str) -> None:
+    people, say, owner = context.easel.people, context.say, the_user(update).id
+    known = 0
+    while known < len(people.album(group_id)):
+        known = len(people.album(group_id))
+        await asyncio.sleep(_ALBUM_PAUSE_S)
+    buttons = [
+        Button(str(i + 1), MenuPress(owner, "album", f"{group_id}/{i}"))
+        for i in range(min(known, _MOST_ALBUM))
+    ]
+    keyboard = (*rows(buttons, 5), menus.cancel_row(say, owner))
+    await context.reply(update, View(say.html("restyle.album", n=known), keyboard))
+
+
+async def _album_goes_on(context: Context, message: Message) -> bool:
+    """In a group only one photo of an album has the caption that mentions the bot."""
+    group_id = message.media_group_id
+    return group_id is not None and bool(context.easel.people.album(group_id))
+
+
+def handlers() -> list[CommandHandler[Context, None] | MessageHandler[Context, None]]:
+    return [
+        CommandHandler("restyle", on_command),
+        MessageHandler(filters.PHOTO | filters.Document.ALL, on_photo),
+    ]
+
+
+MENUS = {"strength": on_strength, "draw": on_draw, "album": on_album}

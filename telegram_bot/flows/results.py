@@ -1,0 +1,302 @@
+"""The buttons of a generation: while it is drawn, under its picture, after it failed."""
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from telegram import Message, Update
+from telegram.error import NetworkError
+
+from backend.schemas import Generation
+from telegram_bot import photos, presenter
+from telegram_bot.callback_data import JobPress
+from telegram_bot.catalogue import style_of
+from telegram_bot.context import Context, the_chat, the_query, the_user, toast
+from telegram_bot.deliveries import Delivery, State
+from telegram_bot.editor import Place
+from telegram_bot.flows import checks, restyle
+from telegram_bot.people import Draft
+from telegram_bot.view import Button, Keyboard, View
+from telegram_bot.wish import Wish, again, of_request, sized, variation
+from web.errors import NotFound
+
+_DOUBLE_TAP_S = 2.0
+_SMALLER = 0.75
+
+
+async def on_cancel(update: Update, context: Context, _: JobPress, delivery: Delivery) -> None:
+    if delivery.ended or not context.easel.follower.cancel(delivery.generation):
+        await toast(the_query(update), context.say.plain("toast.already_finished"))
+        return
+    await toast(the_query(update), context.say.plain("toast.cancelling"))
+
+
+async def on_again(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
+    """The same once more, with another seed."""
+    generation = await _about_to_draw(update, context, press, delivery)
+    if generation is not None:
+        await _draw(update, context, press, again(generation, delivery.photo))
+
+
+async def on_variation(
+    update: Update, context: Context, press: JobPress, delivery: Delivery
+) -> None:
+    """The same words over this picture's structure."""
+    generation = await _about_to_draw(update, context, press, delivery)
+    if generation is not None:
+        mode = await context.easel.catalogue.for_photo()
+        photo = photos.from_generation(press.job, _number(press))
+        await _draw(update, context, press, variation(generation, mode, photo))
+
+
+async def on_seed(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
+    """The same seed with other words, which come as the next message."""
+    await toast(the_query(update))
+    generation = await context.easel.backend.get(press.job)
+    seed = generation.seed + _number(press)
+    wish = again(generation, delivery.photo, seed=seed, count=1)
+    await _ask_for_words(update, context, wish, "results.same_seed", seed=seed)
+
+
+async def on_edit(update: Update, context: Context, _: JobPress, delivery: Delivery) -> None:
+    """Other words for a request that was not taken."""
+    await toast(the_query(update))
+    wish = of_request(delivery.request, delivery.photo)
+    await _ask_for_words(update, context, wish, "results.other_words")
+
+
+async def on_restyle(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
+    """This picture as the photo of a restyle."""
+    await toast(the_query(update))
+    photo = photos.from_generation(press.job, _number(press))
+    await restyle.begin(update, context, photo, "")
+
+
+async def on_png(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
+    """The picture as it was drawn, as a file."""
+    query, say = the_query(update), context.say
+    await toast(query, say.plain("toast.sending_file"))
+    generation = await context.easel.backend.get(press.job)
+    number = _number(press)
+    seed = generation.images[number].seed
+    media = await photos.result(context.easel.backend, press.job, number, as_file=True, seed=seed)
+    view = View(say.html("results.file", seed=seed), media=media)
+    reply_to = query.message.message_id if query.message else None
+    try:
+        await context.easel.editor.send(the_chat(update).id, view, reply_to=reply_to)
+    except NetworkError:
+        # It may have arrived; a second one is worse than another press.
+        await context.reply(update, View(say.html("results.file_unsure")))
+
+
+async def on_copy(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
+    """A prompt too long for a copy button, as a text to tap."""
+    await toast(the_query(update))
+    generation = await context.easel.backend.get(press.job)
+    await context.reply(update, View(context.say.html("results.copy", prompt=generation.prompt)))
+
+
+async def on_star(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
+    starred = context.easel.deliveries.star(press.job)
+    key = "toast.starred" if starred else "toast.unstarred"
+    await toast(the_query(update), context.say.plain(key))
+    await _restore_buttons(update, context, press)
+
+
+async def on_report(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
+    """Anybody who sees a picture may report it; it is counted for the admins."""
+    first = context.easel.deliveries.report(press.job, the_user(update).id)
+    key = "toast.reported" if first else "toast.reported_already"
+    await toast(the_query(update), context.say.plain(key), alert=first)
+
+
+async def on_delete(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
+    """Asks before."""
+    query = the_query(update)
+    await toast(query)
+    if query.message is not None:
+        keyboard = presenter.confirm_delete(context.say, press.job)
+        await context.easel.editor.rekey(the_chat(update).id, query.message.message_id, keyboard)
+
+
+async def on_keep(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
+    await toast(the_query(update))
+    await _restore_buttons(update, context, press)
+
+
+async def on_delete_sure(
+    update: Update, context: Context, press: JobPress, delivery: Delivery
+) -> None:
+    """The pictures at the backend, our record, and the messages as far as Telegram lets us."""
+    query, easel, say = the_query(update), context.easel, context.say
+    await toast(query, say.plain("toast.deleted"))
+    with suppress(NotFound):  # its time may be over already
+        await easel.backend.delete(press.job)
+    easel.deliveries.forget(press.job)
+    shown = {(delivery.chat_id, delivery.message_id)}
+    if query.message is not None:
+        shown.add((the_chat(update).id, query.message.message_id))
+    for chat_id, message_id in shown:
+        if message_id and not await easel.editor.remove(chat_id, message_id):
+            await easel.editor.edit(
+                Place(chat_id, message_id, True), View(say.html("results.deleted"), blank=True)
+            )
+
+
+async def on_page(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
+    """Another picture of several."""
+    await toast(the_query(update))
+    generation = await context.easel.backend.get(press.job)
+    number = _number(press)
+    if number >= len(generation.images):
+        return
+    seed = generation.images[number].seed
+    as_file = context.person.preferences.as_file
+    media = await photos.result(
+        context.easel.backend, press.job, number, as_file=as_file, seed=seed
+    )
+    easel = context.easel
+    view = presenter.result(
+        context.say,
+        generation,
+        easel.catalogue.known(generation.mode),
+        media,
+        number=number,
+        starred=delivery.favourite,
+    )
+    await context.change(the_query(update), view)
+
+
+async def on_retry(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
+    """What failed or was cancelled, once more, in the same message."""
+    await _retry(update, context, press, delivery, of_request(delivery.request, delivery.photo))
+
+
+async def on_smaller(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
+    wish = of_request(delivery.request, delivery.photo)
+    mode = context.easel.catalogue.known(wish.mode)
+    if mode is None:
+        await toast(the_query(update), context.say.plain("toast.gone"))
+        return
+    sizes = style_of(mode, wish.style).sizes
+    size = {"width": wish.values.get("width"), "height": wish.values.get("height")}
+    if not all(size.values()):
+        size = dict(sized(mode, wish.style, next(iter(sizes), None)))
+    changed = {side: max(256, round(int(v or 0) * _SMALLER / 64) * 64) for side, v in size.items()}
+    wish = replace(wish, values={**wish.values, **changed})
+    await _retry(update, context, press, delivery, wish)
+
+
+async def _retry(
+    update: Update, context: Context, press: JobPress, delivery: Delivery, wish: Wish
+) -> None:
+    query = the_query(update)
+    message = query.message
+    if message is None or delivery.state not in (State.failed, State.cancelled):
+        await toast(query, context.say.plain("toast.already_on_it"))
+        return
+    if await _held_up(update, context, press):
+        return
+    await toast(query, context.say.plain("toast.on_it"))
+    held = isinstance(message, Message) and not message.text
+    place = Place(message.chat.id, message.message_id, held)
+    origin = f"{_origin(update, press)}/{query.id}"
+    if context.wish(wish, place.chat_id, origin, place=place):
+        context.easel.deliveries.forget(press.job)
+
+
+async def _about_to_draw(
+    update: Update, context: Context, press: JobPress, delivery: Delivery
+) -> Generation | None:
+    """The generation under the button, if it may be drawn from once more; has answered if not."""
+    if delivery.state is not State.delivered:
+        await toast(the_query(update), context.say.plain("toast.not_ready"))
+        return None
+    if await _held_up(update, context, press):
+        return None
+    await toast(the_query(update), context.say.plain("toast.on_it"))
+    return await context.easel.backend.get(press.job)
+
+
+async def _held_up(update: Update, context: Context, press: JobPress) -> bool:
+    user_id = the_user(update).id
+    last = context.easel.deliveries.seconds_since(user_id, _origin(update, press))
+    if last is not None and last < _DOUBLE_TAP_S:
+        await toast(the_query(update), context.say.plain("toast.already_on_it"))
+        return True
+    return await checks.paused(update, context)
+
+
+async def _draw(update: Update, context: Context, press: JobPress, wish: Wish) -> None:
+    query = the_query(update)
+    origin = f"{_origin(update, press)}/{query.id}"
+    reply_to = query.message.message_id if query.message else None
+    context.wish(wish, the_chat(update).id, origin, reply_to=reply_to)
+
+
+async def _ask_for_words(
+    update: Update, context: Context, wish: Wish, key: str, **values: Any
+) -> None:
+    chat_id = the_chat(update).id
+    draft = Draft(
+        mode=wish.mode,
+        step="words" if wish.photo else "prompt",
+        chat_id=chat_id,
+        style=wish.style,
+        photo=wish.photo,
+        values=dict(wish.values),
+    )
+    context.set_draft(draft)
+    say = context.say
+    text = say.html(key, quote=presenter.quote(say, wish.words), **values)
+    keyboard: Keyboard = ()
+    if wish.words and len(wish.words) <= 256:
+        keyboard = ((Button(say.plain("button.copy"), copies=wish.words),),)
+    await context.reply(update, View(text, keyboard))
+
+
+async def _restore_buttons(update: Update, context: Context, press: JobPress) -> None:
+    query, easel = the_query(update), context.easel
+    delivery = easel.deliveries.get(press.job)
+    if query.message is None or delivery is None:
+        return
+    generation = await easel.backend.get(press.job)
+    mode = easel.catalogue.known(generation.mode)
+    keyboard = presenter.actions(
+        context.say,
+        generation,
+        number=_number(press),
+        starred=delivery.favourite,
+        prompt=presenter.own_words(generation, mode),
+    )
+    await easel.editor.rekey(the_chat(update).id, query.message.message_id, keyboard)
+
+
+def _origin(update: Update, press: JobPress) -> str:
+    message = the_query(update).message
+    return f"{message.message_id if message else press.job}:{press.action}"
+
+
+def _number(press: JobPress) -> int:
+    return int(press.argument) if press.argument.isdigit() else 0
+
+
+JOBS = {
+    "cancel": on_cancel,
+    "again": on_again,
+    "variation": on_variation,
+    "seed": on_seed,
+    "edit": on_edit,
+    "restyle": on_restyle,
+    "png": on_png,
+    "copy": on_copy,
+    "star": on_star,
+    "unstar": on_star,
+    "report": on_report,
+    "delete": on_delete,
+    "delete_sure": on_delete_sure,
+    "keep": on_keep,
+    "page": on_page,
+    "retry": on_retry,
+    "smaller": on_smaller,
+}

@@ -1,0 +1,63 @@
+"""/settings: what the bot remembers of a person's wishes."""
+
+from telegram import Update
+from telegram.ext import CommandHandler
+
+from telegram_bot.callback_data import MenuPress
+from telegram_bot.context import Context, the_query, the_user, toast
+from telegram_bot.texts import FORMS
+from telegram_bot.view import Button, View
+
+_SWITCHES = ("previews", "as_file", "quiet")
+
+
+async def settings(update: Update, context: Context) -> None:
+    await context.reply(update, _view(context, the_user(update).id))
+
+
+async def on_settings(update: Update, context: Context, _: MenuPress) -> None:
+    await toast(the_query(update))
+    await context.reply(update, _view(context, the_user(update).id))
+
+
+async def on_switch(update: Update, context: Context, press: MenuPress) -> None:
+    """Turn one of them on or off."""
+    query, people = the_query(update), context.easel.people
+    if press.argument in _SWITCHES:
+        now = getattr(context.person.preferences, press.argument)
+        people.prefer(press.owner, **{press.argument: not now})
+    await toast(query, context.say.plain("toast.saved"))
+    await context.change(query, _view(context, press.owner))
+
+
+async def on_language(update: Update, context: Context, press: MenuPress) -> None:
+    query = the_query(update)
+    code = press.argument if press.argument in FORMS else None
+    context.easel.people.prefer(press.owner, language=code)
+    await toast(query, context.say.plain("toast.saved"))
+    await context.change(query, _view(context, press.owner))
+
+
+def _view(context: Context, owner: int) -> View:
+    say, preferences = context.say, context.person.preferences
+    switches = []
+    for name in _SWITCHES:
+        state = say.plain("settings.on" if getattr(preferences, name) else "settings.off")
+        label = say.plain(f"settings.{name}", state=state)
+        switches.append((Button(label, MenuPress(owner, "switch", name)),))
+    languages = [
+        Button(
+            ("✅ " if code == say.code else "")
+            + context.easel.texts.language(code).plain("language.name"),
+            MenuPress(owner, "language", code),
+        )
+        for code in FORMS
+    ]
+    return View(say.html("settings.title"), (*switches, tuple(languages)))
+
+
+def handlers() -> list[CommandHandler[Context, None]]:
+    return [CommandHandler("settings", settings)]
+
+
+MENUS = {"settings": on_settings, "switch": on_switch, "language": on_language}

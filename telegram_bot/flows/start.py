@@ -1,0 +1,67 @@
+"""The way in: /start, /help, the menu, and closing it."""
+
+from telegram import Update
+from telegram.ext import CommandHandler
+
+from telegram_bot.callback_data import MenuPress
+from telegram_bot.context import Context, the_chat, the_query, the_user, toast
+from telegram_bot.flows import menus
+from telegram_bot.view import View
+
+
+async def start(update: Update, context: Context) -> None:
+    context.set_draft(None)
+    modes = await context.easel.catalogue.modes()
+    await context.reply(update, menus.home(context.say, the_user(update).id, modes))
+
+
+async def show_help(update: Update, context: Context) -> None:
+    await context.reply(update, await _help(update, context))
+
+
+async def cancel(update: Update, context: Context) -> None:
+    """/cancel: the draft, or else the generation asked for last."""
+    easel, user, chat = context.easel, the_user(update), the_chat(update)
+    owed = easel.deliveries.owed_to(user.id, chat.id)
+    if context.person.draft is not None:
+        context.set_draft(None)
+        key = "cancel.draft"
+    elif owed and easel.follower.cancel(owed[0].generation):
+        key = "cancel.job"
+    else:
+        key = "cancel.nothing"
+    await context.reply(update, View(context.say.html(key)))
+
+
+async def on_help(update: Update, context: Context, _: MenuPress) -> None:
+    await toast(the_query(update))
+    await context.reply(update, await _help(update, context))
+
+
+async def on_close(update: Update, context: Context, _: MenuPress) -> None:
+    """A menu's cancel button: back to the first screen."""
+    await toast(the_query(update), context.say.plain("toast.closed"))
+    context.set_draft(None)
+    modes = await context.easel.catalogue.modes()
+    owner = the_user(update).id
+    await context.change(the_query(update), menus.home(context.say, owner, modes))
+
+
+async def _help(update: Update, context: Context) -> View:
+    say, owner = context.say, the_user(update).id
+    text = say.html("help.text")
+    if context.is_admin:
+        text = type(text)(f"{text}\n\n{say.html('help.admin')}")
+    modes = await context.easel.catalogue.modes()
+    return View(text, menus.home_keyboard(say, owner, modes))
+
+
+def handlers() -> list[CommandHandler[Context, None]]:
+    return [
+        CommandHandler("start", start),
+        CommandHandler("help", show_help),
+        CommandHandler("cancel", cancel),
+    ]
+
+
+MENUS = {"help": on_help, "close": on_close}

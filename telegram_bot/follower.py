@@ -1,0 +1,409 @@
+"""Sees every owed generation through, from the wish to the delivered picture.
+
+Whatever dies on the way - this process, the backend - the row in `deliveries` stays, every call
+can be repeated under the generation's id, and the same message goes on.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+from telegram import Message
+from telegram.error import BadRequest, Forbidden, TelegramError
+
+from backend.client import BackendClient, BackendUnreachable
+from backend.schemas import Generation
+from telegram_bot import photos, presenter
+from telegram_bot.catalogue import Catalogue
+from telegram_bot.deliveries import Deliveries, Delivery, State
+from telegram_bot.editor import Editor
+from telegram_bot.estimate import Estimate
+from telegram_bot.live_message import LiveMessage, Spot
+from telegram_bot.people import People, Person
+from telegram_bot.texts import Language, Texts
+from telegram_bot.view import View
+from web.errors import Cancelled, EaselError, Internal, InvalidImage, NoGpu, NotFound
+
+T = TypeVar("T")
+PATIENCE_S = 1800.0
+"""How long a request is kept while nobody can draw it."""
+
+_RETRY_S = 1.0
+_QUIET_S = 0.4
+_NOTIFY_S = 30.0
+_RESULTS_AT_ONCE = 24
+_log = structlog.get_logger("telegram_bot.follower")
+
+
+@dataclass
+class Course:
+    """One generation on its way."""
+
+    delivery: Delivery
+    live: LiveMessage
+    resumed: bool
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    estimate: Estimate = field(default_factory=Estimate)
+    shown_place: int | None = None
+    seen_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def id(self) -> UUID:
+        return self.delivery.generation
+
+
+@dataclass
+class Follower:
+    """`events` is the backend over a pool of its own: every stream holds a connection."""
+
+    backend: BackendClient
+    events: BackendClient
+    deliveries: Deliveries
+    people: People
+    catalogue: Catalogue
+    editor: Editor
+    texts: Texts
+
+    def __post_init__(self) -> None:
+        self._courses: dict[UUID, Course] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._results = asyncio.Semaphore(_RESULTS_AT_ONCE)
+
+    async def run(self) -> None:
+        """Takes up everything owed and works until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for delivery in self.deliveries.owed():
+                self.follow(delivery, resumed=True)
+            await asyncio.Event().wait()
+
+    @property
+    def count(self) -> int:
+        return len(self._courses)
+
+    def follow(self, delivery: Delivery, *, resumed: bool = False) -> None:
+        """See it through, in the background. Before `run` it only stays written down."""
+        if self._tasks is None or delivery.generation in self._courses:
+            return
+        if delivery.state is State.revoking:
+            self._tasks.create_task(self._revoke(delivery.generation))
+            return
+        spot = Spot(
+            delivery.chat_id,
+            delivery.message_id,
+            delivery.reply_to,
+            delivery.unsure,
+            delivery.holds_media,
+        )
+        live = LiveMessage(self.editor, spot, lambda s: self._record(delivery.generation, s))
+        course = Course(delivery, live, resumed)
+        self._courses[delivery.generation] = course
+        self._tasks.create_task(self._see_through(course))
+
+    def cancel(self, generation: UUID) -> bool:
+        """Stop it; False when it is not on its way any more."""
+        course = self._courses.get(generation)
+        if course is None or self._tasks is None:
+            return False
+        if not course.cancelled.is_set():
+            course.cancelled.set()
+            self._tasks.create_task(self._stop(course))
+        return True
+
+    def adopt(self, generation: UUID, message_id: int) -> None:
+        """A button of a message of ours was pressed: so it did arrive."""
+        if course := self._courses.get(generation):
+            course.live.adopt(message_id)
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Other work in the background, owned here."""
+        if self._tasks is None:
+            raise RuntimeError("the follower does not run")
+        self._tasks.create_task(_guarded(work))
+
+    # One generation
+
+    async def _see_through(self, course: Course) -> None:
+        showing = asyncio.create_task(course.live.run())
+        blocked = asyncio.create_task(self._when_blocked(course))
+        try:
+            await self._to_its_end(course)
+        except Forbidden:
+            self.deliveries.move(course.id, State.failed)
+            self.people.set_blocked(course.delivery.user_id, True)
+            _log.info("blocked_by_user", generation_id=str(course.id))
+        except TelegramError as error:
+            self.deliveries.move(course.id, State.failed)
+            _log.warning("not_deliverable", generation_id=str(course.id), reason=error.message)
+        finally:
+            self._courses.pop(course.id, None)
+            for task in (showing, blocked):
+                task.cancel()
+            await asyncio.gather(showing, blocked, return_exceptions=True)
+
+    async def _to_its_end(self, course: Course) -> None:
+        try:
+            generation = await self._accepted(course)
+            generation = await self._watched(course, generation)
+            if generation.status == "succeeded":
+                await self._deliver(course, generation)
+                return
+            ending = self._ending(course, generation)
+        except Cancelled:
+            ending = (State.cancelled, self._cancelled_view(course, freed=False))
+        except EaselError as error:
+            ending = (State.failed, self._failed_view(course, error))
+        except TelegramError:
+            raise
+        except Exception:  # the edge of one generation: no other may suffer from it
+            code = presenter.code_of(course.id)
+            _log.exception("generation_broke", generation_id=str(course.id), code=code)
+            ending = (State.failed, self._failed_view(course, Internal()))
+        state, view = ending
+        await course.live.finish(view)
+        if self._state(course) is not State.revoking:
+            self.deliveries.move(course.id, state)
+
+    async def _accepted(self, course: Course) -> Generation:
+        """The backend has it. Raises Cancelled, or what the backend refuses it with."""
+        if course.delivery.photo and not course.resumed:
+            course.live.show(presenter.waiting(self._say(course), course.id, "job.fetching"))
+        quiet = asyncio.get_running_loop().call_later(_QUIET_S, self._show_waiting, course)
+        try:
+            generation = await self._patiently(course, lambda: self._put(course.delivery))
+        finally:
+            quiet.cancel()
+        if self._state(course) is State.waiting:
+            self.deliveries.move(course.id, State.accepted)
+        self._show(course, generation)
+        return generation
+
+    def _show_waiting(self, course: Course) -> None:
+        if not course.resumed:
+            course.live.show(presenter.waiting(self._say(course), course.id))
+
+    async def _put(self, delivery: Delivery) -> Generation:
+        photo = None
+        if delivery.photo:
+            try:
+                photo = await photos.fetch(self.editor.bot, self.backend, delivery.photo)
+            except BadRequest as refusal:
+                raise InvalidImage("Telegram no longer has this photo") from refusal
+        return await self.backend.put(delivery.generation, delivery.request, photo)
+
+    async def _watched(self, course: Course, generation: Generation) -> Generation:
+        """The generation at its end. Raises Cancelled when stopped while nobody answers."""
+        previews = self._person(course).preferences.previews
+        while not generation.status.ended:
+            try:
+                async with self.events.follow(generation.id, previews=previews) as events:
+                    async for event in events:
+                        course.seen_at = time.monotonic()
+                        if isinstance(event, Generation):
+                            generation = event
+                        if generation.status.ended:
+                            break
+                        self._show_event(course, generation, event)
+            except NotFound:
+                generation = await self._patiently(course, lambda: self._put(course.delivery))
+            except (BackendUnreachable, Internal):
+                await self._pause(course, time.monotonic() - course.seen_at, gpu=False)
+        return generation
+
+    async def _patiently(self, course: Course, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asks until the backend answers and a GPU is there, for as long as promised."""
+        since = time.monotonic() - min(course.delivery.age_s, PATIENCE_S - 60)
+        while True:
+            gpu = False
+            try:
+                return await ask()
+            except (BackendUnreachable, NoGpu, TelegramError) as error:
+                gpu = isinstance(error, NoGpu)
+                if isinstance(error, Forbidden) or time.monotonic() - since > PATIENCE_S:
+                    raise
+            await self._pause(course, time.monotonic() - since, gpu=gpu)
+
+    async def _pause(self, course: Course, waited_s: float, *, gpu: bool) -> None:
+        """Between two tries. Raises Cancelled, and BackendUnreachable when patience is over."""
+        if waited_s > PATIENCE_S:
+            raise BackendUnreachable
+        if waited_s > _RETRY_S or gpu:
+            view = presenter.offline(self._say(course), course.id, _minutes(waited_s), gpu=gpu)
+            course.live.show(view)
+            course.shown_place = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RETRY_S if waited_s < 60 else 5 * _RETRY_S):
+                await course.cancelled.wait()
+        if course.cancelled.is_set():
+            self.deliveries.move(course.id, State.revoking)
+            if self._tasks is not None:
+                self._tasks.create_task(self._revoke(course.id))
+            raise Cancelled
+
+    # What is shown on the way
+
+    def _show_event(self, course: Course, generation: Generation, event: object) -> None:
+        if isinstance(event, Generation):
+            self._show(course, event)
+            return
+        course.estimate.note(event, generation)
+        self._show(course, course.estimate.generation(generation))
+
+    def _show(self, course: Course, generation: Generation) -> None:
+        if generation.status.ended or course.cancelled.is_set():
+            return
+        course.estimate.see(generation)
+        if generation.status != "queued":
+            view = presenter.progress(
+                self._say(course), generation, course.estimate.left_s(), resumed=course.resumed
+            )
+            course.live.show(View(view.text, view.keyboard, course.estimate.preview))
+            return
+        place = presenter.place_in_line(generation.position)
+        if generation.estimated_seconds is None and place is not None:
+            place = 0  # no pod can draw it now
+        if place is not None and place == course.shown_place:
+            return
+        course.shown_place = place
+        course.live.show(self._queued_view(course, generation, without_gpu=place == 0))
+
+    def _queued_view(self, course: Course, generation: Generation, *, without_gpu: bool) -> View:
+        say = self._say(course)
+        if without_gpu:
+            return presenter.offline(say, course.id, _minutes(course.delivery.age_s), gpu=True)
+        return presenter.progress(say, generation, None, resumed=course.resumed)
+
+    def _ending(self, course: Course, generation: Generation) -> tuple[State, View]:
+        if generation.status == "cancelled":
+            freed = generation.timings.gpu_ms > 0 or course.estimate.running
+            return State.cancelled, self._cancelled_view(course, freed=freed)
+        problem = generation.error or Internal().problem()
+        say = self._say(course)
+        if problem.code == "internal":
+            code = presenter.code_of(course.id)
+            _log.error("generation_failed", generation_id=str(course.id), code=code)
+        prompt = generation.prompt or self._prompt(course)
+        return State.failed, presenter.failed(say, course.id, problem, prompt)
+
+    def _cancelled_view(self, course: Course, *, freed: bool) -> View:
+        return presenter.cancelled(self._say(course), course.id, self._prompt(course), freed=freed)
+
+    def _failed_view(self, course: Course, error: EaselError) -> View:
+        _log.info("generation_failed", generation_id=str(course.id), code=error.code)
+        prompt = self._prompt(course)
+        return presenter.failed(self._say(course), course.id, error.problem(), prompt)
+
+    # The end
+
+    async def _deliver(self, course: Course, generation: Generation) -> None:
+        message = await self._hand_over(course, generation)
+        photo = message.photo[-1].file_id if message and message.photo else None
+        self.deliveries.delivered(course.id, photo)
+        _log.info("delivered", generation_id=str(course.id))
+        took_s = course.delivery.age_s
+        spot = course.live.spot
+        if took_s > _NOTIFY_S and not self._person(course).preferences.quiet and spot.message_id:
+            text = self._say(course).html("job.ready")
+            with suppress(TelegramError):
+                await self.editor.send(spot.chat_id, View(text), reply_to=spot.message_id)
+
+    async def _hand_over(self, course: Course, generation: Generation) -> Message | None:
+        # A chat that Telegram holds up must not hold up the others' pictures.
+        await self.editor.limiter.resumed(course.live.spot.chat_id)
+        async with self._results:
+            as_file = self._person(course).preferences.as_file
+            for kind in (as_file, True):
+                view = await self._result_view(course, generation, as_file=kind)
+                try:
+                    return await course.live.finish(view)
+                except BadRequest as refusal:
+                    _log.warning(
+                        "photo_refused", generation_id=str(course.id), reason=refusal.message
+                    )
+        return await course.live.finish(presenter.gone(self._say(course)))
+
+    async def _result_view(self, course: Course, generation: Generation, *, as_file: bool) -> View:
+        seed = generation.images[0].seed if generation.images else generation.seed
+        media = await self._patiently(
+            course, lambda: photos.result(self.backend, course.id, 0, as_file=as_file, seed=seed)
+        )
+        restyles = any(mode.takes_image for mode in await self.catalogue.modes())
+        return presenter.result(
+            self._say(course),
+            generation,
+            self.catalogue.known(generation.mode),
+            media,
+            took_s=generation.timings.total_ms / 1000 or None,
+            restyles=restyles,
+        )
+
+    # Stopping
+
+    async def _stop(self, course: Course) -> None:
+        """Cancel it at the backend - but never delete what has just been finished."""
+        course.live.show(View(self._say(course).html("job.cancelling")))
+        while course.id in self._courses:
+            try:
+                if not (await self.backend.get(course.id)).status.ended:
+                    await self.backend.delete(course.id)
+            except EaselError:  # not there yet, or the backend is away: it has to be told later
+                await asyncio.sleep(_RETRY_S / 4)
+            else:
+                return
+
+    async def _revoke(self, generation: UUID) -> None:
+        """Tell the backend of a cancellation as soon as it is back."""
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            try:
+                if not (await self.backend.get(generation)).status.ended:
+                    await self.backend.delete(generation)
+            except NotFound:
+                break
+            except EaselError:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            break
+        self.deliveries.move(generation, State.cancelled)
+
+    async def _when_blocked(self, course: Course) -> None:
+        """Nobody will see it: the GPU is for others."""
+        await course.live.blocked.wait()
+        self.cancel(course.id)
+
+    # What is known
+
+    def _record(self, generation: UUID, spot: Spot) -> None:
+        self.deliveries.place(
+            generation, spot.chat_id, spot.message_id, spot.unsure, spot.holds_media
+        )
+
+    def _state(self, course: Course) -> State | None:
+        delivery = self.deliveries.get(course.id)
+        return delivery.state if delivery else None
+
+    def _person(self, course: Course) -> Person:
+        return self.people.get(course.delivery.user_id)
+
+    def _say(self, course: Course) -> Language:
+        return self.texts.language(self._person(course).language)
+
+    def _prompt(self, course: Course) -> str:
+        return str(course.delivery.request.get("prompt", ""))
+
+
+def _minutes(waited_s: float) -> int:
+    """How long the request is still kept."""
+    return max(1, round((PATIENCE_S - waited_s) / 60))
+
+
+async def _guarded(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except (EaselError, TelegramError) as error:
+        _log.warning("background_work_failed", reason=str(error))

@@ -1,0 +1,57 @@
+"""Updates between Telegram and the handlers: none lost to a `kill -9`, none handled twice.
+
+Telegram forgets an update as soon as the next poll (or a 200 to the webhook) confirms it, and
+serves some twice. So each is written down before it is confirmed, and crossed out when handled.
+"""
+
+import asyncio
+import json
+import time
+
+from telegram import Bot, Update
+
+from telegram_bot.database import Database
+
+_MOST_TRIES = 3
+_KEPT_S = 2 * 86400.0
+"""Telegram keeps updates for 24 h: it cannot serve one again after that."""
+
+
+class Inbox(asyncio.Queue[object]):
+    """The application's update queue."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self._db = database
+
+    async def put(self, item: object) -> None:
+        """Queue an update, unless its id was seen before."""
+        if isinstance(item, Update) and not self._write_down(item):
+            return
+        await super().put(item)
+
+    def handled(self, update_id: int) -> None:
+        self._db.run("UPDATE inbox SET body = NULL WHERE update_id = ?", update_id)
+
+    async def resume(self, bot: Bot) -> int:
+        """Queue again what a killed process had not handled; how many.
+
+        One that was there at several deaths may be their cause: it is given up.
+        """
+        self._db.run("UPDATE inbox SET tries = tries + 1 WHERE body IS NOT NULL")
+        self._db.run("UPDATE inbox SET body = NULL WHERE tries > ?", _MOST_TRIES)
+        self.forget_old()
+        rows = self._db.rows("SELECT body FROM inbox WHERE body IS NOT NULL ORDER BY update_id")
+        for row in rows:
+            await super().put(Update.de_json(json.loads(row["body"]), bot))
+        return len(rows)
+
+    def forget_old(self) -> None:
+        self._db.run("DELETE FROM inbox WHERE body IS NULL AND at < ?", time.time() - _KEPT_S)
+
+    def _write_down(self, update: Update) -> bool:
+        added = self._db.run(
+            "INSERT OR IGNORE INTO inbox (update_id, body, at) VALUES (?, ?, ?)",
+            *(update.update_id, update.to_json(), time.time()),
+        )
+        return added == 1

@@ -1,0 +1,133 @@
+"""Parameters written into a text: `red fox --seed 42 --size 3:2 --no snow, trees`."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend.schemas import ModeInfo
+from telegram_bot.catalogue import schema_of, style_of
+
+# Phones turn two hyphens into a dash.
+_OPTION = re.compile(r"(?:(?<=\s)|^)(?:--|—|–)(?P<name>[a-zA-Z][\w-]*)(?:=|[ \t]*)", re.MULTILINE)
+_ALIASES = {
+    "no": "negative_prompt",
+    "n": "count",
+    "ar": "size",
+    "negative": "negative_prompt",
+    "negative-prompt": "negative_prompt",
+}
+_OWN = ("seed", "size", "style", "count", "no", "strength")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with an option: the key of a text, and its values."""
+
+    key: str
+    values: Mapping[str, str]
+
+
+@dataclass
+class Options:
+    """The text without its options, their values, and every fault."""
+
+    words: str
+    values: dict[str, Any] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def parse(text: str, mode: ModeInfo, style: str | None) -> Options:
+    """Values are checked against the mode's JSON Schema; `style` is the one used otherwise."""
+    marks = list(_OPTION.finditer(text))
+    if not marks:
+        return Options(text.strip())
+    options = Options("")
+    rest = [text[: marks[0].start()]]
+    given: dict[str, str] = {}
+    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+        body = text[mark.end() : following.start() if following else len(text)]
+        name = mark["name"].lower()
+        name = _ALIASES.get(name, name)
+        value, _, words = (body, "", "") if name == "negative_prompt" else body.partition(" ")
+        given[name] = value.strip()
+        rest.append(words)
+    options.words = " ".join(" ".join(rest).split(" ")).strip()
+    options.words = re.sub(r" {2,}", " ", options.words)
+    chosen = given.get("style") or style
+    for name, value in given.items():
+        _take(options, name, value, mode, chosen)
+    return options
+
+
+def _take(options: Options, name: str, value: str, mode: ModeInfo, style: str | None) -> None:
+    if name == "size":
+        _take_size(options, value, mode, style)
+    elif name == "style":
+        _take_style(options, value, mode)
+    elif (schema := schema_of(mode, name)) is None or schema.get("contentEncoding"):
+        near = difflib.get_close_matches(name, [*_OWN, *_ALIASES], n=1)
+        key = "option.misspelt" if near else "option.unknown"
+        known = ", ".join(f"--{own}" for own in _OWN)
+        options.faults.append(Fault(key, {"name": name, "near": "".join(near), "known": known}))
+    elif not value:
+        options.faults.append(Fault("option.empty", {"name": name}))
+    elif schema["type"] == "string":
+        options.values[name] = value
+    else:
+        _take_number(options, name, value, schema)
+
+
+def _take_number(options: Options, name: str, value: str, schema: Mapping[str, Any]) -> None:
+    whole = schema["type"] == "integer"
+    shape = r"-?\d{1,18}" if whole else r"-?\d{1,9}([.,]\d{1,9})?"
+    low, high = schema.get("minimum"), schema.get("maximum")
+    text = value.replace(",", ".")
+    number: int | float | None = None
+    if re.fullmatch(shape, value):
+        number = int(text) if whole else float(text)
+    inside = number is not None and (
+        (low is None or number >= low) and (high is None or number <= high)
+    )
+    step = schema.get("multipleOf")
+    if number is None or not inside:
+        allowed = {"low": f"{low:g}" if low is not None else "-", "high": _shown(high)}
+        key = "option.whole" if whole else "option.number"
+        options.faults.append(Fault(key, {"name": name, "value": value[:40], **allowed}))
+    elif step and number % step:
+        options.faults.append(Fault("option.step", {"name": name, "step": f"{step:g}"}))
+    else:
+        options.values[name] = number
+
+
+def _shown(high: float | None) -> str:
+    return "-" if high is None else f"{high:.0f}" if high > 1e6 else f"{high:g}"
+
+
+def _take_style(options: Options, value: str, mode: ModeInfo) -> None:
+    names = {style.name: style.name for style in mode.styles}
+    for style in mode.styles:
+        names |= {title.lower(): style.name for title in style.title.values()}
+    if found := names.get(value.lower()):
+        options.values["style"] = found
+        return
+    near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.5)
+    shown = {"value": value[:40], "known": ", ".join(style.name for style in mode.styles)}
+    key = "option.style_near" if near else "option.style"
+    options.faults.append(Fault(key, {**shown, "near": names[near[0]] if near else ""}))
+
+
+def _take_size(options: Options, value: str, mode: ModeInfo, style: str | None) -> None:
+    sizes = style_of(mode, style).sizes
+    sides = re.fullmatch(r"(\d{2,5})[x×*хX](\d{2,5})", value)
+    if value in sizes:
+        options.values |= {"width": sizes[value][0], "height": sizes[value][1]}
+    elif sides:
+        for name, side in zip(("width", "height"), sides.groups(), strict=True):
+            schema = schema_of(mode, name)
+            if schema is not None:
+                _take_number(options, name, side, schema)
+    else:
+        shown = {"value": value[:40], "known": ", ".join(sizes)}
+        options.faults.append(Fault("option.size", shown))

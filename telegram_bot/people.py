@@ -1,0 +1,136 @@
+"""Who talks to the bot: their preferences, the draft they are at, bans; and the album they sent."""
+
+import time
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from telegram_bot.database import Database
+
+Step = Literal["prompt", "style", "strength", "words"]
+
+
+class Preferences(BaseModel):
+    """What a person chose. `styles`: mode → the style used last; `size`: an aspect ratio."""
+
+    model_config = ConfigDict(frozen=True)
+
+    language: str | None = None
+    mode: str | None = None
+    styles: dict[str, str] = {}
+    size: str | None = None
+    previews: bool = True
+    as_file: bool = False
+    quiet: bool = False
+
+
+class Draft(BaseModel):
+    """A request in the making; `step` is what the person is asked for next."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mode: str
+    step: Step
+    chat_id: int
+    style: str | None = None
+    words: str = ""
+    photo: str | None = None
+    values: dict[str, Any] = {}
+
+
+class Person(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    user_id: int
+    language_code: str = "en"
+    preferences: Preferences = Preferences()
+    draft: Draft | None = None
+
+    @property
+    def language(self) -> str:
+        return self.preferences.language or self.language_code
+
+
+class People:
+    """Everybody who was let in."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def met(self, user_id: int, language_code: str, private: bool) -> None:
+        """Note that this person is here; `private`: they can be written to."""
+        self._db.run(
+            "INSERT INTO people (user_id, language_code, private, seen_at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (user_id) DO UPDATE SET language_code = excluded.language_code,"
+            " private = max(private, excluded.private), seen_at = excluded.seen_at",
+            *(user_id, language_code, private, time.time()),
+        )
+
+    def get(self, user_id: int) -> Person:
+        row = self._db.row("SELECT * FROM people WHERE user_id = ?", user_id)
+        if row is None:
+            return Person(user_id=user_id)
+        return Person(
+            user_id=user_id,
+            language_code=row["language_code"],
+            preferences=Preferences.model_validate_json(row["preferences"]),
+            draft=Draft.model_validate_json(row["draft"]) if row["draft"] else None,
+        )
+
+    def prefer(self, user_id: int, **changes: object) -> Preferences:
+        changed = self.get(user_id).preferences.model_copy(update=changes)
+        self._db.run(
+            "UPDATE people SET preferences = ? WHERE user_id = ?",
+            *(changed.model_dump_json(), user_id),
+        )
+        return changed
+
+    def set_draft(self, user_id: int, draft: Draft | None) -> None:
+        text = draft.model_dump_json() if draft else None
+        self._db.run("UPDATE people SET draft = ? WHERE user_id = ?", text, user_id)
+
+    def set_blocked(self, user_id: int, blocked: bool) -> None:
+        self._db.run("UPDATE people SET blocked = ? WHERE user_id = ?", blocked, user_id)
+
+    def reachable(self) -> list[int]:
+        """Whom a broadcast reaches."""
+        rows = self._db.rows(
+            "SELECT user_id FROM people WHERE private AND NOT blocked"
+            " AND user_id NOT IN (SELECT user_id FROM banned) ORDER BY user_id"
+        )
+        return [row["user_id"] for row in rows]
+
+    def count(self, since: float = 0) -> int:
+        return self._db.count("SELECT count(*) FROM people WHERE seen_at >= ?", since)
+
+    def ban(self, user_id: int) -> None:
+        self._db.run("INSERT OR IGNORE INTO banned VALUES (?)", user_id)
+
+    def unban(self, user_id: int) -> bool:
+        return self._db.run("DELETE FROM banned WHERE user_id = ?", user_id) == 1
+
+    def is_banned(self, user_id: int) -> bool:
+        return self._db.count("SELECT count(*) FROM banned WHERE user_id = ?", user_id) == 1
+
+    def forget(self, user_id: int) -> None:
+        """Delete everything about this person; only a ban stays."""
+        for table in ("people", "deliveries", "reports"):
+            self._db.run(f"DELETE FROM {table} WHERE user_id = ?", user_id)  # noqa: S608 - no input
+
+    def add_to_album(self, group_id: str, message_id: int, photo: str, caption: str) -> int:
+        """How many photos of this album are known now."""
+        self._db.run(
+            "INSERT OR IGNORE INTO albums VALUES (?, ?, ?, ?, ?)",
+            *(group_id, message_id, photo, caption, time.time()),
+        )
+        return self._db.count("SELECT count(*) FROM albums WHERE group_id = ?", group_id)
+
+    def album(self, group_id: str) -> list[tuple[str, str]]:
+        """Its photos in order, each with its caption."""
+        rows = self._db.rows(
+            "SELECT photo, caption FROM albums WHERE group_id = ? ORDER BY message_id", group_id
+        )
+        return [(row["photo"], row["caption"]) for row in rows]
+
+    def forget_albums(self, older_than_s: float) -> None:
+        self._db.run("DELETE FROM albums WHERE at < ?", time.time() - older_than_s)

@@ -1,0 +1,258 @@
+"""A generation's state as a view: text, keyboard, media. Pure."""
+
+import math
+from collections.abc import Mapping
+from uuid import UUID
+
+from backend.schemas import Generation, ModeInfo
+from telegram_bot.callback_data import JobPress
+from telegram_bot.catalogue import schema_of, style_of
+from telegram_bot.texts import Language, Markup
+from telegram_bot.view import COPY_LIMIT, Button, Keyboard, Media, View, rows
+from web.errors import Problem
+
+_BAR = 8
+_LONGEST_QUOTE = 600
+_RETRIED = frozenset(
+    {"rate_limited", "quota_exceeded", "queue_full", "no_gpu", "timeout", "out_of_memory"}
+    | {"engine_error", "engine_lost", "internal", "backend_unreachable", "model_missing"}
+)
+_EDITED = frozenset({"content_refused", "invalid_request"})
+CATEGORIES = {
+    "sexual content involving minors": "sexual_minors",
+    "sexual content about real people": "real_person_sexual",
+    "undressing or sexualising a person": "undress",
+    "sexual content": "sexual",
+}
+"""The backend's name of a refused category → the key of its text."""
+
+
+def cancel_row(say: Language, job: UUID, key: str = "button.cancel") -> Keyboard:
+    return ((Button(say.plain(key), JobPress(job, "cancel"), "danger"),),)
+
+
+def waiting(say: Language, job: UUID, key: str = "job.sending") -> View:
+    """Before the backend has answered."""
+    return View(say.html(key), cancel_row(say, job))
+
+
+def offline(say: Language, job: UUID, minutes: int, *, gpu: bool) -> View:
+    """Nobody draws now, and the request is kept: by us, and by the backend once it has it."""
+    text = say.html("job.no_gpu" if gpu else "job.no_backend", n=minutes)
+    return View(text, cancel_row(say, job, "button.forget"))
+
+
+def progress(
+    say: Language, generation: Generation, left_s: float | None, *, resumed: bool = False
+) -> View:
+    """In line, or being drawn; `left_s` are the seconds still to go."""
+    text = _in_line(say, generation) if generation.status == "queued" else ""
+    if not text:
+        percent = min(99, int(generation.progress * 100))
+        shown = say.html("job.left", seconds=_seconds(say, left_s)) if left_s else ""
+        key = "job.loading" if generation.stage.startswith("loading") else "job.drawing"
+        text = say.html(key, bar=bar(generation.progress), percent=percent, left=Markup(shown))
+    if resumed:
+        text = say.html("job.resumed", text=text)
+    return View(Markup(text), cancel_row(say, generation.id))
+
+
+def place_in_line(position: int | None) -> int | None:
+    """The place as it is shown: exact up to 5, then sparse, so that it is rarely edited."""
+    if position is None or position <= 5:
+        return position
+    step = 5 if position <= 50 else 25
+    return math.ceil(position / step) * step
+
+
+def bar(share: float) -> str:
+    full = min(_BAR, max(0, int(share * _BAR)))
+    return "▓" * full + "░" * (_BAR - full)
+
+
+def result(
+    say: Language,
+    generation: Generation,
+    mode: ModeInfo | None,
+    media: Media,
+    *,
+    number: int = 0,
+    starred: bool = False,
+    took_s: float | None = None,
+    restyles: bool = True,
+) -> View:
+    """The picture, what it is, and everything one can do with it."""
+    image = generation.images[number]
+    style = say.of(style_of(mode, generation.style).title) if mode else generation.style
+    facts = [style, f"{image.width}×{image.height}", say.plain("job.seed", seed=image.seed)]
+    if took_s is not None:
+        facts.append(_seconds(say, max(1.0, took_s)))
+    text = say.html("job.done", facts=" · ".join(facts))
+    if generation.engine.startswith("sketch"):
+        text = Markup(f"{text}\n{say.html('job.sketch')}")
+    prompt = own_words(generation, mode)
+    if prompt:
+        text = Markup(f"{text}\n{quote(say, prompt)}")
+    keyboard = actions(
+        say,
+        generation,
+        number=number,
+        starred=starred,
+        restyles=restyles,
+        prompt=prompt,
+    )
+    return View(text, keyboard, media)
+
+
+def own_words(generation: Generation, mode: ModeInfo | None) -> str:
+    """The prompt, unless it is what the mode takes where none is given."""
+    schema = schema_of(mode, "prompt") if mode else None
+    default = schema.get("default") if schema else None
+    return "" if generation.prompt == default else generation.prompt
+
+
+def actions(
+    say: Language,
+    generation: Generation,
+    *,
+    number: int = 0,
+    starred: bool = False,
+    restyles: bool = True,
+    prompt: str = "",
+) -> Keyboard:
+    """The buttons under a picture; `restyles`: the backend has a mode that takes a photo."""
+    shown = str(number) if number else ""
+
+    def button(action: str, tone: str | None = None) -> Button:
+        press = JobPress(generation.id, action, shown)
+        return Button(say.plain(f"button.{action}"), press, "danger" if tone else None)
+
+    drawn = [button("again")]
+    if restyles:
+        drawn.append(button("variation"))
+    drawn.append(button("seed"))
+    if restyles:
+        drawn.append(button("restyle"))
+    drawn.append(button("png"))
+    if prompt:
+        drawn.append(_copy(say, generation.id, prompt))
+    last = (button("unstar" if starred else "star"), button("report"), button("delete"))
+    pages = _pages(generation, number)
+    return (*((pages,) if pages else ()), *rows(drawn, 2), last)
+
+
+def _copy(say: Language, job: UUID, prompt: str) -> Button:
+    text = say.plain("button.copy")
+    if len(prompt) <= COPY_LIMIT:
+        return Button(text, copies=prompt)
+    return Button(text, JobPress(job, "copy"))
+
+
+def _pages(generation: Generation, number: int) -> tuple[Button, ...]:
+    count = len(generation.images)
+    if count < 2:
+        return ()
+    before, after = (number - 1) % count, (number + 1) % count
+    return (
+        Button("◀️", JobPress(generation.id, "page", str(before))),
+        Button(f"{number + 1}/{count}", JobPress(generation.id, "page", str(number))),
+        Button("▶️", JobPress(generation.id, "page", str(after))),
+    )
+
+
+def confirm_delete(say: Language, job: UUID) -> Keyboard:
+    return (
+        (
+            Button(say.plain("button.delete_sure"), JobPress(job, "delete_sure"), "danger"),
+            Button(say.plain("button.keep"), JobPress(job, "keep")),
+        ),
+    )
+
+
+def quote(say: Language, prompt: str) -> Markup:
+    """The prompt as a quotation, cut where a caption would grow too long."""
+    cut = prompt if len(prompt) <= _LONGEST_QUOTE else f"{prompt[:_LONGEST_QUOTE].rstrip()}…"
+    return say.html("job.quote", prompt=cut)
+
+
+def cancelled(say: Language, job: UUID, prompt: str, *, freed: bool) -> View:
+    """`freed`: the GPU had begun."""
+    text = say.html("job.cancelled_freed" if freed else "job.cancelled")
+    retry = Button(say.plain("button.retry"), JobPress(job, "retry"))
+    return View(_with(say, text, prompt), ((retry,),), blank=True)
+
+
+def failed(say: Language, job: UUID, problem: Problem, prompt: str) -> View:
+    """What went wrong, with the prompt kept and the next step offered."""
+    text = error_text(say, problem, code_of(job))
+    buttons = []
+    if problem.code in _RETRIED:
+        buttons.append(Button(say.plain("button.retry"), JobPress(job, "retry")))
+    if problem.code in _EDITED and prompt:
+        buttons.append(Button(say.plain("button.edit"), JobPress(job, "edit")))
+    if problem.code in ("timeout", "out_of_memory"):
+        buttons.append(Button(say.plain("button.smaller"), JobPress(job, "smaller")))
+    keyboard = (tuple(buttons),) if buttons else ()
+    return View(_with(say, text, prompt), keyboard, blank=True)
+
+
+def error_text(say: Language, problem: Problem, code: str) -> Markup:
+    """An error in the person's language, keyed on the backend's code."""
+    if problem.code == "content_refused":
+        return say.html("error.content_refused", category=category(say, problem.detail))
+    if problem.code == "invalid_request" and problem.errors:
+        faults = "\n".join(f"{e.field}: {e.message}" for e in problem.errors[:5])
+        return say.html("error.invalid_request", faults=faults)
+    key = f"error.{problem.code}"
+    return say.html(key if say.has(key) else "error.internal", code=code, detail=problem.detail)
+
+
+def category(say: Language, detail: str) -> str:
+    """The refused category's name in the person's language, found in the backend's sentence."""
+    for name, key in CATEGORIES.items():
+        if name in detail:
+            return say.plain(f"category.{key}")
+    return say.plain("category.other")
+
+
+def code_of(job: UUID) -> str:
+    """What a person reads out and an operator searches the logs for."""
+    return job.hex[:6].upper()
+
+
+def gone(say: Language) -> View:
+    return View(say.html("job.gone"), blank=True)
+
+
+def _with(say: Language, text: Markup, prompt: str) -> Markup:
+    return Markup(f"{text}\n{quote(say, prompt)}") if prompt else text
+
+
+def _in_line(say: Language, generation: Generation) -> str:
+    place = place_in_line(generation.position)
+    if place is None:
+        return say.html("job.in_line")
+    ordinal = say.plain("job.ordinal", place=f"{place}{_suffix(place) if say.code == 'en' else ''}")
+    left = generation.estimated_seconds
+    if not left:
+        return say.html("job.in_line_at", place=ordinal)
+    return say.html("job.in_line_for", place=ordinal, time=_roughly(say, left))
+
+
+def _suffix(n: int) -> str:
+    if 10 <= n % 100 <= 20:
+        return "th"
+    endings: Mapping[int, str] = {1: "st", 2: "nd", 3: "rd"}
+    return endings.get(n % 10, "th")
+
+
+def _roughly(say: Language, seconds: float) -> str:
+    if seconds < 50:
+        return say.plain("time.seconds", n=max(5, math.ceil(seconds / 5) * 5))
+    return say.plain("time.minutes", n=max(1, round(seconds / 60)))
+
+
+def _seconds(say: Language, seconds: float) -> str:
+    if seconds < 90:
+        return say.plain("time.s", seconds=f"{max(1, round(seconds))}")
+    return say.plain("time.min", minutes=f"{round(seconds / 60)}")

@@ -1,0 +1,151 @@
+"""Telegram's flood rules: results before replies before progress, each chat on its own.
+
+The limits (1 message/s per chat with bursts, 20/min per group, about 30/s overall) are those of
+Telegram's FAQ; edits are counted too, since nobody says that they are not.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from enum import IntEnum
+from typing import Any
+
+from telegram.error import RetryAfter, TelegramError
+from telegram.ext import BaseRateLimiter
+
+Answer = bool | dict[str, Any] | list[dict[str, Any]]
+
+_PACED = frozenset(
+    {
+        "sendMessage",
+        "sendPhoto",
+        "sendDocument",
+        "sendMediaGroup",
+        "editMessageText",
+        "editMessageCaption",
+        "editMessageMedia",
+        "editMessageReplyMarkup",
+    }
+)
+_MOST_FLOODS = 20
+_MANY_CHATS = 2000
+
+
+class Urgency(IntEnum):
+    """Who goes first. Progress never waits: what cannot be sent now is skipped."""
+
+    RESULT = 1
+    REPLY = 2
+    BULK = 3
+    PROGRESS = 4
+
+
+class EditSkipped(TelegramError):
+    """This piece of progress was not sent: the chat, or the bot, is at its limit."""
+
+
+class Window:
+    """How much was sent in the last `seconds`, and how much each urgency may still use of it."""
+
+    def __init__(self, seconds: float, shares: Mapping[Urgency, int]) -> None:
+        self._seconds = seconds
+        self._shares = shares
+        self._sent: deque[float] = deque()
+
+    def wait(self, now: float, urgency: Urgency) -> float:
+        """Seconds until one more may be sent; 0 when it may now."""
+        while self._sent and self._sent[0] <= now - self._seconds:
+            self._sent.popleft()
+        over = len(self._sent) - self._shares[urgency]
+        return 0.0 if over < 0 else self._sent[over] + self._seconds - now
+
+    def take(self, now: float) -> None:
+        self._sent.append(now)
+
+    @property
+    def last(self) -> float:
+        return self._sent[-1] if self._sent else 0.0
+
+
+_U = Urgency
+_PRIVATE = (5.0, {_U.RESULT: 5, _U.REPLY: 5, _U.BULK: 2, _U.PROGRESS: 3})
+_GROUP = (60.0, {_U.RESULT: 20, _U.REPLY: 16, _U.BULK: 8, _U.PROGRESS: 8})
+_OVERALL = (1.0, {_U.RESULT: 28, _U.REPLY: 24, _U.BULK: 12, _U.PROGRESS: 10})
+
+
+class RateLimiter(BaseRateLimiter[Urgency]):
+    """Calls wait their turn; after a 429 only that chat waits, and its progress is skipped."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._overall = Window(*_OVERALL)
+        self._chats: dict[int, Window] = {}
+        self._paused: dict[int, float] = {}
+        self._lines = {urgency: asyncio.Lock() for urgency in Urgency}
+
+    async def initialize(self) -> None:
+        """Nothing to open."""
+
+    async def shutdown(self) -> None:
+        """Nothing to close."""
+
+    async def process_request(
+        self,
+        callback: Callable[..., Coroutine[Any, Any, Answer]],
+        args: Any,
+        kwargs: dict[str, Any],
+        endpoint: str,
+        data: dict[str, Any],
+        rate_limit_args: Urgency | None,
+    ) -> Answer:
+        chat = data.get("chat_id")
+        if endpoint not in _PACED or not isinstance(chat, int):
+            return await callback(*args, **kwargs)
+        urgency = rate_limit_args or Urgency.REPLY
+        for _ in range(_MOST_FLOODS):
+            await self._turn(chat, urgency)
+            try:
+                return await callback(*args, **kwargs)
+            except RetryAfter as flood:
+                self._paused[chat] = self._clock() + _seconds(flood)
+                if urgency is Urgency.PROGRESS:
+                    raise EditSkipped("flooded") from flood
+        return await callback(*args, **kwargs)
+
+    async def resumed(self, chat: int) -> None:
+        """Waits while a 429 keeps this chat closed."""
+        await self._pass(Urgency.RESULT, lambda now: self._paused.get(chat, 0.0) - now)
+
+    async def _turn(self, chat: int, urgency: Urgency) -> None:
+        window = self._window(chat)
+        await self._pass(urgency, lambda now: self._chat_wait(chat, window, now, urgency))
+        async with self._lines[urgency]:
+            await self._pass(urgency, lambda now: self._overall.wait(now, urgency))
+            now = self._clock()
+            window.take(now)
+            self._overall.take(now)
+
+    async def _pass(self, urgency: Urgency, wait: Callable[[float], float]) -> None:
+        while (seconds := wait(self._clock())) > 0:
+            if urgency is Urgency.PROGRESS:
+                raise EditSkipped("at the limit")
+            await asyncio.sleep(seconds)
+
+    def _chat_wait(self, chat: int, window: Window, now: float, urgency: Urgency) -> float:
+        return max(self._paused.get(chat, 0.0) - now, window.wait(now, urgency))
+
+    def _window(self, chat: int) -> Window:
+        if len(self._chats) > _MANY_CHATS:
+            self._forget_quiet()
+        return self._chats.setdefault(chat, Window(*(_PRIVATE if chat > 0 else _GROUP)))
+
+    def _forget_quiet(self) -> None:
+        now = self._clock()
+        self._chats = {c: w for c, w in self._chats.items() if w.last > now - _GROUP[0]}
+        self._paused = {c: until for c, until in self._paused.items() if until > now}
+
+
+def _seconds(flood: RetryAfter) -> float:
+    after = flood.retry_after
+    return float(after) if isinstance(after, int) else after.total_seconds()

@@ -1,0 +1,85 @@
+"""All texts of the bot, one TOML file per language, with plural forms.
+
+A text is HTML as Telegram takes it, unless it is a button's or a toast's. `{name}` is filled in;
+a table of plural forms is chosen by the value `n`.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+DEFAULT = "en"
+
+
+def _english(n: int) -> str:
+    return "one" if n == 1 else "other"
+
+
+def _russian(n: int) -> str:
+    if n % 10 == 1 and n % 100 != 11:
+        return "one"
+    return "few" if n % 10 in (2, 3, 4) and n % 100 not in (12, 13, 14) else "many"
+
+
+FORMS: Mapping[str, tuple[Callable[[int], str], frozenset[str]]] = {
+    "en": (_english, frozenset({"one", "other"})),
+    "ru": (_russian, frozenset({"one", "few", "many"})),
+}
+
+
+class Markup(str):
+    """A piece of HTML: filled in as it is."""
+
+    __slots__ = ()
+
+
+class Language:
+    """The texts in one language."""
+
+    def __init__(self, code: str, texts: Mapping[str, str | Mapping[str, str]]) -> None:
+        self.code = code
+        self._texts = texts
+        self._form, _ = FORMS[code]
+
+    def html(self, key: str, **values: Any) -> Markup:
+        """The text with its values escaped; raises KeyError for an unknown key or value."""
+        shown = {name: v if isinstance(v, Markup) else escape(str(v)) for name, v in values.items()}
+        return Markup(self._template(key, values).format(**shown))
+
+    def plain(self, key: str, **values: Any) -> str:
+        """The text for a place without markup: a button, a toast, a command's description."""
+        return self._template(key, values).format(**values)
+
+    def of(self, texts: Mapping[str, str]) -> str:
+        """The one of the backend's texts in this language, or else in English."""
+        return texts.get(self.code) or texts.get(DEFAULT) or next(iter(texts.values()), "")
+
+    def has(self, key: str) -> bool:
+        return key in self._texts
+
+    def _template(self, key: str, values: Mapping[str, Any]) -> str:
+        text = self._texts[key]
+        return text if isinstance(text, str) else text[self._form(int(values["n"]))]
+
+
+class Texts:
+    """Every language there is a file for."""
+
+    def __init__(self) -> None:
+        folder = Path(__file__).parent
+        self.languages = {code: Language(code, _read(folder / f"{code}.toml")) for code in FORMS}
+
+    def language(self, code: str | None) -> Language:
+        """The language for a `language_code` such as `ru-RU`; English for any other."""
+        short = (code or DEFAULT).split("-")[0].lower()
+        return self.languages.get(short, self.languages[DEFAULT])
+
+
+def _read(path: Path) -> dict[str, str | Mapping[str, str]]:
+    texts: dict[str, str | Mapping[str, str]] = {}
+    for section, entries in tomllib.loads(path.read_text("utf-8")).items():
+        for name, text in entries.items():
+            texts[f"{section}.{name}"] = text
+    return texts

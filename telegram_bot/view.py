@@ -1,0 +1,68 @@
+"""What a message shows: a value that can be compared, kept and sent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from telegram import CopyTextButton, InlineKeyboardButton, InlineKeyboardMarkup
+
+from telegram_bot.callback_data import JobPress, MenuPress
+from telegram_bot.texts import Markup
+
+COPY_LIMIT = 256
+"""Characters a copy button may hold."""
+
+Tone = Literal["primary", "success", "danger"]
+
+
+@dataclass(frozen=True)
+class Button:
+    """`copies`: the text it puts on the clipboard, instead of a press."""
+
+    text: str
+    press: JobPress | MenuPress | None = None
+    tone: Tone | None = None
+    copies: str | None = None
+
+
+Keyboard = tuple[tuple[Button, ...], ...]
+
+
+@dataclass(frozen=True)
+class Media:
+    """`content`: a picture's bytes, or a file id of Telegram's."""
+
+    kind: Literal["photo", "document"]
+    content: bytes | str
+    name: str = "picture.jpg"
+
+
+@dataclass(frozen=True)
+class View:
+    """`text` is the caption where there is media.
+
+    `blank`: what a photo showed so far has to go, since this is no picture.
+    """
+
+    text: Markup
+    keyboard: Keyboard = ()
+    media: Media | None = None
+    blank: bool = False
+
+
+def rows(buttons: Sequence[Button], per_row: int) -> Keyboard:
+    return tuple(tuple(buttons[i : i + per_row]) for i in range(0, len(buttons), per_row))
+
+
+def markup(keyboard: Keyboard) -> InlineKeyboardMarkup | None:
+    """As Telegram takes it."""
+    if not keyboard:
+        return None
+    return InlineKeyboardMarkup([[_button(button) for button in row] for row in keyboard])
+
+
+def _button(button: Button) -> InlineKeyboardButton:
+    if button.copies is not None:
+        return InlineKeyboardButton(button.text, copy_text=CopyTextButton(button.copies))
+    data = button.press.encode() if button.press else "-"
+    return InlineKeyboardButton(button.text, callback_data=data, style=button.tone)

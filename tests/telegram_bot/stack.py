@@ -1,0 +1,316 @@
+"""The whole of Easel as real processes on loopback, and people who chat with its bot."""
+
+import base64
+import io
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urljoin
+
+import httpx
+from PIL import Image, ImageDraw
+
+T = TypeVar("T")
+Json = dict[str, Any]
+DEADLINE_S = 60.0
+TOKEN = "7000000001:a-token-that-nobody-may-ever-see-in-a-log"
+GROUP = -1001700000001
+_ROOT = Path(__file__).parents[2]
+_people = itertools.count(50_000)
+
+
+def until(look: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
+    """Looks again and again until there is something; fails with `what` at the deadline."""
+    end = time.monotonic() + deadline_s
+    while True:
+        if found := look():
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline_s:g} s: {what}")
+        time.sleep(0.03)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def photo(width: int = 320, height: int = 240, form: str = "JPEG") -> bytes:
+    """A picture with edges in it."""
+    image = Image.new("RGB", (width, height), "#9ec1d9")
+    draw = ImageDraw.Draw(image)
+    draw.polygon([(0, height), (width // 2, height // 4), (width, height)], fill="#4a5a45")
+    draw.ellipse([width // 8, height // 8, width // 4, height // 3], fill="#f4d35e")
+    out = io.BytesIO()
+    image.save(out, form)
+    return out.getvalue()
+
+
+@dataclass
+class Service:
+    """A process of ours: started, killed and started again under the same settings."""
+
+    name: str
+    module: str
+    folder: Path
+    env: dict[str, str]
+    arguments: tuple[str, ...] = ()
+    ready_url: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    def log(self) -> str:
+        return self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""
+
+    def start(self) -> None:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("BOT_", "EASEL_"))}
+        with self.log_file.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", self.module, *self.arguments],
+                cwd=_ROOT,
+                env=clean | {"PYTHONPATH": str(_ROOT)} | self.env,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(timeout=30)
+        self.process = None
+        return code
+
+    def has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    def wait_ready(self) -> None:
+        until(self._answers, f"{self.name} is ready: {self.log()[-2000:]}")
+
+    def _answers(self) -> bool:
+        if self.process is not None and self.process.poll() is not None:
+            raise AssertionError(f"{self.name} has ended: {self.log()[-3000:]}")
+        try:
+            return httpx.get(self.ready_url, timeout=2, trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+class Stack:
+    """Engine, GPU server, backend and local Telegram; `bot()` adds a bot."""
+
+    def __init__(self, folder: Path, **backend_env: str) -> None:
+        self.folder = folder
+        ports = {
+            name: free_port() for name in ("engine", "gpu_server", "backend", "local_telegram")
+        }
+        self.url = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+        data = {"EASEL_DATA_DIR": str(folder)}
+        engine_arguments = (
+            *("--port", str(ports["engine"])),
+            *("--base-dir", str(folder / "engine"), "--faults"),
+        )
+        self.engine = Service(
+            "engine", "gpu_server.sketch", folder, {}, engine_arguments, self._ready("engine")
+        )
+        gpu = {"GPU_PORT": str(ports["gpu_server"]), "COMFYUI_URL": self.url["engine"]}
+        self.gpu_server = Service(
+            "gpu_server", "gpu_server", folder, data | gpu, (), self._ready("gpu_server")
+        )
+        backend = {
+            "BACKEND_PORT": str(ports["backend"]),
+            "BACKEND_GPU_SERVERS": self.url["gpu_server"],
+            "BACKEND_RATE_PER_MINUTE": "0",
+        }
+        self.backend = Service(
+            "backend", "backend", folder, data | backend | backend_env, (), self._ready("backend")
+        )
+        local = {"LOCAL_TELEGRAM_PORT": str(ports["local_telegram"])}
+        self.telegram = Service(
+            "local_telegram", "telegram_bot.local", folder, local, (), self.url["local_telegram"]
+        )
+        self.http = httpx.Client(trust_env=False, timeout=30)
+        self._services = [self.engine, self.gpu_server, self.backend, self.telegram]
+
+    def _ready(self, name: str) -> str:
+        return f"{self.url[name]}/{'system_stats' if name == 'engine' else 'readyz'}"
+
+    def start(self) -> None:
+        for service in self._services:
+            service.start()
+        for service in self._services:
+            service.wait_ready()
+
+    def stop(self) -> None:
+        for service in reversed(self._services):
+            service.kill()
+        self.http.close()
+
+    def bot(self, **env: str) -> Service:
+        """A bot of its own settings, not yet started; ended with the stack."""
+        own = {
+            "BOT_TOKEN": TOKEN,
+            "BOT_BACKEND_URL": self.url["backend"],
+            "BOT_API_BASE_URL": f"{self.url['local_telegram']}/bot",
+            "EASEL_DATA_DIR": str(self.folder),
+        }
+        name = f"telegram_bot_{len(self._services)}"
+        service = Service(name, "telegram_bot", self.folder, own | env)
+        self._services.append(service)
+        return service
+
+    def start_bot(self, **env: str) -> Service:
+        """A bot that is listening."""
+        bot = self.bot(**env)
+        self.restart(bot)
+        return bot
+
+    def restart(self, bot: Service) -> None:
+        """Start a bot (again) and wait until it is listening."""
+        before = bot.log().count('"ready"')
+        bot.start()
+        until(lambda: bot.log().count('"ready"') > before or bot.has_ended(), "the bot is ready")
+        assert not bot.has_ended(), bot.log()[-2000:]
+
+    def person(self, language: str = "en", user_id: int | None = None) -> "Person":
+        """Somebody new, or a known one."""
+        person = Person(self, user_id or next(_people))
+        self.telegram_post("/chat/people", user_id=person.id, language_code=language)
+        return person
+
+    def telegram_post(self, path: str, timeout: float = 30, /, **body: Any) -> Json:
+        answer = self.http.post(self.url["local_telegram"] + path, json=body, timeout=timeout)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def fault(self, fault: str, method: str = "*", **more: Any) -> None:
+        """Orders a fault of Telegram's."""
+        self.telegram_post("/chat/fault", method=method, fault=fault, **more)
+
+    def calls(self, method: str = "") -> list[Json]:
+        found = self.http.get(f"{self.url['local_telegram']}/chat/calls").json()
+        return [call for call in found if method in ("", call["method"])]
+
+    def slow_engine(self, seconds: float) -> None:
+        """Each sampling step takes so much longer; 0 ends it."""
+        url = f"{self.url['engine']}/sketch/faults"
+        self.http.delete(url).raise_for_status()
+        if seconds:
+            self.http.post(url, json={"fault": "slow", "seconds": seconds}).raise_for_status()
+
+    def generations(self, user_id: int) -> list[Json]:
+        """What the backend has of a person."""
+        url = f"{self.url['backend']}/generations"
+        found = self.http.get(url, params={"user": f"tg{user_id}"}).json()
+        return list(found["generations"])
+
+
+@dataclass
+class Person:
+    """Somebody who chats, in private or in the group."""
+
+    stack: Stack
+    id: int
+    chat_id: int | None = None
+    seen: dict[int, set[str]] = field(default_factory=dict)
+
+    def in_group(self) -> "Person":
+        return Person(self.stack, self.id, GROUP)
+
+    def says(self, text: str, **more: Any) -> int:
+        return self.sends(text=text, **more)
+
+    def sends(self, **body: Any) -> int:
+        for key in ("photo", "document"):
+            if isinstance(body.get(key), bytes):
+                body[key] = base64.b64encode(body[key]).decode()
+        if "photos" in body:
+            body["photos"] = [base64.b64encode(p).decode() for p in body["photos"]]
+        if self.chat_id:
+            body["chat_id"] = self.chat_id
+        return int(self.stack.telegram_post("/chat/send", user_id=self.id, **body)["message_id"])
+
+    def presses(self, message: Json, button: str, timeout: float = 30) -> Json:
+        where = {"chat_id": self.chat_id} if self.chat_id else {}
+        body = {"user_id": self.id, "message_id": message["message_id"], "button": button}
+        return self.stack.telegram_post("/chat/press", timeout, **body, **where)
+
+    def messages(self) -> list[Json]:
+        query = {"user_id": self.id} | ({"chat_id": self.chat_id} if self.chat_id else {})
+        url = f"{self.stack.url['local_telegram']}/chat/messages"
+        found: list[Json] = self.stack.http.get(url, params=query).json()
+        return found
+
+    def from_bot(self, after: int = 0) -> list[Json]:
+        return [m for m in self.messages() if m["from"]["is_bot"] and m["message_id"] > after]
+
+    def sees(self, wanted: Callable[[Json], object], what: str, after: int = 0) -> Json:
+        """The first message of the bot that is as wanted."""
+
+        def look() -> Json | None:
+            for message in self.from_bot(after):
+                self.seen.setdefault(message["message_id"], set()).add(words(message))
+                if wanted(message):
+                    return message
+            return None
+
+        try:
+            return until(look, what)
+        except AssertionError as error:
+            shown = json.dumps([words(m) for m in self.from_bot(after)], ensure_ascii=False)
+            raise AssertionError(f"{error}; the bot said: {shown}") from None
+
+    def reads(self, text: str, after: int = 0) -> Json:
+        """The first message of the bot with this in it."""
+        return self.sees(lambda m: text in words(m), f"«{text}»", after)
+
+    def gets_picture(self, after: int = 0) -> Json:
+        """The first finished picture."""
+        return self.sees(is_finished, "a finished picture", after)
+
+    def sees_no(self, message_id: int) -> None:
+        """This message goes away."""
+
+        def gone() -> bool:
+            return all(m["message_id"] != message_id for m in self.messages())
+
+        until(gone, f"message {message_id} is gone")
+
+    def bytes_of(self, path: str) -> bytes:
+        return self.stack.http.get(urljoin(self.stack.url["local_telegram"], path)).content
+
+
+def words(message: Json) -> str:
+    return str(message.get("text") or message.get("caption") or "")
+
+
+def buttons(message: Json) -> list[str]:
+    return [button["text"] for row in message["buttons"] for button in row]
+
+
+def is_finished(message: Json) -> bool:
+    return bool(message.get("photo")) and len(buttons(message)) > 4

@@ -1,0 +1,94 @@
+"""Parameters in the text, against the catalogue as the backend publishes it."""
+
+import pytest
+
+from backend.schemas import ModeInfo
+from gpu_server.schemas import StyleInfo
+from telegram_bot.options import parse
+from workflows import catalog
+from workflows.parameters import json_schema
+
+
+def published(name: str) -> ModeInfo:
+    """A mode as `GET /modes` has it."""
+    mode = catalog.load().modes[name]
+    styles = [
+        StyleInfo(
+            name=style,
+            title=spec.title.model_dump(),
+            description=spec.description.model_dump(),
+            model=mode.graph_spec(style).model,
+            sizes={ratio: list(size) for ratio, size in mode.graph_spec(style).sizes.items()},
+            ignores=[],
+            available=True,
+        )
+        for style, spec in mode.styles.items()
+    ]
+    return ModeInfo(
+        name=name,
+        title=mode.spec.title.model_dump(),
+        description=mode.spec.description.model_dump(),
+        default_style=mode.spec.default_style,
+        takes_image=mode.takes_image,
+        available=True,
+        parameters=json_schema(mode),
+        texts={},
+        styles=styles,
+    )
+
+
+FREE, RESTYLE = published("free"), published("restyle")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "values"),
+    [
+        ("a fox", "a fox", {}),
+        ("a fox --seed 42", "a fox", {"seed": 42}),
+        ("--seed 42 a fox in snow", "a fox in snow", {"seed": 42}),
+        ("a fox --seed=42 in snow", "a fox in snow", {"seed": 42}),
+        ("a fox —seed 42", "a fox", {"seed": 42}),
+        ("a fox --size 3:2", "a fox", {"width": 1248, "height": 832}),
+        ("a fox --ar 2:3 --style anime", "a fox", {"width": 832, "height": 1216, "style": "anime"}),
+        ("a fox --size 640x480", "a fox", {"width": 640, "height": 480}),
+        ("лиса --style Аниме", "лиса", {"style": "anime"}),
+        ("fox --no ice, sky --n 2", "fox", {"negative_prompt": "ice, sky", "count": 2}),
+        ("a well-known fox -- running", "a well-known fox -- running", {}),
+        ("a fox--seed 3", "a fox--seed 3", {}),
+    ],
+)  # fmt: skip
+def test_options_are_taken_out_of_the_words(
+    text: str, words: str, values: dict[str, object]
+) -> None:
+    options = parse(text, FREE, None)
+    assert (options.words, options.values, options.faults) == (words, values, [])
+
+
+def test_strength_is_for_photos_and_may_have_a_decimal_comma() -> None:
+    assert parse("--strength 0,6", RESTYLE, None).values == {"strength": 0.6}
+    [fault] = parse("fox --strength 0.6", FREE, None).faults
+    assert fault.key in ("option.unknown", "option.misspelt")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("fox --seed x", "option.whole"),
+        ("fox --seed -1", "option.whole"),
+        ("fox --seed 99999999999999999999999", "option.whole"),
+        ("fox --count 9", "option.whole"),
+        ("fox --count 0", "option.whole"),
+        ("fox --seed", "option.empty"),
+        ("fox --size 5:1", "option.size"),
+        ("fox --size 641x480", "option.step"),
+        ("fox --size 64x64", "option.whole"),
+        ("fox --style anme", "option.style_near"),
+        ("fox --style zzzzzz", "option.style"),
+        ("fox --sede 4", "option.misspelt"),
+        ("fox --image x", "option.unknown"),
+        ("fox --xqzw 4", "option.unknown"),
+    ],
+)
+def test_a_wrong_option_is_a_fault_with_its_own_text(text: str, key: str) -> None:
+    faults = parse(text, FREE, None).faults
+    assert key in [fault.key for fault in faults]
