@@ -192,9 +192,7 @@ async def measure_queue(folder: Path) -> dict[str, float]:
 
 async def _fill_and_drain(folder: Path, queued: int) -> tuple[float, dict[str, float]]:
     gpu_port, engine_port = free_ports(2)
-    backend = Backend(
-        folder, [f"http://127.0.0.1:{gpu_port}"], easel_workflows_dir=WORKFLOWS
-    )
+    backend = Backend(folder, [f"http://127.0.0.1:{gpu_port}"], easel_workflows_dir=WORKFLOWS)
     engine = Process(
         "gpu_server.sketch",
         ["--port", str(engine_port), "--base-dir", str(folder / "engine")],
@@ -292,7 +290,9 @@ def show(found: dict[str, dict[str, Any]]) -> None:
     for section, figures in found.items():
         print(section)
         for name, value in figures.items():
-            print(f"  {name:28} {value:10.2f}" if isinstance(value, float) else f"  {name:28} {value}")
+            print(
+                f"  {name:28} {value:10.2f}" if isinstance(value, float) else f"  {name:28} {value}"
+            )
 
 
 async def main(parts: list[str]) -> None:
