@@ -32,7 +32,7 @@ MAX_FAILURES = 3
 """A generation that failed on this many pods (or this often on one) is given up."""
 WAKE_S = 1.0
 AGAIN_S = 0.5
-RECORD_AFTER_S = 0.2
+RECORD_AFTER_S = 1.0
 """What is drawn sooner gets no durable workflow: its row alone says as much."""
 
 
@@ -88,6 +88,11 @@ class Dispatcher:
         known = self.live.get(row.id)
         if known is not None:
             return known
+        live = self._take(row)
+        self._pump()
+        return live
+
+    def _take(self, row: Row) -> Live:
         live = self.live[row.id] = Live(row)
         now = time.monotonic()
         if row.pod in self.pods:
@@ -95,7 +100,6 @@ class Dispatcher:
             self._draw(live, row.pod, asked=True)
         else:
             self._scheduler.submit(_work(live), now, bounded=False)
-        self._pump()
         return live
 
     def place(self, live: Live) -> tuple[int | None, float | None]:
@@ -155,7 +159,7 @@ class Dispatcher:
         """Take up what is unfinished, then work until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
             for row in await self._store.unfinished():
-                self.take(row)
+                self._take(row)
             for pod in self.pods.values():
                 self._tasks.create_task(pod.watch(), name=f"pod {pod.name}")
             self.taken_up.set()

@@ -25,7 +25,7 @@ PREFIX = "easel-"
 class ImageRequest(BaseModel):
     """The body of `POST /v1/images/generations`; of edits beside the image."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     prompt: str = ""
     model: str | None = Field(None, examples=["easel-free", "easel-free:anime"])

@@ -20,7 +20,7 @@ USER_CHARACTERS = r"^[^\x00-\x1F\x7F]*$"
 class GenerationRequest(BaseModel):
     """What to draw. Beside these fields it has the values of its mode (see `GET /modes`)."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     mode: str = "free"
     format: ImageFormat = "png"

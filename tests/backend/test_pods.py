@@ -66,8 +66,10 @@ async def test_everything_killed_at_once_goes_on_where_it_was(tmp_path: Path) ->
     gpu_port, engine_port = free_ports(2)
     engine = Process(
         "gpu_server.sketch",
-        ["--port", str(engine_port), "--base-dir", str(tmp_path / "engine"), "--faults"]
-        + ["--checkpoint", "tiny.safetensors"],
+        [
+            *("--port", str(engine_port), "--base-dir", str(tmp_path / "engine")),
+            *("--checkpoint", "tiny.safetensors", "--faults"),
+        ],
         tmp_path / "engine.log",
     )
     gpu = Process(
