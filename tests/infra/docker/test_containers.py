@@ -14,6 +14,7 @@ import yaml
 
 from backend.settings import Settings as BackendSettings
 from gpu_server.settings import Settings as GpuSettings
+from telegram_bot.settings import Settings as BotSettings
 
 ROOT = Path(__file__).parents[3]
 DOCKER = ROOT / "infra" / "docker"
@@ -147,6 +148,7 @@ def test_the_gpu_image_uses_settings_that_exist() -> None:
 def test_compose_uses_pinned_images_and_settings_that_exist() -> None:
     known = {
         "backend": {field.upper() for field in BackendSettings.model_fields},
+        "bot": {field.upper() for field in BotSettings.model_fields},
         "gpu": {field.upper() for field in GpuSettings.model_fields},
     }
     for name, service in _compose()["services"].items():
