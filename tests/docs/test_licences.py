@@ -66,3 +66,11 @@ def test_the_detectors_model_is_named_with_its_pinned_version() -> None:
     pinned = re.search(r"^nudenet==(\S+)", (ROOT / "requirements" / "gate.txt").read_text(), re.M)
     assert pinned is not None
     assert f"`nudenet` {pinned[1]}" in (ROOT / "docs" / "licences.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("extra", ["gpu", "backend", "bot", "ops", "dev"])
+def test_what_an_extra_asks_for_is_pinned_in_its_requirements(extra: str) -> None:
+    text = (ROOT / "requirements" / f"{extra}.txt").read_text("utf-8")
+    pinned = set(re.findall(r"^([\w.-]+)==", text, re.MULTILINE))
+    wanted = {name for name, extras in _dependencies().items() if extras & {extra, "(always)"}}
+    assert wanted - pinned == set(), "run requirements/compile.sh"
