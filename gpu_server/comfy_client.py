@@ -1,9 +1,10 @@
 """ComfyUI over HTTP: moves bytes, knows what its answers mean, decides nothing."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 
@@ -46,7 +47,7 @@ class _Answer:
 class ComfyClient:
     """One ComfyUI. All times are seconds; every call ends within its time-out.
 
-    Over aiohttp, which takes a quarter of the time of httpx for a request.
+    Over aiohttp: every job waits for several of its requests, and httpx takes longer for each.
     """
 
     http: aiohttp.ClientSession = field(repr=False)
@@ -194,6 +195,6 @@ class ComfyClient:
             raise FileGone(f"{file.filename}: {answer.status}")
         return answer.body
 
-    async def remove_files(self, job_id: str) -> None:
-        """Remove a job's folders in ComfyUI's input, output and temp; needs our nodes."""
-        await self._request("DELETE", f"/easel/jobs/{job_id}")
+    async def remove_files(self, jobs: Sequence[UUID]) -> None:
+        """Remove jobs' folders in ComfyUI's input, output and temp; needs our nodes."""
+        await self._request("DELETE", f"/easel/jobs/{','.join(map(str, jobs))}")

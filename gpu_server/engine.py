@@ -29,6 +29,7 @@ log = structlog.get_logger()
 SKETCH = "sketch"
 """What the built-in engine calls itself."""
 
+NO_CONTROLNET = "set EASEL_CONTROLNET to the Canny ControlNet that fits EASEL_CHECKPOINT"
 FETCH_COMMAND = "./startup.sh models pull --style {style}"
 
 
@@ -260,6 +261,8 @@ class Engine:
             names = ", ".join(sorted(set(missing)))
             reason = f"ComfyUI has no {names}; fetch it with `{command}`"
             return StyleState(False, reason, missing, files)
+        if any(fault.field == "control_net_name" for fault in faults):
+            return StyleState(False, NO_CONTROLNET, files=files)
         if faults:
             return StyleState(False, describe(faults[0]), files=files)
         return StyleState(True, files=files)

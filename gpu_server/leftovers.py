@@ -13,6 +13,8 @@ from gpu_server.jobs import Job, attempt_ids
 
 log = structlog.get_logger()
 
+AT_ONCE = 50
+
 
 @dataclass(frozen=True)
 class Leftover:
@@ -65,7 +67,12 @@ class Leftovers:
             # A prompt given up as lost may still have come: a frozen ComfyUI reads late.
             await self._comfy.drop(unwanted)
         await self._comfy.forget([prompt for leftover in found for prompt in leftover.prompts])
-        for leftover in found:
+        for few in batched(found):
             if self._engine.has_our_nodes:
-                await self._comfy.remove_files(str(leftover.job))
-            done.append(leftover.job)
+                await self._comfy.remove_files([leftover.job for leftover in few])
+            done += [leftover.job for leftover in few]
+
+
+def batched(found: list[Leftover]) -> list[list[Leftover]]:
+    """So many at once that their ids fit into an address."""
+    return [found[start : start + AT_ONCE] for start in range(0, len(found), AT_ONCE)]

@@ -7,7 +7,7 @@ can be repeated under the generation's id, and the same message goes on.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
@@ -37,6 +37,10 @@ _RETRY_S = 1.0
 _QUIET_S = 0.4
 _NOTIFY_S = 30.0
 _RESULTS_AT_ONCE = 24
+# In a crowd requests go before streams, and few at a time: a long line of them in the client's
+# pool costs more than it gains.
+_REQUESTS_AT_ONCE = 12
+_OPENINGS_AT_ONCE = 2
 _log = structlog.get_logger("telegram_bot.follower")
 
 
@@ -73,6 +77,8 @@ class Follower:
         self._courses: dict[UUID, Course] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._results = asyncio.Semaphore(_RESULTS_AT_ONCE)
+        self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+        self._openings = asyncio.Semaphore(_OPENINGS_AT_ONCE)
 
     async def run(self) -> None:
         """Takes up everything owed and works until cancelled."""
@@ -194,14 +200,18 @@ class Follower:
                 photo = await photos.fetch(self.editor.bot, self.backend, delivery.photo)
             except BadRequest as refusal:
                 raise InvalidImage("Telegram no longer has this photo") from refusal
-        return await self.backend.put(delivery.generation, delivery.request, photo)
+        async with self._requests:
+            return await self.backend.put(delivery.generation, delivery.request, photo)
 
     async def _watched(self, course: Course, generation: Generation) -> Generation:
         """The generation at its end. Raises Cancelled when stopped while nobody answers."""
         previews = self._person(course).preferences.previews
         while not generation.status.ended:
             try:
-                async with self.events.follow(generation.id, previews=previews) as events:
+                async with AsyncExitStack() as stack:
+                    following = self.events.follow(generation.id, previews=previews)
+                    async with self._openings:
+                        events = await stack.enter_async_context(following)
                     async for event in events:
                         course.seen_at = time.monotonic()
                         if isinstance(event, Generation):

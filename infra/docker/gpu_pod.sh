@@ -6,10 +6,12 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
 stop() {
   trap - TERM INT
   ./startup.sh stop
+  kill "$logs"
   exit 0
 }
-trap stop TERM INT
 
 ./startup.sh start || { ./startup.sh logs -n 50; ./startup.sh stop; exit 1; }
 ./startup.sh logs -f -n 0 &
-wait $!
+logs=$!
+trap stop TERM INT
+wait "$logs"

@@ -167,6 +167,33 @@ def test_a_picture_that_is_not_there_is_not_found(http: httpx.Client, number: st
     assert problem(answer)["code"] in ("not_found", "invalid_request")
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "\ud800"),
+        ("model", "easel-noir"),
+        ("model", 7),
+        ("user", "a\0b"),
+        ("user", "\ud800"),
+        ("n", 0),
+        ("size", "1x1"),
+        ("size", "9999x9999"),
+        ("prompt", "\0"),
+        ("seed", 10**400),
+        ("stream", []),
+        ("colour", "red"),
+    ],
+)
+def test_openais_own_errors_are_answered_to_wrong_requests_in_its_api(
+    http: httpx.Client, field: str, value: Any
+) -> None:
+    body = {"model": "easel-free", "prompt": "a", "size": "256x256", field: value}
+    content = json.dumps(body).encode()
+    answer = http.post("/v1/images/generations", content=content)
+    assert answer.status_code in (400, 404), answer.text[:300]
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
 # -- at random -----------------------------------------------------------------------------
 
 own_fields = fields | st.sampled_from(["user", "priority"])

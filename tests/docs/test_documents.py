@@ -9,6 +9,7 @@ from backend.settings import Settings as BackendSettings
 from gpu_server.settings import Settings as GpuSettings
 from infra.arguments import HANDLERS
 from infra.supervisor.__main__ import main as startup
+from telegram_bot.settings import Settings as BotSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -40,8 +41,10 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
 
 @every_document
 def test_every_setting_of_a_service_that_is_named_exists(document: Path) -> None:
-    known = {name.upper() for s in (BackendSettings, GpuSettings) for name in s.model_fields}
-    named = set(re.findall(r"\b(?:BACKEND|GPU)_[A-Z_]*[A-Z]\b", document.read_text("utf-8")))
+    services = (BackendSettings, GpuSettings, BotSettings)
+    known = {name.upper() for service in services for name in service.model_fields}
+    pattern = r"\b(?:BACKEND|GPU|BOT)_[A-Z_]*[A-Z]\b"
+    named = set(re.findall(pattern, document.read_text("utf-8")))
     assert named - known == set()
 
 
@@ -55,7 +58,7 @@ def test_every_command_that_is_named_exists(
     known = set(re.findall(r"^    ([a-z-]+)\b", capsys.readouterr().out, re.MULTILINE))
     assert set(re.findall(r"\./startup\.sh ([a-z][a-z-]+)\b", text)) - {"does"} <= known
     options = r"(?: (?:-t|--target|--via) \w+)*"
-    commands = re.findall(rf"^(?:.*[`&] ?)?easel-ssh{options} ([a-z]+)\b", text, re.MULTILINE)
+    commands = re.findall(rf"(?:^|[`;&] ?)easel-ssh{options} ([a-z]+)\b", text, re.MULTILINE)
     assert set(commands) - set(HANDLERS) == set()
 
 

@@ -47,11 +47,14 @@ def test_the_page_states_the_licence_of_the_installed_package(package: str) -> N
         stated = metadata(package)
     except PackageNotFoundError:
         pytest.skip(f"{package} is not installed")
-    own = stated.get("License-Expression")
-    if own is None:
+    own = stated.get_all("License-Expression", [])
+    if not own:
+        licence = [text.partition("\n")[0] for text in stated.get_all("License", [])]
         classifiers = [c for c in stated.get_all("Classifier", []) if c.startswith("License")]
-        own = " ".join([(stated.get("License") or "").partition("\n")[0], *classifiers])
-    assert set(FAMILY.findall(own)) - set(FAMILY.findall(_rows()[package][1])) == set()
+        own = [*licence, *classifiers]
+    stated_families = set(FAMILY.findall(" ".join(own)))
+    assert stated_families, f"{package} states no licence this test knows"
+    assert stated_families - set(FAMILY.findall(_rows()[package][1])) == set()
 
 
 def test_no_line_is_left_of_a_package_nobody_needs() -> None:
@@ -63,3 +66,11 @@ def test_the_detectors_model_is_named_with_its_pinned_version() -> None:
     pinned = re.search(r"^nudenet==(\S+)", (ROOT / "requirements" / "gate.txt").read_text(), re.M)
     assert pinned is not None
     assert f"`nudenet` {pinned[1]}" in (ROOT / "docs" / "licences.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("extra", ["gpu", "backend", "bot", "ops", "dev"])
+def test_what_an_extra_asks_for_is_pinned_in_its_requirements(extra: str) -> None:
+    text = (ROOT / "requirements" / f"{extra}.txt").read_text("utf-8")
+    pinned = set(re.findall(r"^([\w.-]+)==", text, re.MULTILINE))
+    wanted = {name for name, extras in _dependencies().items() if extras & {extra, "(always)"}}
+    assert wanted - pinned == set(), "run requirements/compile.sh"

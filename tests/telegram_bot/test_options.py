@@ -2,40 +2,8 @@
 
 import pytest
 
-from backend.schemas import ModeInfo
-from gpu_server.schemas import StyleInfo
 from telegram_bot.options import parse
-from workflows import catalog
-from workflows.parameters import json_schema
-
-
-def published(name: str) -> ModeInfo:
-    """A mode as `GET /modes` has it."""
-    mode = catalog.load().modes[name]
-    styles = [
-        StyleInfo(
-            name=style,
-            title=spec.title.model_dump(),
-            description=spec.description.model_dump(),
-            model=mode.graph_spec(style).model,
-            sizes={ratio: list(size) for ratio, size in mode.graph_spec(style).sizes.items()},
-            ignores=[],
-            available=True,
-        )
-        for style, spec in mode.styles.items()
-    ]
-    return ModeInfo(
-        name=name,
-        title=mode.spec.title.model_dump(),
-        description=mode.spec.description.model_dump(),
-        default_style=mode.spec.default_style,
-        takes_image=mode.takes_image,
-        available=True,
-        parameters=json_schema(mode),
-        texts={},
-        styles=styles,
-    )
-
+from tests.telegram_bot.published import published
 
 FREE, RESTYLE = published("free"), published("restyle")
 

@@ -14,6 +14,7 @@ import yaml
 
 from backend.settings import Settings as BackendSettings
 from gpu_server.settings import Settings as GpuSettings
+from telegram_bot.settings import Settings as BotSettings
 
 ROOT = Path(__file__).parents[3]
 DOCKER = ROOT / "infra" / "docker"
@@ -119,7 +120,15 @@ def test_everything_copied_is_there_and_reaches_the_build(dockerfile: list[Instr
             assert any(fnmatch(source, p) or p.startswith(f"{source}/") for p in kept), source
 
 
-def test_every_package_of_ours_that_a_command_runs_is_copied(
+def _imported(folder: Path) -> set[str]:
+    """The packages of ours that the modules in `folder` import."""
+    lines = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
+    texts = (file.read_text("utf-8") for file in folder.rglob("*.py"))
+    names = set().union(*(lines.findall(text) for text in texts))
+    return {name for name in names if (ROOT / name / "__init__.py").is_file()}
+
+
+def test_every_package_of_ours_that_is_run_or_imported_is_copied(
     dockerfile: list[Instruction],
 ) -> None:
     copied = {word for copy in _all(dockerfile, "COPY") for word in copy.words[:-1]}
@@ -127,7 +136,9 @@ def test_every_package_of_ours_that_a_command_runs_is_copied(
         words = json.loads(command.text)
         part = words[words.index("-m") + 1] if "-m" in words else words[0].split("/")[0]
         assert part in copied
-    assert {"web", "workflows", "gpu_server"} <= copied
+    for package in copied:
+        if (ROOT / package / "__init__.py").is_file():
+            assert _imported(ROOT / package) <= copied, package
 
 
 def test_secrets_and_state_stay_out_of_the_build() -> None:
@@ -147,6 +158,7 @@ def test_the_gpu_image_uses_settings_that_exist() -> None:
 def test_compose_uses_pinned_images_and_settings_that_exist() -> None:
     known = {
         "backend": {field.upper() for field in BackendSettings.model_fields},
+        "bot": {field.upper() for field in BotSettings.model_fields},
         "gpu": {field.upper() for field in GpuSettings.model_fields},
     }
     for name, service in _compose()["services"].items():
