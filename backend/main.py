@@ -113,6 +113,7 @@ async def open_service(
         url: GpuClient.at(url, token, edge.trace_headers) for url in settings.backend_gpu_servers
     }
     abuse = Abuse(database)
+    await abuse.open()
     dispatcher = Dispatcher(
         store,
         abuse,
