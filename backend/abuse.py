@@ -28,7 +28,7 @@ def pause_after(count: int) -> float:
 
 
 class Abuse:
-    """The refusals of the last hour are in memory, so that nobody else waits for looking them up."""
+    """The last hour's refusals are in memory, so that nobody waits for looking them up."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
