@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 
 import structlog
@@ -112,6 +113,7 @@ async def open_service(
         url: GpuClient.at(url, token, edge.trace_headers) for url in settings.backend_gpu_servers
     }
     abuse = Abuse(database)
+    await abuse.open()
     dispatcher = Dispatcher(
         store,
         abuse,
@@ -141,6 +143,8 @@ async def open_service(
         asyncio.create_task(workflows_log.run(dispatcher), name="workflows"),
         asyncio.create_task(expire(store, abuse, settings.backend_result_ttl_hours), name="expiry"),
     ]
+    for task in tasks:
+        task.add_done_callback(_end_if_broken)
     await ready.wait()
     try:
         yield service
@@ -151,6 +155,13 @@ async def open_service(
         for client in clients.values():
             await client.close()
         await database.close()
+
+
+def _end_if_broken(task: asyncio.Task[None]) -> None:
+    """A backend without one of its parts would accept what it never draws: end, to be restarted."""
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("part_broke", part=task.get_name(), exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)
 
 
 def make_workflows(settings: Settings) -> Workflows:
