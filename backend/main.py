@@ -137,6 +137,7 @@ async def open_service(
         settings.backend_generation_timeout_s,
         settings.backend_public_url,
     )
+    metrics.scheduling.set(1)
     ready = asyncio.Event()
     tasks = [
         asyncio.create_task(dispatcher.run(ready), name="dispatcher"),
