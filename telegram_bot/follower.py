@@ -40,7 +40,8 @@ _RESULTS_AT_ONCE = 24
 # In a crowd requests go before streams, and few at a time: a long line of them in the client's
 # pool costs more than it gains.
 _REQUESTS_AT_ONCE = 12
-_OPENINGS_AT_ONCE = 2
+_OPENINGS_AT_ONCE = 4
+_LONGEST_LULL_S = 2.0
 _log = structlog.get_logger("telegram_bot.follower")
 
 
@@ -79,6 +80,9 @@ class Follower:
         self._results = asyncio.Semaphore(_RESULTS_AT_ONCE)
         self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._openings = asyncio.Semaphore(_OPENINGS_AT_ONCE)
+        self._asking = 0
+        self._lull = asyncio.Event()
+        self._lull.set()
 
     async def run(self) -> None:
         """Takes up everything owed and works until cancelled."""
@@ -200,8 +204,15 @@ class Follower:
                 photo = await photos.fetch(self.editor.bot, self.backend, delivery.photo)
             except BadRequest as refusal:
                 raise InvalidImage("Telegram no longer has this photo") from refusal
-        async with self._requests:
-            return await self.backend.put(delivery.generation, delivery.request, photo)
+        self._asking += 1
+        self._lull.clear()
+        try:
+            async with self._requests:
+                return await self.backend.put(delivery.generation, delivery.request, photo)
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._lull.set()
 
     async def _watched(self, course: Course, generation: Generation) -> Generation:
         """The generation at its end. Raises Cancelled when stopped while nobody answers."""
@@ -211,6 +222,7 @@ class Follower:
                 async with AsyncExitStack() as stack:
                     following = self.events.follow(generation.id, previews=previews)
                     async with self._openings:
+                        await self._wait_for_lull()
                         events = await stack.enter_async_context(following)
                     async for event in events:
                         course.seen_at = time.monotonic()
@@ -224,6 +236,11 @@ class Follower:
             except (BackendUnreachable, Internal):
                 await self._pause(course, time.monotonic() - course.seen_at, gpu=False)
         return generation
+
+    async def _wait_for_lull(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_LULL_S):
+                await self._lull.wait()
 
     async def _patiently(self, course: Course, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks until the backend answers and a GPU is there, for as long as promised."""
