@@ -22,15 +22,14 @@ class Keys:
 
     keys: Mapping[str, SecretStr]
 
-    def owner(self, authorization: str) -> str:
-        """The name of the key in an `Authorization` header; raises Unauthorized."""
+    def owner(self, given: str) -> str:
+        """The name of the key `given`; raises Unauthorized."""
         if not self.keys:
             return ANYBODY
-        scheme, _, rest = authorization.partition(" ")
-        given = (rest if scheme.lower() == "bearer" else authorization).strip().encode()
+        secret = given.strip().encode()
         found = ""
         for name, key in self.keys.items():
-            if hmac.compare_digest(given, key.get_secret_value().encode()):
+            if hmac.compare_digest(secret, key.get_secret_value().encode()):
                 found = name
         if not found:
             raise Unauthorized("A valid key is needed: send it as 'Authorization: Bearer KEY'")

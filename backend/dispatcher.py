@@ -32,10 +32,12 @@ MAX_FAILURES = 3
 """A generation that failed on this many pods (or this often on one) is given up."""
 WAKE_S = 1.0
 AGAIN_S = 0.5
+RECORD_AFTER_S = 1.0
+"""What is drawn sooner gets no durable workflow: its row alone says as much."""
 
 
 class Dispatcher:
-    """`record` is told of every generation that a pod is given: it gets a durable workflow."""
+    """`record` is told of generations that a pod is drawing: each gets a durable workflow."""
 
     def __init__(
         self,
@@ -86,6 +88,11 @@ class Dispatcher:
         known = self.live.get(row.id)
         if known is not None:
             return known
+        live = self._take(row)
+        self._pump()
+        return live
+
+    def _take(self, row: Row) -> Live:
         live = self.live[row.id] = Live(row)
         now = time.monotonic()
         if row.pod in self.pods:
@@ -93,7 +100,6 @@ class Dispatcher:
             self._draw(live, row.pod, asked=True)
         else:
             self._scheduler.submit(_work(live), now, bounded=False)
-        self._pump()
         return live
 
     def place(self, live: Live) -> tuple[int | None, float | None]:
@@ -153,7 +159,7 @@ class Dispatcher:
         """Take up what is unfinished, then work until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
             for row in await self._store.unfinished():
-                self.take(row)
+                self._take(row)
             for pod in self.pods.values():
                 self._tasks.create_task(pod.watch(), name=f"pod {pod.name}")
             self.taken_up.set()
@@ -242,11 +248,17 @@ class Dispatcher:
         work = self._drawing(live, self.pods[pod_name], asked=asked)
         self._drawings[live.row.id] = self._tasks.create_task(work)
         if not live.recorded:
+            asyncio.get_running_loop().call_later(RECORD_AFTER_S, self._keep_record, live)
+
+    def _keep_record(self, live: Live) -> None:
+        if not live.closing and not live.recorded:
             live.recorded = True
             self._record(live.row.id)
 
     async def _drawing(self, live: Live, pod: Pod, *, asked: bool) -> None:
-        structlog.contextvars.bind_contextvars(generation_id=str(live.row.id))
+        # Begun by whatever freed the pod: the ids at hand are those of another request.
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(**live.trace, generation_id=str(live.row.id))
         pod.abandoned.discard(live.row.id)
         if live.kept_pod != pod.name:
             await self._store.set_pod(live.row.id, pod.name)

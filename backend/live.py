@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backend.store import Row
 from gpu_server.schemas import ImageInfo, Preview, State, Timings
+from web import edge
 from web.changes import Changing
 from web.errors import EaselError
 
@@ -50,6 +51,8 @@ class Live(Changing):
         self.pod: str | None = None
         self.kept_pod = row.pod
         """The pod that the database names."""
+        self.trace = edge.trace_ids()
+        """The ids of the request that brought it; none after a restart."""
         self.recorded = False
         """It has a durable workflow."""
         self.stop = asyncio.Event()
@@ -75,6 +78,9 @@ class Live(Changing):
         self.update(state=State.queued, stage="in line", progress=0.0, pod=None, preview=None)
 
     def end(self, ending: Ending) -> None:
+        self.row = replace(
+            self.row, status=ending.status, ended=time.time(), outcome=ending.as_json()
+        )
         self.update(ending=ending, state=ending.status, preview=None, timings=ending.timings)
         self.done.set()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 
 import structlog
@@ -18,7 +19,6 @@ from backend.expiry import expire
 from backend.metrics import Metrics
 from backend.openai import Links
 from backend.platform import Platform
-from backend.policy import Policy
 from backend.replicas import Leadership, Relay
 from backend.routes import generations, health, openai
 from backend.scheduler import Limits
@@ -28,6 +28,7 @@ from backend.store import Store
 from backend.transcoding import Transcoder
 from gpu_server.client import GpuClient
 from gpu_server.provenance import Signer
+from policy import Policy
 from web import VERSION, edge
 from web.errors import EaselError
 from workflows import catalog as workflows
@@ -108,7 +109,9 @@ async def open_service(
     await store.open()
     workflows_log = make_workflows(settings)
     token = settings.backend_gpu_token.get_secret_value()
-    clients = {url: GpuClient.at(url, token) for url in settings.backend_gpu_servers}
+    clients = {
+        url: GpuClient.at(url, token, edge.trace_headers) for url in settings.backend_gpu_servers
+    }
     abuse = Abuse(database)
     dispatcher = Dispatcher(
         store,
@@ -139,6 +142,8 @@ async def open_service(
         asyncio.create_task(workflows_log.run(dispatcher), name="workflows"),
         asyncio.create_task(expire(store, abuse, settings.backend_result_ttl_hours), name="expiry"),
     ]
+    for task in tasks:
+        task.add_done_callback(_end_if_broken)
     await ready.wait()
     try:
         yield service
@@ -149,6 +154,13 @@ async def open_service(
         for client in clients.values():
             await client.close()
         await database.close()
+
+
+def _end_if_broken(task: asyncio.Task[None]) -> None:
+    """A backend without one of its parts would accept what it never draws: end, to be restarted."""
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("part_broke", part=task.get_name(), exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)
 
 
 def make_workflows(settings: Settings) -> Workflows:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backend.schemas import GenerationRequest
+from backend.schemas import USER_CHARACTERS, USER_LENGTH, GenerationRequest
 from gpu_server.schemas import ImageFormat
 from web import errors
 from workflows.catalog import Catalog
@@ -25,7 +25,7 @@ PREFIX = "easel-"
 class ImageRequest(BaseModel):
     """The body of `POST /v1/images/generations`; of edits beside the image."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     prompt: str = ""
     model: str | None = Field(None, examples=["easel-free", "easel-free:anime"])
@@ -33,7 +33,7 @@ class ImageRequest(BaseModel):
     size: str | None = Field("auto", pattern=r"^(auto|\d{2,4}x\d{2,4})$", examples=["1024x1024"])
     response_format: Literal["url", "b64_json"] | None = None
     output_format: ImageFormat | None = None
-    user: str | None = Field(None, max_length=128)
+    user: str | None = Field(None, max_length=USER_LENGTH, pattern=USER_CHARACTERS)
     stream: bool | None = False
     partial_images: int | None = Field(0, ge=0, le=3)
     seed: int | None = Field(None, description="not in OpenAI's API: as everywhere in Easel")

@@ -12,14 +12,24 @@ from web.errors import Problem
 __all__ = ["ImageFormat", "ModeInfo", "Preview", "Problem", "ProgressEvent", "State", "Timings"]
 
 
+USER_LENGTH = 128
+USER_CHARACTERS = r"^[^\x00-\x1F\x7F]*$"
+"""No control characters: PostgreSQL keeps no NUL, and logs and lists are read by people."""
+
+
 class GenerationRequest(BaseModel):
     """What to draw. Beside these fields it has the values of its mode (see `GET /modes`)."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     mode: str = "free"
     format: ImageFormat = "png"
-    user: str = Field("", max_length=128, description="whose generation it is, in your own words")
+    user: str = Field(
+        "",
+        max_length=USER_LENGTH,
+        pattern=USER_CHARACTERS,
+        description="whose generation it is, in your own words",
+    )
     priority: int = Field(0, ge=-10, le=10, description="orders this user's own generations")
 
     def values(self) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from backend.dispatcher import Dispatcher
 from backend.live import Live
 from backend.metrics import Metrics
 from backend.platform import Platform
-from backend.policy import Policy
 from backend.schemas import (
     Generation,
     GenerationEnded,
@@ -33,6 +32,7 @@ from backend.schemas import (
 from backend.store import Order, Row, Store, Taken
 from backend.transcoding import Transcoder
 from gpu_server.schemas import Result, State
+from policy import Policy
 from web import errors, photos
 from web.sse import Event
 from workflows import parameters
@@ -77,28 +77,27 @@ class GenerationService:
         now. Raises what is wrong with the request, ContentRefused, and what the limits say.
         """
         mark = _fingerprint(asked, photo)
-        known = await self._known(generation_id, owner, key, mark)
-        if known is not None:
-            return known, False
-        await self.abuse.check(owner, asked.user)
-        order = await self._order(owner, asked, photo)
-        self._require_pod(order, wait=wait)
-        row = Row(
-            generation_id,
-            owner,
-            asked.user,
-            mark,
-            order,
-            time.time(),
-            idempotency_key=key,
-        )
         try:
+            await self.abuse.check(owner, asked.user)
+            order = await self._order(owner, asked, photo)
+            self._require_pod(order, wait=wait)
+            row = Row(
+                generation_id,
+                owner,
+                asked.user,
+                mark,
+                order,
+                time.time(),
+                idempotency_key=key,
+            )
             await self._accept(row, photo)
-        except (Taken, errors.EaselError):
-            # The same request may have been let in a moment ago: then no limit is asked.
+        except (Taken, errors.EaselError, parameters.InvalidValues):
+            # What was accepted before is answered as before, whatever is said of it now.
             known = await self._known(generation_id, owner, key, mark)
             if known is None:
                 raise
+            if photo is not None and known.status.ended:
+                await self.store.forget_photo(known)
             return known, False
         self.metrics.accepted.labels(order.request.mode).inc()
         return row, True
@@ -231,7 +230,9 @@ class GenerationService:
         live = self.dispatcher.live.get(row.id)
         if live is not None:
             await live.done.wait()
-        ended = await self.get(row.id, row.owner)
+            ended = live.row
+        else:
+            ended = await self.get(row.id, row.owner)
         if ended.status is State.failed:
             raise _error(ended)
         if ended.status is State.cancelled:
@@ -412,7 +413,9 @@ def _before(cursor: str | None) -> tuple[float, str] | None:
         created, _, last = base64.urlsafe_b64decode(cursor).decode().partition(" ")
         return float(created), str(UUID(last))
     except ValueError as error:
-        raise errors.InvalidRequest("cursor: is not one that this server gave") from error
+        message, allowed = "is not one that this server gave", "a `next_cursor`"
+        fault = errors.FieldError(field="cursor", message=message, allowed=allowed)
+        raise errors.InvalidRequest.of([fault]) from error
 
 
 def _ended(

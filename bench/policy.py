@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from time import thread_time
 
-from backend.policy import Policy
+from policy import Policy
 
 TARGET_MS = 1.0
 REPEATS = 3

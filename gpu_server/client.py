@@ -1,7 +1,7 @@
 """The client of a GPU server, for the backend, benches and tests."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +29,11 @@ class GpuClient:
     peer: Peer
 
     @classmethod
-    def at(cls, url: str, token: str = "") -> "GpuClient":
-        return cls(Peer(pool(url, token), EngineLost))
+    def at(
+        cls, url: str, token: str = "", headers: Callable[[], dict[str, str]] = dict
+    ) -> "GpuClient":
+        """`headers` are asked for and sent with every request."""
+        return cls(Peer(pool(url, token), EngineLost, headers))
 
     async def close(self) -> None:
         await self.peer.close()

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import structlog
 
 from gpu_server import failures
-from gpu_server.comfy_client import ComfyClient, GraphRefused, HistoryEntry, Unreachable
+from gpu_server.comfy_answers import GraphRefused, HistoryEntry, Unreachable
+from gpu_server.comfy_client import ComfyClient
 from gpu_server.engine import Engine, describe
 from gpu_server.event_channel import EventChannel
 from gpu_server.failures import Failure

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import httpx
 import structlog
 
-from gpu_server.comfy_client import ComfyClient, ComfyError, EngineInfo, NodeFault
+from gpu_server.comfy_answers import ComfyError, EngineInfo, NodeFault, Refused
+from gpu_server.comfy_client import ComfyClient
 from gpu_server.definitions import Definitions
 from gpu_server.failures import files_of
 from gpu_server.metrics import Metrics
@@ -29,6 +29,7 @@ log = structlog.get_logger()
 SKETCH = "sketch"
 """What the built-in engine calls itself."""
 
+NO_CONTROLNET = "set EASEL_CONTROLNET to the Canny ControlNet that fits EASEL_CHECKPOINT"
 FETCH_COMMAND = "./startup.sh models pull --style {style}"
 
 
@@ -182,7 +183,7 @@ class Engine:
             self.in_service.set()
 
     async def _miss(self, error: Exception) -> None:
-        refused = isinstance(error.__cause__, httpx.ConnectError)
+        refused = isinstance(error, Refused)
         if refused and self._killed and not self._away:
             log.info("engine_gone")
         self._away = self._away or refused
@@ -260,6 +261,8 @@ class Engine:
             names = ", ".join(sorted(set(missing)))
             reason = f"ComfyUI has no {names}; fetch it with `{command}`"
             return StyleState(False, reason, missing, files)
+        if any(fault.field == "control_net_name" for fault in faults):
+            return StyleState(False, NO_CONTROLNET, files=files)
         if faults:
             return StyleState(False, describe(faults[0]), files=files)
         return StyleState(True, files=files)

@@ -2,7 +2,7 @@
 
 from enum import Enum, auto
 
-from gpu_server.comfy_client import GraphRefused, HistoryEntry
+from gpu_server.comfy_answers import GraphRefused, HistoryEntry
 from gpu_server.progress import LOADERS
 from web import errors
 from workflows.catalog import Graph

@@ -1,15 +1,19 @@
 """What ended jobs leave in ComfyUI, history entries and files, and its removal."""
 
+import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 
-from gpu_server.comfy_client import ComfyClient, ComfyError
+from gpu_server.comfy_answers import ComfyError
+from gpu_server.comfy_client import ComfyClient
 from gpu_server.engine import Engine
 from gpu_server.jobs import Job, attempt_ids
 
 log = structlog.get_logger()
+
+AT_ONCE = 50
 
 
 @dataclass(frozen=True)
@@ -33,27 +37,42 @@ class Leftovers:
         self._comfy = comfy
         self._engine = engine
         self._found: list[Leftover] = []
+        self._in_hand: list[Leftover] = []
+        self._removing = asyncio.Lock()
+
+    def __contains__(self, job: UUID) -> bool:
+        return any(leftover.job == job for leftover in (*self._found, *self._in_hand))
 
     def add(self, leftover: Leftover) -> None:
         self._found.append(leftover)
 
     async def remove(self) -> list[UUID]:
         """The jobs of which nothing is left in ComfyUI any more."""
-        if not self._found or not self._engine.in_service.is_set():
-            return []
-        found, self._found = self._found, []
-        done: list[UUID] = []
-        try:
-            unwanted = [prompt for leftover in found for prompt in leftover.unwanted]
-            if unwanted:
-                # A prompt given up as lost may still have come: a frozen ComfyUI reads late.
-                await self._comfy.drop(unwanted)
-            await self._comfy.forget([prompt for leftover in found for prompt in leftover.prompts])
-            for leftover in found:
-                if self._engine.has_our_nodes:
-                    await self._comfy.remove_files(str(leftover.job))
-                done.append(leftover.job)
-        except ComfyError as error:
-            log.info("leftovers_remain", error=str(error))
-        self._found = found[len(done) :] + self._found
-        return done
+        async with self._removing:
+            if not self._found or not self._engine.in_service.is_set():
+                return []
+            self._in_hand, self._found = self._found, []
+            done: list[UUID] = []
+            try:
+                await self._remove(self._in_hand, done)
+            except ComfyError as error:
+                log.info("leftovers_remain", error=str(error))
+            self._found = self._in_hand[len(done) :] + self._found
+            self._in_hand = []
+            return done
+
+    async def _remove(self, found: list[Leftover], done: list[UUID]) -> None:
+        unwanted = [prompt for leftover in found for prompt in leftover.unwanted]
+        if unwanted:
+            # A prompt given up as lost may still have come: a frozen ComfyUI reads late.
+            await self._comfy.drop(unwanted)
+        await self._comfy.forget([prompt for leftover in found for prompt in leftover.prompts])
+        for few in batched(found):
+            if self._engine.has_our_nodes:
+                await self._comfy.remove_files([leftover.job for leftover in few])
+            done += [leftover.job for leftover in few]
+
+
+def batched(found: list[Leftover]) -> list[list[Leftover]]:
+    """So many at once that their ids fit into an address."""
+    return [found[start : start + AT_ONCE] for start in range(0, len(found), AT_ONCE)]

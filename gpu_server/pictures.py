@@ -11,13 +11,14 @@ from typing import TypeVar
 from PIL import Image
 
 from gpu_server import outputs, schemas
-from gpu_server.comfy_client import ComfyClient, FileGone, OutputFile
+from gpu_server.comfy_answers import FileGone, OutputFile
+from gpu_server.comfy_client import ComfyClient
 from gpu_server.engine import SKETCH
 from gpu_server.guard import Guard, origin_of
 from gpu_server.jobs import Job
 from gpu_server.outputs import BadPixels, Encoded
 from gpu_server.provenance import Origin, xmp_packet
-from gpu_server.schemas import ImageInfo
+from gpu_server.schemas import ImageFormat, ImageInfo
 from workflows.catalog import Catalog
 
 T = TypeVar("T")
@@ -83,23 +84,19 @@ class Pictures:
 
         Raises ContentRefused, and then nothing of them is kept.
         """
-        origin = self._origin(job)
-        software, xmp = f"Easel ({job.engine})", xmp_packet(origin)
+        finish = partial(self._file, job.order.format, f"Easel ({job.engine})", self._origin(job))
         judging = self._in_worker(partial(self._guard.require_decent, pixels))
-        encoding = asyncio.gather(
-            *(
-                self._in_worker(partial(outputs.encode, image, job.order.format, software, xmp))
-                for image in pixels
-            )
-        )
-        _, encoded = await asyncio.gather(judging, encoding)
-        media_type = schemas.media_type(job.order.format)
-        return await asyncio.gather(
-            *(self._in_worker(partial(self._signed, e, media_type, origin)) for e in encoded)
-        )
+        # Beside the judging, which takes longer; of what is refused the files are dropped.
+        files = asyncio.gather(*(self._in_worker(partial(finish, image)) for image in pixels))
+        _, finished = await asyncio.gather(judging, files)
+        return finished
 
-    def _signed(self, encoded: Encoded, media_type: str, origin: Origin) -> Encoded:
-        return replace(encoded, data=self._guard.sign(encoded.data, media_type, origin))
+    def _file(
+        self, image_format: ImageFormat, software: str, origin: Origin, image: Image.Image
+    ) -> Encoded:
+        encoded = outputs.encode(image, image_format, software, xmp_packet(origin))
+        signed = self._guard.sign(encoded.data, schemas.media_type(image_format), origin)
+        return replace(encoded, data=signed)
 
     def _origin(self, job: Job) -> Origin:
         mode, style = job.style

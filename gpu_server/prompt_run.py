@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import structlog
 
-from gpu_server.comfy_client import ComfyClient, HistoryEntry, PostUnknown, Unreachable
+from gpu_server.comfy_answers import HistoryEntry, PostUnknown, Unreachable
+from gpu_server.comfy_client import ComfyClient
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel, Watch
 from gpu_server.jobs import Job

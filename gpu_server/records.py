@@ -122,7 +122,7 @@ class Records:
         if photo is not None:
             _write(self._files(record.id) / "photo", photo)
         self._db.execute(
-            "INSERT OR IGNORE INTO jobs (id, request, fingerprint, created) VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO jobs (id, request, fingerprint, created) VALUES (?, ?, ?, ?)",
             (str(record.id), json.dumps(record.request), record.fingerprint, record.created),
         )
 

@@ -81,6 +81,9 @@ class Runner:
         another request under a known id, QueueFull, ModelMissing or NoGpu.
         """
         mark = fingerprint(body, photo)
+        if job_id not in self._jobs and job_id in self._leftovers:
+            # Deleted and asked for again: the files of the new one are to stay.
+            await self._remove_leftovers()
         known = self._jobs.get(job_id)
         if known is not None:
             if known.fingerprint != mark:
@@ -99,6 +102,9 @@ class Runner:
                 await written
             except (OSError, sqlite3.Error):
                 del self._jobs[job_id], self._unfinished[job_id]
+                raise
+            except asyncio.CancelledError:  # whoever asked has gone; the record is there
+                self._start(job)
                 raise
         self._start(job)
         return job

@@ -25,6 +25,7 @@ from gpu_server.records import Records
 from gpu_server.runner import Runner
 from gpu_server.service import Service
 from gpu_server.settings import Settings
+from policy import Policy
 from web import VERSION, edge
 from workflows import catalog as workflows
 
@@ -92,6 +93,7 @@ async def open_service(
             encoders=encoders,
             client_id=client_id,
             guard=await asyncio.to_thread(load_guard, settings),
+            policy=await asyncio.to_thread(Policy.load),
         )
         async with service.running(kept):
             yield service
@@ -111,6 +113,7 @@ def build_service(
     encoders: ThreadPoolExecutor,
     client_id: str,
     guard: Guard,
+    policy: Policy,
 ) -> Service:
     """The parts, put together; nothing runs yet."""
     metrics = Metrics(VERSION)
@@ -144,5 +147,15 @@ def build_service(
         result_ttl_s=settings.gpu_result_ttl_s,
     )
     return Service(
-        settings, catalog, engine, channel, runner, drawing, pictures, guard, metrics, encoders
+        settings,
+        catalog,
+        engine,
+        channel,
+        runner,
+        drawing,
+        pictures,
+        guard,
+        policy,
+        metrics,
+        encoders,
     )

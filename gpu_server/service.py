@@ -16,7 +16,7 @@ import structlog
 from PIL import Image
 
 from gpu_server import outputs, schemas
-from gpu_server.comfy_client import Unreachable
+from gpu_server.comfy_answers import Unreachable
 from gpu_server.drawing import AHEAD, Drawing
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel, PreviewImage
@@ -29,6 +29,7 @@ from gpu_server.runner import Runner
 from gpu_server.safety import blur
 from gpu_server.schemas import JobRequest, State
 from gpu_server.settings import Settings
+from policy import Policy
 from web import VERSION, errors, photos
 from web.sse import Event
 from workflows import parameters
@@ -48,6 +49,7 @@ class Service:
     drawing: Drawing
     pictures: Pictures
     guard: Guard
+    policy: Policy
     metrics: Metrics
     workers: ThreadPoolExecutor
     _warm: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,6 +91,7 @@ class Service:
         mode = self.catalog.modes[request.mode]
         if photo is not None and not mode.takes_image:
             raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
+        self._require_decent_words(request, photo=mode.takes_image)
         if photo is None:
             size, prepared = size_of(mode, request), None
         else:
@@ -105,6 +108,13 @@ class Service:
         )
         body = {"mode": request.mode, "format": asked.format, **asked.values()}
         return await self.runner.admit(job_id, order, prepared, body, keep=keep)
+
+    def _require_decent_words(self, request: parameters.Request, *, photo: bool) -> None:
+        """As the backend does: whoever reaches this server directly gets nothing else either."""
+        words = (str(request.values.get(name, "")) for name in ("prompt", "negative_prompt"))
+        refusal = self.policy.check(*words, photo=photo)
+        if refusal is not None:
+            raise errors.ContentRefused(f"This server does not draw this: {refusal.title('en')}")
 
     async def finished(self, job: Job) -> Job:
         """The job when it has succeeded; raises what it failed of, or Cancelled."""

@@ -11,12 +11,6 @@ from infra.errors import UNHEALTHY, ProtocolError, UsageError
 from infra.redact import holds_secret
 from infra.session import Outcome, Session
 
-# where startup.sh puts its virtual environment
-_PYTHON = (
-    'for p in "${EASEL_VENV:-}" /workspace/easel-venv .venv; do [ -x "$p/bin/python" ] && break; '
-    'done; [ -x "$p/bin/python" ] || { echo "not set up yet: easel-ssh start" >&2; exit 3; }\n'
-    '"$p/bin/python"'
-)
 _ENV_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -81,15 +75,15 @@ def status(session: Session) -> Outcome:
 
 
 def models(session: Session) -> Outcome:
-    """`models list|verify|pull`: the host's own model tool, in its own environment."""
+    """`models list|verify|pull`: the model files of the host."""
     options = session.options
-    call = ["-m", "gpu_server.models", options.action]
+    call = ["models", options.action]
     for name in ("style", "profile"):
         if getattr(options, name) is not None:
             call += [f"--{name}", getattr(options, name)]
     if session.console.as_json:
-        return _document(session, in_workdir(session, f"{_PYTHON} {shlex.join(call)} --json"))
-    return _run(session, in_workdir(session, f"{_PYTHON} {shlex.join(call)}"))
+        return _document(session, startup(session, *call, "--json"))
+    return _run(session, startup(session, *call))
 
 
 def startup(session: Session, *arguments: str) -> str:

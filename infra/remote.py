@@ -228,12 +228,14 @@ class Remote:
         """
         transport = self.client.get_transport()
         if transport is None or not transport.is_active():
-            raise self.lost("it was closed")
+            raise self.lost("")
         return transport
 
     def lost(self, reason: object) -> ConnectionLostError:
         """The error for a connection that broke."""
-        return ConnectionLostError(f"the connection to {self.route} was lost: {reason}")
+        return ConnectionLostError(
+            f"the connection to {self.route} was lost: {reason or 'it was closed'}"
+        )
 
     def close(self) -> None:
         transport = self.client.get_transport()

@@ -1,7 +1,12 @@
 """What every test shares."""
 
+from collections.abc import Iterator
+
+import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+
+from tests import services
 
 # No deadline: the machine may be loaded. Real servers are shared between examples on purpose.
 settings.register_profile(
@@ -21,3 +26,17 @@ structlog.configure(
     ],
     logger_factory=structlog.stdlib.LoggerFactory(),
 )
+
+
+@pytest.fixture(scope="session")
+def sketches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Pod]:
+    """A GPU server that draws sketches, shared by all tests that leave it as it was."""
+    with services.pod(tmp_path_factory.mktemp("pod")) as pod:
+        yield pod
+
+
+@pytest.fixture(scope="session")
+def easel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Platform]:
+    """The whole platform as processes, shared by all tests that leave it as it was."""
+    with services.platform(tmp_path_factory.mktemp("easel")) as platform:
+        yield platform

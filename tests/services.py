@@ -142,3 +142,74 @@ def clean_environment() -> dict[str, str]:
     prefixes = ("BACKEND_", "BOT_", "COMFYUI_", "EASEL_", "GPU_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     return kept | {"PYTHONPATH": str(ROOT)}
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A GPU server with its sketch engine, and what both keep on disk."""
+
+    url: str
+    data: Path
+    engine: Path
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=DEADLINE_S, trust_env=False)
+
+    def left_behind(self) -> list[str]:
+        """Files of jobs that are still there."""
+        folders = [self.data / "gpu_server" / "jobs", self.engine / "input", self.engine / "output"]
+        folders.append(self.engine / "temp")
+        return [str(path) for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+@contextlib.contextmanager
+def pod(folder: Path) -> Iterator[Pod]:
+    """A GPU server that draws sketches, everything below `folder`."""
+    with (
+        sketch_engine(folder / "comfyui") as engine_url,
+        gpu_server(engine_url, folder / "data", gpu_max_jobs=100) as url,
+    ):
+        yield Pod(url, folder / "data", folder / "comfyui")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Engine, GPU server and backend as processes; `url` is the backend's."""
+
+    url: str
+    pod: Pod
+    data: Path
+    programs: Mapping[str, Program]
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=DEADLINE_S, trust_env=False)
+
+    def left_behind(self) -> list[str]:
+        """Pictures and photos that are still kept anywhere."""
+        own = [
+            str(path) for path in (self.data / "backend" / "images").rglob("*") if path.is_file()
+        ]
+        return own + self.pod.left_behind()
+
+
+@contextlib.contextmanager
+def platform(folder: Path, gpu_token: str = "", **settings: str) -> Iterator[Platform]:
+    """All services, ready to draw, everything below `folder`; `settings` are the backend's."""
+    ports = {name: free_port() for name in ("engine", "gpu", "backend")}
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    pod = Pod(urls["gpu"], folder / "gpu", folder / "comfyui")
+    arguments = ("--port", str(ports["engine"]), "--base-dir", str(pod.engine))
+    gpu = {"GPU_PORT": str(ports["gpu"]), "COMFYUI_URL": urls["engine"], "GPU_TOKEN": gpu_token}
+    gpu |= {"EASEL_DATA_DIR": str(pod.data)}
+    backend = {"BACKEND_PORT": str(ports["backend"]), "BACKEND_GPU_SERVERS": urls["gpu"]}
+    backend |= {"EASEL_DATA_DIR": str(folder / "backend"), "BACKEND_RATE_PER_MINUTE": "0"}
+    backend |= {"BACKEND_GPU_TOKEN": gpu_token}
+    with (
+        Program("gpu_server.sketch", arguments, folder=folder) as engine,
+        Program("gpu_server", (), gpu, folder) as gpu_server_,
+        Program("backend", (), backend | settings, folder) as backend_,
+    ):
+        gpu_server_.wait_ready(urls["gpu"])
+        backend_.wait_ready(urls["backend"])
+        programs = {"engine": engine, "gpu_server": gpu_server_, "backend": backend_}
+        yield Platform(urls["backend"], pod, folder / "backend", programs)

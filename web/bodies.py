@@ -61,7 +61,9 @@ async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, by
     try:
         asked = kind.model_validate(given)
     except ValidationError as error:
-        faults = [fault for fault in edge.invalid_request(error).errors if fault.field != "mode"]
+        # `check` tells more of the mode, and of what is no field of the envelope.
+        own = kind.model_fields.keys() - {"mode"}
+        faults = [fault for fault in edge.invalid_request(error).errors if fault.field in own]
         faults += _value_faults(catalog, kind, given, has_image=image is not None)
     else:
         if wrong_photo is None:

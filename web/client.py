@@ -1,6 +1,6 @@
 """What our clients share: one place where transport errors and problems become exceptions."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,20 +16,27 @@ QUIET_S = 30.0
 class Peer:
     """One of our HTTP services, over one pool of connections.
 
-    `lost` is raised when it cannot be reached or breaks off.
+    `lost` is raised when it cannot be reached or breaks off; `headers` go with every request.
     """
 
-    def __init__(self, http: httpx.AsyncClient, lost: type[EaselError] = EngineLost) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        lost: type[EaselError] = EngineLost,
+        headers: Callable[[], dict[str, str]] = dict,
+    ) -> None:
         self.http = http
         self._lost = lost
+        self._headers = headers
 
     async def close(self) -> None:
         await self.http.aclose()
 
     async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer, if it is not an error; raises what its problem stands for."""
+        headers = self._headers() | options.pop("headers", {})
         try:
-            answer = await self.http.request(method, path, **options)
+            answer = await self.http.request(method, path, headers=headers, **options)
         except httpx.HTTPError as error:
             raise self._lost(f"No answer: {type(error).__name__}") from error
         if answer.status_code >= 400:
@@ -41,7 +48,7 @@ class Peer:
         self, method: str, path: str, **options: Any
     ) -> AsyncIterator[AsyncIterator[ServerSentEvent]]:
         """An event stream; raises as `request` does, also when it breaks off."""
-        headers = {"Accept": "text/event-stream", **options.pop("headers", {})}
+        headers = self._headers() | {"Accept": "text/event-stream", **options.pop("headers", {})}
         timeout = httpx.Timeout(10, read=QUIET_S)
         try:
             async with self.http.stream(

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -65,9 +66,15 @@ def request_id() -> str:
 
 def trace_headers() -> dict[str, str]:
     """Headers that carry this request's ids on to the next service."""
-    known = structlog.contextvars.get_contextvars()
+    known = trace_ids()
     names = {"request_id": "X-Request-ID", "traceparent": "traceparent"}
-    return {header: str(known[name]) for name, header in names.items() if known.get(name)}
+    return {header: known[name] for name, header in names.items() if name in known}
+
+
+def trace_ids() -> dict[str, str]:
+    """This request's ids, to be bound again where its work goes on."""
+    known = structlog.contextvars.get_contextvars()
+    return {name: known[name] for name in ("request_id", "traceparent") if known.get(name)}
 
 
 def as_easel_error(error: Exception) -> EaselError:
@@ -118,9 +125,9 @@ def _field_error(error: dict[str, Any]) -> FieldError:
     if error["type"] == "json_invalid":
         path, message = [], "the body is not valid JSON"
     # "Input should be a valid UUID, invalid length": what it should be is what is allowed.
-    wanted = message.removeprefix("Input should be ").partition(", ")[0]
-    if allowed is None and wanted != message:
-        allowed = wanted
+    wanted = re.search(r" should (?:be |match )?([^,]+)", message)
+    if allowed is None and wanted is not None:
+        allowed = wanted[1]
     return FieldError(field=".".join(path)[:60] or "body", message=message, allowed=allowed)
 
 

@@ -59,7 +59,8 @@ class EaselError(Exception):
         errors: Sequence[FieldError] = (),
         retry_after: float | None = None,
     ) -> None:
-        self.detail = detail or self.title
+        # What a caller wrote may be quoted in it, and JSON has no lone surrogates.
+        self.detail = (detail or self.title).encode(errors="replace").decode()
         self.errors = list(errors)
         self.retry_after = retry_after
         super().__init__(self.detail)

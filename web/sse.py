@@ -24,19 +24,22 @@ class Event:
         return format_sse_event(data_str=self.data.model_dump_json(), event=self.name, id=number)
 
 
-def response(events: AsyncIterator[Event], status: int = 200) -> StreamingResponse:
-    """An event stream; `events` is closed when the client hangs up."""
+def response(
+    events: AsyncIterator[Event], status: int = 200, *, heartbeat_s: float = HEARTBEAT_S
+) -> StreamingResponse:
+    """An event stream, never silent for longer than `heartbeat_s`; `events` is closed when the
+    client hangs up."""
     return StreamingResponse(
-        _encoded(events), status, headers=HEADERS, media_type="text/event-stream"
+        _encoded(events, heartbeat_s), status, headers=HEADERS, media_type="text/event-stream"
     )
 
 
-async def _encoded(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+async def _encoded(events: AsyncIterator[Event], heartbeat_s: float) -> AsyncIterator[bytes]:
     following: asyncio.Task[Event] | None = None
     try:
         while True:
             following = following or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({following}, timeout=HEARTBEAT_S)
+            done, _ = await asyncio.wait({following}, timeout=heartbeat_s)
             if not done:
                 yield KEEPALIVE_COMMENT
                 continue

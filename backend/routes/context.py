@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from backend.access import Keys
 from backend.replicas import RELAYED_KEY
@@ -18,10 +19,15 @@ def service_of(request: Request) -> GenerationService:
     return service
 
 
-def owner_of(request: Request, authorization: Annotated[str, Header()] = "") -> str:
+def owner_of(
+    request: Request,
+    credentials: Annotated[
+        HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))
+    ] = None,
+) -> str:
     """The name of the caller's API key; raises Unauthorized."""
     keys: Keys = request.app.state.keys
-    return keys.owner(authorization)
+    return keys.owner(credentials.credentials if credentials else "")
 
 
 Serving = Annotated[GenerationService, Depends(service_of)]

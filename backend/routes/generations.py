@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from backend.routes.context import (
@@ -18,9 +18,12 @@ from backend.routes.context import (
     Owner,
     Serving,
     comes_back,
+    owner_of,
 )
 from backend.routes.pictures import picture_response
 from backend.schemas import (
+    USER_CHARACTERS,
+    USER_LENGTH,
     Generation,
     GenerationEnded,
     GenerationList,
@@ -37,7 +40,11 @@ GENERATE_TYPES = ["application/json", *MEDIA_TYPES, "text/event-stream"]
 
 
 def router(catalog: Catalog) -> APIRouter:
-    routes = APIRouter(tags=["generations"], responses=errors.documented(errors.Unauthorized))
+    routes = APIRouter(
+        tags=["generations"],
+        dependencies=[Depends(owner_of)],  # before the body is read
+        responses=errors.documented(errors.Unauthorized),
+    )
     body = bodies.documented(catalog, GenerationRequest)
     _add_generate(routes, body)
     _add_accepting(routes, body)
@@ -142,7 +149,7 @@ def _add_looking(routes: APIRouter) -> None:
     async def list_generations(
         service: Serving,
         owner: Owner,
-        user: Annotated[str | None, Query(max_length=128)] = None,
+        user: Annotated[str | None, Query(max_length=USER_LENGTH, pattern=USER_CHARACTERS)] = None,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         cursor: Annotated[str | None, Query(max_length=200)] = None,
     ) -> GenerationList:
@@ -208,5 +215,9 @@ def _add_ending(routes: APIRouter) -> None:
         return await service.end(await service.get(generation_id, owner))
 
     @routes.delete("/users/{user}", summary="Delete everything kept of a user")
-    async def delete_user(user: str, service: Serving, owner: Owner) -> UserDeleted:
+    async def delete_user(
+        user: Annotated[str, Path(max_length=USER_LENGTH, pattern=USER_CHARACTERS)],
+        service: Serving,
+        owner: Owner,
+    ) -> UserDeleted:
         return await service.delete_user(owner, user)

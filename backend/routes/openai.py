@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 
 from backend import openai
 from backend.openai import Ask, ImageRequest, Links
-from backend.routes.context import IdempotencyKey, Owner, Serving, comes_back
+from backend.routes.context import IdempotencyKey, Owner, Serving, comes_back, owner_of
 from backend.routes.pictures import picture_response
 from backend.service import GenerationService
 from backend.store import Row
@@ -103,7 +103,9 @@ def router(catalog: Catalog, links: Links) -> APIRouter:
         }
     }
 
-    @routes.post("/images/generations", openapi_extra=generation_body)
+    first = [Depends(owner_of)]  # before the body is read
+
+    @routes.post("/images/generations", dependencies=first, openapi_extra=generation_body)
     async def generate_images(
         asked: Annotated[ImageRequest, Depends(_generation_request)],
         service: Serving,
@@ -114,7 +116,7 @@ def router(catalog: Catalog, links: Links) -> APIRouter:
         ask = openai.translate(catalog, asked, default_mode="free")
         return await _answer(service, owner, ask, None, request, links, idempotency_key)
 
-    @routes.post("/images/edits", openapi_extra=edit_body)
+    @routes.post("/images/edits", dependencies=first, openapi_extra=edit_body)
     async def edit_images(
         asked: Annotated[tuple[ImageRequest, bytes], Depends(_edit_request)],
         service: Serving,

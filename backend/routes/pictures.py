@@ -10,7 +10,7 @@ from backend.service import GenerationService
 from backend.store import Row
 from gpu_server.schemas import ImageFormat, media_type
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 async def picture_response(
@@ -18,12 +18,13 @@ async def picture_response(
 ) -> Response:
     """Picture `number` in the format `wanted`; raises NotFound."""
     data = await service.image(row, number)
-    if wanted != row.order.format:
-        data = await asyncio.to_thread(service.transcoder.convert, row, data, wanted)
-    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    converted = wanted != row.order.format
+    # Each conversion is signed anew: the same picture in other bytes, so a weak tag and no ranges.
+    weak, kept = ("W/", wanted.encode()) if converted else ("", b"")
+    tag = f'{weak}"{hashlib.sha256(data + kept).hexdigest()[:32]}"'
     headers = {
         "ETag": tag,
-        "Accept-Ranges": "bytes",
+        "Accept-Ranges": "none" if converted else "bytes",
         "Cache-Control": "private, max-age=3600",
         "Vary": "Accept",
         "X-Generation-ID": str(row.id),
@@ -32,7 +33,9 @@ async def picture_response(
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     kind = media_type(wanted)
-    if request.method != "GET" or "range" not in request.headers:
+    if converted:
+        data = await asyncio.to_thread(service.transcoder.convert, row, data, wanted)
+    if converted or "range" not in request.headers:
         return Response(data, media_type=kind, headers=headers)
     return _partial(data, request.headers["range"], kind, headers)
 

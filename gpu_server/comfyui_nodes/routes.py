@@ -14,7 +14,7 @@ FOLDERS = ("input", "output", "temp")
 
 def add_routes(routes: web.RouteTableDef) -> None:
     """Add `GET /easel` (who answers; `boot_id` changes with every start) and
-    `DELETE /easel/jobs/{job}`.
+    `DELETE /easel/jobs/{job},{job},…`: ids of jobs whose files are to go.
     """
     identity = {"version": 1, "boot_id": str(uuid4()), "engine": "comfyui"}
 
@@ -22,16 +22,16 @@ def add_routes(routes: web.RouteTableDef) -> None:
         return web.json_response(identity)
 
     routes.get("/easel")(identify)
-    routes.delete("/easel/jobs/{job}")(_delete_job)
+    routes.delete("/easel/jobs/{jobs}")(_delete_job)
 
 
 async def _delete_job(request: web.Request) -> web.Response:
-    job = request.match_info["job"]
-    if not is_job_id(job):
+    jobs = request.match_info["jobs"].split(",")
+    if not all(is_job_id(job) for job in jobs):
         message = "the job's id must be a UUID in its canonical form, 36 characters in lower case"
         return web.json_response(
             {"error": {"type": "invalid_job_id", "message": message}}, status=400
         )
     directories = [Path(folder_paths.get_directory_by_type(name)) for name in FOLDERS]
-    removed = await asyncio.to_thread(remove_job, job, directories)
+    removed = await asyncio.to_thread(lambda: sum(remove_job(job, directories) for job in jobs))
     return web.json_response({"removed": removed})

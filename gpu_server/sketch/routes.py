@@ -189,13 +189,15 @@ async def get_easel(request: Request) -> Response:
 
 
 async def delete_easel_job(request: Request) -> Response:
+    jobs = request.path_params["job_ids"].lower().split(",")
     try:
-        job_id = str(uuid.UUID(request.path_params["job_id"]))
+        usual = [str(uuid.UUID(job)) for job in jobs]
     except ValueError:
         return text("The job id must be a UUID.", 400)
-    if job_id != request.path_params["job_id"].lower():
+    if usual != jobs:
         return text("The job id must be a UUID in its usual form with hyphens.", 400)
-    return json_reply({"removed": _engine(request).folders.remove_job(job_id)})
+    folders = _engine(request).folders
+    return json_reply({"removed": sum(folders.remove_job(job) for job in jobs)})
 
 
 async def plain_get_of_socket(request: Request) -> Response:
@@ -226,5 +228,5 @@ ROUTES = [
 
 EASEL_ROUTES = [
     Route("/easel", get_easel),
-    Route("/easel/jobs/{job_id}", delete_easel_job, methods=["DELETE"]),
+    Route("/easel/jobs/{job_ids}", delete_easel_job, methods=["DELETE"]),
 ]

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +38,10 @@ def free_ports(number: int) -> list[int]:
 
 
 async def until(
-    look: Callable[[], Awaitable[T]], what: str, seconds: float = PATIENCE_S, pause: float = 0.1
+    look: Callable[[], Awaitable[T | None]],
+    what: str,
+    seconds: float = PATIENCE_S,
+    pause: float = 0.1,
 ) -> T:
     """The first true answer; fails after `seconds`."""
     deadline = time.monotonic() + seconds
@@ -97,6 +101,13 @@ class Process:
         return self.log.read_text("utf-8", "replace")
 
 
+async def _counted(engine: str) -> httpx.Response | None:
+    with contextlib.suppress(httpx.TransportError):
+        async with httpx.AsyncClient(timeout=10) as http:
+            return await http.get(f"{engine}/counted")
+    return None
+
+
 class Farm(Process):
     """Pods in one process of their own."""
 
@@ -123,9 +134,11 @@ class Farm(Process):
 
     async def prompts(self) -> list[str]:
         """The ids of all prompts these engines were ever asked to draw."""
-        async with httpx.AsyncClient(timeout=30) as http:
-            answers = [await http.get(f"{engine}/counted") for engine in self.engines]
-        return [prompt for answer in answers for prompt in answer.json()]
+        found = []
+        for engine in self.engines:
+            answer = await until(partial(_counted, engine), f"the count of {engine}")
+            found += answer.json()
+        return found
 
     async def up(self) -> None:
         async with httpx.AsyncClient(timeout=30) as http:
@@ -159,6 +172,15 @@ class Backend(Process):
         environment = {name.upper(): str(value) for name, value in given.items()}
         super().__init__("backend", [], folder / "backend.log", environment)
         self.url = f"http://127.0.0.1:{port}"
+
+    def wait_up(self, path: str = "/readyz") -> None:
+        """As `up`, where no event loop is."""
+
+        async def wait() -> None:
+            async with httpx.AsyncClient(timeout=30) as http:
+                await self.up(http, path)
+
+        asyncio.run(wait())
 
     async def up(self, http: httpx.AsyncClient, path: str = "/readyz") -> None:
         async def ready() -> bool:

@@ -139,6 +139,17 @@ async def test_cancelling_what_has_ended_deletes_it(pod: Pod) -> None:
     assert (await pod.http.get(f"/jobs/{job.id}/images/0")).status_code == 404
 
 
+async def test_a_deleted_job_can_be_asked_for_again_at_once(comfy: Comfy, pod: Pod) -> None:
+    job_id = uuid4()
+    for seed in (1, 2, 3):
+        await pod.put(job_id, seed=seed)
+        ended = await pod.ended(job_id)
+        assert ended.status is State.succeeded
+        assert ended.seed == seed
+        assert await pod.client.image(job_id, 0)
+        await pod.client.delete(job_id)
+
+
 async def test_a_client_that_hangs_up_on_generate_stops_the_gpu(comfy: Comfy, pod: Pod) -> None:
     await comfy.fault("slow", seconds=0.3)
     with pytest.raises(httpx.ReadTimeout):

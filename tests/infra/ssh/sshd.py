@@ -155,7 +155,7 @@ def _terminals(port: int, user_key: Path, user: str) -> bool:
         capture_output=True,
         timeout=30,
     )
-    return b"PTY allocation request failed" not in tried.stderr
+    return b"RUNPOD.IO" in tried.stdout
 
 
 def gives_terminals(server: Sshd) -> bool:

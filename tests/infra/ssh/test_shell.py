@@ -12,7 +12,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pytest
+
 from tests.infra.ssh.conftest import PROGRAM, Pod
+
+pytestmark = pytest.mark.usefixtures("terminals")
 
 
 @dataclass

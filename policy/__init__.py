@@ -1,5 +1,5 @@
 """The prompt policy: what Easel refuses to draw, decided before anything is queued."""
 
-from backend.policy.policy import Policy, Refusal
+from policy.policy import Policy, Refusal
 
 __all__ = ["Policy", "Refusal"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from backend.policy.text import Span, Text
+from policy.text import Span, Text
 
 # Spans looked at on either side for a near one: one word may have several that overlap.
 _NEIGHBOURS = 4

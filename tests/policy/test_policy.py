@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.policy import Policy, Refusal
-from tests.backend.policy.labelled import Labelled, read
+from policy import Policy, Refusal
+from tests.policy.labelled import Labelled, read
 
 POLICY = Policy.load()
 LEET = str.maketrans("aeios", "43105")

@@ -8,8 +8,8 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
-from backend.policy.folding import SYMBOLS, letter_readings
-from backend.policy.text import PLAIN_GAPS, Span, Text
+from policy.folding import SYMBOLS, letter_readings
+from policy.text import PLAIN_GAPS, Span, Text
 
 _ADJECTIVE_ENDINGS = "ый ий ой ая яя ое ее ые ие ого его ому ему ую юю ым им ом ем ых их ыми ими ою"
 # A word cut in two by a space may go on for this many letters after the listed stem.

@@ -8,10 +8,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Self
 
-from backend.policy.folding import fold, folding_table
-from backend.policy.lexicon import Lexicon
-from backend.policy.rules import Rule
-from backend.policy.text import Span, Text
+from policy.folding import fold, folding_table
+from policy.lexicon import Lexicon
+from policy.rules import Rule
+from policy.text import Span, Text
 
 _MINOR = "minor"
 _ADULT_AGE = 18
@@ -109,4 +109,4 @@ def _categories() -> dict[str, dict[str, str]]:
 
 
 def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads(files("backend.policy").joinpath(name).read_text("utf-8"))
+    return tomllib.loads(files("policy").joinpath(name).read_text("utf-8"))

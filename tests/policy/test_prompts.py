@@ -2,8 +2,8 @@
 
 import pytest
 
-from backend.policy import Policy, Refusal
-from tests.backend.policy.labelled import Labelled, read
+from policy import Policy, Refusal
+from tests.policy.labelled import Labelled, read
 
 PROMPTS = read("prompts.toml")
 HELD_OUT = read("held_out.toml")

@@ -1,0 +1,159 @@
+"""What ComfyUI's answers say, as data and exceptions; seen on ComfyUI 0.3.64.
+
+ComfyError
+├── Unreachable      no answer, or one that only a broken server gives
+│   ├── Refused      nobody listens there: nothing was asked
+│   └── PostUnknown  a POST /prompt whose fate is unknown: it may have been queued
+├── GraphRefused     a graph that ComfyUI does not accept
+└── FileGone         an output that is no longer there
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from workflows.catalog import Graph
+
+
+class ComfyError(Exception):
+    pass
+
+
+class Unreachable(ComfyError):
+    pass
+
+
+class Refused(Unreachable):
+    pass
+
+
+class PostUnknown(Unreachable):
+    pass
+
+
+class FileGone(ComfyError):
+    pass
+
+
+@dataclass(frozen=True)
+class NodeFault:
+    """One input that ComfyUI refuses; `missing_choice` is a value it does not have (a model)."""
+
+    node_id: str
+    node_class: str
+    field: str
+    message: str
+    missing_choice: str | None = None
+
+
+class GraphRefused(ComfyError):
+    def __init__(self, message: str, faults: list[NodeFault]) -> None:
+        super().__init__(message)
+        self.faults = faults
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    node_id: str
+    filename: str
+    subfolder: str
+    folder: str  # input, output or temp
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """How a prompt ended: `outputs` in the order ComfyUI names them."""
+
+    status: Literal["success", "error", "interrupted"]
+    outputs: tuple[OutputFile, ...] = ()
+    exception_type: str = ""
+    exception_message: str = ""
+    node_class: str = ""
+
+
+@dataclass(frozen=True)
+class Queue:
+    running: frozenset[str] = frozenset()
+    pending: tuple[str, ...] = ()
+
+    def __contains__(self, prompt_id: str) -> bool:
+        return prompt_id in self.running or prompt_id in self.pending
+
+    @property
+    def stands_still(self) -> bool:
+        """Prompts wait and none runs: so for a moment only, or the worker is dead."""
+        return bool(self.pending) and not self.running
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """Who answers: `boot_id` changes with every start and is empty without our nodes."""
+
+    name: str
+    version: str
+    boot_id: str = ""
+    has_our_nodes: bool = False
+    vram_total: int = 0
+    vram_free: int = 0
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Where an uploaded picture lies; `name` is what a LoadImage takes."""
+
+    name: str
+
+
+def refusal(graph: Graph, said: Mapping[str, Any], status: int) -> GraphRefused:
+    error = said.get("error") or {}
+    faults = [
+        _node_fault(graph, node_id, fault)
+        for node_id, node in (said.get("node_errors") or {}).items()
+        for fault in node.get("errors", ())
+    ]
+    message = "; ".join(f"{f.node_class}: {f.field}: {f.message}" for f in faults)
+    general = str(error.get("message") or f"ComfyUI refused the graph with {status}")
+    return GraphRefused(message or general, faults)
+
+
+def _node_fault(graph: Graph, node_id: str, fault: Mapping[str, Any]) -> NodeFault:
+    node = graph.get(node_id, {})
+    extra = fault.get("extra_info") or {}
+    name = str(extra.get("input_name", ""))
+    given = node.get("inputs", {}).get(name)
+    missing = fault.get("type") == "value_not_in_list" and isinstance(given, str)
+    title = node.get("_meta", {}).get("title", "")
+    return NodeFault(
+        node_id=node_id,
+        node_class=title or str(node.get("class_type", "")),
+        field=name,
+        message=str(fault.get("message", "")),
+        missing_choice=given if missing else None,
+    )
+
+
+def history_entry(entry: Mapping[str, Any]) -> HistoryEntry:
+    status = entry.get("status") or {}
+    outputs = tuple(
+        OutputFile(node_id, str(file["filename"]), str(file["subfolder"]), str(file["type"]))
+        for node_id, output in (entry.get("outputs") or {}).items()
+        for file in output.get("images", ())
+    )
+    if status.get("status_str") == "success":
+        return HistoryEntry("success", outputs)
+    messages = status.get("messages") or []
+    kind, data = messages[-1] if messages else ("", {})
+    if kind == "execution_interrupted":
+        return HistoryEntry("interrupted", outputs)
+    return failed_entry(data, outputs)
+
+
+def failed_entry(data: Mapping[str, Any], outputs: tuple[OutputFile, ...] = ()) -> HistoryEntry:
+    """From the data of an `execution_error`, without its traceback, paths and inputs."""
+    return HistoryEntry(
+        "error",
+        outputs,
+        exception_type=str(data.get("exception_type", "")),
+        exception_message=str(data.get("exception_message", "")).strip(),
+        node_class=str(data.get("node_type", "")),
+    )

@@ -1,0 +1,223 @@
+"""Requests that are wrong in every way, at the backend: nothing of them is sent on or kept."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.drawing_requests import (
+    GOOD,
+    NO_REQUESTS,
+    REQUEST,
+    WRONG_FIELDS,
+    WRONG_FORMS,
+    anything,
+    check,
+    faults,
+    fields,
+    problem,
+    send,
+)
+from tests.services import Platform
+from tests.web import pictures
+
+OWN_WRONG_FIELDS: list[tuple[str, str, Any]] = [
+    ("free", "user", 7),
+    ("free", "user", "x" * 129),
+    ("free", "user", "a\0b"),
+    ("free", "user", "\ud800"),
+    ("free", "user", ["me"]),
+    ("free", "priority", 11),
+    ("free", "priority", -11),
+    ("free", "priority", "high"),
+    ("free", "priority", 0.5),
+]
+
+
+@pytest.fixture(scope="module")
+def http(easel: Platform) -> Iterator[httpx.Client]:
+    with easel.http() as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("mode", "field", "value"),
+    [case for case in WRONG_FIELDS if case[1] != "user"] + OWN_WRONG_FIELDS,
+)
+def test_a_wrong_field_is_named_with_what_is_allowed(
+    http: httpx.Client, mode: str, field: str, value: Any
+) -> None:
+    found = faults(send(http, {**GOOD[mode], field: value}))
+    shown = field[:60].encode(errors="replace").decode()
+    assert list(found) == [shown]
+    assert found[shown]
+
+
+def test_every_fault_is_told_at_once(http: httpx.Client) -> None:
+    wrong: dict[str, Any] = {"style": "noir", "format": "gif", "seed": -1, "width": 255}
+    wrong |= {"count": 99, "colour": "red", "strength": 2, "image": "%%%", "priority": 99}
+    assert set(faults(send(http, {"mode": "restyle", **wrong}))) == set(wrong)
+
+
+@pytest.mark.parametrize("body", NO_REQUESTS, ids=range(len(NO_REQUESTS)))
+def test_a_body_that_is_no_request_is_refused(http: httpx.Client, body: bytes) -> None:
+    addresses = [
+        ("POST", "/generate"),
+        ("POST", "/generations"),
+        ("PUT", f"/generations/{uuid4()}"),
+    ]
+    for method, path in addresses:
+        answer = http.request(method, path, content=body)
+        assert faults(answer) == {"body": "a JSON object"}
+
+
+@pytest.mark.parametrize(("parts", "wrong"), WRONG_FORMS, ids=range(len(WRONG_FORMS)))
+def test_a_form_with_wrong_parts_is_told_which(
+    http: httpx.Client, parts: list[Any], wrong: set[str]
+) -> None:
+    assert set(faults(http.post("/generate", files=parts))) == wrong
+
+
+@pytest.mark.parametrize("kind", pictures.BAD)
+def test_a_photo_that_cannot_be_used_is_refused_before_it_is_accepted(
+    http: httpx.Client, kind: str
+) -> None:
+    data, message = pictures.BAD[kind]
+    number = f"/generations/{uuid4()}"
+    body = {**GOOD["restyle"], "image": base64.b64encode(data).decode()}
+    for answer in (
+        http.put(number, json=body),
+        http.post("/generate", files={"request": (None, REQUEST), "image": ("a.png", data)}),
+    ):
+        assert list(faults(answer, "invalid_image")) == ["image"]
+        assert problem(answer)["detail"] == f"image: {message}"
+    assert http.get(number).status_code == 404
+
+
+@pytest.mark.parametrize("kind", pictures.GOOD)
+def test_every_kind_of_photo_is_redrawn(http: httpx.Client, kind: str) -> None:
+    body = {**GOOD["restyle"], "style": "chatgpt", "format": "jpeg"}
+    body["image"] = base64.b64encode(pictures.GOOD[kind]).decode()
+    answer = send(http, body)
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_body_over_the_limit_is_refused(http: httpx.Client) -> None:
+    body = json.dumps({**GOOD["restyle"], "image": "A" * 31_000_000}).encode()
+    found = problem(http.post("/generate", content=body))
+    assert (found["status"], found["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("GET", "/generations/7", "generation_id"),
+        ("PUT", "/generations/7", "generation_id"),
+        ("DELETE", "/generations/7", "generation_id"),
+        ("GET", "/generations/7/events", "generation_id"),
+        ("GET", "/generations/7/images/0", "generation_id"),
+        ("GET", f"/generations/{uuid4()}/images/x", "number"),
+        ("GET", f"/generations/{uuid4()}/images/0?format=gif", "format"),
+        ("GET", "/generations?limit=0", "limit"),
+        ("GET", "/generations?limit=101", "limit"),
+        ("GET", "/generations?limit=x", "limit"),
+        ("GET", "/generations?cursor=" + "x" * 201, "cursor"),
+        ("GET", "/generations?cursor=garbage", "cursor"),
+        ("GET", "/generations?cursor=%00", "cursor"),
+        ("GET", "/generations?user=" + "x" * 129, "user"),
+        ("GET", "/generations?user=%00", "user"),
+        ("DELETE", "/users/" + "x" * 129, "user"),
+        ("DELETE", "/users/a%00b", "user"),
+        ("POST", "/generate?previews=perhaps", "previews"),
+    ],
+)
+def test_a_wrong_address_is_told_its_field(
+    http: httpx.Client, method: str, path: str, field: str
+) -> None:
+    content = json.dumps(GOOD["free"]) if method in ("PUT", "POST") else None
+    answer = http.request(method, path, content=content)
+    assert list(faults(answer)) == [field]
+
+
+def test_an_idempotency_key_has_its_length(http: httpx.Client) -> None:
+    for key in ("", "x" * 256):
+        answer = http.post("/generations", json=GOOD["free"], headers={"Idempotency-Key": key})
+        assert [name.lower() for name in faults(answer)] == ["idempotency-key"]
+
+
+@pytest.mark.parametrize(
+    "wanted", ["x", "bytes=", "bytes=-", "bytes=9-1", "bytes=99999999-", "bytes=0-" + "9" * 5000]
+)
+def test_a_range_that_is_none_breaks_nothing(http: httpx.Client, wanted: str) -> None:
+    made = http.post("/generate", json=GOOD["free"]).json()
+    answer = http.get(f"/generations/{made['id']}/images/0", headers={"Range": wanted})
+    assert answer.status_code in (200, 206, 416)
+
+
+@pytest.mark.parametrize("number", ["-1", "3", "100", "9" * 4000, "9" * 5000])
+def test_a_picture_that_is_not_there_is_not_found(http: httpx.Client, number: str) -> None:
+    made = http.post("/generate", json=GOOD["free"]).json()
+    answer = http.get(f"/generations/{made['id']}/images/{number}")
+    assert problem(answer)["code"] in ("not_found", "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "\ud800"),
+        ("model", "easel-noir"),
+        ("model", 7),
+        ("user", "a\0b"),
+        ("user", "\ud800"),
+        ("n", 0),
+        ("size", "1x1"),
+        ("size", "9999x9999"),
+        ("prompt", "\0"),
+        ("seed", 10**400),
+        ("stream", []),
+        ("colour", "red"),
+    ],
+)
+def test_openais_own_errors_are_answered_to_wrong_requests_in_its_api(
+    http: httpx.Client, field: str, value: Any
+) -> None:
+    body = {"model": "easel-free", "prompt": "a", "size": "256x256", field: value}
+    content = json.dumps(body).encode()
+    answer = http.post("/v1/images/generations", content=content)
+    assert answer.status_code in (400, 404), answer.text[:300]
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+# -- at random -----------------------------------------------------------------------------
+
+own_fields = fields | st.sampled_from(["user", "priority"])
+
+
+@settings(max_examples=80)
+@given(mode=st.sampled_from(list(GOOD)), wrong=st.dictionaries(own_fields, anything, max_size=4))
+def test_no_field_breaks_the_backend(http: httpx.Client, mode: str, wrong: dict[str, Any]) -> None:
+    body = {**GOOD[mode], "style": "chatgpt", "format": "jpeg", **wrong}
+    check(send(http, body), body)
+
+
+@settings(max_examples=40)
+@given(body=anything | st.dictionaries(own_fields, anything))
+def test_no_json_breaks_the_backend(http: httpx.Client, body: Any) -> None:
+    check(send(http, body), body)
+    check(http.post("/generate", files={"request": (None, json.dumps(body))}), body)
+
+
+@settings(max_examples=40)
+@given(text=st.text(max_size=40), query=st.text(max_size=40))
+def test_no_address_breaks_the_backend(http: httpx.Client, text: str, query: str) -> None:
+    for answer in (
+        http.get("/generations", params={"cursor": query, "user": text}),
+        http.get(f"/generations/{uuid4()}/events", params={"previews": query}),
+    ):
+        assert answer.status_code < 500, (text, query, answer.text)
