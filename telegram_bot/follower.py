@@ -13,7 +13,6 @@ from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from telegram import Message
 from telegram.error import BadRequest, Forbidden, TelegramError
 
 from backend.client import BackendClient, BackendUnreachable
@@ -23,6 +22,7 @@ from telegram_bot.catalogue import Catalogue
 from telegram_bot.course import PATIENCE_S, Course
 from telegram_bot.deliveries import Deliveries, Delivery, State
 from telegram_bot.editor import Editor
+from telegram_bot.handover import Handover
 from telegram_bot.live_message import LiveMessage, Spot
 from telegram_bot.people import People
 from telegram_bot.texts import Texts
@@ -32,8 +32,6 @@ from web.errors import Cancelled, EaselError, Internal, InvalidImage, NoGpu, Not
 T = TypeVar("T")
 _RETRY_S = 1.0
 _QUIET_S = 0.4
-_NOTIFY_S = 30.0
-_RESULTS_AT_ONCE = 24
 # In a crowd requests go before streams, and few at a time: a long line of them in the client's
 # pool costs more than it gains.
 _REQUESTS_AT_ONCE = 12
@@ -57,7 +55,9 @@ class Follower:
     def __post_init__(self) -> None:
         self._courses: dict[UUID, Course] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        self._results = asyncio.Semaphore(_RESULTS_AT_ONCE)
+        self._handover = Handover(
+            self.backend, self.deliveries, self.catalogue, self.editor, self._patiently
+        )
         self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._openings = asyncio.Semaphore(_OPENINGS_AT_ONCE)
         self._asking = 0
@@ -149,7 +149,7 @@ class Follower:
             generation = await self._accepted(course)
             generation = await self._watched(course, generation)
             if generation.status == "succeeded":
-                await self._deliver(course, generation)
+                await self._handover.deliver(course, generation)
                 return
             ending = course.ending(generation)
         except Cancelled:
@@ -257,50 +257,6 @@ class Follower:
             if self._tasks is not None:
                 self._tasks.create_task(self._revoke(course.id))
             raise Cancelled
-
-    # The end
-
-    async def _deliver(self, course: Course, generation: Generation) -> None:
-        message = await self._hand_over(course, generation)
-        photo = message.photo[-1].file_id if message and message.photo else None
-        self.deliveries.delivered(course.id, photo)
-        _log.info("delivered", generation_id=str(course.id))
-        took_s = course.delivery.age_s
-        spot = course.live.spot
-        if took_s > _NOTIFY_S and not course.person.preferences.quiet and spot.message_id:
-            text = course.say.html("job.ready")
-            with suppress(TelegramError):
-                await self.editor.send(spot.chat_id, View(text), reply_to=spot.message_id)
-
-    async def _hand_over(self, course: Course, generation: Generation) -> Message | None:
-        # A chat that Telegram holds up must not hold up the others' pictures.
-        await self.editor.limiter.resumed(course.live.spot.chat_id)
-        async with self._results:
-            as_file = course.person.preferences.as_file
-            for kind in (as_file, True):
-                view = await self._result_view(course, generation, as_file=kind)
-                try:
-                    return await course.live.finish(view)
-                except BadRequest as refusal:
-                    _log.warning(
-                        "photo_refused", generation_id=str(course.id), reason=refusal.message
-                    )
-        return await course.live.finish(presenter.gone(course.say))
-
-    async def _result_view(self, course: Course, generation: Generation, *, as_file: bool) -> View:
-        seed = generation.images[0].seed if generation.images else generation.seed
-        media = await self._patiently(
-            course, lambda: photos.result(self.backend, course.id, 0, as_file=as_file, seed=seed)
-        )
-        restyles = any(mode.takes_image for mode in await self.catalogue.modes())
-        return presenter.result(
-            course.say,
-            generation,
-            self.catalogue.known(generation.mode),
-            media,
-            took_s=generation.timings.total_ms / 1000 or None,
-            restyles=restyles,
-        )
 
     # Stopping
 
