@@ -4,7 +4,6 @@ Only the category and the time of a refusal are kept, never the words.
 """
 
 import time
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -28,28 +27,39 @@ def pause_after(count: int) -> float:
     return SLOW_STEP_S * 2 ** (count - SLOW_FROM) if count >= SLOW_FROM else 0.0
 
 
-@dataclass(frozen=True)
 class Abuse:
-    database: Database
+    """The last hour's refusals are in memory, so that nobody waits for looking them up."""
 
-    async def check(self, owner: str, user: str) -> None:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._recent: dict[tuple[str, str], list[float]] = {}
+
+    async def open(self) -> None:
+        """Know again what was refused before a restart."""
+        query = sa.select(refusals.c.owner, refusals.c.user, refusals.c.at).where(
+            refusals.c.at > time.time() - WINDOW_S
+        )
+        for owner, user, at in await self.database.run(lambda c: c.execute(query).all()):
+            self._recent.setdefault((owner, user), []).append(at)
+
+    def check(self, owner: str, user: str) -> None:
         """Raises RateLimited while a user is slowed down or blocked."""
         now = time.time()
-        mine = (refusals.c.owner == owner) & (refusals.c.user == user)
-        query = sa.select(sa.func.count(), sa.func.max(refusals.c.at)).where(
-            mine, refusals.c.at > now - WINDOW_S
-        )
-        count, newest = await self.database.run(lambda c: tuple(c.execute(query).one()))
-        left = (newest or 0) + pause_after(count) - now
+        times = [at for at in self._recent.get((owner, user), ()) if at > now - WINDOW_S]
+        if not times:
+            return
+        left = max(times) + pause_after(len(times)) - now
         if left > 0:
             raise RateLimited(
-                f"After {count} refused requests, wait {_spoken(left)} before the next",
+                f"After {len(times)} refused requests, wait {_spoken(left)} before the next",
                 retry_after=left,
             )
 
     async def note(self, owner: str, user: str, category: str) -> None:
         """Remember that a request was refused, without its words."""
-        row = {"owner": owner, "user": user, "category": category, "at": time.time()}
+        now = time.time()
+        self._recent.setdefault((owner, user), []).append(now)
+        row = {"owner": owner, "user": user, "category": category, "at": now}
         await self.database.run(lambda c: c.execute(refusals.insert().values(row)))
 
     async def counts(self, owner: str) -> list[RefusalCount]:
@@ -76,6 +86,13 @@ class Abuse:
         await self.database.run(lambda c: c.execute(refusals.delete().where(mine, old)))
 
     async def expire(self) -> None:
+        """Forget what is over its time, here and in the database."""
+        since = time.time() - WINDOW_S
+        self._recent = {
+            who: kept
+            for who, times in self._recent.items()
+            if (kept := [at for at in times if at > since])
+        }
         old = refusals.delete().where(refusals.c.at < time.time() - KEEP_S)
         await self.database.run(lambda c: c.execute(old))
 

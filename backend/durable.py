@@ -8,7 +8,8 @@ is asked twice. DBOS is one per process, hence the module's state.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -109,7 +110,7 @@ class Workflows:
                 tasks.create_task(self._sweep())
                 await self._start_given()
         finally:
-            await asyncio.to_thread(DBOS.destroy)
+            await _destroy()
             _serving = None
 
     async def _launch(self) -> None:
@@ -122,10 +123,10 @@ class Workflows:
 
         while True:
             try:
-                await asyncio.to_thread(launch)
+                await _in_thread(launch)
             except sa.exc.OperationalError as error:
                 log.warning("workflows_unavailable", error=type(error).__name__)
-                await asyncio.to_thread(DBOS.destroy)
+                await _destroy()
                 await asyncio.sleep(LAUNCH_AGAIN_S)
             else:
                 return
@@ -165,3 +166,14 @@ def _sync_seldom(connection: Any, _: Any) -> None:
     # The rows are the promise, synced at each commit; the steps' log outlives a killed process
     # without that, and after a power cut it is only asked again what the rows say.
     connection.execute("PRAGMA synchronous = NORMAL")
+
+
+async def _destroy() -> None:
+    """End DBOS. It takes the loop's default executor for its own and shuts it down: replace it."""
+    await _in_thread(DBOS.destroy)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="loop"))
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    with ThreadPoolExecutor(1, "dbos") as thread:
+        await asyncio.get_running_loop().run_in_executor(thread, work)

@@ -113,6 +113,7 @@ async def open_service(
         url: GpuClient.at(url, token, edge.trace_headers) for url in settings.backend_gpu_servers
     }
     abuse = Abuse(database)
+    await abuse.open()
     dispatcher = Dispatcher(
         store,
         abuse,
@@ -136,6 +137,7 @@ async def open_service(
         settings.backend_generation_timeout_s,
         settings.backend_public_url,
     )
+    metrics.scheduling.set(1)
     ready = asyncio.Event()
     tasks = [
         asyncio.create_task(dispatcher.run(ready), name="dispatcher"),

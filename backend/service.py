@@ -78,7 +78,7 @@ class GenerationService:
         """
         mark = _fingerprint(asked, photo)
         try:
-            await self.abuse.check(owner, asked.user)
+            self.abuse.check(owner, asked.user)
             order = await self._order(owner, asked, photo)
             self._require_pod(order, wait=wait)
             row = Row(

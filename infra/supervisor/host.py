@@ -69,7 +69,8 @@ def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = POD_DIR) -
         pod_dir=pod,
         data_dir=data_dir,
         log_dir=_directory(settings, "EASEL_LOG_DIR", root, state / "logs"),
-        run_dir=_directory(settings, "EASEL_RUN_DIR", root, root / "data" / "run"),
+        # Resolved: of several releases with one data folder, all must find the same supervisor.
+        run_dir=_directory(settings, "EASEL_RUN_DIR", root, root / "data" / "run").resolve(),
         models_dir=_directory(settings, "GPU_MODELS_DIR", root, state / "models"),
         comfyui_dir=_directory(settings, "COMFYUI_DIR", root, POD_DIR / "ComfyUI"),
         settings=settings,

@@ -1,5 +1,6 @@
 """The monitoring files against promtool and against the metrics that our services really give."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -36,17 +37,24 @@ async def pod(tmp_path: Path) -> AsyncIterator[Pod]:
 @pytest.fixture
 async def metrics(pod: Pod, tmp_path: Path) -> set[str]:
     """The names of all series that a backend and a GPU server give."""
-    app = create_app(Settings(backend_gpu_servers=[pod.url], easel_data_dir=tmp_path / "backend"))
-    async with app.router.lifespan_context(app), httpx.AsyncClient() as http:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://backend") as backend:
-            texts = [
-                (await backend.get("/metrics")).text,
-                (await http.get(f"{pod.url}/metrics")).text,
-            ]
+    settings = Settings(backend_gpu_servers=[pod.url], easel_data_dir=tmp_path / "backend")
+    # In a loop of its own: a backend takes the threads of its loop with it when it ends.
+    texts = [await asyncio.to_thread(asyncio.run, _of_backend(settings))]
+    async with httpx.AsyncClient() as http:
+        texts.append((await http.get(f"{pod.url}/metrics")).text)
     found = {name for text in texts for name in _series(text)}
     assert {"easel_queue_depth", "easel_gpu_comfyui_up"} <= found
     return found
+
+
+async def _of_backend(settings: Settings) -> str:
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://backend") as http,
+    ):
+        return (await http.get("/metrics")).text
 
 
 def _series(text: str) -> Iterator[str]:
