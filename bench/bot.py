@@ -1,7 +1,8 @@
 """How fast the bot is: `python -m bench.bot` prints a table and writes `results/bot.json`.
 
-The bot and the local Telegram are real processes. In the backend's place this process takes the
-requests itself and notes when each arrives; it keeps every event stream open, as with a long line.
+The bot and the local Telegram are real processes. In the backend's place a process of this module
+takes the requests and notes when each arrives; it keeps every event stream open, as with a long
+line.
 So the figures are the bot's, with the chat server's own work in them.
 """
 
@@ -13,8 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -44,11 +44,11 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.at: dict[str, float] = {}
-        self._more = asyncio.Condition()
         self._modes = [published(name).model_dump() for name in ("free", "restyle")]
         self.app = Starlette(
             routes=[
                 Route("/modes", self._list),
+                Route("/arrivals", self._arrivals),
                 Route("/generations/{id}", self._put, methods=["PUT"]),
                 Route("/generations/{id}/events", self._events),
             ]
@@ -60,9 +60,7 @@ class Arrivals:
     async def _put(self, request: Request) -> Response:
         arrived = time.time()
         asked = await request.json()
-        async with self._more:
-            self.at.setdefault(asked["user"], arrived)
-            self._more.notify_all()
+        self.at.setdefault(asked["user"], arrived)
         body = _queued(UUID(request.path_params["id"])).model_dump_json()
         return Response(body, 202, media_type="application/json")
 
@@ -77,11 +75,8 @@ class Arrivals:
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
-    async def of(self, user_id: int) -> float:
-        """When the user's generation arrived; waits for it."""
-        async with asyncio.timeout(DEADLINE_S), self._more:
-            await self._more.wait_for(lambda: f"tg{user_id}" in self.at)
-        return self.at[f"tg{user_id}"]
+    async def _arrivals(self, _: Request) -> Response:
+        return JSONResponse(self.at)
 
 
 def _queued(generation: UUID) -> Generation:
@@ -99,18 +94,6 @@ def _queued(generation: UUID) -> Generation:
     )
 
 
-@asynccontextmanager
-async def listening(arrivals: Arrivals, port: int) -> AsyncIterator[None]:
-    config = uvicorn.Config(arrivals.app, port=port, log_level="error", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await serving
-
-
 async def send(telegram: httpx.AsyncClient, user_id: int) -> float:
     """Seconds since the epoch at which the person pressed Enter."""
     pressed = time.time()
@@ -119,17 +102,30 @@ async def send(telegram: httpx.AsyncClient, user_id: int) -> float:
     return pressed
 
 
-async def alone(telegram: httpx.AsyncClient, arrivals: Arrivals) -> list[float]:
+async def arrivals_of(backend: httpx.AsyncClient, people: Collection[int]) -> list[float]:
+    """When each person's generation arrived; waits for all."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            at = (await backend.get("/arrivals")).json()
+            if all(f"tg{user_id}" in at for user_id in people):
+                return [at[f"tg{user_id}"] for user_id in people]
+            await asyncio.sleep(0.2)
+
+
+async def alone(telegram: httpx.AsyncClient, backend: httpx.AsyncClient) -> list[float]:
     """Seconds from message to request, one person at a time."""
-    taken = []
-    for user_id in range(70_000, 70_000 + ALONE):
-        pressed = await send(telegram, user_id)
-        taken.append(await arrivals.of(user_id) - pressed)
-        await asyncio.sleep(0.05)
-    return taken
+    people = range(70_000, 70_000 + ALONE)
+    pressed = []
+    for user_id in people:
+        pressed.append(await send(telegram, user_id))
+        await asyncio.sleep(0.15)
+    arrived = await arrivals_of(backend, people)
+    return [at - since for at, since in zip(arrived, pressed, strict=True)]
 
 
-async def crowd(telegram: httpx.AsyncClient, arrivals: Arrivals) -> tuple[list[float], float]:
+async def crowd(
+    telegram: httpx.AsyncClient, backend: httpx.AsyncClient
+) -> tuple[list[float], float]:
     """Seconds from message to request, and until the last chat had its answer."""
     people = range(80_000, 80_000 + CROWD)
     began = time.time()
@@ -140,7 +136,8 @@ async def crowd(telegram: httpx.AsyncClient, arrivals: Arrivals) -> tuple[list[f
             return await send(telegram, user_id)
 
     pressed = await asyncio.gather(*(in_turn(user_id) for user_id in people))
-    taken = [await arrivals.of(user_id) - at for user_id, at in zip(people, pressed, strict=True)]
+    arrived = await arrivals_of(backend, people)
+    taken = [at - since for at, since in zip(arrived, pressed, strict=True)]
     for user_id in people:
         await _answered(telegram, user_id)
     return taken, time.time() - began
@@ -181,23 +178,18 @@ def milliseconds(taken: list[float]) -> dict[str, float]:
     }
 
 
-async def measure(stack: Stack) -> dict[str, Any]:
-    arrivals, port = Arrivals(), free_port()
+async def measure(stack: Stack, port: int) -> dict[str, Any]:
+    limits = httpx.Limits(max_connections=CONNECTIONS)
+    local, url = stack.url["local_telegram"], f"http://127.0.0.1:{port}"
     async with (
-        listening(arrivals, port),
-        httpx.AsyncClient(
-            base_url=stack.url["local_telegram"],
-            trust_env=False,
-            timeout=60,
-            limits=httpx.Limits(max_connections=CONNECTIONS),
-        ) as telegram,
+        httpx.AsyncClient(base_url=local, trust_env=False, timeout=60, limits=limits) as telegram,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as backend,
     ):
-        url = f"http://127.0.0.1:{port}"
         bot = await asyncio.to_thread(stack.start_bot, BOT_BACKEND_URL=url)
         idle = memory_mb(bot, "VmRSS")
-        one_by_one = milliseconds(await alone(telegram, arrivals))
+        one_by_one = milliseconds(await alone(telegram, backend))
         used = cpu_s(bot)
-        at_once, answered_s = await crowd(telegram, arrivals)
+        at_once, answered_s = await crowd(telegram, backend)
         used = cpu_s(bot) - used
         figures = {
             "machine": f"{platform.machine()}, Python {platform.python_version()}, 2 shared cores",
@@ -215,13 +207,21 @@ async def measure(stack: Stack) -> dict[str, Any]:
 
 
 def main() -> int:
+    if len(sys.argv) > 1:
+        uvicorn.run(Arrivals().app, port=int(sys.argv[1]), log_level="error")
+        return 0
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder))
+        ready = f"http://127.0.0.1:{port}/modes"
+        arrivals = Service("arrivals", "bench.bot", Path(folder), {}, (str(port),), ready)
         try:
-            stack.telegram.start()
-            stack.telegram.wait_ready()
-            figures = asyncio.run(measure(stack))
+            for service in (stack.telegram, arrivals):
+                service.start()
+                service.wait_ready()
+            figures = asyncio.run(measure(stack, port))
         finally:
+            arrivals.kill()
             stack.stop()
     for name, value in figures.items():
         print(f"{name:28} {value}")

@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
 CREATE INDEX IF NOT EXISTS deliveries_by_user ON deliveries (user_id, state, created_at);
 CREATE INDEX IF NOT EXISTS deliveries_by_state ON deliveries (state);
 CREATE INDEX IF NOT EXISTS deliveries_by_origin ON deliveries (user_id, origin);
+CREATE INDEX IF NOT EXISTS deliveries_by_message ON deliveries (chat_id, message_id);
 CREATE TABLE IF NOT EXISTS people (
     user_id INTEGER PRIMARY KEY,
     language_code TEXT NOT NULL DEFAULT 'en',

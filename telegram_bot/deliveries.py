@@ -123,6 +123,11 @@ class Deliveries:
             *(State.delivered, file_id, str(generation)),
         )
 
+    def is_taken(self, chat_id: int, message_id: int) -> bool:
+        """Whether this message is known to show a generation."""
+        query = "SELECT count(*) FROM deliveries WHERE chat_id = ? AND message_id = ?"
+        return self._db.count(query, chat_id, message_id) > 0
+
     def star(self, generation: UUID) -> bool:
         """Turn the favourite mark on or off; what it is now."""
         self._db.run(

@@ -148,6 +148,21 @@ class Editor:
             )
         return answer if isinstance(answer, Message) else None
 
+    async def has_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard) -> bool:
+        """Whether this is a message of ours with exactly this keyboard.
+
+        Telegram does not show a bot its messages, but says "not modified" to an edit that changes
+        nothing. Ask only about ids that are no other known message of ours.
+        """
+        try:
+            await self.bot.edit_message_reply_markup(
+                chat_id, message_id, reply_markup=markup(keyboard), rate_limit_args=Urgency.REPLY
+            )
+        except BadRequest as refusal:
+            return "not modified" in refusal.message.lower()
+        await self.rekey(chat_id, message_id)  # another one of ours: nothing of this job there
+        return False
+
     async def remove(self, chat_id: int, message_id: int) -> bool:
         """Delete a message; False where Telegram does not let us (older than 48 hours, or gone)."""
         with suppress(BadRequest):

@@ -8,57 +8,36 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from telegram import Message
 from telegram.error import BadRequest, Forbidden, TelegramError
 
 from backend.client import BackendClient, BackendUnreachable
 from backend.schemas import Generation
 from telegram_bot import photos, presenter
 from telegram_bot.catalogue import Catalogue
+from telegram_bot.course import PATIENCE_S, Course
 from telegram_bot.deliveries import Deliveries, Delivery, State
 from telegram_bot.editor import Editor
-from telegram_bot.estimate import Estimate
+from telegram_bot.handover import Handover
 from telegram_bot.live_message import LiveMessage, Spot
-from telegram_bot.people import People, Person
-from telegram_bot.texts import Language, Texts
+from telegram_bot.people import People
+from telegram_bot.texts import Texts
 from telegram_bot.view import View
 from web.errors import Cancelled, EaselError, Internal, InvalidImage, NoGpu, NotFound
 
 T = TypeVar("T")
-PATIENCE_S = 1800.0
-"""How long a request is kept while nobody can draw it."""
-
 _RETRY_S = 1.0
 _QUIET_S = 0.4
-_NOTIFY_S = 30.0
-_RESULTS_AT_ONCE = 24
 # In a crowd requests go before streams, and few at a time: a long line of them in the client's
 # pool costs more than it gains.
 _REQUESTS_AT_ONCE = 12
-_OPENINGS_AT_ONCE = 2
+_OPENINGS_AT_ONCE = 4
+_LONGEST_LULL_S = 2.0
 _log = structlog.get_logger("telegram_bot.follower")
-
-
-@dataclass
-class Course:
-    """One generation on its way."""
-
-    delivery: Delivery
-    live: LiveMessage
-    resumed: bool
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    estimate: Estimate = field(default_factory=Estimate)
-    shown_place: int | None = None
-    seen_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def id(self) -> UUID:
-        return self.delivery.generation
 
 
 @dataclass
@@ -76,9 +55,14 @@ class Follower:
     def __post_init__(self) -> None:
         self._courses: dict[UUID, Course] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        self._results = asyncio.Semaphore(_RESULTS_AT_ONCE)
+        self._handover = Handover(
+            self.backend, self.deliveries, self.catalogue, self.editor, self._patiently
+        )
         self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._openings = asyncio.Semaphore(_OPENINGS_AT_ONCE)
+        self._asking = 0
+        self._lull = asyncio.Event()
+        self._lull.set()
 
     async def run(self) -> None:
         """Takes up everything owed and works until cancelled."""
@@ -106,8 +90,16 @@ class Follower:
             delivery.unsure,
             delivery.holds_media,
         )
-        live = LiveMessage(self.editor, spot, lambda s: self._record(delivery.generation, s))
-        course = Course(delivery, live, resumed)
+        generation, chat_id = delivery.generation, delivery.chat_id
+        language = self.texts.language(self.people.get(delivery.user_id).language)
+        live = LiveMessage(
+            self.editor,
+            spot,
+            lambda spot: self._record(generation, spot),
+            presenter.cancel_row(language, generation),
+            lambda message_id: self.deliveries.is_taken(chat_id, message_id),
+        )
+        course = Course(delivery, live, self.people, self.texts, resumed)
         self._courses[delivery.generation] = course
         self._tasks.create_task(self._see_through(course))
 
@@ -157,19 +149,19 @@ class Follower:
             generation = await self._accepted(course)
             generation = await self._watched(course, generation)
             if generation.status == "succeeded":
-                await self._deliver(course, generation)
+                await self._handover.deliver(course, generation)
                 return
-            ending = self._ending(course, generation)
+            ending = course.ending(generation)
         except Cancelled:
-            ending = (State.cancelled, self._cancelled_view(course, freed=False))
+            ending = (State.cancelled, course.cancelled_view(freed=False))
         except EaselError as error:
-            ending = (State.failed, self._failed_view(course, error))
+            ending = (State.failed, course.failed_view(error))
         except TelegramError:
             raise
         except Exception:  # the edge of one generation: no other may suffer from it
             code = presenter.code_of(course.id)
             _log.exception("generation_broke", generation_id=str(course.id), code=code)
-            ending = (State.failed, self._failed_view(course, Internal()))
+            ending = (State.failed, course.failed_view(Internal()))
         state, view = ending
         await course.live.finish(view)
         if self._state(course) is not State.revoking:
@@ -178,7 +170,7 @@ class Follower:
     async def _accepted(self, course: Course) -> Generation:
         """The backend has it. Raises Cancelled, or what the backend refuses it with."""
         if course.delivery.photo and not course.resumed:
-            course.live.show(presenter.waiting(self._say(course), course.id, "job.fetching"))
+            course.live.show(presenter.waiting(course.say, course.id, "job.fetching"))
         quiet = asyncio.get_running_loop().call_later(_QUIET_S, self._show_waiting, course)
         try:
             generation = await self._patiently(course, lambda: self._put(course.delivery))
@@ -186,12 +178,12 @@ class Follower:
             quiet.cancel()
         if self._state(course) is State.waiting:
             self.deliveries.move(course.id, State.accepted)
-        self._show(course, generation)
+        course.show(generation)
         return generation
 
     def _show_waiting(self, course: Course) -> None:
         if not course.resumed:
-            course.live.show(presenter.waiting(self._say(course), course.id))
+            course.live.show(presenter.waiting(course.say, course.id))
 
     async def _put(self, delivery: Delivery) -> Generation:
         photo = None
@@ -200,17 +192,25 @@ class Follower:
                 photo = await photos.fetch(self.editor.bot, self.backend, delivery.photo)
             except BadRequest as refusal:
                 raise InvalidImage("Telegram no longer has this photo") from refusal
-        async with self._requests:
-            return await self.backend.put(delivery.generation, delivery.request, photo)
+        self._asking += 1
+        self._lull.clear()
+        try:
+            async with self._requests:
+                return await self.backend.put(delivery.generation, delivery.request, photo)
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._lull.set()
 
     async def _watched(self, course: Course, generation: Generation) -> Generation:
         """The generation at its end. Raises Cancelled when stopped while nobody answers."""
-        previews = self._person(course).preferences.previews
+        previews = course.person.preferences.previews
         while not generation.status.ended:
             try:
                 async with AsyncExitStack() as stack:
                     following = self.events.follow(generation.id, previews=previews)
                     async with self._openings:
+                        await self._wait_for_lull()
                         events = await stack.enter_async_context(following)
                     async for event in events:
                         course.seen_at = time.monotonic()
@@ -218,12 +218,17 @@ class Follower:
                             generation = event
                         if generation.status.ended:
                             break
-                        self._show_event(course, generation, event)
+                        course.show_event(generation, event)
             except NotFound:
                 generation = await self._patiently(course, lambda: self._put(course.delivery))
             except (BackendUnreachable, Internal):
                 await self._pause(course, time.monotonic() - course.seen_at, gpu=False)
         return generation
+
+    async def _wait_for_lull(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_LULL_S):
+                await self._lull.wait()
 
     async def _patiently(self, course: Course, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks until the backend answers and a GPU is there, for as long as promised."""
@@ -243,9 +248,7 @@ class Follower:
         if waited_s > PATIENCE_S:
             raise BackendUnreachable
         if waited_s > _RETRY_S or gpu:
-            view = presenter.offline(self._say(course), course.id, _minutes(waited_s), gpu=gpu)
-            course.live.show(view)
-            course.shown_place = None
+            course.show_offline(waited_s, gpu=gpu)
         with suppress(TimeoutError):
             async with asyncio.timeout(_RETRY_S if waited_s < 60 else 5 * _RETRY_S):
                 await course.cancelled.wait()
@@ -255,108 +258,11 @@ class Follower:
                 self._tasks.create_task(self._revoke(course.id))
             raise Cancelled
 
-    # What is shown on the way
-
-    def _show_event(self, course: Course, generation: Generation, event: object) -> None:
-        if isinstance(event, Generation):
-            self._show(course, event)
-            return
-        course.estimate.note(event, generation)
-        self._show(course, course.estimate.generation(generation))
-
-    def _show(self, course: Course, generation: Generation) -> None:
-        if generation.status.ended or course.cancelled.is_set():
-            return
-        course.estimate.see(generation)
-        if generation.status != "queued":
-            view = presenter.progress(
-                self._say(course), generation, course.estimate.left_s(), resumed=course.resumed
-            )
-            course.live.show(View(view.text, view.keyboard, course.estimate.preview))
-            return
-        place = presenter.place_in_line(generation.position)
-        if generation.estimated_seconds is None and place is not None:
-            place = 0  # no pod can draw it now
-        if place is not None and place == course.shown_place:
-            return
-        course.shown_place = place
-        course.live.show(self._queued_view(course, generation, without_gpu=place == 0))
-
-    def _queued_view(self, course: Course, generation: Generation, *, without_gpu: bool) -> View:
-        say = self._say(course)
-        if without_gpu:
-            return presenter.offline(say, course.id, _minutes(course.delivery.age_s), gpu=True)
-        return presenter.progress(say, generation, None, resumed=course.resumed)
-
-    def _ending(self, course: Course, generation: Generation) -> tuple[State, View]:
-        if generation.status == "cancelled":
-            freed = generation.timings.gpu_ms > 0 or course.estimate.running
-            return State.cancelled, self._cancelled_view(course, freed=freed)
-        problem = generation.error or Internal().problem()
-        say = self._say(course)
-        if problem.code == "internal":
-            code = presenter.code_of(course.id)
-            _log.error("generation_failed", generation_id=str(course.id), code=code)
-        prompt = generation.prompt or self._prompt(course)
-        return State.failed, presenter.failed(say, course.id, problem, prompt)
-
-    def _cancelled_view(self, course: Course, *, freed: bool) -> View:
-        return presenter.cancelled(self._say(course), course.id, self._prompt(course), freed=freed)
-
-    def _failed_view(self, course: Course, error: EaselError) -> View:
-        _log.info("generation_failed", generation_id=str(course.id), code=error.code)
-        prompt = self._prompt(course)
-        return presenter.failed(self._say(course), course.id, error.problem(), prompt)
-
-    # The end
-
-    async def _deliver(self, course: Course, generation: Generation) -> None:
-        message = await self._hand_over(course, generation)
-        photo = message.photo[-1].file_id if message and message.photo else None
-        self.deliveries.delivered(course.id, photo)
-        _log.info("delivered", generation_id=str(course.id))
-        took_s = course.delivery.age_s
-        spot = course.live.spot
-        if took_s > _NOTIFY_S and not self._person(course).preferences.quiet and spot.message_id:
-            text = self._say(course).html("job.ready")
-            with suppress(TelegramError):
-                await self.editor.send(spot.chat_id, View(text), reply_to=spot.message_id)
-
-    async def _hand_over(self, course: Course, generation: Generation) -> Message | None:
-        # A chat that Telegram holds up must not hold up the others' pictures.
-        await self.editor.limiter.resumed(course.live.spot.chat_id)
-        async with self._results:
-            as_file = self._person(course).preferences.as_file
-            for kind in (as_file, True):
-                view = await self._result_view(course, generation, as_file=kind)
-                try:
-                    return await course.live.finish(view)
-                except BadRequest as refusal:
-                    _log.warning(
-                        "photo_refused", generation_id=str(course.id), reason=refusal.message
-                    )
-        return await course.live.finish(presenter.gone(self._say(course)))
-
-    async def _result_view(self, course: Course, generation: Generation, *, as_file: bool) -> View:
-        seed = generation.images[0].seed if generation.images else generation.seed
-        media = await self._patiently(
-            course, lambda: photos.result(self.backend, course.id, 0, as_file=as_file, seed=seed)
-        )
-        restyles = any(mode.takes_image for mode in await self.catalogue.modes())
-        return presenter.result(
-            self._say(course),
-            generation,
-            self.catalogue.known(generation.mode),
-            media,
-            took_s=generation.timings.total_ms / 1000 or None,
-            restyles=restyles,
-        )
-
     # Stopping
 
     async def _stop(self, course: Course) -> None:
         """Cancel it at the backend - but never delete what has just been finished."""
-        course.live.show(View(self._say(course).html("job.cancelling")))
+        course.live.show(View(course.say.html("job.cancelling")))
         while course.id in self._courses:
             try:
                 if not (await self.backend.get(course.id)).status.ended:
@@ -396,20 +302,6 @@ class Follower:
     def _state(self, course: Course) -> State | None:
         delivery = self.deliveries.get(course.id)
         return delivery.state if delivery else None
-
-    def _person(self, course: Course) -> Person:
-        return self.people.get(course.delivery.user_id)
-
-    def _say(self, course: Course) -> Language:
-        return self.texts.language(self._person(course).language)
-
-    def _prompt(self, course: Course) -> str:
-        return str(course.delivery.request.get("prompt", ""))
-
-
-def _minutes(waited_s: float) -> int:
-    """How long the request is still kept."""
-    return max(1, round((PATIENCE_S - waited_s) / 60))
 
 
 async def _guarded(work: Awaitable[None]) -> None:

@@ -12,11 +12,12 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError, Re
 
 from telegram_bot.editor import Editor, MessageGone, Place, may_have_arrived
 from telegram_bot.rate_limiter import EditSkipped, Urgency
-from telegram_bot.view import View
+from telegram_bot.view import Keyboard, View
 
 _TEXT_GAP_S, _MEDIA_GAP_S, _GROUP_GAP_S = 2.0, 4.0, 6.0
 _LONGEST_PAUSE_S = 60.0
 _MOST_TRIES = 300
+_NEXT = 3
 _log = structlog.get_logger("telegram_bot.live_message")
 
 
@@ -24,8 +25,9 @@ _log = structlog.get_logger("telegram_bot.live_message")
 class Spot:
     """As `Place`, before and after there is a message.
 
-    `unsure`: one was sent, and nobody knows whether it arrived. It is not sent again before there
-    is something to say, and pictures only ever come by editing: so each comes once.
+    `unsure`: one was sent, and nobody knows whether it arrived. It is looked for; if it is not
+    found it is not sent again before there is something to say, and pictures only ever come by
+    editing: so each comes once.
     """
 
     chat_id: int
@@ -36,9 +38,23 @@ class Spot:
 
 
 class LiveMessage:
-    """Shows the latest view at the pace Telegram tolerates; `record` keeps the spot on disk."""
+    """Shows the latest view at the pace Telegram tolerates; `record` keeps the spot on disk.
 
-    def __init__(self, editor: Editor, spot: Spot, record: Callable[[Spot], None]) -> None:
+    `first` is the keyboard the message begins with, by which it is known again; `taken` tells
+    which message ids of the chat belong to other generations.
+    """
+
+    def __init__(
+        self,
+        editor: Editor,
+        spot: Spot,
+        record: Callable[[Spot], None],
+        first: Keyboard,
+        taken: Callable[[int], bool],
+    ) -> None:
+        self._first = first
+        self._taken = taken
+        self._looked = False
         self.spot = spot
         self.blocked = asyncio.Event()
         self._editor = editor
@@ -132,6 +148,8 @@ class LiveMessage:
     async def _begin(self, view: View, urgency: Urgency) -> bool:
         """Send the message, as a text: a picture is then put into it."""
         spot = self.spot
+        if spot.unsure and await self._find():
+            return True
         if spot.unsure and urgency is Urgency.PROGRESS:
             return False
         spot.unsure = True
@@ -144,17 +162,33 @@ class LiveMessage:
             )
         except NetworkError as error:
             spot.unsure = may_have_arrived(error)
+            self._first, self._looked = view.keyboard, False
             self._record(spot)
+            self._wake.set()
             raise
         spot.message_id, spot.unsure, self._shown = sent.message_id, False, text
         self._edited_at = time.monotonic()
         self._record(spot)
         return True
 
+    async def _find(self) -> bool:
+        """The message of unsure arrival is one of the next after the one it answers, or nowhere."""
+        spot = self.spot
+        if self._looked or spot.reply_to is None or not self._first:
+            return False
+        self._looked = True
+        for message_id in range(spot.reply_to + 1, spot.reply_to + 1 + _NEXT):
+            if self._taken(message_id):
+                continue
+            if await self._editor.has_keyboard(spot.chat_id, message_id, self._first):
+                self.adopt(message_id)
+                return True
+        return False
+
     def _lost(self) -> None:
         """Somebody deleted the message: the next one is a new one."""
         self.spot.message_id, self.spot.holds_media, self._shown = None, False, None
-        self.spot.unsure = True
+        self.spot.unsure = self._looked = True
         self._record(self.spot)
 
     def _due(self, view: View) -> float:
