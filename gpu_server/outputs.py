@@ -72,8 +72,11 @@ def fit_photo(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The photo at exactly `size` (width, height), cropped evenly to its shape."""
     scale = max(size[0] / photo.width, size[1] / photo.height)
     covered = (size[0] / scale, size[1] / scale)
-    left, top = (photo.width - covered[0]) / 2, (photo.height - covered[1]) / 2
-    box = (left, top, left + covered[0], top + covered[1])
+    # Bounded, for rounding may put an edge a hair outside the photo.
+    left = max((photo.width - covered[0]) / 2, 0.0)
+    top = max((photo.height - covered[1]) / 2, 0.0)
+    right, bottom = min(left + covered[0], photo.width), min(top + covered[1], photo.height)
+    box = (left, top, right, bottom)
     return photo.resize(size, Image.Resampling.LANCZOS, box=box)
 
 
