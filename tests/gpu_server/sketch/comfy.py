@@ -61,6 +61,9 @@ class Comfy:
                 await socket.read()
             yield socket
 
+    async def has_node(self, name: str) -> bool:
+        return name in (await self.http.get(f"/object_info/{name}")).json()
+
     async def post(self, graph: Graph, client: str | None = None, **more: Any) -> str:
         """Queue a graph; returns its prompt id."""
         body: dict[str, Any] = {"prompt": graph, **more}
