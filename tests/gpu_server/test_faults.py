@@ -187,7 +187,7 @@ async def test_a_missing_model_is_named_with_the_command_that_fetches_it(tmp_pat
         answer = await pod.http.put(f"/jobs/{uuid4()}", json={"prompt": "a fox", "style": "anime"})
         assert answer.status_code == 503
         assert answer.json()["code"] == "model_missing"
-        assert "gpu_server.models pull --style anime" in answer.json()["detail"]
+        assert "models pull --style anime" in answer.json()["detail"]
         health = await pod.client.health()
         assert health.styles["free"]["anime"].files == {"animagine-xl-4.0-opt.safetensors": False}
 
