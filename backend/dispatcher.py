@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 MAX_FAILURES = 3
 """A generation that failed on this many pods (or this often on one) is given up."""
+FIRST_LOOK_S = 1.5
 WAKE_S = 1.0
 AGAIN_S = 0.5
 RECORD_AFTER_S = 1.0
@@ -163,6 +164,7 @@ class Dispatcher:
             for pod in self.pods.values():
                 self._tasks.create_task(pod.watch(), name=f"pod {pod.name}")
             self.taken_up.set()
+            await self._look_at_pods()
             ready.set()
             while True:
                 self._wake.clear()
@@ -175,6 +177,13 @@ class Dispatcher:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._wake.wait()
+
+    async def _look_at_pods(self) -> None:
+        """Ask each pod once before anybody is told that no GPU can draw; wait for none long."""
+        looks = [asyncio.ensure_future(pod.looked_at.wait()) for pod in self.pods.values()]
+        _, missing = await asyncio.wait(looks, timeout=FIRST_LOOK_S)
+        for look in missing:
+            look.cancel()
 
     def _pump(self) -> None:
         for given in self._scheduler.dispatch(time.monotonic()):

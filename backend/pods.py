@@ -41,6 +41,8 @@ class Pod:
     """`mode/style` of what it can draw now."""
     last_well: float = field(default_factory=time.monotonic)
     _misses: int = 0
+    looked_at: asyncio.Event = field(default_factory=asyncio.Event)
+    """Its health was asked for at least once."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def suspect(self) -> None:
@@ -58,7 +60,9 @@ class Pod:
         """Poll its health until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                if await self._look():
+                found = await self._look()
+                self.looked_at.set()
+                if found:
                     jobs, self.abandoned = self.abandoned, set()
                     for job in jobs:
                         tasks.create_task(self._stop(job))

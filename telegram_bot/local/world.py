@@ -28,7 +28,7 @@ class World:
     def __init__(
         self, *, max_file_bytes: int, query_lifetime_s: float = 30, flood_limits: bool = False
     ) -> None:
-        first_id = int(time.time()) - _EPOCH
+        first_id = int((time.time() - _EPOCH) * 10)
         self._next_message_id = first_id
         self.bot = Bot(7000000001)
         alex = Person(1001, "Alex", "en", "alex_local")

@@ -152,6 +152,11 @@ async def test_a_cuda_fault_latches_until_the_engine_was_restarted(comfy: Comfy,
 async def test_jobs_behind_a_cuda_fault_end_with_a_reason(comfy: Comfy, pod: Pod) -> None:
     await comfy.fault("slow", seconds=0.1)
     first, *others = [await pod.put() for _ in range(5)]
+
+    async def sampling() -> bool:
+        return (await pod.client.job(first.id)).stage.startswith("sampling ")
+
+    await until(sampling, "the first is being drawn")
     await comfy.fault("cuda_fault")
     assert (await pod.ended(first.id)).status is State.succeeded
     errors = [(await pod.ended(job.id)).error for job in others]
