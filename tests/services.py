@@ -79,6 +79,11 @@ def _in_thread(server: uvicorn.Server) -> Iterator[str]:
         thread.join(DEADLINE_S)
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files; folders may vanish while it looks, as they do under a service that tidies up."""
+    return [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -159,7 +164,7 @@ class Pod:
         """Files of jobs that are still there."""
         folders = [self.data / "gpu_server" / "jobs", self.engine / "input", self.engine / "output"]
         folders.append(self.engine / "temp")
-        return [str(path) for folder in folders for path in folder.rglob("*") if path.is_file()]
+        return [str(path) for folder in folders for path in files_below(folder)]
 
 
 @contextlib.contextmanager
@@ -186,9 +191,7 @@ class Platform:
 
     def left_behind(self) -> list[str]:
         """Pictures and photos that are still kept anywhere."""
-        own = [
-            str(path) for path in (self.data / "backend" / "images").rglob("*") if path.is_file()
-        ]
+        own = [str(path) for path in files_below(self.data / "backend" / "images")]
         return own + self.pod.left_behind()
 
 

@@ -26,6 +26,7 @@ from gpu_server.patience import Patience
 from gpu_server.schemas import Job
 from gpu_server.server import create_app
 from gpu_server.settings import Settings
+from tests.services import files_below
 
 QUICK = Patience(
     request_s=4,
@@ -112,7 +113,7 @@ class Comfy:
         return [
             str(path.relative_to(self.folder))
             for kind in ("input", "output")
-            for path in (self.folder / kind).rglob("*")
+            for path in files_below(self.folder / kind)
             if path.is_file()
         ]
 
@@ -273,7 +274,7 @@ class Pod:
 
     def kept_files(self) -> list[Path]:
         """What is on disk of jobs."""
-        return [path for path in (self.data / "gpu_server" / "jobs").rglob("*") if path.is_file()]
+        return files_below(self.data / "gpu_server" / "jobs")
 
 
 class _Server(uvicorn.Server):

@@ -86,7 +86,9 @@ def pod(folder: Path, engine: str) -> Iterator[str]:
 
 def kept(folder: Path) -> list[str]:
     """The pictures on disk, the one this test put there aside."""
-    found = [p for p in folder.rglob("*") if p.suffix in (".png", ".ppm", ".image", ".part")]
+    found = [
+        p for p in services.files_below(folder) if p.suffix in (".png", ".ppm", ".image", ".part")
+    ]
     return [str(p) for p in found if p.name not in ("ball.png", "photo.png")]
 
 
