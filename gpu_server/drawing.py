@@ -87,13 +87,14 @@ class Drawing:
         return "SaveImage" if again and wanted == "PreviewImage" else wanted
 
     async def _collect(self, job: Job, drawn: Drawn) -> list[bytes]:
+        """Asks a ComfyUI that is out of service too: a fault of the GPU leaves it its files."""
         trouble = _Trouble(self._patience.engine_back_s)
         while True:
-            await self._engine_ready(job)
             try:
                 return await self._pictures.collect(job, drawn)
             except Unreachable as error:
                 await self._after_silence(trouble, error)
+            await self._engine_ready(job)
 
     async def _attempts(self, job: Job, output_class: str) -> Drawn:
         trouble = _Trouble(self._patience.engine_back_s)
