@@ -1,6 +1,5 @@
 """The client of the backend, for the bot, scripts and tests."""
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from backend.schemas import (
     ProgressEvent,
     UserDeleted,
 )
-from web.client import Peer, pool
+from web.client import Peer, form
 from web.errors import EaselError
 
 GenerationEvent = Generation | ProgressEvent | Preview
@@ -44,8 +43,9 @@ class BackendClient:
     peer: Peer
 
     @classmethod
-    def at(cls, url: str, key: str = "") -> "BackendClient":
-        return cls(Peer(pool(url, key), BackendUnreachable))
+    def at(cls, url: str, key: str = "", *, connections: int = 100) -> "BackendClient":
+        """At most so many requests and event streams at a time; more wait."""
+        return cls(Peer(url, key, lost=BackendUnreachable, connections=connections))
 
     async def close(self) -> None:
         await self.peer.close()
@@ -64,10 +64,7 @@ class BackendClient:
         """Accept a generation under this id; harmless when repeated with the same request."""
         options: dict[str, Any] = {"json": dict(request)}
         if photo is not None:
-            options = {
-                "data": {"request": json.dumps(dict(request))},
-                "files": {"image": ("photo", photo, "application/octet-stream")},
-            }
+            options = {"data": form(request, photo)}
         answer = await self.peer.request("PUT", f"/generations/{generation_id}", **options)
         return Generation.model_validate_json(answer.content)
 
@@ -93,7 +90,7 @@ class BackendClient:
 
     async def delete(self, generation_id: UUID) -> GenerationEnded:
         """Cancel it, or delete it with its pictures when it has ended."""
-        answer = await self.peer.request("DELETE", f"/generations/{generation_id}", timeout=45)
+        answer = await self.peer.request("DELETE", f"/generations/{generation_id}", timeout_s=45)
         return GenerationEnded.model_validate_json(answer.content)
 
     async def list(self, user: str, *, limit: int = 20, cursor: str = "") -> GenerationList:

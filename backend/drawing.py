@@ -117,7 +117,7 @@ class Drawing:
             await asyncio.sleep(AGAIN_S)
 
     async def _follow(self, photo: bytes | None) -> gpu.Job | None:
-        job_id = self.live.row.id
+        job_id, ended = self.live.row.id, None
         async with self.pod.client.draw(
             job_id, request_for_pod(self.live), photo, previews=True
         ) as events:
@@ -129,10 +129,10 @@ class Drawing:
                     case gpu.ProgressEvent():
                         self.live.update(progress=event.progress, stage=event.stage)
                     case gpu.Job() if event.status.ended:
-                        return event
+                        ended = event  # and on to the end, after which the connection is free
                     case gpu.Job():
                         self._take_state(event)
-        return None
+        return ended
 
     def _take_state(self, job: gpu.Job) -> None:
         began = job.status is State.running and self.live.state is not State.running

@@ -1,16 +1,13 @@
 """The client of a GPU server, for the backend, benches and tests."""
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import httpx
-
 from gpu_server.schemas import Ended, Health, Job, ModeInfo, Preview, ProgressEvent
-from web.client import Peer, pool
+from web.client import Peer, form
 from web.errors import EngineLost
 
 JobEvent = Job | ProgressEvent | Preview
@@ -33,13 +30,13 @@ class GpuClient:
         cls, url: str, token: str = "", headers: Callable[[], dict[str, str]] = dict
     ) -> "GpuClient":
         """`headers` are asked for and sent with every request."""
-        return cls(Peer(pool(url, token), EngineLost, headers))
+        return cls(Peer(url, token, lost=EngineLost, headers=headers))
 
     async def close(self) -> None:
         await self.peer.close()
 
     async def health(self, timeout_s: float = 4) -> Health:
-        answer = await self.peer.request("GET", "/health", timeout=httpx.Timeout(timeout_s))
+        answer = await self.peer.request("GET", "/health", timeout_s=timeout_s)
         return Health.model_validate_json(answer.content)
 
     async def ready(self) -> bool:
@@ -67,8 +64,7 @@ class GpuClient:
         if photo is None:
             options["json"] = dict(request)
         else:
-            options["data"] = {"request": json.dumps(dict(request))}
-            options["files"] = {"image": ("photo", photo, "application/octet-stream")}
+            options["data"] = form(request, photo)
         async with self.peer.stream("PUT", f"/jobs/{job_id}", **options) as events:
             yield _parsed(events)
 
@@ -82,9 +78,7 @@ class GpuClient:
 
     async def delete(self, job_id: UUID) -> Ended:
         """Cancel the job, or acknowledge one that has ended; its pictures are deleted then."""
-        answer = await self.peer.request(
-            "DELETE", f"/jobs/{job_id}", timeout=httpx.Timeout(45, connect=3)
-        )
+        answer = await self.peer.request("DELETE", f"/jobs/{job_id}", timeout_s=45)
         return Ended.model_validate_json(answer.content)
 
 

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import aiohttp
@@ -21,6 +23,7 @@ from gpu_server.comfy_answers import (
     history_entry,
     refusal,
 )
+from web.settings import is_loopback
 from workflows.catalog import Graph
 
 OUR_NODES_VERSION = 1
@@ -51,6 +54,9 @@ class ComfyClient:
     """
 
     http: aiohttp.ClientSession = field(repr=False)
+    shares_disk: bool = False
+    """Whether ComfyUI may be on this machine, its files within reach."""
+    _output: str = ""
 
     @classmethod
     def at(cls, url: str, *, timeout_s: float = 10) -> "ComfyClient":
@@ -64,7 +70,8 @@ class ComfyClient:
                 connector=aiohttp.TCPConnector(limit=32, keepalive_timeout=_KEEP_ALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Accept-Encoding": "identity"},
-            )
+            ),
+            shares_disk=is_loopback(urlsplit(url).hostname or ""),
         )
 
     async def close(self) -> None:
@@ -97,6 +104,7 @@ class ComfyClient:
         system = stats.get("system") or {}
         device = (stats.get("devices") or [{}])[0]
         nodes = await self._object("/easel")
+        self._output = str(nodes.get("output", ""))
         return EngineInfo(
             name=str(nodes.get("engine") or system.get("easel_engine") or "comfyui"),
             version=str(system.get("comfyui_version", "")),
@@ -186,6 +194,15 @@ class ComfyClient:
         said = answer.json()
         stored = f"{said['subfolder']}/{said['name']}" if said["subfolder"] else said["name"]
         return Upload(stored if folder == "input" else f"{stored} [{folder}]")
+
+    def path_of(self, file: OutputFile) -> Path | None:
+        """Where the output lies if ComfyUI's disk is ours, which only a look there can tell: the
+        folder has the job's id in its name."""
+        if not (self.shares_disk and self._output and file.folder == "output"):
+            return None
+        folder = Path(self._output)
+        path = folder / file.subfolder / file.filename
+        return path if ".." not in path.parts and path.is_relative_to(folder) else None
 
     async def view(self, file: OutputFile) -> bytes:
         """An output's bytes; raises FileGone."""

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -58,14 +59,12 @@ class Pictures:
         Raises PicturesGone or Unreachable.
         """
         began = time.monotonic()
+        software, origin = f"Easel ({job.engine})", self._origin(job)
+        finish = partial(self._finished, job.order.format, software, origin)
         try:
-            files = await asyncio.gather(*(self._comfy.view(file) for file in drawn.files))
-            pixels = await asyncio.gather(
-                *(self._in_worker(partial(outputs.open_pixels, file)) for file in files)
-            )
+            encoded = await asyncio.gather(*(self._fetched(file, finish) for file in drawn.files))
         except (FileGone, BadPixels) as error:
             raise PicturesGone from error
-        encoded = await self._finish(job, list(pixels))
         job.timings.encode_ms = round((time.monotonic() - began) * 1000, 1)
         job.images = [
             ImageInfo(
@@ -79,17 +78,31 @@ class Pictures:
         ]
         return [image.data for image in encoded]
 
-    async def _finish(self, job: Job, pixels: list[Image.Image]) -> list[Encoded]:
-        """Whatever leaves this server passes here: decoded pixels in, judged and signed files out.
+    async def _fetched(self, file: OutputFile, finish: Callable[[bytes], Encoded]) -> Encoded:
+        """The finished picture of an output file, read from ComfyUI's disk if that is ours."""
+        path = self._comfy.path_of(file)
+        if path is not None:
+            with suppress(OSError):
+                return await self._in_worker(lambda: finish(path.read_bytes()))
+        data = await self._comfy.view(file)
+        return await self._in_worker(lambda: finish(data))
 
-        Raises ContentRefused, and then nothing of them is kept.
+    def _finished(
+        self, image_format: ImageFormat, software: str, origin: Origin, data: bytes
+    ) -> Encoded:
+        """Whatever leaves this server passes here: pixels in, a judged and signed file out.
+
+        Runs in a worker. Raises ContentRefused, and then nothing of the picture is kept.
         """
-        finish = partial(self._file, job.order.format, f"Easel ({job.engine})", self._origin(job))
-        judging = self._in_worker(partial(self._guard.require_decent, pixels))
-        # Beside the judging, which takes longer; of what is refused the files are dropped.
-        files = asyncio.gather(*(self._in_worker(partial(finish, image)) for image in pixels))
-        _, finished = await asyncio.gather(judging, files)
-        return finished
+        pixels = outputs.open_pixels(data)
+        encode = partial(self._file, image_format, software, origin, pixels)
+        # Beside the judging, which takes longer, if another worker is free.
+        encoding = self._workers.submit(encode)
+        try:
+            self._guard.require_decent([pixels])
+        finally:
+            is_mine = encoding.cancel()
+        return encode() if is_mine else encoding.result()
 
     def _file(
         self, image_format: ImageFormat, software: str, origin: Origin, image: Image.Image

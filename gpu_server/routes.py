@@ -39,7 +39,7 @@ OUTCOME_ERRORS = errors.documented(
 )
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
@@ -48,8 +48,8 @@ Serving = Annotated[Service, Depends(service_of)]
 Accept = Annotated[str, Header()]
 
 
-async def read_request(request: Request) -> tuple[JobRequest, bytes | None]:
-    return await bodies.read(request, JobRequest, service_of(request).catalog)
+async def read_request(request: Request, service: Serving) -> tuple[JobRequest, bytes | None]:
+    return await bodies.read(request, JobRequest, service.catalog)
 
 
 Body = Annotated[tuple[JobRequest, bytes | None], Depends(read_request)]
@@ -58,7 +58,7 @@ Body = Annotated[tuple[JobRequest, bytes | None], Depends(read_request)]
 def router(token: str, catalog: Catalog) -> APIRouter:
     """All routes; those that do something need the token when there is one."""
 
-    def require_token(authorization: Annotated[str, Header()] = "") -> None:
+    async def require_token(authorization: Annotated[str, Header()] = "") -> None:
         given = authorization.removeprefix("Bearer ")
         if token and not hmac.compare_digest(given.encode(), token.encode()):
             raise errors.Unauthorized("This GPU server needs its token as a bearer token")

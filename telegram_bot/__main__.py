@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import structlog
 from telegram.error import Conflict, InvalidToken, NetworkError, RetryAfter, TelegramError
 
-from backend.client import BackendClient, BackendUnreachable
+from backend.client import BackendClient
 from telegram_bot import profile
 from telegram_bot.app import build_application
 from telegram_bot.context import Easel, EaselApplication
@@ -17,7 +17,6 @@ from telegram_bot.inbox import Inbox
 from telegram_bot.settings import ENV_FILE, Settings
 from telegram_bot.webhook import ALLOWED_UPDATES, receive
 from web import logs
-from web.client import Peer, pool
 from web.settings import load_or_exit
 
 _STREAMS = 2000
@@ -41,8 +40,7 @@ async def serve(settings: Settings) -> None:
     """The bot at work until SIGTERM or SIGINT. Raises InvalidToken."""
     key = settings.bot_backend_key.get_secret_value()
     backend = BackendClient.at(settings.bot_backend_url, key)
-    streams = pool(settings.bot_backend_url, key, connections=_STREAMS)
-    events = BackendClient(Peer(streams, BackendUnreachable))
+    events = BackendClient.at(settings.bot_backend_url, key, connections=_STREAMS)
     application = build_application(settings, backend, events)
     easel: Easel = application.bot_data
     stop = _stop_on_signals()

@@ -1,77 +1,128 @@
-"""What our clients share: one place where transport errors and problems become exceptions."""
+"""What our clients share: one place where transport errors and problems become exceptions.
 
-from collections.abc import AsyncIterator, Callable
+Over aiohttp: a generation takes several requests one after the other, and httpx needs three times
+as long for each.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
-import httpx
-from httpx_sse import EventSource, ServerSentEvent
+import aiohttp
 
+from web import sse
 from web.errors import EaselError, EngineLost, error_from_answer
 
+CONNECT_S = 3.0
+ANSWER_S = 10.0
+"""An answer that pauses for so long will not come."""
 QUIET_S = 30.0
 """An event stream that is silent for so long, heartbeats included, is dead."""
+_KEEP_ALIVE_S = 4.0
+"""Idle connections are closed by us, before uvicorn does it (after 5 s) while we are asking."""
+_TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+@dataclass(frozen=True)
+class Answer:
+    content: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.content)
 
 
 class Peer:
     """One of our HTTP services, over one pool of connections.
 
-    `lost` is raised when it cannot be reached or breaks off; `headers` go with every request.
+    `token` is sent as a bearer token, `headers` are asked for and sent with every request; `lost`
+    is raised when the service cannot be reached or breaks off.
     """
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        url: str,
+        token: str = "",
+        *,
         lost: type[EaselError] = EngineLost,
         headers: Callable[[], dict[str, str]] = dict,
+        connections: int = 100,
     ) -> None:
-        self.http = http
+        self._url = url.rstrip("/")
+        self._own_headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._lost = lost
         self._headers = headers
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        await self.http.aclose()
+        if self._session is not None:
+            await self._session.close()
 
-    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+    async def request(
+        self, method: str, path: str, *, timeout_s: float = ANSWER_S, **options: Any
+    ) -> Answer:
         """The answer, if it is not an error; raises what its problem stands for."""
-        headers = self._headers() | options.pop("headers", {})
-        try:
-            answer = await self.http.request(method, path, headers=headers, **options)
-        except httpx.HTTPError as error:
-            raise self._lost(f"No answer: {type(error).__name__}") from error
-        if answer.status_code >= 400:
-            raise self._error(answer)
-        return answer
+        async with self._answer(method, path, timeout_s, options) as answer:
+            try:
+                return Answer(await answer.read())
+            except _TRANSPORT_ERRORS as error:
+                raise self._lost(f"No answer: {type(error).__name__}") from error
 
     @asynccontextmanager
     async def stream(
         self, method: str, path: str, **options: Any
-    ) -> AsyncIterator[AsyncIterator[ServerSentEvent]]:
+    ) -> AsyncIterator[AsyncIterator[sse.Message]]:
         """An event stream; raises as `request` does, also when it breaks off."""
-        headers = self._headers() | {"Accept": "text/event-stream", **options.pop("headers", {})}
-        timeout = httpx.Timeout(10, read=QUIET_S)
+        options["headers"] = {"Accept": "text/event-stream", **options.get("headers", {})}
+        async with self._answer(method, path, QUIET_S, options) as answer:
+            yield self._messages(answer)
+
+    async def _messages(self, answer: aiohttp.ClientResponse) -> AsyncIterator[sse.Message]:
         try:
-            async with self.http.stream(
-                method, path, headers=headers, timeout=timeout, **options
-            ) as answer:
-                if answer.status_code >= 400:
-                    await answer.aread()
-                    raise self._error(answer)
-                yield EventSource(answer).aiter_sse()
-        except httpx.HTTPError as error:
+            async for message in sse.read(answer.content.iter_any()):
+                yield message
+        except _TRANSPORT_ERRORS as error:
             raise self._lost(f"The event stream broke off: {type(error).__name__}") from error
 
-    def _error(self, answer: httpx.Response) -> EaselError:
-        retry_after = answer.headers.get("retry-after")
-        return error_from_answer(answer.status_code, answer.content, retry_after, self._lost)
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, quiet_s: float, options: dict[str, Any]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The head of an answer that is not an error."""
+        headers = {**self._headers(), **options.pop("headers", {})}
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_S, sock_read=quiet_s)
+        try:
+            answer = await self._pool().request(
+                method, self._url + path, headers=headers, timeout=timeout, **options
+            )
+            problem = await answer.read() if answer.status >= 400 else b""
+        except _TRANSPORT_ERRORS as error:
+            raise self._lost(f"No answer: {type(error).__name__}") from error
+        try:
+            if answer.status >= 400:
+                retry_after = answer.headers.get("retry-after")
+                raise error_from_answer(answer.status, problem, retry_after, self._lost)
+            yield answer
+        finally:
+            answer.release()
+
+    def _pool(self) -> aiohttp.ClientSession:
+        """Made when first needed: it belongs to the event loop that runs then."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers=self._own_headers,
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
 
 
-def pool(url: str, token: str = "", *, connections: int = 100) -> httpx.AsyncClient:
-    """A pool for one peer; `token` is sent as a bearer token."""
-    return httpx.AsyncClient(
-        base_url=url,
-        headers={"Authorization": f"Bearer {token}"} if token else {},
-        timeout=httpx.Timeout(10, connect=3),
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        trust_env=False,
-    )
+def form(request: Mapping[str, Any], image: bytes) -> aiohttp.FormData:
+    """A request and its photo, to be sent as `data`."""
+    data = aiohttp.FormData({"request": json.dumps(dict(request))})
+    data.add_field("image", image, filename="photo", content_type="application/octet-stream")
+    return data

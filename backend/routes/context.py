@@ -14,12 +14,12 @@ from web import bodies, errors
 Accept = Annotated[str, Header(description="the media type of the answer")]
 
 
-def service_of(request: Request) -> GenerationService:
+async def service_of(request: Request) -> GenerationService:
     service: GenerationService = request.app.state.service
     return service
 
 
-def owner_of(
+async def owner_of(
     request: Request,
     credentials: Annotated[
         HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))
@@ -47,8 +47,10 @@ def comes_back(key: str | None) -> bool:
     return key is not None and not key.startswith(RELAYED_KEY)
 
 
-async def read_request(request: Request) -> tuple[GenerationRequest, bytes | None]:
-    return await bodies.read(request, GenerationRequest, service_of(request).catalog)
+async def read_request(
+    request: Request, service: Serving
+) -> tuple[GenerationRequest, bytes | None]:
+    return await bodies.read(request, GenerationRequest, service.catalog)
 
 
 Body = Annotated[tuple[GenerationRequest, bytes | None], Depends(read_request)]

@@ -13,10 +13,16 @@ FOLDERS = ("input", "output", "temp")
 
 
 def add_routes(routes: web.RouteTableDef) -> None:
-    """Add `GET /easel` (who answers; `boot_id` changes with every start) and
-    `DELETE /easel/jobs/{job},{job},…`: ids of jobs whose files are to go.
+    """Add `GET /easel` (who answers; `boot_id` changes with every start; where its output is, for
+    whoever has the same disk) and `DELETE /easel/jobs/{job},{job},…`: ids of jobs whose files are
+    to go.
     """
-    identity = {"version": 1, "boot_id": str(uuid4()), "engine": "comfyui"}
+    identity = {
+        "version": 1,
+        "boot_id": str(uuid4()),
+        "engine": "comfyui",
+        "output": str(Path(folder_paths.get_output_directory()).absolute()),
+    }
 
     async def identify(_: web.Request) -> web.Response:
         return web.json_response(identity)

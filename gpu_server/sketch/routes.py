@@ -185,7 +185,11 @@ async def get_embeddings(_: Request) -> Response:
 
 
 async def get_easel(request: Request) -> Response:
-    return json_reply({"version": 1, "boot_id": _engine(request).boot_id, "engine": "sketch"})
+    engine = _engine(request)
+    output = str(engine.folders["output"])
+    return json_reply(
+        {"version": 1, "boot_id": engine.boot_id, "engine": "sketch", "output": output}
+    )
 
 
 async def delete_easel_job(request: Request) -> Response:

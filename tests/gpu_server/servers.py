@@ -208,15 +208,23 @@ async def supervised(process: EngineProcess) -> AsyncIterator[None]:
 
 @dataclass
 class Pod:
-    """A GPU server and its client."""
+    """A GPU server and its clients: ours, and a plain one for what that does not do."""
 
     url: str
     client: GpuClient
+    http: httpx.AsyncClient
     data: Path
 
-    @property
-    def http(self) -> httpx.AsyncClient:
-        return self.client.peer.http
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def at(cls, url: str, data: Path, token: str = "") -> AsyncIterator["Pod"]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=10) as http:
+            client = GpuClient.at(url, token)
+            try:
+                yield cls(url, client, http, data)
+            finally:
+                await client.close()
 
     async def put(self, job_id: UUID | None = None, **values: Any) -> Job:
         answer = await self.http.put(f"/jobs/{job_id or uuid4()}", json={**SMALL, **values})
@@ -301,14 +309,12 @@ async def serving(
     running = asyncio.create_task(server.serve())
     await server.up.wait()
     own = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    client = GpuClient.at(own, token.get_secret_value() if token else "")
-    pod = Pod(own, client, data)
     try:
-        if ready:
-            await pod.until_ready()
-        yield pod
+        async with Pod.at(own, data, token.get_secret_value() if token else "") as pod:
+            if ready:
+                await pod.until_ready()
+            yield pod
     finally:
-        await client.close()
         server.should_exit = True
         await running
 
@@ -356,13 +362,11 @@ async def pod_process(engine_url: str, data: Path) -> AsyncIterator[tuple[PodPro
     process = PodProcess(engine_url, data)
     process.start()
     url = f"http://127.0.0.1:{process.port}"
-    client = GpuClient.at(url)
-    pod = Pod(url, client, data)
     try:
-        await process.until_ready(pod)
-        yield process, pod
+        async with Pod.at(url, data) as pod:
+            await process.until_ready(pod)
+            yield process, pod
     finally:
-        await client.close()
         process.kill()
 
 
