@@ -96,7 +96,10 @@ class FaultProxy:
 
 @contextlib.asynccontextmanager
 async def fault_proxy(url: str) -> AsyncIterator[tuple[FaultProxy, str]]:
-    """A proxy in front of `url`, and its own URL."""
+    """A proxy in front of `url`, and its own URL.
+
+    Not one of loopback's: behind a network ComfyUI's disk is out of reach, and `/view` is asked.
+    """
     where = urlsplit(url)
     assert where.hostname
     assert where.port
@@ -105,7 +108,7 @@ async def fault_proxy(url: str) -> AsyncIterator[tuple[FaultProxy, str]]:
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
-        yield proxy, f"http://127.0.0.1:{port}"
+        yield proxy, f"http://0.0.0.0:{port}"
     finally:
         server.close()
         proxy.speak_again()
