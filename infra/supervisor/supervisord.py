@@ -122,7 +122,7 @@ class Supervisord:
     def launch(self) -> None:
         """Start it; returns when it answers. What an earlier one left behind is ended first."""
         self.sweep()
-        argv = (sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration))
+        argv = (sys.executable, "-m", "infra.supervisor.daemon", "-c", str(self._configuration))
         done = subprocess.run(  # noqa: S603
             argv,
             cwd=self._host.root,
