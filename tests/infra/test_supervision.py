@@ -5,26 +5,12 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
-from typing import TypeVar
 
 import httpx
 import pytest
 
 from infra.supervisor.processes import is_alive
-from tests.infra.conftest import LabHost
-
-T = TypeVar("T")
-
-
-def until(found: Callable[[], T | None], seconds: float = 20) -> T:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
+from tests.infra.conftest import LabHost, until
 
 
 def ready_with_other_pid(lab: LabHost, name: str, old: int) -> int | None:
