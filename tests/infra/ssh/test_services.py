@@ -72,3 +72,12 @@ def test_doctor_refuses_a_key_that_others_can_read(pod: Pod) -> None:
     warned = pod.run("exec", "--", "true")
     assert warned.returncode == 0
     assert b"chmod 600" in warned.stderr
+
+
+def test_doctor_bears_a_file_system_without_a_size(pod: Pod) -> None:
+    pod.settings["workdir"] = "/proc"
+    pod.write()
+    done = pod.run("--via", "direct", "doctor")
+    assert done.returncode == 3
+    assert b"Traceback" not in done.stderr
+    assert b"size unknown" in done.stdout
