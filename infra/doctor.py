@@ -108,7 +108,9 @@ def _host_checks(route: Route, target: Target, seen: dict[str, str]) -> Iterator
     yield host("python", recent, f"{python}; needed: 3.11 or later, with venv", "fail")
     where = f"{target.workdir}{'' if seen.get('workdir') else ' does not exist: easel-ssh deploy'}"
     yield host("workdir", seen.get("workdir"), where, "fail")
-    yield host("startup.sh", seen.get("startup"), "executable in workdir", "fail")
+    if seen.get("workdir"):
+        started = "executable in workdir" if seen.get("startup") else "not executable in workdir"
+        yield host("startup.sh", seen.get("startup"), started, "fail")
     ahead = int(seen.get("clock") or 0) - int(time.time())
     yield host("clock", abs(ahead) <= _CLOCK_SECONDS, f"{ahead:+d} s from ours", "warn")
     used = seen.get("disk", "").removesuffix("%")  # "-" where the file system has no size
