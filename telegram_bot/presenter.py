@@ -36,10 +36,14 @@ def waiting(say: Language, job: UUID, key: str = "job.sending") -> View:
     return View(say.html(key), cancel_row(say, job))
 
 
-def offline(say: Language, job: UUID, minutes: int, *, gpu: bool) -> View:
-    """Nobody draws now, and the request is kept: by us, and by the backend once it has it."""
-    text = say.html("job.no_gpu" if gpu else "job.no_backend", n=minutes)
-    return View(text, cancel_row(say, job, "button.forget"))
+def no_backend(say: Language, job: UUID, minutes: int) -> View:
+    """The backend is away, and the request is kept: by us, for so long."""
+    return View(say.html("job.no_backend", n=minutes), cancel_row(say, job, "button.forget"))
+
+
+def no_gpu(say: Language, job: UUID) -> View:
+    """Nobody draws now, and the request is kept: by the backend, as long as that is set to."""
+    return View(say.html("job.no_gpu"), cancel_row(say, job, "button.forget"))
 
 
 def progress(

@@ -192,7 +192,7 @@ async def _retry(
 ) -> None:
     query = the_query(update)
     message = query.message
-    if message is None or delivery.state not in (State.failed, State.cancelled):
+    if message is None or not delivery.can_be_retried:
         await toast(query, context.say.plain("toast.already_on_it"))
         return
     if await _held_up(update, context, press):
@@ -201,7 +201,8 @@ async def _retry(
     held = isinstance(message, Message) and not message.text
     place = Place(message.chat.id, message.message_id, held)
     origin = f"{_origin(update, press)}/{query.id}"
-    if context.wish(wish, place.chat_id, origin, place=place):
+    made = context.wish(wish, place.chat_id, origin, place=place)
+    if made and delivery.ended:  # else the backend has still to be told of the old one
         context.easel.deliveries.forget(press.job)
 
 

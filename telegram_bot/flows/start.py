@@ -22,11 +22,11 @@ async def show_help(update: Update, context: Context) -> None:
 async def cancel(update: Update, context: Context) -> None:
     """/cancel: the draft, or else the generation asked for last."""
     easel, user, chat = context.easel, the_user(update), the_chat(update)
-    owed = easel.deliveries.owed_to(user.id, chat.id)
+    going = easel.deliveries.under_way(user.id, chat.id)
     if context.person.draft is not None:
         context.set_draft(None)
         key = "cancel.draft"
-    elif owed and easel.follower.cancel(owed[0].generation):
+    elif any(easel.follower.cancel(delivery.generation) for delivery in going):
         key = "cancel.job"
     else:
         key = "cancel.nothing"
