@@ -1,4 +1,4 @@
-"""Receives updates by webhook: the secret is checked in constant time before the body is read."""
+"""Receives updates by webhook: the secret is checked in constant time before the body is parsed."""
 
 import hmac
 import json
