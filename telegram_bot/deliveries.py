@@ -140,13 +140,10 @@ class Deliveries:
         query = "SELECT count(*) FROM deliveries WHERE chat_id = ? AND message_id = ?"
         return self._db.count(query, chat_id, message_id) > 0
 
-    def star(self, generation: UUID) -> bool:
-        """Turn the favourite mark on or off; what it is now."""
+    def star(self, generation: UUID, starred: bool) -> None:
         self._db.run(
-            "UPDATE deliveries SET favourite = NOT favourite WHERE generation = ?", str(generation)
+            "UPDATE deliveries SET favourite = ? WHERE generation = ?", starred, str(generation)
         )
-        found = self.get(generation)
-        return found is not None and found.favourite
 
     def seconds_since(self, user_id: int, origin: str) -> float | None:
         """How long ago this very button was pressed last; None when never."""
@@ -164,6 +161,15 @@ class Deliveries:
             *(user_id, favourites, offset),
         )
         return _delivery(row) if row else None
+
+    def place_of(self, delivery: Delivery) -> int:
+        """Where `shown` has this one, favourites or not."""
+        return self._db.count(
+            "SELECT count(*) FROM deliveries WHERE user_id = ? AND state = 'delivered'"
+            " AND (created_at, rowid) > (SELECT created_at, rowid FROM deliveries"
+            " WHERE generation = ?)",
+            *(delivery.user_id, str(delivery.generation)),
+        )
 
     def count_shown(self, user_id: int, favourites: bool = False) -> int:
         return self._db.count(
@@ -187,6 +193,7 @@ class Deliveries:
 
     def forget_ended(self, days: int) -> int:
         """Delete what ended that long ago; the backend has deleted its pictures by then."""
+        self._db.run("DELETE FROM reports WHERE at < ?", time.time() - days * DAY_S)
         return self._db.run(
             "DELETE FROM deliveries WHERE created_at < ?"
             " AND state IN ('delivered', 'failed', 'cancelled')",

@@ -1,7 +1,7 @@
 """The way in: /start, /help, the menu, and closing it."""
 
-from telegram import Update
-from telegram.ext import CommandHandler
+from telegram import Chat, ChatMember, Update
+from telegram.ext import BaseHandler, ChatMemberHandler, CommandHandler
 
 from telegram_bot.callback_data import MenuPress
 from telegram_bot.context import Context, the_chat, the_query, the_user, toast
@@ -56,8 +56,17 @@ async def _help(update: Update, context: Context) -> View:
     return View(text, menus.home_keyboard(say, owner, modes))
 
 
-def handlers() -> list[CommandHandler[Context, None]]:
+async def on_membership(update: Update, context: Context) -> None:
+    """Somebody blocked the bot, or lets it write again."""
+    change = update.my_chat_member
+    if change is not None and change.chat.type == Chat.PRIVATE:
+        blocked = change.new_chat_member.status == ChatMember.BANNED
+        context.easel.people.set_blocked(change.chat.id, blocked)
+
+
+def handlers() -> list[BaseHandler[Update, Context, None]]:
     return [
+        ChatMemberHandler(on_membership, ChatMemberHandler.MY_CHAT_MEMBER),
         CommandHandler("start", start),
         CommandHandler("help", show_help),
         CommandHandler("cancel", cancel),
