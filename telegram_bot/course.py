@@ -129,7 +129,8 @@ class Course:
 
     def failed_view(self, error: EaselError) -> View:
         self._log_failure(error.code)
-        return presenter.failed(self.say, self.id, error.problem(), self.prompt)
+        problem, wait_s = error.problem(), error.retry_after
+        return presenter.failed(self.say, self.id, problem, self.prompt, wait_s)
 
     def _log_failure(self, error: str) -> None:
         code = presenter.code_of(self.id)
