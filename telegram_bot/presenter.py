@@ -145,9 +145,9 @@ def actions(
     drawn.append(button("png"))
     if prompt:
         drawn.append(_copy(say, generation.id, prompt))
-    last = (button("unstar" if starred else "star"), button("report"), button("delete"))
+    drawn += [button("unstar" if starred else "star"), button("report"), button("delete")]
     pages = _pages(generation, number)
-    return (*((pages,) if pages else ()), *rows(drawn, 2), last)
+    return (*((pages,) if pages else ()), *rows(drawn, 2))
 
 
 def _copy(say: Language, job: UUID, prompt: str) -> Button:
