@@ -15,7 +15,7 @@ from telegram_bot.app import build_application
 from telegram_bot.context import Easel, EaselApplication
 from telegram_bot.inbox import Inbox
 from telegram_bot.settings import ENV_FILE, Settings
-from telegram_bot.webhook import ALLOWED_UPDATES, receive
+from telegram_bot.webhook import ALLOWED_UPDATES, announce, listen
 from web import logs
 from web.client import Peer, pool
 from web.settings import load_or_exit
@@ -81,8 +81,9 @@ async def _receiving(
 ) -> AsyncIterator[Awaitable[object]]:
     """Updates come in, by webhook or by polling, until what is yielded ends: by an error."""
     if settings.bot_webhook_url:
-        server = await receive(application, settings)
+        server = listen(application, settings)
         try:
+            await _insist("telegram_unreachable", lambda: announce(application.bot, settings))
             yield asyncio.Event().wait()
         finally:
             server.stop()

@@ -111,9 +111,16 @@ async def with_words(update: Update, context: Context, draft: Draft, text: str) 
     await _draw(update, context, draft.model_copy(update=changes), mode)
 
 
-async def on_strength(update: Update, context: Context, press: MenuPress) -> None:
+def with_photo(update: Update, context: Context) -> Draft | None:
+    """The photo that this chat's menus are about: the person may be at another one elsewhere."""
     draft = context.person.draft
-    if draft is None or draft.photo is None:
+    at_hand = draft is not None and draft.photo and draft.chat_id == the_chat(update).id
+    return draft if at_hand else None
+
+
+async def on_strength(update: Update, context: Context, press: MenuPress) -> None:
+    draft = with_photo(update, context)
+    if draft is None:
         await toast(the_query(update), context.say.plain("toast.photo_first"))
         return
     await toast(the_query(update))
@@ -123,9 +130,9 @@ async def on_strength(update: Update, context: Context, press: MenuPress) -> Non
 
 async def on_draw(update: Update, context: Context, _: MenuPress) -> None:
     """Draw it without words."""
-    draft = context.person.draft
+    draft = with_photo(update, context)
     mode = context.easel.catalogue.known(draft.mode) if draft else None
-    if draft is None or mode is None or draft.photo is None:
+    if draft is None or mode is None:
         await toast(the_query(update), context.say.plain("toast.photo_first"))
         return
     if await checks.paused(update, context):

@@ -23,7 +23,8 @@ async def cancel(update: Update, context: Context) -> None:
     """/cancel: the draft, or else the generation asked for last."""
     easel, user, chat = context.easel, the_user(update), the_chat(update)
     going = easel.deliveries.under_way(user.id, chat.id)
-    if context.person.draft is not None:
+    draft = context.person.draft
+    if draft is not None and draft.chat_id == chat.id:
         context.set_draft(None)
         key = "cancel.draft"
     elif any(easel.follower.cancel(delivery.generation) for delivery in going):

@@ -517,6 +517,19 @@ def test_a_photo_of_an_album_that_mentions_the_bot_in_a_group_is_taken(alex: Per
     alex.presses(menu, "✖️ Cancel")
 
 
+def test_a_menu_in_a_group_never_takes_the_photo_sent_in_private(
+    alex: Person, stack: Stack
+) -> None:
+    sent = alex.sends(photo=photo(), caption="@easel_local_bot")
+    menu = alex.sees(lambda m: "Lux" in buttons(m), "the styles", sent)
+    private = stack.person("en", alex.id)
+    mine = private.sends(photo=photo(300, 300))
+    private.sees(lambda m: "Lux" in buttons(m), "the styles", mine)
+    assert alex.presses(menu, "Lux")["answer"] == "Send the photo again, please."
+    private.says("/cancel")
+    private.reads("OK, forgotten.", after=mine)
+
+
 def test_admins_see_figures_and_the_line(admin: Person) -> None:
     admin.says("/stats")
     admin.reads("People:")
