@@ -15,13 +15,14 @@ from telegram_bot.deliveries import Delivery, State
 from telegram_bot.editor import Editor
 from telegram_bot.live_message import LiveMessage, Spot
 from telegram_bot.people import People
-from telegram_bot.rate_limiter import RateLimiter
+from telegram_bot.rate_limiter import RateLimiter, Urgency
 from telegram_bot.texts import Texts
 from telegram_bot.traffic import Traffic
 from tests.telegram_bot.stack import Stack
 
 HOURS = 3600.0
-BOT = ExtBot("1:never-used")
+LIMITER = RateLimiter()
+BOT: ExtBot[Urgency] = ExtBot("1:never-used", rate_limiter=LIMITER)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def people(tmp_path: Path) -> Iterator[People]:
 def course(people: People, state: State, age_s: float) -> Course:
     request = {"mode": "free", "prompt": "an old tree", "width": 256, "height": 256}
     delivery = Delivery(uuid4(), 1, 1, "1", request, state=state, created_at=time.time() - age_s)
-    editor = Editor(BOT, RateLimiter())
+    editor = Editor(BOT, LIMITER)
     live = LiveMessage(editor, Spot(1, 1, 1), lambda _: None, (), lambda _: False)
     return Course(delivery, live, people, Texts(), resumed=True)
 
