@@ -72,6 +72,11 @@ class Edge:
             if task is None or task.cancelling():
                 raise
             # Else it is from `unless_disconnected`: there is nobody left to answer.
+        except EaselError as error:  # of another middleware: those of routes were answered inside
+            if exchange.status:
+                raise
+            response = self.render(error, Request(scope), exchange.request_id)
+            await response(scope, exchange.receive, exchange.send)
         except Exception as error:  # the outermost edge: logged here with its id, never shown
             if not exchange.overflowed:
                 log.exception("unhandled", path=scope["path"], error=type(error).__name__)
