@@ -221,7 +221,7 @@ class Follower:
                         course.show_event(generation, event)
             except NotFound:
                 generation = await self._patiently(course, lambda: self._put(course.delivery))
-            except (BackendUnreachable, Internal):
+            except (BackendUnreachable, Internal, NoGpu):
                 await self._pause(course, time.monotonic() - course.seen_at, gpu=False)
         return generation
 
