@@ -11,6 +11,19 @@ from web import VERSION
 from workflows.catalog import Catalog
 
 
+def out_of_service(checks: dict[str, str]) -> BackendHealth:
+    """The health of a platform on which nobody schedules."""
+    return BackendHealth(
+        status="down",
+        gpu_available=False,
+        engine="none",
+        version=VERSION,
+        checks=checks,
+        pods=[],
+        queue=QueueInfo(waiting=0, running=0, limit=0),
+    )
+
+
 @dataclass(frozen=True)
 class Platform:
     catalog: Catalog
