@@ -54,6 +54,13 @@ class Platform:
             return {"pods": "ok"}
         return {"pods": "; ".join(f"{pod.name}: {pod.reason}" for pod in pods)}
 
+    def why_not(self) -> str:
+        """What keeps the pods from drawing, without their addresses: fit to be shown."""
+        pods = self.dispatcher.pods.values()
+        safety = [pod.health.checks.get("safety", "ok") for pod in pods if pod.health]
+        wrong = any(state != "ok" for state in safety)
+        return "the safety check is out of order" if wrong else "no GPU server answers"
+
     def health(self) -> BackendHealth:
         checks = self.checks()
         pods = list(self.dispatcher.pods.values())

@@ -184,7 +184,7 @@ class GenerationService:
         if states and all(not all(state.files.values()) for state in states):
             raise errors.ModelMissing(f"The style '{style}' is not ready: {reasons[0]}")
         if wait:
-            reason = reasons[0] if reasons else "no GPU server answers"
+            reason = reasons[0] if reasons else self.platform.why_not()
             raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=10)
 
     # -- looking -------------------------------------------------------------------------
