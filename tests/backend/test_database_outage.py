@@ -203,4 +203,4 @@ async def _all_succeed(http: httpx.AsyncClient, ids: list[str]) -> None:
 
 
 async def _drawn(farm: Farm, ids: list[str]) -> Counter[str]:
-    return Counter(prompt for prompt in await farm.prompts() if prompt in ids)
+    return Counter(prompt for prompt in farm.prompts() if prompt in ids)
