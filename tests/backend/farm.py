@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpu_server import server, sketch
 from gpu_server.settings import Settings
+from web import logs
 
 WORKFLOWS = Path(__file__).with_name("workflows")
 
@@ -100,6 +101,7 @@ async def _serve(one: uvicorn.Server) -> None:
 
 
 async def main() -> None:
+    logs.configure("farm", "WARNING")  # else a traceback may take a minute to be made pretty
     folder = Path(sys.argv[1])
     async with contextlib.AsyncExitStack() as stack:
         for number, ports in enumerate(sys.argv[2:]):
