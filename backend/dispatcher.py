@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from backend.abuse import Abuse
+from backend.database import DatabaseAway
 from backend.drawing import Drawing, Moved
 from backend.live import Ending, Live
 from backend.metrics import Metrics
@@ -131,6 +132,11 @@ class Dispatcher:
     def oldest_s(self) -> float:
         queued = [live.row.created for live in self.live.values() if live.state is State.queued]
         return time.time() - min(queued) if queued else 0.0
+
+    def drop(self) -> None:
+        """Nothing goes on here any more: tell who waits for an end."""
+        for live in self.live.values():
+            live.update(dropped=True)
 
     # -- what the durable workflow waits for ---------------------------------------------
 
@@ -342,8 +348,9 @@ class Dispatcher:
         self._metrics.ended(live.row.order, ending)
         if isinstance(ending.error, errors.ContentRefused):
             await self._abuse.note(live.row.owner, live.row.user, "picture")
-        if not kept:  # deleted meanwhile
-            await self._store.delete([live.row])
+        if not kept:  # deleted meanwhile: of the row nothing is there, but of its files
+            with suppress(DatabaseAway):
+                await self._store.delete([live.row])
         elif live.row.order.has_photo:
             await self._store.forget_photo(live.row)
 

@@ -57,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
                 yield
             return
         striving = asyncio.create_task(leadership.run(serve), name="leadership")
+        striving.add_done_callback(_end_if_broken)
         try:
             yield
         finally:
@@ -146,10 +147,11 @@ async def open_service(
     ]
     for task in tasks:
         task.add_done_callback(_end_if_broken)
-    await ready.wait()
     try:
+        await ready.wait()
         yield service
     finally:
+        dispatcher.drop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -141,7 +141,7 @@ class Store:
             .where(generations.c.ended.is_(None))
             .order_by(generations.c.created, generations.c.id)
         )
-        found = await self._db.run(lambda c: c.execute(query).mappings().all())
+        found = await self._db.insist(lambda c: c.execute(query).mappings().all())
         return [row for row in map(_row, found) if row is not None]
 
     async def set_pod(self, generation_id: UUID, pod: str | None) -> None:
@@ -150,18 +150,20 @@ class Store:
         await self._db.insist(lambda c: c.execute(change))
 
     async def end(self, generation_id: UUID, status: State, outcome: dict[str, Any]) -> bool:
-        """Commit how it ended; False without such an unfinished row. A failure is refunded."""
+        """Commit how it ended; False without such a row. A failure is refunded."""
         change = (
             generations.update()
             .where(generations.c.id == str(generation_id), generations.c.ended.is_(None))
             .values(status=status.value, outcome=outcome, ended=time.time())
         )
         refund = spending.delete().where(spending.c.id == str(generation_id))
+        # Ended already by a commit whose answer was lost.
+        known = sa.exists().where(generations.c.id == str(generation_id)).select()
 
         def commit(c: sa.Connection) -> bool:
             if status is State.failed:
                 c.execute(refund)
-            return c.execute(change).rowcount > 0
+            return c.execute(change).rowcount > 0 or bool(c.scalar(known))
 
         return await self._db.insist(commit)
 

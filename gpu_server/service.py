@@ -20,7 +20,7 @@ from gpu_server.comfy_answers import Unreachable
 from gpu_server.drawing import AHEAD, Drawing
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel, PreviewImage
-from gpu_server.guard import Guard
+from gpu_server.guard import OUT_OF_ORDER, Guard
 from gpu_server.jobs import Job, Order
 from gpu_server.metrics import Metrics
 from gpu_server.pictures import Pictures
@@ -95,6 +95,8 @@ class Service:
         if photo is not None and not mode.takes_image:
             raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
         self._require_decent_words(request, photo=mode.takes_image)
+        if self.guard.fault:
+            raise errors.NoGpu(OUT_OF_ORDER, retry_after=60)
         if photo is None:
             size, prepared = size_of(mode, request), None
         else:

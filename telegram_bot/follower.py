@@ -200,7 +200,7 @@ class Follower:
                 if self._state(course) is None:  # the person had everything deleted
                     raise Cancelled from None
                 generation = await self._patiently(course, lambda: self._traffic.put(course))
-            except (BackendUnreachable, Internal) as error:
+            except (BackendUnreachable, Internal, NoGpu) as error:
                 await self._pause(course, error)
         return generation
 
