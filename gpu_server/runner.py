@@ -84,6 +84,8 @@ class Runner:
         if job_id not in self._jobs and job_id in self._leftovers:
             # Deleted and asked for again: the files of the new one are to stay.
             await self._remove_leftovers()
+            if job_id in self._leftovers:
+                raise errors.NoGpu("ComfyUI still stops the one that was deleted", retry_after=2)
         known = self._jobs.get(job_id)
         if known is not None:
             if known.fingerprint != mark:
