@@ -63,6 +63,12 @@ def _hold_up(request: Request, fault: FaultRequest) -> None:
     engine.sockets.hold(fault.duration)
 
 
+def _broadcast_oddities(request: Request, _: FaultRequest) -> None:
+    engine: Engine = request.app.state.engine
+    for data in ([1, 2], "text", 3, None, {"prompt_id": []}):
+        engine.sockets.send("monitor.status", data, None)
+
+
 def _freeze(request: Request, fault: FaultRequest) -> None:
     engine: Engine = request.app.state.engine
     engine.faults.arm(fault)  # holds the worker
@@ -92,6 +98,7 @@ _SUDDEN: dict[str, Callable[[Request, FaultRequest], None]] = {
     "half_open": _half_open,
     "drop_socket": _drop,
     "held_up": _hold_up,
+    "odd_frames": _broadcast_oddities,
     "frozen": _freeze,
     "restart": _restart,
 }

@@ -37,6 +37,14 @@ async def test_after_a_socket_failure_progress_is_seen_again(
     assert await pod.ready()
 
 
+async def test_frames_of_custom_nodes_in_any_shape_end_nothing(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("odd_frames")
+    events = await pod.draw()
+    assert any("sampling" in getattr(event, "stage", "") for event in events)
+    assert (await pod.http.get("/livez")).status_code == 200
+    assert await pod.ready()
+
+
 async def test_a_socket_held_up_by_another_client_delays_no_result(comfy: Comfy, pod: Pod) -> None:
     await comfy.fault("held_up", seconds=60)
     job = await pod.put()
