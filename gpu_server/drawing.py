@@ -95,7 +95,7 @@ class Drawing:
             except Unreachable as error:
                 if job.cancelling:
                     raise errors.Cancelled from error
-                await self._after_silence(trouble, error)
+                await self._after_silence(job, trouble, error)
             await self._engine_ready(job)
 
     async def _attempts(self, job: Job, output_class: str) -> Drawn:
@@ -112,9 +112,7 @@ class Drawing:
                 )
                 entry = await self._run(run)
             except Unreachable as error:
-                if job.cancelling and isinstance(error, Refused):
-                    raise errors.Cancelled from error  # ComfyUI has ended, and with it the prompt
-                await self._after_silence(trouble, error)
+                await self._after_silence(job, trouble, error)
                 continue
             except Lost as loss:
                 deaths += loss.was_running
@@ -135,8 +133,10 @@ class Drawing:
                 tried.add(failure)
             await self._next_attempt(job)
 
-    async def _after_silence(self, trouble: "_Trouble", error: Unreachable) -> None:
+    async def _after_silence(self, job: Job, trouble: "_Trouble", error: Unreachable) -> None:
         self._engine.suspect()
+        if job.cancelling and isinstance(error, Refused):
+            raise errors.Cancelled from error  # ComfyUI has ended, and its prompts with it
         if trouble.is_too_much():
             raise errors.EngineLost("ComfyUI could not be reached any more") from error
         await asyncio.sleep(self._patience.retry_s)
@@ -221,6 +221,7 @@ class Drawing:
         mode, style = job.style
         prompt = job.order.request.values.get("prompt", "")
         words = {"easel": {"mode": mode, "style": style, "prompt": prompt}}
+        job.engine = self._engine.name  # of a job from before a restart it was not known
         try:
             entry = await run.to_end(words)
         except GraphRefused as refusal:
