@@ -92,7 +92,8 @@ async def test_a_gpu_server_with_a_broken_part_says_so_and_ends(tmp_path: Path) 
 
     another_service = Starlette(routes=[Route("/system_stats", odd)])
     with services.served(another_service) as url:
-        settings = {"COMFYUI_URL": url, "EASEL_DATA_DIR": str(tmp_path), "GPU_PORT": "0"}
+        settings = {"COMFYUI_URL": url, "EASEL_DATA_DIR": str(tmp_path)}
+        settings["GPU_PORT"] = str(free_port())
         with services.Program("gpu_server", (), settings, tmp_path) as program:
             await asyncio.to_thread(program.exit_code)
             [broken] = [line for line in program.log() if line["event"] == "part_broke"]
