@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 from pydantic import ValidationError
 from starlette.background import BackgroundTask
@@ -65,7 +66,8 @@ def _hold_up(request: Request, fault: FaultRequest) -> None:
 
 def _broadcast_oddities(request: Request, _: FaultRequest) -> None:
     engine: Engine = request.app.state.engine
-    for data in ([1, 2], "text", 3, None, {"prompt_id": []}):
+    oddities: list[Any] = [[1, 2], "text", 3, None, {"prompt_id": []}]
+    for data in oddities:
         engine.sockets.send("monitor.status", data, None)
 
 
