@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import structlog
 
 from gpu_server import failures
-from gpu_server.comfy_answers import GraphRefused, HistoryEntry, Unreachable
+from gpu_server.comfy_answers import GraphRefused, HistoryEntry, Refused, Unreachable
 from gpu_server.comfy_client import ComfyClient
 from gpu_server.engine import Engine, describe
 from gpu_server.event_channel import EventChannel
@@ -94,7 +94,9 @@ class Drawing:
             try:
                 return await self._pictures.collect(job, drawn)
             except Unreachable as error:
-                await self._after_silence(trouble, error)
+                if job.cancelling:
+                    raise errors.Cancelled from error
+                await self._after_silence(job, trouble, error)
             await self._engine_ready(job)
 
     async def _attempts(self, job: Job, output_class: str) -> Drawn:
@@ -111,7 +113,7 @@ class Drawing:
                 )
                 entry = await self._run(run)
             except Unreachable as error:
-                await self._after_silence(trouble, error)
+                await self._after_silence(job, trouble, error)
                 continue
             except Lost as loss:
                 deaths += loss.was_running
@@ -132,8 +134,10 @@ class Drawing:
                 tried.add(failure)
             await self._next_attempt(job)
 
-    async def _after_silence(self, trouble: "_Trouble", error: Unreachable) -> None:
+    async def _after_silence(self, job: Job, trouble: "_Trouble", error: Unreachable) -> None:
         self._engine.suspect()
+        if job.cancelling and isinstance(error, Refused):
+            raise errors.Cancelled from error  # ComfyUI has ended, and its prompts with it
         if trouble.is_too_much():
             raise errors.EngineLost("ComfyUI could not be reached any more") from error
         await asyncio.sleep(self._patience.retry_s)
@@ -172,13 +176,13 @@ class Drawing:
         await self._records.set_attempt(job.id, job.attempt)
 
     async def _engine_ready(self, job: Job) -> None:
-        """Wait for ComfyUI to be in service; raises Cancelled, or EngineLost in the end."""
-        if job.cancelling:
-            # What ComfyUI was given must be taken back: that needs it to answer, not to be well.
-            if not job.submitted or not self._engine.in_service.is_set():
-                raise errors.Cancelled
-            return
-        while not self._engine.in_service.is_set():
+        """Wait for ComfyUI to be in service; raises Cancelled, or EngineLost in the end.
+
+        Returns at once for a job that is to be stopped when ComfyUI was given it: to take it back
+        needs a ComfyUI that answers, not one that is well.
+        """
+        in_service = self._engine.in_service
+        while not in_service.is_set() and not (job.cancelling and job.submitted is not None):
             limit = self._patience.engine_back_s
             if not self._engine.will_return:
                 limit = self._patience.latched_s
@@ -187,9 +191,12 @@ class Drawing:
                 why = self._engine.fault or "it does not answer"
                 raise errors.EngineLost(f"ComfyUI is out of service: {why}")
             job.update(stage="waiting for ComfyUI")
-            with suppress(TimeoutError):
+            with suppress(TimeoutError, errors.Cancelled):
                 async with asyncio.timeout(min(left, self._patience.tick_s)):
-                    await unless_stopped(job, self._engine.in_service.wait())
+                    known = job.submitted is not None
+                    await (unless_stopped(job, in_service.wait()) if known else in_service.wait())
+        if job.cancelling and job.submitted is False:
+            raise errors.Cancelled
 
     async def _render(self, job: Job, output_class: str) -> Rendered:
         """The graph, checked against ComfyUI's own definitions, its photo uploaded."""
@@ -215,6 +222,7 @@ class Drawing:
         mode, style = job.style
         prompt = job.order.request.values.get("prompt", "")
         words = {"easel": {"mode": mode, "style": style, "prompt": prompt}}
+        job.engine = self._engine.name  # of a job from before a restart it was not known
         try:
             entry = await run.to_end(words)
         except GraphRefused as refusal:

@@ -33,6 +33,8 @@ _PREVIEW_WITH_METADATA = 4
 _FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 _NOT_NEEDED = ('{"type": "progress_state"', '{"type":"progress_state"')
 """progress_state repeats every node each time: a large graph's frames are not worth parsing."""
+_UNEXPECTED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What a frame of another shape raises: custom nodes broadcast whatever they like."""
 
 
 @dataclass(frozen=True)
@@ -217,10 +219,10 @@ class EventChannel:
             self._handle(frame)
 
     def _handle(self, frame: str | bytes) -> None:
-        if isinstance(frame, bytes):
-            self._handle_binary(frame)
-        elif not frame.startswith(_NOT_NEEDED):
-            with suppress(ValueError, KeyError, TypeError):  # a frame of a kind we do not know
+        with suppress(*_UNEXPECTED):
+            if isinstance(frame, bytes):
+                self._handle_binary(frame)
+            elif not frame.startswith(_NOT_NEEDED):
                 message = json.loads(frame)
                 self._handle_message(str(message["type"]), message.get("data") or {})
 
@@ -252,9 +254,9 @@ class EventChannel:
         kind = int.from_bytes(frame[:4], "big")
         if kind == _PREVIEW_WITH_METADATA:
             length = int.from_bytes(frame[4:8], "big")
-            with suppress(ValueError, KeyError):
-                metadata = json.loads(frame[8 : 8 + length])
-                self._show(metadata["prompt_id"], metadata["image_type"], frame[8 + length :])
+            metadata = json.loads(frame[8 : 8 + length])
+            media_type = str(metadata["image_type"])
+            self._show(metadata["prompt_id"], media_type, frame[8 + length :])
         elif kind == _PREVIEW and self._current:
             media_type = "image/png" if frame[4:8] == b"\0\0\0\2" else "image/jpeg"
             self._show(self._current, media_type, frame[8:])

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
 from PIL import Image
 
 from gpu_server.provenance import Origin, ProvenanceError, Signer
 from gpu_server.safety import Gate, GateUnavailable
 from web import errors
 
+log = structlog.get_logger()
+
 _NAMES = {"nudity": "nudity", "sexualised": "sexualised pictures of people"}
 OUT_OF_ORDER = "The safety check is out of order, so nothing is drawn until it is repaired"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Guard:
     """Its methods block for some 10 ms: call them in a worker thread."""
 
@@ -45,15 +48,17 @@ class Guard:
             return cls(None, None, str(error))
 
     def require_decent(self, images: Sequence[Image.Image], *, photo: bool = False) -> None:
-        """Raises ContentRefused unless the detector has seen and passed every picture."""
+        """Raises ContentRefused unless the detector has seen and passed every picture.
+
+        When it could not judge them: EngineError, or EngineLost if it is broken. That is nobody's
+        offence, and another pod may do better.
+        """
         if self.gate is None:
             raise errors.ContentRefused(OUT_OF_ORDER)
         try:
             verdicts = self.gate.check(images, photo=photo)
         except GateUnavailable as error:
-            raise errors.ContentRefused(OUT_OF_ORDER) from error
-        if len(verdicts) != len(images):
-            raise errors.ContentRefused(OUT_OF_ORDER)
+            raise self._not_judged(self.gate, error) from error
         for verdict in verdicts:
             if not verdict.allowed:
                 what = "photo" if photo else "picture"
@@ -61,13 +66,31 @@ class Guard:
                 raise errors.ContentRefused(f"This server does not take a {what} with: {category}")
 
     def sign(self, data: bytes, media_type: str, origin: Origin) -> bytes:
-        """The finished file with its signed manifest; raises ContentRefused when it cannot be."""
+        """The finished file with its signed manifest.
+
+        Raises ContentRefused without a signer, EngineLost when it fails.
+        """
         if self.signer is None:
             raise errors.ContentRefused(OUT_OF_ORDER)
         try:
             return self.signer.sign(data, media_type, origin)
         except ProvenanceError as error:
-            raise errors.ContentRefused(OUT_OF_ORDER) from error
+            raise self._broken(str(error)) from error
+
+    def _not_judged(self, gate: Gate, error: GateUnavailable) -> errors.EaselError:
+        """Whether it is the picture, or the detector, which then takes this server out of service:
+        else a picture that cannot be judged would do so to one pod after the other."""
+        log.error("picture_not_judged", reason=error.reason)
+        try:
+            gate.self_test()
+        except GateUnavailable as broken:
+            return self._broken(broken.reason)
+        return errors.EngineError("The safety check could not judge this picture: it is not shown")
+
+    def _broken(self, reason: str) -> errors.EngineLost:
+        self.fault = f"{reason}; restart the GPU server"
+        log.error("safety_out_of_order", reason=self.fault)
+        return errors.EngineLost(OUT_OF_ORDER)
 
 
 def origin_of(mode: str, style: str, model: str, *, ai: bool) -> Origin:

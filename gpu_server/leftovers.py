@@ -18,7 +18,7 @@ AT_ONCE = 50
 
 @dataclass(frozen=True)
 class Leftover:
-    """A job's prompts in ComfyUI; those that are `unwanted` should not even be waiting there."""
+    """A job's prompts in ComfyUI; those that are `unwanted` should not even wait or run there."""
 
     job: UUID
     prompts: tuple[str, ...]
@@ -54,18 +54,28 @@ class Leftovers:
             self._in_hand, self._found = self._found, []
             done: list[UUID] = []
             try:
-                await self._remove(self._in_hand, done)
+                await self._remove(await self._at_rest(self._in_hand), done)
             except ComfyError as error:
                 log.info("leftovers_remain", error=str(error))
-            self._found = self._in_hand[len(done) :] + self._found
+            self._found = [each for each in self._in_hand if each.job not in done] + self._found
             self._in_hand = []
             return done
 
-    async def _remove(self, found: list[Leftover], done: list[UUID]) -> None:
+    async def _at_rest(self, found: list[Leftover]) -> list[Leftover]:
+        """Those of which ComfyUI draws nothing any more; it is told to stop the others."""
         unwanted = [prompt for leftover in found for prompt in leftover.unwanted]
-        if unwanted:
-            # A prompt given up as lost may still have come: a frozen ComfyUI reads late.
-            await self._comfy.drop(unwanted)
+        if not unwanted:
+            return found
+        # A prompt given up as lost may still have come: a frozen ComfyUI reads late.
+        await self._comfy.drop(unwanted)
+        queue = await self._comfy.queue()
+        for prompt in queue.running.intersection(unwanted):
+            await self._comfy.interrupt(prompt)
+        return [each for each in found if not any(prompt in queue for prompt in each.unwanted)]
+
+    async def _remove(self, found: list[Leftover], done: list[UUID]) -> None:
+        if not found:
+            return
         await self._comfy.forget([prompt for leftover in found for prompt in leftover.prompts])
         for few in batched(found):
             if self._engine.has_our_nodes:

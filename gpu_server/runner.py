@@ -84,6 +84,8 @@ class Runner:
         if job_id not in self._jobs and job_id in self._leftovers:
             # Deleted and asked for again: the files of the new one are to stay.
             await self._remove_leftovers()
+            if job_id in self._leftovers:
+                raise errors.NoGpu("ComfyUI still stops the one that was deleted", retry_after=2)
         known = self._jobs.get(job_id)
         if known is not None:
             if known.fingerprint != mark:
@@ -99,11 +101,13 @@ class Runner:
         written = self._records.add(Record(job_id, request, mark, created=job.created_at), photo)
         if keep:
             try:
-                await written
+                await asyncio.shield(written)
             except (OSError, sqlite3.Error):
                 del self._jobs[job_id], self._unfinished[job_id]
+                job.ended_at = time.time()  # others may follow it already
+                job.update(state=State.failed, stage="failed", error=errors.Internal())
                 raise
-            except asyncio.CancelledError:  # whoever asked has gone; the record is there
+            except asyncio.CancelledError:  # whoever asked has gone; the record is being written
                 self._start(job)
                 raise
         self._start(job)
@@ -215,7 +219,7 @@ class Runner:
         except errors.Cancelled:
             changes = {"state": State.cancelled, "stage": "cancelled"}
         except errors.EaselError as error:
-            log.warning("job_failed", code=error.code, detail=error.detail)
+            log.warning("job_failed", code=error.code, **_loggable(error))
             changes = {"state": State.failed, "stage": "failed", "error": error}
         except Exception as error:  # the outermost edge of a job: it ends, others go on
             log.exception("job_broke", error=type(error).__name__)
@@ -240,7 +244,7 @@ class Runner:
         try:
             await self._records.end(job.id, outcome, job.pictures, job.ended_at)
         except (OSError, sqlite3.Error) as fault:
-            log.exception("result_not_kept", error=type(fault).__name__)
+            log.exception("result_not_kept", error=type(fault).__name__, reason=str(fault))
         else:
             job.pictures = []
 
@@ -261,7 +265,7 @@ class Runner:
                 await self._remove_leftovers()
                 await self._remove_old_results()
             except (OSError, sqlite3.Error) as error:  # a full disk may have room again later
-                log.exception("sweep_failed", error=type(error).__name__)
+                log.exception("sweep_failed", error=type(error).__name__, reason=str(error))
 
     async def _remove_leftovers(self) -> None:
         removed = await self._leftovers.remove()
@@ -292,6 +296,11 @@ def _restore(job: Job, outcome: dict[str, Any], ended_at: float) -> None:
         images=view.images,
         error=errors.error_from(view.error) if view.error else None,
     )
+
+
+def _loggable(error: errors.EaselError) -> dict[str, str]:
+    """Its detail, but of an engine error: in that are a node's words, which may quote a prompt."""
+    return {} if isinstance(error, errors.EngineError) else {"detail": error.detail}
 
 
 def _ended(job: Job, outcome: Any, detail: str, began: float) -> schemas.Ended:

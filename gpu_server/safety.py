@@ -127,7 +127,7 @@ class Gate:
             ) from error
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise GateUnavailable(f"the detector did not load: {error}") from error
-        gate._self_test()
+        gate.self_test()
         return gate
 
     def detect(self, image: Image.Image, *, photo: bool = False) -> list[Detection]:
@@ -157,8 +157,11 @@ class Gate:
             decide(self.detect(image, photo=photo), photo, self._strictness) for image in images
         ]
 
-    def _self_test(self) -> None:
-        """A smooth orange ball, in which the detector wrongly sees buttocks, must be refused."""
+    def self_test(self) -> None:
+        """Raises GateUnavailable unless the detector finds what it must find.
+
+        That is a smooth orange ball, in which it wrongly sees buttocks, and nothing in plain grey.
+        """
         light = ImageOps.invert(Image.radial_gradient("L"))
         ball = ImageOps.colorize(light, "black", "white", mid=(255, 160, 60))
         verdicts = self.check([ball, Image.new("RGB", ball.size, "grey")])

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -34,6 +35,7 @@ from web import VERSION, errors, photos
 from web.sse import Event
 from workflows import parameters
 from workflows.catalog import Catalog, Mode
+from workflows.parameters import InvalidValues
 from workflows.render import size_of
 
 log = structlog.get_logger()
@@ -69,6 +71,8 @@ class Service:
             "warm_up": self.warm_up(),
         }
         self._tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
+        for task in self._tasks:
+            task.add_done_callback(_end_if_broken)
         try:
             await self.runner.ready.wait()
             yield
@@ -205,14 +209,18 @@ class Service:
     # -- the pod -------------------------------------------------------------------------
 
     async def warm_up(self) -> None:
-        """Load the default style's model before saying ready, when asked to."""
-        if self.settings.gpu_warm_up:
+        """Load the default style's model before saying ready, when asked to.
+
+        Not when jobs of before go on: they load what they need, and it would queue behind them.
+        """
+        await self.runner.ready.wait()
+        if self.settings.gpu_warm_up and not self.runner.unfinished():
             await self.engine.in_service.wait()
             mode = next(iter(self.catalog))
             began = time.monotonic()
             prompt = {"prompt": "a grey square", "seed": 0} if not mode.takes_image else {}
             asked = JobRequest.model_validate({"mode": mode.name, **prompt})
-            with suppress(errors.EaselError):
+            with suppress(errors.EaselError, InvalidValues):
                 job = await self.submit(uuid.uuid4(), asked, None, keep=False)
                 try:
                     await self.finished(job)
@@ -301,6 +309,13 @@ class Service:
                 files={name: name not in state.missing for name in state.files},
             )
         return found
+
+
+def _end_if_broken(task: asyncio.Task[None]) -> None:
+    """A GPU server without one of its parts is of no use any more: end, to be restarted."""
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("part_broke", part=task.get_name(), exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _prepare(

@@ -6,6 +6,8 @@ Everything goes through the standard library's logging, so that a library's line
 import logging
 import re
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -43,6 +45,32 @@ def _redacted(value: Any) -> Any:
             return redact(str(value))
 
 
+def _trace_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Where an exception came from, without its message, which may quote a prompt."""
+    match event.pop("exc_info", None):
+        case BaseException() as error:
+            pass
+        case (_, error, _):
+            pass
+        case asked:
+            error = sys.exc_info()[1] if asked else None
+    if error is not None:
+        event["exception"] = "".join(_traced(error))
+    return event
+
+
+def _traced(error: BaseException) -> Iterator[str]:
+    """The lines of a traceback, what led to it first, each exception by its type only."""
+    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if earlier is not None:
+        yield from _traced(earlier)
+    yield from traceback.format_tb(error.__traceback__)
+    yield f"{type(error).__name__}\n"
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _traced(inner)
+
+
 def configure(service: str, level: str = "INFO") -> None:
     """Set up logging for this process; call once, in the entry point."""
 
@@ -54,7 +82,7 @@ def configure(service: str, level: str = "INFO") -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", key="ts"),
-        structlog.processors.format_exc_info,
+        _trace_exception,
         name_service,
         _redact_values,
     ]

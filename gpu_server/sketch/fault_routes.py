@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 from pydantic import ValidationError
 from starlette.background import BackgroundTask
@@ -63,6 +64,13 @@ def _hold_up(request: Request, fault: FaultRequest) -> None:
     engine.sockets.hold(fault.duration)
 
 
+def _broadcast_oddities(request: Request, _: FaultRequest) -> None:
+    engine: Engine = request.app.state.engine
+    oddities: list[Any] = [[1, 2], "text", 3, None, {"prompt_id": []}]
+    for data in oddities:
+        engine.sockets.send("monitor.status", data, None)
+
+
 def _freeze(request: Request, fault: FaultRequest) -> None:
     engine: Engine = request.app.state.engine
     engine.faults.arm(fault)  # holds the worker
@@ -92,6 +100,7 @@ _SUDDEN: dict[str, Callable[[Request, FaultRequest], None]] = {
     "half_open": _half_open,
     "drop_socket": _drop,
     "held_up": _hold_up,
+    "odd_frames": _broadcast_oddities,
     "frozen": _freeze,
     "restart": _restart,
 }

@@ -15,6 +15,7 @@ FaultName = Literal[
     "half_open",  # sockets stay open and answer nothing, not even a ping
     "held_up",  # no socket gets a frame for `seconds`; afterwards all of them at once
     "drop_socket",  # sockets are cut without a close frame (1006)
+    "odd_frames",  # every client gets frames of shapes that only custom nodes send
     "frozen",  # the whole server answers nothing for `seconds`
     "restart",  # sockets cut, queue and history gone, new boot id, temp emptied
     "worker_dead",  # HTTP in order, prompts accepted, nothing ever runs

@@ -34,7 +34,7 @@ class Sockets:
         self._flowing.set()
         self._running: tuple[str | None, str | None] = (None, None)
 
-    def send(self, event: str, data: Mapping[str, Any], client: str | None) -> None:
+    def send(self, event: str, data: Any, client: str | None) -> None:
         """Queue a JSON frame for one client, or for all with None; from any thread."""
         self._post(_frame(event, data), client)
 
@@ -133,7 +133,7 @@ class Sockets:
         self._flowing.set()
 
 
-def _frame(event: str, data: Mapping[str, Any]) -> str:
+def _frame(event: str, data: Any) -> str:
     return json.dumps({"type": event, "data": data})
 
 

@@ -1,12 +1,14 @@
 """Every way in which a ComfyUI was seen to fail, and what callers see of it."""
 
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from gpu_server.schemas import State
-from tests.gpu_server.servers import Comfy, Pod, engine, serving, until
+from tests.gpu_server.servers import QUICK, Comfy, Pod, engine, serving, until
 
 
 @pytest.mark.parametrize("fault", ["mute", "half_open", "drop_socket"])
@@ -35,6 +37,14 @@ async def test_after_a_socket_failure_progress_is_seen_again(
     assert await pod.ready()
 
 
+async def test_frames_of_custom_nodes_in_any_shape_end_nothing(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("odd_frames")
+    events = await pod.draw()
+    assert any("sampling" in getattr(event, "stage", "") for event in events)
+    assert (await pod.http.get("/livez")).status_code == 200
+    assert await pod.ready()
+
+
 async def test_a_socket_held_up_by_another_client_delays_no_result(comfy: Comfy, pod: Pod) -> None:
     await comfy.fault("held_up", seconds=60)
     job = await pod.put()
@@ -56,6 +66,44 @@ async def test_a_frozen_engine_is_not_ready_and_its_job_goes_on_after_the_thaw(
     assert ended.status is State.succeeded
     await pod.until_ready()
     assert await pod.metric("easel_gpu_jobs_resubmitted_total") == 0
+
+
+async def test_a_job_is_not_called_cancelled_before_a_frozen_engine_has_stopped_it(
+    comfy: Comfy, tmp_path: Path
+) -> None:
+    hasty = replace(QUICK, request_s=0.5, sweep_s=3600)
+    async with serving(comfy.url, tmp_path / "data", hasty) as pod:
+        await comfy.fault("slow", seconds=0.5)
+        job = await pod.put()
+        await pod.when(job.id, lambda now: "sampling" in now.stage)
+        await comfy.fault("frozen", seconds=4)
+        await until(pod.unready, "the GPU server is not ready")
+        assert (await pod.client.delete(job.id)).outcome == "cancelled"
+        assert await comfy.queue() == ([], [])
+        assert await comfy.drawn() == []
+
+
+async def test_a_prompt_given_up_while_the_engine_was_frozen_is_stopped_after_the_thaw(
+    comfy: Comfy, tmp_path: Path
+) -> None:
+    hasty = replace(QUICK, request_s=0.5, engine_back_s=1)
+    async with serving(comfy.url, tmp_path / "data", hasty) as pod:
+        await comfy.fault("slow", seconds=0.5)
+        job = await pod.put()
+        await pod.when(job.id, lambda now: "sampling" in now.stage)
+        await comfy.fault("frozen", seconds=5)
+        ended = await pod.ended(job.id)
+        assert ended.error is not None
+        assert ended.error.code == "engine_lost"
+
+        async def nothing_is_left() -> bool:
+            try:
+                queued = sum(map(len, await comfy.queue()))
+                return not (queued or await comfy.history() or comfy.files())
+            except httpx.HTTPError:
+                return False
+
+        await until(nothing_is_left, "engine and disk are clean of it")
 
 
 async def test_a_job_lost_by_the_engine_is_drawn_under_another_id(comfy: Comfy, pod: Pod) -> None:

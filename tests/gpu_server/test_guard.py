@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
 
 import c2pa
@@ -11,9 +12,12 @@ import httpx
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
+from gpu_server.guard import Guard
+from gpu_server.safety import Gate
 from gpu_server.server import create_app
 from gpu_server.settings import Settings
 from tests import services
+from web.errors import EngineError
 
 MODE = """
 default_style = "as_it_is"
@@ -152,6 +156,37 @@ def test_every_picture_says_who_made_it_and_nothing_of_the_prompt(pod: str, kind
     assert b"digitalsourcetype/algorithmicMedia" in answer.content
     assert b"zebra" not in answer.content
     assert "zebra" not in manifest
+
+
+class BrokenSession:
+    """Stands in for onnxruntime's once that fails."""
+
+    def run(self, *_: object) -> NoReturn:
+        raise RuntimeError("Non-zero status code returned while running Conv node")
+
+
+def test_a_detector_that_breaks_is_held_against_the_server_and_not_the_user(
+    engine: str, folder: Path
+) -> None:
+    app = create_app(Settings(comfyui_url=engine, easel_data_dir=folder / "breaking"))
+    with services.served(app) as url:
+        services.until(lambda: services.is_ready(url), "the GPU server is ready")
+        app.state.service.guard.gate._detector._session = BrokenSession()
+        answer = httpx.post(f"{url}/generate", json={"prompt": "a lake"}, timeout=60)
+        assert (answer.status_code, answer.json()["code"]) == (502, "engine_lost")
+        assert "safety check is out of order" in answer.json()["detail"]
+        ready = httpx.get(f"{url}/readyz")
+        assert ready.status_code == 503
+        assert "restart" in ready.json()["checks"]["safety"]
+    assert not kept(folder / "breaking")
+
+
+def test_a_picture_that_cannot_be_judged_is_not_shown_and_others_are() -> None:
+    guard = Guard(Gate.load(), None)
+    with pytest.raises(EngineError, match="could not judge"):
+        guard.require_decent([Image.new("I;16", (64, 64))])
+    assert not guard.fault
+    guard.require_decent([Image.new("RGB", (64, 64), "grey")])
 
 
 def test_without_a_signature_nothing_is_drawn(engine: str, folder: Path) -> None:

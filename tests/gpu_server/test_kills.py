@@ -1,15 +1,18 @@
 """`kill -9` of either process at the worst moment: nothing is lost, nothing is drawn twice."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gpu_server.schemas import State
 from tests.gpu_server.servers import (
     QUICK,
+    SMALL,
     Comfy,
     EngineProcess,
     Pod,
@@ -83,6 +86,42 @@ async def test_a_job_that_ended_while_the_gpu_server_was_dead_is_not_drawn_again
     await process.until_ready(pod)
     assert (await pod.ended(job.id)).status is State.succeeded
     assert await pod.client.image(job.id, 0)
+
+
+async def test_a_running_job_whose_caller_died_with_the_gpu_server_is_stopped(
+    comfy: Comfy, processes: tuple[PodProcess, Pod]
+) -> None:
+    process, pod = processes
+    await comfy.fault("slow", seconds=0.5)
+    asking = asyncio.create_task(pod.http.post("/generate", json=SMALL))
+
+    async def runs() -> bool:
+        return bool((await comfy.queue())[0])
+
+    await until(runs, "the engine draws it")
+    process.kill()
+    with pytest.raises(httpx.HTTPError):
+        await asking
+    process.start()
+
+    async def nothing_is_left() -> bool:
+        queued = sum(map(len, await comfy.queue()))
+        return not (queued or await comfy.history() or comfy.files())
+
+    await until(nothing_is_left, "engine and disk are clean of it")
+
+
+async def test_a_cancellation_right_after_a_restart_stops_what_the_engine_draws(
+    comfy: Comfy, tmp_path: Path
+) -> None:
+    await comfy.fault("slow", seconds=0.5)
+    async with serving(comfy.url, tmp_path / "data", LEAVING_HISTORY) as pod:
+        job = await pod.put()
+        await pod.when(job.id, lambda now: "sampling" in now.stage)
+    async with serving(comfy.url, tmp_path / "data", LEAVING_HISTORY, ready=False) as pod:
+        assert (await pod.client.delete(job.id)).outcome == "cancelled"
+        assert await comfy.queue() == ([], [])
+        assert await comfy.drawn() == []
 
 
 async def test_results_survive_a_restart_of_the_gpu_server(

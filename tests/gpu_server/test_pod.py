@@ -1,8 +1,15 @@
 """The pod as a whole: what it says of itself, and what operators can do."""
 
+import asyncio
 from pathlib import Path
 
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
 from gpu_server.schemas import State
+from tests import services
 from tests.gpu_server.servers import SMALL, Comfy, Pod, engine, free_port, serving, until
 from tests.gpu_server.test_jobs import photo, pixels
 
@@ -49,6 +56,48 @@ async def test_warm_up_draws_before_the_server_is_ready(comfy: Comfy, tmp_path: 
         health = await pod.client.health()
         assert health.loaded_model == "z-image-turbo"
         await until(lambda: not pod.kept_files(), "nothing is kept of it")
+
+
+async def test_no_warm_up_delays_a_job_of_before_a_restart(comfy: Comfy, tmp_path: Path) -> None:
+    await comfy.fault("slow", seconds=5)
+    async with serving(comfy.url, tmp_path / "data") as pod:
+        job = await pod.put()
+        await pod.when(job.id, lambda now: now.status is State.running)
+    async with serving(comfy.url, tmp_path / "data", gpu_warm_up=True) as pod:
+        running, waiting = await comfy.queue()
+        assert {*running, *waiting} <= {str(job.id)}
+        await comfy.clear_faults()
+        assert (await pod.ended(job.id)).status is State.succeeded
+
+
+async def test_a_picture_of_before_a_restart_is_signed_as_what_it_is(
+    comfy: Comfy, tmp_path: Path
+) -> None:
+    await comfy.fault("slow", seconds=5)
+    async with serving(comfy.url, tmp_path / "data") as pod:
+        job = await pod.put()
+        await pod.when(job.id, lambda now: now.status is State.running)
+    async with serving(comfy.url, tmp_path / "data") as pod:
+        await comfy.clear_faults()
+        ended = await pod.ended(job.id)
+        assert ended.engine.startswith("sketch")
+        picture = await pod.client.image(job.id, 0)
+        assert b"digitalsourcetype/algorithmicMedia" in picture
+        assert b"trainedAlgorithmicMedia" not in picture
+
+
+async def test_a_gpu_server_with_a_broken_part_says_so_and_ends(tmp_path: Path) -> None:
+    async def odd(_: Request) -> JSONResponse:
+        return JSONResponse({"devices": {"gpu": 0}})
+
+    another_service = Starlette(routes=[Route("/system_stats", odd)])
+    with services.served(another_service) as url:
+        settings = {"COMFYUI_URL": url, "EASEL_DATA_DIR": str(tmp_path)}
+        settings["GPU_PORT"] = str(free_port())
+        with services.Program("gpu_server", (), settings, tmp_path) as program:
+            await asyncio.to_thread(program.exit_code)
+            [broken] = [line for line in program.log() if line["event"] == "part_broke"]
+    assert (broken["level"], broken["part"]) == ("critical", "engine")
 
 
 async def test_an_operator_can_free_memory(comfy: Comfy, pod: Pod) -> None:

@@ -60,10 +60,14 @@ class Thing:
     def __repr__(self): return "<Thing Bearer {KEY}>"
 log.info("thing", thing=Thing())
 try:
-    raise ValueError("failed at {BOT}")
-except ValueError:
+    try:
+        int("a fox in a boat")
+    except ValueError as error:
+        raise ExceptionGroup("two foxes", [KeyError("one fox")]) from error
+except ExceptionGroup as group:
     log.exception("broke")
     logging.getLogger("library").exception("broke too")
+    log.critical("part broke", exc_info=group)
 log.info("многострочно\\nдва", text="\\u2028")
 """
 
@@ -103,6 +107,14 @@ def test_events_of_ours_of_libraries_and_warnings_look_the_same(
     assert "not shown" not in by_event
     assert not any("getMe" in line["event"] for line in lines)
     assert any("careful with ***" in line["event"] for line in lines)
-    assert "ValueError: failed at ***" in by_event["broke"]["exception"]
-    assert "ValueError: failed at ***" in by_event["broke too"]["exception"]
     assert "многострочно\nдва" in by_event
+
+
+@pytest.mark.parametrize("event", ["broke", "broke too", "part broke"])
+def test_an_exception_is_logged_with_types_and_places_and_without_what_it_quotes(
+    lines: list[dict[str, Any]], event: str
+) -> None:
+    [logged] = [line["exception"] for line in lines if line["event"] == event]
+    said = [line for line in logged.splitlines() if not line.startswith(" ")]
+    assert said == ["ValueError", "ExceptionGroup", "KeyError"]
+    assert 'program.py", line' in logged
