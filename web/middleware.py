@@ -21,6 +21,8 @@ Renderer = Callable[[EaselError, Request, str], Response]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
+_KEYS = re.compile(r"(/v1/files(?:/[^/]*){3}/).*")
+"""Addresses whose last part lets anybody in for an hour."""
 _QUIET = ("/livez", "/readyz", "/health", "/metrics")
 _SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
@@ -58,7 +60,7 @@ class Edge:
                 log.info(
                     "request",
                     method=scope["method"],
-                    path=scope["path"],
+                    path=_loggable(scope["path"]),
                     status=exchange.status or 499,
                     ms=round((time.perf_counter() - began) * 1000, 1),
                 )
@@ -74,7 +76,9 @@ class Edge:
             # Else it is from `unless_disconnected`: there is nobody left to answer.
         except Exception as error:  # the outermost edge: logged here with its id, never shown
             if not exchange.overflowed:
-                log.exception("unhandled", path=scope["path"], error=type(error).__name__)
+                log.exception(
+                    "unhandled", path=_loggable(scope["path"]), error=type(error).__name__
+                )
                 if exchange.status:
                     raise
                 response = self.render(Internal(), Request(scope), exchange.request_id)
@@ -144,6 +148,10 @@ class Exchange:
 
     def too_large(self) -> TooLarge:
         return TooLarge(f"The body may have at most {self.max_body // 1_000_000} MB")
+
+
+def _loggable(path: str) -> str:
+    return _KEYS.sub(r"\1***", path)
 
 
 def _ids(headers: Headers) -> dict[str, str]:
