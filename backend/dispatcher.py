@@ -35,6 +35,7 @@ FIRST_LOOK_S = 1.5
 WAKE_S = 1.0
 AGAIN_S = 0.5
 FORGOTTEN_S = 5.0
+"""Between two looks for what was committed and nobody took."""
 RECORD_AFTER_S = 1.0
 """What is drawn sooner gets no durable workflow: its row alone says as much."""
 
@@ -193,7 +194,7 @@ class Dispatcher:
                         await self._wake.wait()
 
     async def _take_up_forgotten(self) -> None:
-        """Now and then, find what was committed and nobody took."""
+        """Find what was committed and nobody took, until cancelled."""
         while True:
             await asyncio.sleep(FORGOTTEN_S)
             try:

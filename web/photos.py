@@ -44,7 +44,9 @@ def from_base64(text: object, field: str = "image") -> bytes:
         for at in range(match.end() if match else 0, len(text), _PART):
             packed = rest + "".join(text[at : at + _PART].split())
             whole = max(len(packed) - 1, 0) // 4 * 4  # the last four may have the padding
-            data += _unpacked(packed[:whole].replace("=", "%"))
+            if "=" in packed[:whole]:
+                raise refuse("is not valid base64", field)
+            data += _unpacked(packed[:whole])
             rest = packed[whole:]
             if len(data) > MAX_BYTES:
                 raise _too_large(field)

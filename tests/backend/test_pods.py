@@ -198,6 +198,23 @@ async def test_a_row_that_cannot_be_read_fails_and_the_others_are_drawn(
         assert (found["status"], found["error"]["code"]) == ("failed", "internal")
 
 
+async def test_an_older_database_that_takes_no_id_twice_says_so(tmp_path: Path) -> None:
+    (tmp_path / "backend").mkdir()
+    with sqlite3.connect(tmp_path / "backend" / "easel.sqlite3") as database:
+        database.execute("CREATE TABLE spending (id PRIMARY KEY, who, created, images)")
+    database.close()
+    (gone,) = free_ports(1)
+    backend = Backend(tmp_path, [f"http://127.0.0.1:{gone}"])
+    async with started(backend), httpx.AsyncClient(timeout=30) as http:
+        await backend.up(http, "/livez")
+        one = await put(http, backend.url)
+        for outcome in ("cancelled", "deleted"):
+            answer = await http.delete(f"{backend.url}/generations/{one}")
+            assert answer.json()["outcome"] == outcome
+        again = await http.put(f"{backend.url}/generations/{one}", json={"mode": "tiny"})
+        assert (again.status_code, again.json()["code"]) == (409, "conflict")
+
+
 async def test_a_backend_that_cannot_take_up_its_work_ends(tmp_path: Path) -> None:
     (tmp_path / "backend").mkdir()
     with sqlite3.connect(tmp_path / "backend" / "easel.sqlite3") as database:
