@@ -13,7 +13,12 @@ setting() {
   for file in .env /workspace/.env; do
     [[ -r $file ]] || continue
     line=$(sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*(.*)/\\2/p" "$file" | tail -n 1)
-    line=${line%$'\r'}; line=${line#[\"\']}; line=${line%[\"\']}
+    line=${line%$'\r'}
+    case $line in
+      \"*) line=${line#\"}; line=${line%%\"*} ;;
+      \'*) line=${line#\'}; line=${line%%\'*} ;;
+      *) line=${line%%[[:space:]]#*} ;; # a comment
+    esac
     if [[ -n $line ]]; then printf '%s' "$line"; return; fi
   done
 }
@@ -65,10 +70,10 @@ set_up() {
   if installed requirements/{dev,gate}.txt || installed "${files[@]}"; then return; fi
   rm -f "$stamp"
   if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
-    echo "Making the virtual environment $venv"
+    echo "Making the virtual environment $venv" >&2
     "$(find_python)" -m venv --clear "$venv" || fail "no virtual environment can be made in $venv."
   fi
-  echo "Installing ${files[*]}"
+  echo "Installing ${files[*]}" >&2 # not among the answer of status --json
   pip_install "${options[@]}"
   if [[ ${names[*]} == *gate* ]]; then pip_install --no-deps -r requirements/gate.txt; fi
   "$venv/bin/python" - "$PWD" <<'PYTHON'
@@ -89,9 +94,9 @@ stamp=$venv/.easel-installed
 mkdir -p "$(dirname "$venv")"
 {
   if command -v flock >/dev/null; then
-    flock -n 9 || { echo "Another startup.sh is setting up; waiting for it."; flock 9 || true; }
+    flock -n 9 || { echo "Another startup.sh is setting up; waiting for it." >&2; flock 9 || true; }
   fi
   set_up "$command" 9>&-
-} 9<requirements
+} 9<"$(dirname "$venv")" # which several releases share
 
 exec "$venv/bin/python" -m infra.supervisor "$command" "$@"

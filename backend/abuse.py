@@ -4,10 +4,11 @@ Only the category and the time of a refusal are kept, never the words.
 """
 
 import time
+from contextlib import suppress
 
 import sqlalchemy as sa
 
-from backend.database import Database, refusals
+from backend.database import Database, DatabaseAway, refusals
 from backend.schemas import RefusalCount
 from web.errors import RateLimited
 
@@ -60,7 +61,8 @@ class Abuse:
         now = time.time()
         self._recent.setdefault((owner, user), []).append(now)
         row = {"owner": owner, "user": user, "category": category, "at": now}
-        await self.database.run(lambda c: c.execute(refusals.insert().values(row)))
+        with suppress(DatabaseAway):  # it counts here all the same
+            await self.database.run(lambda c: c.execute(refusals.insert().values(row)))
 
     async def counts(self, owner: str) -> list[RefusalCount]:
         """Refusals of the last 30 days by user and category, most first."""

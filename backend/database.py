@@ -12,10 +12,16 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 import structlog
 
+from web.errors import NoGpu
+
 log = structlog.get_logger()
 T = TypeVar("T")
 
 AGAIN_S = 1.0
+CONNECT_S = 5
+RETRY_AFTER_S = 5.0
+ANSWER_S = 20.0
+"""A database that takes longer over a transaction is as good as away."""
 
 metadata = sa.MetaData()
 generations = sa.Table(
@@ -63,8 +69,22 @@ refusals = sa.Table(
 )
 
 
+class DatabaseAway(NoGpu):
+    """The database cannot be asked now. What it was to keep may be kept, or not."""
+
+    code = "no_gpu"
+    title = "The database does not answer"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database does not answer, so nothing can be accepted or looked up now. What was "
+            "accepted is kept and goes on when it is back; ask again then",
+            retry_after=RETRY_AFTER_S,
+        )
+
+
 class Database:
-    """Raises SQLAlchemy's exceptions; every call is one transaction."""
+    """Raises DatabaseAway, or SQLAlchemy's exceptions; every call is one transaction."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -72,12 +92,14 @@ class Database:
         self.is_sqlite = url.startswith("sqlite")
         # SQLite takes one writer: one thread spares everybody the waiting in its lock.
         self._threads = ThreadPoolExecutor(1 if self.is_sqlite else 8, "database")
+        self._closed = False
 
     async def open(self) -> None:
         await self.run(metadata.create_all)
 
     async def close(self) -> None:
-        self._threads.shutdown()
+        self._closed = True
+        await asyncio.to_thread(self._threads.shutdown)
         self.engine.dispose()
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
@@ -87,15 +109,22 @@ class Database:
             with self.engine.begin() as connection:
                 return work(connection)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, transaction)
+        if self._closed:
+            raise DatabaseAway
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, transaction)
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, TimeoutError) as error:
+            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            log.warning("database_unavailable", error=type(cause).__name__)
+            raise DatabaseAway from error
 
     async def insist(self, work: Callable[[sa.Connection], T]) -> T:
         """As `run`; while the database is away, again until it is back."""
         while True:
             try:
                 return await self.run(work)
-            except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-                log.warning("database_unavailable", error=type(error.orig).__name__)
+            except DatabaseAway:
                 await asyncio.sleep(AGAIN_S)
 
 
@@ -105,7 +134,13 @@ def make_engine(url: str) -> sa.Engine:
     Prompts are parameters, so these never show up in its exceptions.
     """
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_size=10, pool_pre_ping=True, hide_parameters=True)
+        return sa.create_engine(
+            url,
+            pool_size=10,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"connect_timeout": CONNECT_S},
+        )
     Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, module=_sqlite(), hide_parameters=True)
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 
 from backend.abuse import Abuse
+from backend.database import DatabaseAway
 from backend.drawing import Drawing, Moved
 from backend.live import Ending, Live
 from backend.metrics import Metrics
@@ -146,6 +147,11 @@ class Dispatcher:
         queued = [live.row.created for live in self.live.values() if live.state is State.queued]
         return time.time() - min(queued) if queued else 0.0
 
+    def drop(self) -> None:
+        """Nothing goes on here any more: tell who waits for an end."""
+        for live in self.live.values():
+            live.update(dropped=True)
+
     # -- what the durable workflow waits for ---------------------------------------------
 
     async def assigned(self, generation_id: UUID) -> str | None:
@@ -201,8 +207,8 @@ class Dispatcher:
                 for generation_id in await self._store.unfinished_ids() - self.live.keys():
                     if await self.find(generation_id) is not None:
                         log.warning("generation_found", generation_id=str(generation_id))
-            except sa.exc.SQLAlchemyError as error:
-                log.warning("database_unavailable", error=type(error).__name__)
+            except (DatabaseAway, sa.exc.SQLAlchemyError) as error:
+                log.warning("forgotten_not_looked_for", error=type(error).__name__)
 
     async def _look_at_pods(self) -> None:
         """Ask each pod once before anybody is told that no GPU can draw; wait for none long."""
@@ -384,7 +390,7 @@ class Dispatcher:
         self._metrics.ended(live.row.order, ending)
         try:
             await self._tidy(live.row, ending, deleted=kept is None)
-        except (sa.exc.SQLAlchemyError, *IMAGE_ERRORS) as error:
+        except (DatabaseAway, sa.exc.SQLAlchemyError, *IMAGE_ERRORS) as error:
             log.warning("left_to_the_sweep", error=type(error).__name__)
 
     async def _tidy(self, row: Row, ending: Ending, *, deleted: bool) -> None:

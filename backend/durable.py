@@ -94,6 +94,8 @@ class Workflows:
             self._config["system_database_engine"] = engine
             sa.event.listen(engine, "connect", _sync_seldom)
         self._given: asyncio.Queue[UUID] = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1, "dbos")
+        """DBOS is launched and destroyed here, one after the other: both may wait for long."""
 
     def record(self, generation_id: UUID) -> None:
         """Have a workflow for this generation; returns at once."""
@@ -110,7 +112,8 @@ class Workflows:
                 tasks.create_task(self._sweep())
                 await self._start_given()
         finally:
-            await _destroy()
+            await self._destroy()
+            self._thread.shutdown(wait=False)
             _serving = None
 
     async def _launch(self) -> None:
@@ -123,13 +126,23 @@ class Workflows:
 
         while True:
             try:
-                await _in_thread(launch)
+                await self._in_thread(launch)
             except sa.exc.OperationalError as error:
                 log.warning("workflows_unavailable", error=type(error).__name__)
-                await _destroy()
+                await self._destroy()
                 await asyncio.sleep(LAUNCH_AGAIN_S)
             else:
                 return
+
+    async def _destroy(self) -> None:
+        """End DBOS. It takes the loop's default executor for its own and shuts it down: replace
+        it."""
+        await self._in_thread(DBOS.destroy)
+        executor = ThreadPoolExecutor(thread_name_prefix="loop")
+        asyncio.get_running_loop().set_default_executor(executor)
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _start_given(self) -> None:
         resumed = {
@@ -166,14 +179,3 @@ def _sync_seldom(connection: Any, _: Any) -> None:
     # The rows are the promise, synced at each commit; the steps' log outlives a killed process
     # without that, and after a power cut it is only asked again what the rows say.
     connection.execute("PRAGMA synchronous = NORMAL")
-
-
-async def _destroy() -> None:
-    """End DBOS. It takes the loop's default executor for its own and shuts it down: replace it."""
-    await _in_thread(DBOS.destroy)
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="loop"))
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
-    with ThreadPoolExecutor(1, "dbos") as thread:
-        await asyncio.get_running_loop().run_in_executor(thread, work)

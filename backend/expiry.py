@@ -3,12 +3,12 @@
 import asyncio
 import time
 
-import sqlalchemy as sa
 import structlog
 from obstore.exceptions import BaseError
 
 from backend.abuse import Abuse
 from backend.access import DAY_S
+from backend.database import DatabaseAway
 from backend.store import Store
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ async def expire(store: Store, abuse: Abuse, ttl_hours: float) -> None:
         try:
             await _sweep(store, time.time(), ttl_hours * 3600)
             await abuse.expire()
-        except (sa.exc.OperationalError, BaseError) as error:
+        except (DatabaseAway, BaseError) as error:
             log.warning("expiry_failed", error=type(error).__name__)
         await asyncio.sleep(SWEEP_S)
 

@@ -65,6 +65,8 @@ class Live(Changing):
         """It is ending: nothing can change that any more."""
         self.failures = 0
         self.done = asyncio.Event()
+        self.dropped = False
+        """This process schedules no more, before its end: whoever does next takes it up."""
         self.no_pod_since: float | None = None
 
     @property
@@ -85,6 +87,14 @@ class Live(Changing):
         self.row = row
         self.update(state=row.status, preview=None, timings=timings)
         self.done.set()
+
+    async def over(self) -> bool:
+        """Waits for its end; False when it was dropped before."""
+        with self.follow() as changed:
+            while not self.done.is_set() and not self.dropped:
+                await changed.wait()
+                changed.clear()
+        return self.done.is_set()
 
     def waited_ms(self) -> float:
         return round((time.time() - self.row.created) * 1000, 1)

@@ -57,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
                 yield
             return
         striving = asyncio.create_task(leadership.run(serve), name="leadership")
+        striving.add_done_callback(_end_if_broken)
         try:
             yield
         finally:
@@ -150,6 +151,7 @@ async def open_service(
         await _started(ready, tasks)
         yield service
     finally:
+        dispatcher.drop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,6 +11,19 @@ from web import VERSION
 from workflows.catalog import Catalog
 
 
+def out_of_service(checks: dict[str, str]) -> BackendHealth:
+    """The health of a platform on which nobody schedules."""
+    return BackendHealth(
+        status="down",
+        gpu_available=False,
+        engine="none",
+        version=VERSION,
+        checks=checks,
+        pods=[],
+        queue=QueueInfo(waiting=0, running=0, limit=0),
+    )
+
+
 @dataclass(frozen=True)
 class Platform:
     catalog: Catalog
@@ -40,6 +53,13 @@ class Platform:
         if any(pod.in_service and pod.styles for pod in pods):
             return {"pods": "ok"}
         return {"pods": "; ".join(f"{pod.name}: {pod.reason}" for pod in pods)}
+
+    def why_not(self) -> str:
+        """What keeps the pods from drawing, without their addresses: fit to be shown."""
+        pods = self.dispatcher.pods.values()
+        safety = [pod.health.checks.get("safety", "ok") for pod in pods if pod.health]
+        wrong = any(state != "ok" for state in safety)
+        return "the safety check is out of order" if wrong else "no GPU server answers"
 
     def health(self) -> BackendHealth:
         checks = self.checks()

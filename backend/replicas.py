@@ -7,6 +7,7 @@ no id of its own is given an idempotency key here.
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -16,8 +17,11 @@ import httpx
 import psycopg
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend.database import CONNECT_S, DatabaseAway
+from backend.platform import out_of_service
 from web import edge
 from web.errors import NoGpu
 
@@ -29,7 +33,10 @@ TRY_S = 0.5
 CHECK_S = 1.0
 CHANGE_WAIT_S = 15.0
 """So long a request is held while there is no leader."""
+AWAY_S = 2.0
+"""So long it is held while the database does not answer."""
 _OWN_PATHS = ("/livez",)
+_PROBES = ("/readyz", "/health")
 _LAST_EVENTS = (b"event: result", b".completed", b"event: error")
 _HOP_BY_HOP = ("host", "connection", "content-length", "transfer-encoding", "keep-alive")
 
@@ -48,16 +55,27 @@ class Leadership:
     leader_url: str | None = None
     leading: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _away_since: float | None = None
+
+    @property
+    def away_s(self) -> float:
+        """For how long the database has not answered."""
+        return 0.0 if self._away_since is None else time.monotonic() - self._away_since
 
     async def run(self, serve: Serve) -> None:
         """Strive for the lead and `serve` while having it, until cancelled."""
         while True:
-            with suppress(psycopg.OperationalError):
+            try:
                 async with await psycopg.AsyncConnection.connect(
-                    self.database_url, autocommit=True
+                    self.database_url, autocommit=True, connect_timeout=CONNECT_S
                 ) as connection:
                     await _prepare(connection)
+                    self._away_since = None
                     await self._strive(connection, serve)
+            except (psycopg.OperationalError, DatabaseAway, TimeoutError) as error:
+                if self._away_since is None:
+                    self._away_since = time.monotonic()
+                    log.warning("database_away", error=type(error).__name__)
             self._set(False, None)
             await asyncio.sleep(TRY_S)
 
@@ -72,7 +90,8 @@ class Leadership:
             try:
                 while True:
                     await asyncio.sleep(CHECK_S)
-                    await connection.execute("SELECT 1")
+                    async with asyncio.timeout(CONNECT_S):
+                        await connection.execute("SELECT 1")
             finally:
                 self._set(False, None)
                 log.info("lead_lost", url=self.own_url)
@@ -146,10 +165,11 @@ class _Relayed:
     async def run(self) -> None:
         body = await self._read()
         headers = self._headers()
-        deadline = asyncio.get_running_loop().time() + CHANGE_WAIT_S
+        probe = self.scope["path"] in _PROBES
+        deadline = time.monotonic() + (0.0 if probe else CHANGE_WAIT_S)
         gone = asyncio.create_task(self._until_gone())
         try:
-            while asyncio.get_running_loop().time() < deadline:
+            while True:
                 handing = asyncio.create_task(self._hand_on(headers, body))
                 waiting: set[asyncio.Task[bool] | asyncio.Task[None]] = {handing, gone}
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -160,11 +180,18 @@ class _Relayed:
                 if handing.result():
                     return
                 if self._started:
-                    deadline = asyncio.get_running_loop().time() + CHANGE_WAIT_S
+                    deadline = time.monotonic() + CHANGE_WAIT_S
+                if time.monotonic() >= deadline or self.relay.leadership.away_s > AWAY_S:
+                    break
                 await self.relay.leadership.wait_for_change()
         finally:
             gone.cancel()
-        if not self._started:
+        if probe:
+            answer = _probe_answer(self.scope["path"], away=self.relay.leadership.away_s > 0)
+            await answer(self.scope, self.receive, self.send)
+        elif not self._started:
+            if self.relay.leadership.away_s:
+                raise DatabaseAway
             raise NoGpu("The scheduling replica is being replaced", retry_after=5)
 
     async def _read(self) -> bytes:
@@ -248,6 +275,14 @@ class _Relayed:
         if ended:
             await self.send({"type": "http.response.body", "body": b""})
         return ended
+
+
+def _probe_answer(path: str, *, away: bool) -> Response:
+    """Health or readiness while nobody leads."""
+    why = {"database": "no answer"} if away else {"scheduling": "no replica leads now"}
+    if path == "/health":
+        return Response(out_of_service(why).model_dump_json(), media_type="application/json")
+    return JSONResponse({"ready": False, "checks": why}, 503)
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ import structlog
 from backend import scheduler
 from backend.abuse import Abuse
 from backend.access import Quotas
+from backend.database import DatabaseAway
 from backend.dispatcher import Dispatcher
 from backend.live import Live
 from backend.metrics import Metrics
@@ -176,7 +177,7 @@ class GenerationService:
         if states and all(not all(state.files.values()) for state in states):
             raise errors.ModelMissing(f"The style '{style}' is not ready: {reasons[0]}")
         if wait:
-            reason = reasons[0] if reasons else "no GPU server answers"
+            reason = reasons[0] if reasons else self.platform.why_not()
             raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=10)
 
     # -- looking -------------------------------------------------------------------------
@@ -229,10 +230,12 @@ class GenerationService:
         return data
 
     async def finished(self, row: Row) -> Row:
-        """The row once it has ended well; raises what it failed of, or Cancelled."""
+        """The row once it has ended well; raises what it failed of, Cancelled, or DatabaseAway
+        when nothing goes on here any more."""
         live = await self.dispatcher.find(row.id)
         if live is not None:
-            await live.done.wait()
+            if not await live.over():
+                raise DatabaseAway
             ended = live.row
         else:
             ended = await self.get(row.id, row.owner)
@@ -254,7 +257,8 @@ class GenerationService:
     async def events(
         self, row: Row, *, after: int = -1, previews: bool = False, with_images: bool = False
     ) -> AsyncIterator[Event]:
-        """Its changes from now on, the newest of each kind; ends with `result`.
+        """Its changes from now on, the newest of each kind; ends with `result`, or without when
+        nothing goes on here any more: then it is to be asked for again.
 
         However slowly they are taken, nothing piles up: what was missed is summed up.
         """
@@ -264,6 +268,8 @@ class GenerationService:
                 live, after if after <= live.version else -1, previews
             ):
                 yield event
+            if live.dropped:
+                return
         ended = await self.get(row.id, row.owner)
         if with_images and ended.status is State.succeeded:
             yield Event("result", await self.result(ended))
@@ -275,7 +281,7 @@ class GenerationService:
         progress: Any = None
         preview: Any = None
         with live.follow() as changed:
-            while not live.done.is_set():
+            while not live.done.is_set() and not live.dropped:
                 try:
                     async with asyncio.timeout(MIN_POSITION_PAUSE_S if live.pod is None else None):
                         await changed.wait()
@@ -301,7 +307,7 @@ class GenerationService:
     async def abandon(self, row: Row) -> None:
         """Whoever waited for it has gone: stop it."""
         live = self.dispatcher.live.get(row.id)
-        if live is not None:
+        if live is not None and not live.dropped:
             await self.dispatcher.cancel(live)
 
     # -- ending --------------------------------------------------------------------------
@@ -316,7 +322,8 @@ class GenerationService:
         await self.dispatcher.cancel(live)
         try:
             async with asyncio.timeout(STOP_WAIT_S):
-                await live.done.wait()
+                if not await live.over():
+                    raise DatabaseAway
         except TimeoutError:
             detail = f"ComfyUI is {live.stage} and stops after that"
             return _ended(row.id, live.state, "stopping", detail, began)
@@ -332,7 +339,7 @@ class GenerationService:
         for live in running:
             await self.dispatcher.cancel(live)
         if running:
-            waits = [asyncio.ensure_future(live.done.wait()) for live in running]
+            waits = [asyncio.ensure_future(live.over()) for live in running]
             await asyncio.wait(waits, timeout=STOP_WAIT_S)
         rows = await self.store.of_user(owner, user)
         images = await self.store.delete(rows)

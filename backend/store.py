@@ -153,7 +153,7 @@ class Store:
             .order_by(generations.c.created, generations.c.id)
         )
         rows = []
-        for found in await self._db.run(lambda c: c.execute(query).mappings().all()):
+        for found in await self._db.insist(lambda c: c.execute(query).mappings().all()):
             try:
                 rows.append(_read(found))
             except (KeyError, TypeError, ValueError) as error:

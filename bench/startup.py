@@ -1,12 +1,14 @@
-"""Times `./startup.sh` on a set-up checkout: `python -m bench.startup [--repeat N] [--json]`.
+"""Times `./startup.sh` on a set-up checkout, and a killed service's way back under the supervisor.
 
-Target: stopped to ready in 6 s. The services run on free ports with a data directory of their
-own, so that nothing that runs is disturbed.
+`python -m bench.startup [--repeat N] [--json]`. Targets: stopped to ready in 6 s; from `kill -9` of
+a service until the backend is ready to draw again 5 s. The services run on free ports with a data
+directory of their own, so that nothing that runs is disturbed.
 """
 
 import argparse
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -15,9 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 
+import httpx
+
 ROOT = Path(__file__).parents[1]
-TARGET_S = 6.0
+TARGETS_S = {"start": 6.0, "kill gpu_server": 5.0, "kill backend": 5.0}
 PORTS = ("COMFYUI_PORT", "GPU_PORT", "BACKEND_PORT", "LOCAL_TELEGRAM_PORT")
+KILLED = {"gpu_server": "GPU_PORT", "backend": "BACKEND_PORT"}
+SETTLED_S = 6.0  # what ends within 5 s of its start waits for its next try
+GIVEN_UP_S = 60.0
 
 
 def _environment(folder: str) -> dict[str, str]:
@@ -41,26 +48,57 @@ def _seconds(environment: dict[str, str], command: str) -> float:
     return time.perf_counter() - began
 
 
+def _killed_to_ready(environment: dict[str, str], service: str) -> float:
+    """Seconds until the service, as another process, and the backend say that they are ready."""
+    pid_file = Path(environment["EASEL_RUN_DIR"], f"{service}.pid")
+    old = pid_file.read_text()
+    time.sleep(SETTLED_S)
+    began = time.perf_counter()
+    os.kill(int(old), signal.SIGKILL)
+    with httpx.Client(trust_env=False, timeout=1.0) as client:
+        ports = {environment[KILLED[service]], environment["BACKEND_PORT"]}
+        while pid_file.read_text() == old or not all(_is_ready(client, port) for port in ports):
+            if time.perf_counter() - began > GIVEN_UP_S:
+                raise TimeoutError(f"{service} did not come back within {GIVEN_UP_S:.0f} s")
+            time.sleep(0.02)
+    return time.perf_counter() - began
+
+
+def _is_ready(client: httpx.Client, port: str) -> bool:
+    try:
+        return client.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def measure(repeat: int) -> dict[str, dict[str, float]]:
-    """Median and worst seconds of a start from stopped, of one when all runs, and of a stop."""
-    times: dict[str, list[float]] = {"start": [], "start again": [], "stop": []}
+    """Median and worst seconds of a start from stopped, of one when all runs, of the return of
+    killed services, and of a stop."""
     with tempfile.TemporaryDirectory() as folder:
         environment = _environment(folder)
         try:
-            for _ in range(repeat + 1):
-                for name, taken in times.items():
-                    taken.append(_seconds(environment, name.split()[0]))
+            # The first round also compiles and creates the database.
+            rounds = [_round(environment) for _ in range(repeat + 1)][1:]
         finally:
             _seconds(environment, "stop")
-    # The first round also compiles and creates the database.
+    times = {name: [taken[name] for taken in rounds] for name in rounds[0]}
     return {
-        name: {"p50_s": statistics.median(taken[1:]), "max_s": max(taken[1:])}
+        name: {"p50_s": statistics.median(taken), "max_s": max(taken)}
         for name, taken in times.items()
     }
 
 
+def _round(environment: dict[str, str]) -> dict[str, float]:
+    return {
+        "start": _seconds(environment, "start"),
+        "start again": _seconds(environment, "start"),
+        **{f"kill {service}": _killed_to_ready(environment, service) for service in KILLED},
+        "stop": _seconds(environment, "stop"),
+    }
+
+
 def main() -> int:
-    """Print the table; exit 1 when a start misses the target."""
+    """Print the table; exit 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--json", action="store_true")
@@ -70,8 +108,8 @@ def main() -> int:
         print(json.dumps(table, indent=2))
     else:
         for name, row in table.items():
-            print(f"{name:<14} p50 {row['p50_s']:6.2f} s   max {row['max_s']:6.2f} s")
-    return int(table["start"]["p50_s"] > TARGET_S)
+            print(f"{name:<16} p50 {row['p50_s']:6.2f} s   max {row['max_s']:6.2f} s")
+    return int(any(table[name]["p50_s"] > target for name, target in TARGETS_S.items()))
 
 
 if __name__ == "__main__":

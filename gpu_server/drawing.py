@@ -67,6 +67,7 @@ class Drawing:
 
     async def draw(self, job: Job) -> list[bytes]:
         """The job's encoded pictures. Raises the EaselError it failed of, Cancelled too."""
+        self._pictures.require_guard()
         gone = False
         while True:
             async with _Place(self._places, job):

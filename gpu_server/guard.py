@@ -15,7 +15,7 @@ from gpu_server.safety import Gate, GateUnavailable
 from web import errors
 
 _NAMES = {"nudity": "nudity", "sexualised": "sexualised pictures of people"}
-_OUT_OF_ORDER = "The safety check is out of order, so nothing is drawn until it is repaired"
+OUT_OF_ORDER = "The safety check is out of order, so nothing is drawn until it is repaired"
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Guard:
     def require_decent(self, images: Sequence[Image.Image], *, photo: bool = False) -> None:
         """Raises ContentRefused unless the detector has seen and passed every picture."""
         if self.gate is None:
-            raise errors.ContentRefused(_OUT_OF_ORDER)
+            raise errors.ContentRefused(OUT_OF_ORDER)
         try:
             verdicts = self.gate.check(images, photo=photo)
         except GateUnavailable as error:
-            raise errors.ContentRefused(_OUT_OF_ORDER) from error
+            raise errors.ContentRefused(OUT_OF_ORDER) from error
         if len(verdicts) != len(images):
-            raise errors.ContentRefused(_OUT_OF_ORDER)
+            raise errors.ContentRefused(OUT_OF_ORDER)
         for verdict in verdicts:
             if not verdict.allowed:
                 what = "photo" if photo else "picture"
@@ -63,11 +63,11 @@ class Guard:
     def sign(self, data: bytes, media_type: str, origin: Origin) -> bytes:
         """The finished file with its signed manifest; raises ContentRefused when it cannot be."""
         if self.signer is None:
-            raise errors.ContentRefused(_OUT_OF_ORDER)
+            raise errors.ContentRefused(OUT_OF_ORDER)
         try:
             return self.signer.sign(data, media_type, origin)
         except ProvenanceError as error:
-            raise errors.ContentRefused(_OUT_OF_ORDER) from error
+            raise errors.ContentRefused(OUT_OF_ORDER) from error
 
 
 def origin_of(mode: str, style: str, model: str, *, ai: bool) -> Origin:

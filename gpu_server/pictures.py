@@ -15,11 +15,12 @@ from gpu_server import outputs, schemas
 from gpu_server.comfy_answers import FileGone, OutputFile
 from gpu_server.comfy_client import ComfyClient
 from gpu_server.engine import SKETCH
-from gpu_server.guard import Guard, origin_of
+from gpu_server.guard import OUT_OF_ORDER, Guard, origin_of
 from gpu_server.jobs import Job
 from gpu_server.outputs import BadPixels, Encoded
 from gpu_server.provenance import Origin, xmp_packet
 from gpu_server.schemas import ImageFormat, ImageInfo
+from web import errors
 from workflows.catalog import Catalog
 
 T = TypeVar("T")
@@ -45,6 +46,11 @@ class Pictures:
         self._catalog = catalog
         self._guard = guard
         self._workers = workers
+
+    def require_guard(self) -> None:
+        """Raises EngineLost when no picture could be handed out: another pod may draw it."""
+        if self._guard.fault:
+            raise errors.EngineLost(OUT_OF_ORDER)
 
     def warm_up(self) -> None:
         """Load Pillow's codecs, which the first picture would else wait for."""

@@ -121,6 +121,10 @@ class Gate:
             raise GateUnavailable(
                 "the detector's model is not installed: install requirements/gate.txt"
             ) from error
+        except OSError as error:  # its own words name a path
+            raise GateUnavailable(
+                f"the detector's model cannot be read: {error.strerror}"
+            ) from error
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise GateUnavailable(f"the detector did not load: {error}") from error
         gate._self_test()

@@ -20,7 +20,7 @@ from gpu_server.comfy_answers import Unreachable
 from gpu_server.drawing import AHEAD, Drawing
 from gpu_server.engine import Engine
 from gpu_server.event_channel import EventChannel, PreviewImage
-from gpu_server.guard import Guard
+from gpu_server.guard import OUT_OF_ORDER, Guard
 from gpu_server.jobs import Job, Order
 from gpu_server.metrics import Metrics
 from gpu_server.pictures import Pictures
@@ -37,6 +37,9 @@ from workflows.catalog import Catalog, Mode
 from workflows.render import size_of
 
 log = structlog.get_logger()
+
+SHOW_EVERY_S = 0.05
+"""Changes of a job are told at most so often; its end, at once."""
 
 
 @dataclass
@@ -92,6 +95,8 @@ class Service:
         if photo is not None and not mode.takes_image:
             raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
         self._require_decent_words(request, photo=mode.takes_image)
+        if self.guard.fault:
+            raise errors.NoGpu(OUT_OF_ORDER, retry_after=60)
         if photo is None:
             size, prepared = size_of(mode, request), None
         else:
@@ -157,15 +162,18 @@ class Service:
         """
         shown_state: tuple[Any, ...] = ()
         shown_progress: tuple[Any, ...] = ()
-        shown_preview = None
+        shown_preview, told = None, False
         # Of a redrawn photo nothing is shown before the whole picture has passed the guard.
         may_preview = not self.catalog.modes[job.order.request.mode].takes_image
         async with job.follow() as changed:
             while True:
                 await changed.wait()
+                if told:
+                    await _pause(job.done, SHOW_EVERY_S)
                 changed.clear()
                 if job.version <= after and not job.state.ended:
                     continue
+                told = True
                 view = job.view(self.runner.position(job))
                 if (view.status, view.position) != shown_state and not view.status.ended:
                     shown_state = (view.status, view.position)
@@ -304,6 +312,13 @@ def _prepare(
     fitted = outputs.fit_photo(upright, size)
     guard.require_decent([fitted], photo=True)
     return size, outputs.as_png(fitted)
+
+
+async def _pause(unless: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until the event."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await unless.wait()
 
 
 def _progress(view: schemas.Job) -> schemas.ProgressEvent:

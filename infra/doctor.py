@@ -26,7 +26,11 @@ say user "$(id -un)"
 for tool in tar gzip sha256sum base64 flock git; do
   say "$tool" "$(command -v "$tool")"
 done
-say python "$(python3 -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
+for python in python3.13 python3.12 python3.11 python3.14 python3; do # as startup.sh looks for it
+  version=$("$python" -c 'import sys, venv, ensurepip; print("%d.%d.%d" % sys.version_info[:3])' \
+    2>/dev/null) && break
+done
+say python "$version"
 say clock "$(date +%s)"
 say disk "$(df -P . | awk 'NR==2 {print $5}')"
 say gpu "$(nvidia-smi --query-gpu=name,memory.used,memory.total --format=csv,noheader 2>/dev/null)"
@@ -101,13 +105,16 @@ def _host_checks(route: Route, target: Target, seen: dict[str, str]) -> Iterator
     yield host("tools", not missing, f"missing: {', '.join(missing)}" if missing else "all", "fail")
     python = seen.get("python") or "0"
     recent = tuple(int(part) for part in python.split(".")[:2]) >= (3, 11)
-    yield host("python", recent, f"{python}; needed: 3.11 or later", "fail")
+    yield host("python", recent, f"{python}; needed: 3.11 or later, with venv", "fail")
     where = f"{target.workdir}{'' if seen.get('workdir') else ' does not exist: easel-ssh deploy'}"
     yield host("workdir", seen.get("workdir"), where, "fail")
-    yield host("startup.sh", seen.get("startup"), "executable in workdir", "fail")
+    if seen.get("workdir"):
+        started = "executable in workdir" if seen.get("startup") else "not executable in workdir"
+        yield host("startup.sh", seen.get("startup"), started, "fail")
     ahead = int(seen.get("clock") or 0) - int(time.time())
     yield host("clock", abs(ahead) <= _CLOCK_SECONDS, f"{ahead:+d} s from ours", "warn")
-    used = int((seen.get("disk") or "100%").rstrip("%"))
-    yield host("disk", used < _DISK_PERCENT, f"{used} % used", "warn")
+    used = seen.get("disk", "").removesuffix("%")  # "-" where the file system has no size
+    roomy = not used.isdecimal() or int(used) < _DISK_PERCENT
+    yield host("disk", roomy, f"{used} % used" if used.isdecimal() else "size unknown", "warn")
     gpu = seen.get("gpu", "").replace("\n", "; ")
     yield host("gpu", gpu, gpu or "nvidia-smi finds none: pictures will be sketches", "warn")

@@ -37,12 +37,14 @@ class _Member:
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # so that Ctrl-C reaches it once, through us
             )
+        self.unread = False
         self._threads: list[Thread] = []
 
     def read(self, *, as_json: bool) -> None:
         """Begins passing its output on, line by line; a JSON document is kept."""
-        self._relay(self.process.stdout, self.document.extend if as_json else write_stdout)
-        self._relay(self.process.stderr, write_stderr)
+        if self.process.stdout and self.process.stderr:
+            self._relay(self.process.stdout, self.document.extend if as_json else write_stdout)
+            self._relay(self.process.stderr, write_stderr)
 
     def wait(self) -> int:
         """Its exit code, when all it printed has been passed on."""
@@ -51,13 +53,17 @@ class _Member:
         code = self.process.wait()
         return code if code >= 0 else 128 - code
 
-    def _relay(self, stream: IO[bytes] | None, sink: Sink) -> None:
+    def _relay(self, stream: IO[bytes], sink: Sink) -> None:
         prefix = b"" if sink == self.document.extend else self._prefix
 
         def relay() -> None:
-            for line in stream or ():
-                with self._lock:
-                    sink(prefix + line)
+            try:
+                for line in stream:
+                    with self._lock:
+                        sink(prefix + line)
+            except BrokenPipeError:  # whoever read our output has gone
+                self.unread = True
+                stream.close()  # so that it notices too, as it would alone
 
         self._threads.append(Thread(target=relay))
         self._threads[-1].start()
@@ -78,7 +84,14 @@ def run_on_all(argv: list[str], targets: list[Target], console: Console) -> int:
         except KeyboardInterrupt:
             for member in members:
                 member.process.send_signal(signal.SIGINT)
-            code = max([InterruptError.exit_code, *(member.wait() for member in members)])
+            try:
+                code = max([InterruptError.exit_code, *(member.wait() for member in members)])
+            except KeyboardInterrupt:  # impatience: nothing is waited for
+                for member in members:
+                    member.process.kill()
+                raise
+    if any(member.unread for member in members):
+        raise BrokenPipeError
     if console.as_json:
         documents = [json.loads(member.document) for member in members if member.document]
         entries = [entry for document in documents for entry in document["targets"]]

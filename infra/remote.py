@@ -68,6 +68,11 @@ def loose_permissions(route: Route) -> str | None:
 def login(target: Target, route: Route, timeout: float) -> paramiko.SSHClient:
     """An authenticated connection to a server whose host key is on record."""
     key = load_key(route)
+    if key is None and not paramiko.Agent().get_keys():
+        raise AuthenticationError(
+            f'{route} has no "key" in the configuration, and ssh-agent offers none: name a private '
+            "key file, or ssh-add one"
+        )
     sock = _dial(route, timeout)
     client = paramiko.SSHClient()
     client.get_host_keys().update(hostkeys.known_keys(target))

@@ -74,15 +74,15 @@ keep_shared() { # settings and data made inside the release in use
   done
 }
 
-link_shared() {
+link_shared() { # also to files that are not there yet: what is put there later counts at once
   local path
   for path in "${SHARED[@]}"; do
+    mkdir -p "$(dirname "$shared/$path")" "$(dirname "$1/$path")"
     case $path in */) mkdir -p "$shared/$path" ;; esac
     path=${path%/}
-    [ -e "$shared/$path" ] || continue
+    if [ "$(readlink "$1/$path")" = "$shared/$path" ]; then continue; fi
     [ ! -e "$1/$path" ] || fail "$path is shared between releases and cannot be in git too"
-    mkdir -p "$(dirname "$1/$path")"
-    ln -s "$shared/$path" "$1/$path"
+    ln -sfn "$shared/$path" "$1/$path"
   done
 }
 
@@ -96,7 +96,7 @@ unpack() {
   tar -xzf "$home/incoming" -C "$tree"
   rm "$home/incoming"
   [ -x "$tree/startup.sh" ] || fail "commit $RELEASE has no executable startup.sh"
-  link_shared "$tree"
+  rm -rf "${releases:?}/$RELEASE" # left by a deploy that was interrupted
   mv -T "$tree" "$releases/$RELEASE"
 }
 
@@ -105,7 +105,8 @@ prune() {
   for name in $(by_age); do
     number=$((number + 1))
     if [ "$number" -le "$KEEP" ] || [ "$name" = "$(release_in_use)" ]; then continue; fi
-    rm -rf "${releases:?}/$name" "${deployed:?}/$name"
+    rm -rf "${deployed:?}/$name" # first: what it marks is whole
+    rm -rf "${releases:?}/$name"
   done
 }
 
@@ -116,11 +117,12 @@ deploy() {
   before=$(release_in_use)
   keep_shared
   if [ -e "$deployed/$RELEASE" ]; then say "release $RELEASE is on the host already"; else unpack; fi
+  link_shared "$releases/$RELEASE"
   touch "$deployed/$RELEASE"
   point_to "$RELEASE"
-  prune
   say "release $RELEASE is in use (before: ${before:-none})"
   run_release "$([ -n "$before" ] && echo restart || echo start)"
+  prune # not before this one works: the one to go back to might be the oldest
 }
 
 run_release() {
@@ -141,6 +143,7 @@ rollback() {
   [ -n "$RELEASE" ] || fail "there is no release before $before"
   [ -e "$deployed/$RELEASE" ] || fail "no release $RELEASE here; there are: $(by_age | tr '\n' ' ')"
   keep_shared
+  link_shared "$releases/$RELEASE"
   point_to "$RELEASE"
   say "release $RELEASE is in use (before: $before)"
   run_release restart

@@ -35,6 +35,8 @@ def main() -> NoReturn:
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        code = InterruptError.exit_code
     sys.exit(code)
 
 
@@ -43,6 +45,7 @@ def run(argv: list[str]) -> int:
     console = Console(as_json="--json" in argv[: _literal(argv)])
     try:
         options = parse(argv)
+        console.as_json = options.json
         targets = load_config(config_path(os.environ)).select(options.target)
         _refuse_contradictions(options, targets)
     except SshError as error:

@@ -8,13 +8,14 @@ import os
 import secrets
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import paramiko
 
-from infra.errors import ProtocolError, SshError, UsageError
+from infra.channel import Deadline
+from infra.errors import ProtocolError, SshError, TimeLimitError, UsageError
 from infra.remote import Remote
 from infra.session import Outcome, Session
 
@@ -102,18 +103,22 @@ class _Place:
 
 
 def _send_by_sftp(remote: Remote, file: BinaryIO, place: _Place, timeout: float | None) -> str:
+    ticking = _limit(timeout)
     try:
         with remote.client.open_sftp() as sftp:
             if place.path.endswith("/") or _is_directory(sftp, place.path):
                 place.path = f"{place.path.rstrip('/')}/{place.name}"
-            sftp.putfo(file, place.part, confirm=False)
+            with _removed_on_failure(sftp, place.part):
+                sftp.open(place.part, "wx").close()
+                sftp.chmod(place.part, 0o600)  # it may be a secret
+                sftp.putfo(file, place.part, callback=ticking, confirm=False)
     except (OSError, paramiko.SSHException) as error:
         raise SshError(f"{place.path} on the host: {error}") from error
     return _settled(remote, place.names() + place.settle(), None, timeout)
 
 
 def _send_by_terminal(remote: Remote, file: BinaryIO, place: _Place, timeout: float | None) -> str:
-    script = f'{place.names()}cat >"$part" || exit\n{place.settle()}'
+    script = f'umask 077\n{place.names()}cat >"$part" || exit\n{place.settle()}'
     return _settled(remote, script, file.fileno(), timeout)
 
 
@@ -123,6 +128,27 @@ def _settled(remote: Remote, script: str, stdin: int | None, timeout: float | No
     if code != 0:
         raise SshError((err + out).decode("utf-8", "replace").strip() or f"it failed: {code}")
     return out.decode("utf-8", "replace")
+
+
+def _limit(seconds: float | None) -> Callable[[int, int], None]:
+    """To be called as the transfer goes on; raises TimeLimitError when the time is over."""
+    deadline = Deadline(seconds)
+
+    def check(_done: int, _size: int) -> None:
+        if deadline.passed:
+            raise TimeLimitError("the time limit passed during the transfer; nothing was changed")
+
+    return check
+
+
+@contextlib.contextmanager
+def _removed_on_failure(sftp: paramiko.SFTPClient, path: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            sftp.remove(path)
+        raise
 
 
 def _is_directory(sftp: paramiko.SFTPClient, path: str) -> bool:
@@ -135,7 +161,7 @@ def _is_directory(sftp: paramiko.SFTPClient, path: str) -> bool:
 def _receive_by_sftp(remote: Remote, path: str, file: BinaryIO, timeout: float | None) -> str:
     try:
         with remote.client.open_sftp() as sftp:
-            sftp.getfo(path, file)
+            sftp.getfo(path, file, _limit(timeout))
     except (OSError, paramiko.SSHException) as error:
         raise SshError(f"{path} on the host: {error}") from error
     return _settled(remote, f"sha256sum <{shlex.quote(path)} | cut -c1-64", None, timeout).strip()

@@ -10,7 +10,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 import paramiko
 
 from infra.errors import ProtocolError, RemoteError, UsageError
-from infra.remote import Remote
+from infra.remote import CONNECT_SECONDS, Remote
 from infra.session import Outcome, Session
 
 _CHUNK = 65536
@@ -72,30 +72,33 @@ class _Connection(BaseRequestHandler):
         there = ("127.0.0.1", self.server.remote_port)
         try:
             channel = self.server.remote.transport.open_channel(
-                "direct-tcpip", there, self.client_address
+                "direct-tcpip", there, self.client_address, timeout=CONNECT_SECONDS
             )
         except (paramiko.SSHException, RemoteError) as error:
             self.server.say(f"port {there[1]} on the host: {error}")
             return
         with contextlib.closing(channel):
-            outward = threading.Thread(
-                target=_copy,
-                args=(self.request.recv, channel.sendall, channel.shutdown_write),
-                daemon=True,
-            )
+            outward = threading.Thread(target=self._send, args=(channel,), daemon=True)
             outward.start()
-            _copy(channel.recv, self.request.sendall, self._end_of_answer)
+            self._answer(channel)
             outward.join()
 
-    def _end_of_answer(self) -> None:
-        self.request.shutdown(socket.SHUT_WR)
+    def _send(self, channel: paramiko.Channel) -> None:
+        try:
+            _copy(self.request.recv, channel.sendall)
+            channel.shutdown_write()
+        except (OSError, EOFError):  # nobody is left to answer
+            channel.close()
+
+    def _answer(self, channel: paramiko.Channel) -> None:
+        how = socket.SHUT_RDWR
+        with contextlib.suppress(OSError, EOFError):
+            _copy(channel.recv, self.request.sendall)
+            how = socket.SHUT_WR
+        with contextlib.suppress(OSError):
+            self.request.shutdown(how)
 
 
-def _copy(
-    read: Callable[[int], bytes], write: Callable[[bytes], object], end: Callable[[], object]
-) -> None:
-    """Copies until either side ends; how it ended, its peer sees by the closed connection."""
-    with contextlib.suppress(OSError, EOFError):
-        while data := read(_CHUNK):
-            write(data)
-        end()
+def _copy(read: Callable[[int], bytes], write: Callable[[bytes], object]) -> None:
+    while data := read(_CHUNK):
+        write(data)

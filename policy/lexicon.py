@@ -86,7 +86,9 @@ class Lexicon:
     def _node(self, letters: str) -> _Node:
         node = self._root
         for letter in letters:
-            node = node.children.setdefault(letter, _Node(letter))
+            if letter not in node.children:
+                node.children[letter] = _Node(letter)
+            node = node.children[letter]
         return node
 
     def _connect(self, node: _Node, characters: Mapping[str, Sequence[str]]) -> None:

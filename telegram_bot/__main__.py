@@ -15,25 +15,27 @@ from telegram_bot.app import build_application
 from telegram_bot.context import Easel, EaselApplication
 from telegram_bot.inbox import Inbox
 from telegram_bot.settings import ENV_FILE, Settings
-from telegram_bot.webhook import ALLOWED_UPDATES, receive
+from telegram_bot.webhook import ALLOWED_UPDATES, announce, listen
 from web import logs
 from web.settings import load_or_exit
 
 _STREAMS = 2000
 _LONGEST_PAUSE_S = 30.0
 _CLEANING_S = 3600.0
+_POLLING = "Updater:start_polling:polling_task"
 _log = structlog.get_logger("telegram_bot")
 
 
 def main() -> int:
     settings = load_or_exit(Settings, ENV_FILE)
     logs.configure("telegram_bot", settings.bot_log_level)
+    code = 0
     try:
         asyncio.run(serve(settings))
-    except InvalidToken:
+    except* InvalidToken:
         sys.stderr.write("error: BOT_TOKEN is not accepted by Telegram; @BotFather shows it\n")
-        return 2
-    return 0
+        code = 2
+    return code
 
 
 async def serve(settings: Settings) -> None:
@@ -62,22 +64,25 @@ async def _work(application: EaselApplication, settings: Settings) -> None:
         tasks.create_task(profile.publish(easel))
         await application.start()
         try:
-            async with _receiving(application, settings):
-                if isinstance(application.update_queue, Inbox):
-                    await application.update_queue.resume(application.bot)
+            if isinstance(application.update_queue, Inbox):
+                await application.update_queue.resume(application.bot)
+            async with _receiving(application, settings) as receiving:
                 _log.info("ready", bot_id=settings.bot_id, local_telegram=settings.local)
-                await asyncio.Event().wait()
+                await receiving
         finally:
             await application.stop()
 
 
 @asynccontextmanager
-async def _receiving(application: EaselApplication, settings: Settings) -> AsyncIterator[None]:
-    """Updates come in, by webhook or by polling."""
+async def _receiving(
+    application: EaselApplication, settings: Settings
+) -> AsyncIterator[Awaitable[object]]:
+    """Updates come in, by webhook or by polling, until what is yielded ends: by an error."""
     if settings.bot_webhook_url:
-        server = await receive(application, settings)
+        server = listen(application, settings)
         try:
-            yield
+            await _insist("telegram_unreachable", lambda: announce(application.bot, settings))
+            yield asyncio.Event().wait()
         finally:
             server.stop()
             await server.close_all_connections()
@@ -88,10 +93,13 @@ async def _receiving(application: EaselApplication, settings: Settings) -> Async
     await updater.start_polling(
         bootstrap_retries=-1, allowed_updates=ALLOWED_UPDATES, error_callback=_polling_failed
     )
+    # The updater's own task: when it breaks, the bot is deaf, and has to be started again.
+    [polling] = [task for task in asyncio.all_tasks() if task.get_name() == _POLLING]
     try:
-        yield
+        yield asyncio.shield(polling)
     finally:
-        await updater.stop()
+        # It raises once more what broke the polling.
+        await asyncio.gather(updater.stop(), return_exceptions=True)
 
 
 def _polling_failed(error: TelegramError) -> None:

@@ -38,7 +38,6 @@ from web.settings import is_loopback
 
 _CONNECTIONS = 64
 _POOL_WAIT_S = 60.0
-_POLL_S = 10
 
 
 def build_application(

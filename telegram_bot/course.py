@@ -18,15 +18,19 @@ from telegram_bot.view import View
 from web.errors import EaselError, Internal
 
 PATIENCE_S = 1800.0
-"""How long a request is kept while nobody can draw it."""
+"""How long a request is kept while the backend is away."""
 
+_LEAST_PATIENCE_S = 60.0
 _NO_GPU = 0
 _log = structlog.get_logger("telegram_bot.course")
 
 
 @dataclass
 class Course:
-    """`resumed`: after a restart; `seen_at`: monotonic seconds of the last sign of life."""
+    """`resumed`: after a restart; `seen_at`: monotonic seconds of the backend's last sign of life.
+
+    While the backend has never had the request, that is when it was made.
+    """
 
     delivery: Delivery
     live: LiveMessage
@@ -37,6 +41,12 @@ class Course:
     estimate: Estimate = field(default_factory=Estimate)
     seen_at: float = field(default_factory=time.monotonic)
     _shown_place: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.delivery.state is State.waiting:
+            self.seen_at -= min(self.delivery.age_s, PATIENCE_S - _LEAST_PATIENCE_S)
+        if self.delivery.state is State.cancelling:
+            self.cancelled.set()
 
     @property
     def id(self) -> UUID:
@@ -80,14 +90,28 @@ class Course:
             return
         self._shown_place = place
         if place == _NO_GPU:
-            view = presenter.offline(self.say, self.id, _minutes(self.delivery.age_s), gpu=True)
+            view = presenter.no_gpu(self.say, self.id)
         else:
             view = presenter.progress(self.say, generation, None, resumed=self.resumed)
         self.live.show(view)
 
-    def show_offline(self, waited_s: float, *, gpu: bool) -> None:
-        """Nobody answers, or (`gpu`) nobody can draw."""
-        self.live.show(presenter.offline(self.say, self.id, _minutes(waited_s), gpu=gpu))
+    def backend_is_there(self) -> None:
+        """It has just answered."""
+        self.seen_at = time.monotonic()
+
+    def away_s(self) -> float:
+        """For how long the backend has not answered, or the request has waited."""
+        return time.monotonic() - self.seen_at
+
+    def show_no_backend(self) -> None:
+        """Nobody answers; the request is kept."""
+        minutes = max(1, round((PATIENCE_S - self.away_s()) / 60))
+        self.live.show(presenter.no_backend(self.say, self.id, minutes))
+        self._shown_place = None
+
+    def show_no_gpu(self) -> None:
+        """Nobody can draw; the request is kept."""
+        self.live.show(presenter.no_gpu(self.say, self.id))
         self._shown_place = None
 
     def ending(self, generation: Generation) -> tuple[State, View]:
@@ -105,13 +129,9 @@ class Course:
 
     def failed_view(self, error: EaselError) -> View:
         self._log_failure(error.code)
-        return presenter.failed(self.say, self.id, error.problem(), self.prompt)
+        problem, wait_s = error.problem(), error.retry_after
+        return presenter.failed(self.say, self.id, problem, self.prompt, wait_s)
 
     def _log_failure(self, error: str) -> None:
         code = presenter.code_of(self.id)
         _log.info("generation_failed", generation_id=str(self.id), error=error, code=code)
-
-
-def _minutes(waited_s: float) -> int:
-    """How long the request is still kept."""
-    return max(1, round((PATIENCE_S - waited_s) / 60))

@@ -15,17 +15,22 @@ DAY_S = 86400.0
 
 
 class State(StrEnum):
-    """`waiting`: not yet taken by the backend; `revoking`: cancelled, the backend not yet told."""
+    """`waiting`: not yet taken by the backend; `accepted`: it has it.
+
+    `cancelling`: to be stopped, which its message does not say yet; `revoking`: its message has
+    come to its end, but the backend has not been told.
+    """
 
     waiting = "waiting"
     accepted = "accepted"
+    cancelling = "cancelling"
     revoking = "revoking"
     delivered = "delivered"
     failed = "failed"
     cancelled = "cancelled"
 
 
-OWED = (State.waiting, State.accepted, State.revoking)
+OWED = (State.waiting, State.accepted, State.cancelling, State.revoking)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,11 @@ class Delivery:
     @property
     def ended(self) -> bool:
         return self.state not in OWED
+
+    @property
+    def can_be_retried(self) -> bool:
+        """Whether its message has come to an end without a picture."""
+        return self.state in (State.failed, State.cancelled, State.revoking)
 
     @property
     def age_s(self) -> float:
@@ -98,9 +108,11 @@ class Deliveries:
         query = f"SELECT * FROM deliveries WHERE state IN ({marks}) ORDER BY created_at"  # noqa: S608
         return [_delivery(row) for row in self._db.rows(query, *OWED)]
 
-    def owed_to(self, user_id: int, chat_id: int) -> list[Delivery]:
-        """The person's in this chat, newest first."""
-        found = [d for d in self.owed() if (d.user_id, d.chat_id) == (user_id, chat_id)]
+    def under_way(self, user_id: int, chat_id: int) -> list[Delivery]:
+        """The person's in this chat that may still bring a picture, newest first."""
+        going = (State.waiting, State.accepted)
+        mine = (user_id, chat_id)
+        found = [d for d in self.owed() if d.state in going and (d.user_id, d.chat_id) == mine]
         return found[::-1]
 
     def move(self, generation: UUID, state: State) -> None:
@@ -128,13 +140,10 @@ class Deliveries:
         query = "SELECT count(*) FROM deliveries WHERE chat_id = ? AND message_id = ?"
         return self._db.count(query, chat_id, message_id) > 0
 
-    def star(self, generation: UUID) -> bool:
-        """Turn the favourite mark on or off; what it is now."""
+    def star(self, generation: UUID, starred: bool) -> None:
         self._db.run(
-            "UPDATE deliveries SET favourite = NOT favourite WHERE generation = ?", str(generation)
+            "UPDATE deliveries SET favourite = ? WHERE generation = ?", starred, str(generation)
         )
-        found = self.get(generation)
-        return found is not None and found.favourite
 
     def seconds_since(self, user_id: int, origin: str) -> float | None:
         """How long ago this very button was pressed last; None when never."""
@@ -152,6 +161,15 @@ class Deliveries:
             *(user_id, favourites, offset),
         )
         return _delivery(row) if row else None
+
+    def place_of(self, delivery: Delivery) -> int:
+        """Where `shown` has this one, favourites or not."""
+        return self._db.count(
+            "SELECT count(*) FROM deliveries WHERE user_id = ? AND state = 'delivered'"
+            " AND (created_at, rowid) > (SELECT created_at, rowid FROM deliveries"
+            " WHERE generation = ?)",
+            *(delivery.user_id, str(delivery.generation)),
+        )
 
     def count_shown(self, user_id: int, favourites: bool = False) -> int:
         return self._db.count(
@@ -175,6 +193,7 @@ class Deliveries:
 
     def forget_ended(self, days: int) -> int:
         """Delete what ended that long ago; the backend has deleted its pictures by then."""
+        self._db.run("DELETE FROM reports WHERE at < ?", time.time() - days * DAY_S)
         return self._db.run(
             "DELETE FROM deliveries WHERE created_at < ?"
             " AND state IN ('delivered', 'failed', 'cancelled')",

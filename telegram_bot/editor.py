@@ -13,7 +13,7 @@ from telegram import (
     ReplyParameters,
 )
 from telegram.constants import ParseMode
-from telegram.error import BadRequest, NetworkError
+from telegram.error import BadRequest, TelegramError
 from telegram.ext import ExtBot
 
 from telegram_bot.rate_limiter import RateLimiter, Urgency
@@ -177,7 +177,7 @@ class Editor:
             )
 
 
-def may_have_arrived(error: NetworkError) -> bool:
+def may_have_arrived(error: TelegramError) -> bool:
     """Whether Telegram may have done what it never answered."""
     cause = error.__cause__
     return isinstance(cause, httpx.HTTPError) and not isinstance(cause, _NEVER_SENT)

@@ -7,42 +7,39 @@ can be repeated under the generation's id, and the same message goes on.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from telegram.error import BadRequest, Forbidden, TelegramError
+from telegram.error import Forbidden, TelegramError
 
 from backend.client import BackendClient, BackendUnreachable
 from backend.schemas import Generation
-from telegram_bot import photos, presenter
+from telegram_bot import presenter
 from telegram_bot.catalogue import Catalogue
 from telegram_bot.course import PATIENCE_S, Course
-from telegram_bot.deliveries import Deliveries, Delivery, State
+from telegram_bot.deliveries import DAY_S, Deliveries, Delivery, State
 from telegram_bot.editor import Editor
 from telegram_bot.handover import Handover
 from telegram_bot.live_message import LiveMessage, Spot
 from telegram_bot.people import People
 from telegram_bot.texts import Texts
+from telegram_bot.traffic import Traffic
 from telegram_bot.view import View
-from web.errors import Cancelled, EaselError, Internal, InvalidImage, NoGpu, NotFound
+from web.errors import Cancelled, EaselError, Internal, NoGpu, NotFound
 
 T = TypeVar("T")
 _RETRY_S = 1.0
+_LONGEST_RETRY_S = 60.0
 _QUIET_S = 0.4
-# In a crowd requests go before streams, and few at a time: a long line of them in the client's
-# pool costs more than it gains.
-_REQUESTS_AT_ONCE = 12
-_OPENINGS_AT_ONCE = 4
-_LONGEST_LULL_S = 2.0
 _log = structlog.get_logger("telegram_bot.follower")
 
 
 @dataclass
 class Follower:
-    """`events` is the backend over a pool of its own: every stream holds a connection."""
+    """`events` is the backend over a pool wide enough for a stream per generation."""
 
     backend: BackendClient
     events: BackendClient
@@ -55,14 +52,10 @@ class Follower:
     def __post_init__(self) -> None:
         self._courses: dict[UUID, Course] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._traffic = Traffic(self.editor.bot, self.backend, self.events)
         self._handover = Handover(
             self.backend, self.deliveries, self.catalogue, self.editor, self._patiently
         )
-        self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
-        self._openings = asyncio.Semaphore(_OPENINGS_AT_ONCE)
-        self._asking = 0
-        self._lull = asyncio.Event()
-        self._lull.set()
 
     async def run(self) -> None:
         """Takes up everything owed and works until cancelled."""
@@ -81,7 +74,7 @@ class Follower:
         if self._tasks is None or delivery.generation in self._courses:
             return
         if delivery.state is State.revoking:
-            self._tasks.create_task(self._revoke(delivery.generation))
+            self.spawn(self._revoke(delivery.generation))
             return
         spot = Spot(
             delivery.chat_id,
@@ -104,13 +97,14 @@ class Follower:
         self._tasks.create_task(self._see_through(course))
 
     def cancel(self, generation: UUID) -> bool:
-        """Stop it; False when it is not on its way any more."""
+        """Stop it; False when it is not on its way any more. A restart does not forget it."""
         course = self._courses.get(generation)
-        if course is None or self._tasks is None:
+        if course is None or course.live.ending:
             return False
         if not course.cancelled.is_set():
             course.cancelled.set()
-            self._tasks.create_task(self._stop(course))
+            self.deliveries.move(generation, State.cancelling)
+            self.spawn(self._stop(course))
         return True
 
     def adopt(self, generation: UUID, message_id: int) -> None:
@@ -132,11 +126,12 @@ class Follower:
         try:
             await self._to_its_end(course)
         except Forbidden:
-            self.deliveries.move(course.id, State.failed)
-            self.people.set_blocked(course.delivery.user_id, True)
+            self._end(course, State.revoking if course.cancelled.is_set() else State.failed)
+            if course.delivery.chat_id == course.delivery.user_id:
+                self.people.set_blocked(course.delivery.user_id, True)
             _log.info("blocked_by_user", generation_id=str(course.id))
         except TelegramError as error:
-            self.deliveries.move(course.id, State.failed)
+            self._end(course, State.failed)
             _log.warning("not_deliverable", generation_id=str(course.id), reason=error.message)
         finally:
             self._courses.pop(course.id, None)
@@ -151,21 +146,26 @@ class Follower:
             if generation.status == "succeeded":
                 await self._handover.deliver(course, generation)
                 return
-            ending = course.ending(generation)
+            state, view = course.ending(generation)
         except Cancelled:
-            ending = (State.cancelled, course.cancelled_view(freed=False))
+            state, view = State.revoking, course.cancelled_view(freed=False)
+        except BackendUnreachable as error:
+            state, view = State.revoking, course.failed_view(error)
         except EaselError as error:
-            ending = (State.failed, course.failed_view(error))
+            state, view = State.failed, course.failed_view(error)
         except TelegramError:
             raise
         except Exception:  # the edge of one generation: no other may suffer from it
             code = presenter.code_of(course.id)
             _log.exception("generation_broke", generation_id=str(course.id), code=code)
-            ending = (State.failed, course.failed_view(Internal()))
-        state, view = ending
+            state, view = State.failed, course.failed_view(Internal())
         await course.live.finish(view)
-        if self._state(course) is not State.revoking:
-            self.deliveries.move(course.id, state)
+        self._end(course, state)
+
+    def _end(self, course: Course, state: State) -> None:
+        self.deliveries.move(course.id, state)
+        if state is State.revoking:
+            self.spawn(self._revoke(course.id))
 
     async def _accepted(self, course: Course) -> Generation:
         """The backend has it. Raises Cancelled, or what the backend refuses it with."""
@@ -173,7 +173,7 @@ class Follower:
             course.live.show(presenter.waiting(course.say, course.id, "job.fetching"))
         quiet = asyncio.get_running_loop().call_later(_QUIET_S, self._show_waiting, course)
         try:
-            generation = await self._patiently(course, lambda: self._put(course.delivery))
+            generation = await self._patiently(course, lambda: self._traffic.put(course))
         finally:
             quiet.cancel()
         if self._state(course) is State.waiting:
@@ -185,77 +185,51 @@ class Follower:
         if not course.resumed:
             course.live.show(presenter.waiting(course.say, course.id))
 
-    async def _put(self, delivery: Delivery) -> Generation:
-        photo = None
-        if delivery.photo:
-            try:
-                photo = await photos.fetch(self.editor.bot, self.backend, delivery.photo)
-            except BadRequest as refusal:
-                raise InvalidImage("Telegram no longer has this photo") from refusal
-        self._asking += 1
-        self._lull.clear()
-        try:
-            async with self._requests:
-                return await self.backend.put(delivery.generation, delivery.request, photo)
-        finally:
-            self._asking -= 1
-            if not self._asking:
-                self._lull.set()
-
     async def _watched(self, course: Course, generation: Generation) -> Generation:
         """The generation at its end. Raises Cancelled when stopped while nobody answers."""
-        previews = course.person.preferences.previews
         while not generation.status.ended:
             try:
-                async with AsyncExitStack() as stack:
-                    following = self.events.follow(generation.id, previews=previews)
-                    async with self._openings:
-                        await self._wait_for_lull()
-                        events = await stack.enter_async_context(following)
+                async with self._traffic.follow(course) as events:
                     async for event in events:
-                        course.seen_at = time.monotonic()
                         if isinstance(event, Generation):
                             generation = event
                         if generation.status.ended:
                             break
                         course.show_event(generation, event)
             except NotFound:
-                generation = await self._patiently(course, lambda: self._put(course.delivery))
-            except (BackendUnreachable, Internal):
-                await self._pause(course, time.monotonic() - course.seen_at, gpu=False)
+                if self._state(course) is None:  # the person had everything deleted
+                    raise Cancelled from None
+                generation = await self._patiently(course, lambda: self._traffic.put(course))
+            except (BackendUnreachable, Internal, NoGpu) as error:
+                await self._pause(course, error)
         return generation
 
-    async def _wait_for_lull(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LONGEST_LULL_S):
-                await self._lull.wait()
-
     async def _patiently(self, course: Course, ask: Callable[[], Awaitable[T]]) -> T:
-        """Asks until the backend answers and a GPU is there, for as long as promised."""
-        since = time.monotonic() - min(course.delivery.age_s, PATIENCE_S - 60)
+        """Asks until there is an answer, for as long as promised; raises EaselErrors only."""
         while True:
-            gpu = False
             try:
-                return await ask()
+                answer = await ask()
             except (BackendUnreachable, NoGpu, TelegramError) as error:
-                gpu = isinstance(error, NoGpu)
-                if isinstance(error, Forbidden) or time.monotonic() - since > PATIENCE_S:
-                    raise
-            await self._pause(course, time.monotonic() - since, gpu=gpu)
+                await self._pause(course, error)
+            else:
+                course.backend_is_there()
+                return answer
 
-    async def _pause(self, course: Course, waited_s: float, *, gpu: bool) -> None:
-        """Between two tries. Raises Cancelled, and BackendUnreachable when patience is over."""
+    async def _pause(self, course: Course, error: EaselError | TelegramError) -> None:
+        """Between two tries. Raises Cancelled, and the error itself when patience is over."""
+        if course.cancelled.is_set():
+            raise Cancelled
+        waited_s = course.away_s()
         if waited_s > PATIENCE_S:
-            raise BackendUnreachable
-        if waited_s > _RETRY_S or gpu:
-            course.show_offline(waited_s, gpu=gpu)
+            raise Internal() if isinstance(error, TelegramError) else error
+        if isinstance(error, NoGpu):
+            course.show_no_gpu()
+        elif waited_s > _RETRY_S and not isinstance(error, TelegramError):
+            course.show_no_backend()
         with suppress(TimeoutError):
             async with asyncio.timeout(_RETRY_S if waited_s < 60 else 5 * _RETRY_S):
                 await course.cancelled.wait()
         if course.cancelled.is_set():
-            self.deliveries.move(course.id, State.revoking)
-            if self._tasks is not None:
-                self._tasks.create_task(self._revoke(course.id))
             raise Cancelled
 
     # Stopping
@@ -273,16 +247,17 @@ class Follower:
                 return
 
     async def _revoke(self, generation: UUID) -> None:
-        """Tell the backend of a cancellation as soon as it is back."""
-        until = time.monotonic() + PATIENCE_S
+        """Tell the backend, as soon as it is back, that nobody waits for this any more."""
+        until, pause = time.monotonic() + DAY_S, _RETRY_S
         while time.monotonic() < until:
             try:
-                if not (await self.backend.get(generation)).status.ended:
+                if (await self.backend.get(generation)).status not in ("failed", "cancelled"):
                     await self.backend.delete(generation)
             except NotFound:
                 break
             except EaselError:
-                await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(pause)
+                pause = min(_LONGEST_RETRY_S, pause * 1.5)
                 continue
             break
         self.deliveries.move(generation, State.cancelled)
@@ -309,3 +284,5 @@ async def _guarded(work: Awaitable[None]) -> None:
         await work
     except (EaselError, TelegramError) as error:
         _log.warning("background_work_failed", reason=str(error))
+    except Exception:  # the edge of one piece of work: the others go on
+        _log.exception("background_work_broke")

@@ -66,7 +66,7 @@ class Handover:
         await self._editor.limiter.resumed(course.live.spot.chat_id)
         async with self._turns:
             as_file = course.person.preferences.as_file
-            for kind in (as_file, True):
+            for kind in (False, True)[as_file:]:
                 view = await self._result_view(course, generation, as_file=kind)
                 try:
                     return await course.live.finish(view)
@@ -74,7 +74,7 @@ class Handover:
                     _log.warning(
                         "photo_refused", generation_id=str(course.id), reason=refusal.message
                     )
-        return await course.live.finish(presenter.gone(course.say))
+        return await course.live.finish(presenter.not_taken(course.say, course.id))
 
     async def _result_view(self, course: Course, generation: Generation, *, as_file: bool) -> View:
         seed = generation.images[0].seed if generation.images else generation.seed

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 
 import structlog
 from telegram import Message
-from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError, RetryAfter
+from telegram.error import (
+    BadRequest,
+    ChatMigrated,
+    Forbidden,
+    NetworkError,
+    RetryAfter,
+    TelegramError,
+)
 
 from telegram_bot.editor import Editor, MessageGone, Place, may_have_arrived
 from telegram_bot.rate_limiter import EditSkipped, Urgency
@@ -66,6 +73,11 @@ class LiveMessage:
         self._edited_at = self._media_at = -1e9
         self._idle = asyncio.Lock()
 
+    @property
+    def ending(self) -> bool:
+        """Whether it is being brought to its end: nothing comes after that."""
+        return self._ending.is_set()
+
     def show(self, view: View) -> None:
         """Progress: the latest wins, and none is owed."""
         if not self._ending.is_set():
@@ -121,6 +133,9 @@ class LiveMessage:
             await self._put(view, Urgency.PROGRESS)
         except MessageGone:
             self._lost()
+        except ChatMigrated as moved:
+            self.spot.chat_id = moved.new_chat_id
+            self._lost()
         except Forbidden:
             self.blocked.set()
         except EditSkipped:
@@ -160,7 +175,7 @@ class LiveMessage:
             sent = await self._editor.send(
                 spot.chat_id, text, reply_to=spot.reply_to, silent=True, urgency=first
             )
-        except NetworkError as error:
+        except TelegramError as error:
             spot.unsure = may_have_arrived(error)
             self._first, self._looked = view.keyboard, False
             self._record(spot)

@@ -58,11 +58,12 @@ class People:
         self._db = database
 
     def met(self, user_id: int, language_code: str, private: bool) -> None:
-        """Note that this person is here; `private`: they can be written to."""
+        """Note that this person is here; `private`: they write to the bot, and it can to them."""
         self._db.run(
             "INSERT INTO people (user_id, language_code, private, seen_at) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (user_id) DO UPDATE SET language_code = excluded.language_code,"
-            " private = max(private, excluded.private), seen_at = excluded.seen_at",
+            " private = max(private, excluded.private), seen_at = excluded.seen_at,"
+            " blocked = blocked AND NOT excluded.private",
             *(user_id, language_code, private, time.time()),
         )
 
@@ -116,19 +117,23 @@ class People:
         """Delete everything about this person; only a ban stays."""
         for table in ("people", "deliveries", "reports"):
             self._db.run(f"DELETE FROM {table} WHERE user_id = ?", user_id)  # noqa: S608 - no input
+        self._db.run("DELETE FROM albums WHERE group_id GLOB ?", f"{user_id}/*")
 
-    def add_to_album(self, group_id: str, message_id: int, photo: str, caption: str) -> int:
+    def add_to_album(
+        self, owner: int, group_id: str, message_id: int, photo: str, caption: str
+    ) -> int:
         """How many photos of this album are known now."""
         self._db.run(
             "INSERT OR IGNORE INTO albums VALUES (?, ?, ?, ?, ?)",
-            *(group_id, message_id, photo, caption, time.time()),
+            *(f"{owner}/{group_id}", message_id, photo, caption, time.time()),
         )
-        return self._db.count("SELECT count(*) FROM albums WHERE group_id = ?", group_id)
+        return len(self.album(owner, group_id))
 
-    def album(self, group_id: str) -> list[tuple[str, str]]:
-        """Its photos in order, each with its caption."""
+    def album(self, owner: int, group_id: str) -> list[tuple[str, str]]:
+        """The person's photos of this album in order, each with its caption."""
         rows = self._db.rows(
-            "SELECT photo, caption FROM albums WHERE group_id = ? ORDER BY message_id", group_id
+            "SELECT photo, caption FROM albums WHERE group_id = ? ORDER BY message_id",
+            f"{owner}/{group_id}",
         )
         return [(row["photo"], row["caption"]) for row in rows]
 

@@ -7,8 +7,8 @@ from uuid import UUID
 from backend.schemas import Generation, ModeInfo
 from telegram_bot.callback_data import JobPress
 from telegram_bot.catalogue import schema_of, style_of
-from telegram_bot.texts import Language, Markup
-from telegram_bot.view import COPY_LIMIT, Button, Keyboard, Media, View, rows
+from telegram_bot.texts import Language, Markup, cut
+from telegram_bot.view import Button, Keyboard, Media, View, can_be_copied, rows
 from web.errors import Problem
 
 _BAR = 8
@@ -23,8 +23,13 @@ CATEGORIES = {
     "sexual content about real people": "real_person_sexual",
     "undressing or sexualising a person": "undress",
     "sexual content": "sexual",
+    "sexualised pictures of people": "sexualised",
+    "nudity": "nudity",
 }
 """The backend's name of a refused category → the key of its text."""
+
+_OUT_OF_ORDER = "out of order"
+_LONG_WAIT_S = 90.0
 
 
 def cancel_row(say: Language, job: UUID, key: str = "button.cancel") -> Keyboard:
@@ -36,10 +41,14 @@ def waiting(say: Language, job: UUID, key: str = "job.sending") -> View:
     return View(say.html(key), cancel_row(say, job))
 
 
-def offline(say: Language, job: UUID, minutes: int, *, gpu: bool) -> View:
-    """Nobody draws now, and the request is kept: by us, and by the backend once it has it."""
-    text = say.html("job.no_gpu" if gpu else "job.no_backend", n=minutes)
-    return View(text, cancel_row(say, job, "button.forget"))
+def no_backend(say: Language, job: UUID, minutes: int) -> View:
+    """The backend is away, and the request is kept: by us, for so long."""
+    return View(say.html("job.no_backend", n=minutes), cancel_row(say, job, "button.forget"))
+
+
+def no_gpu(say: Language, job: UUID) -> View:
+    """Nobody draws now, and the request is kept: by the backend, as long as that is set to."""
+    return View(say.html("job.no_gpu"), cancel_row(say, job, "button.forget"))
 
 
 def progress(
@@ -136,14 +145,14 @@ def actions(
     drawn.append(button("png"))
     if prompt:
         drawn.append(_copy(say, generation.id, prompt))
-    last = (button("unstar" if starred else "star"), button("report"), button("delete"))
+    drawn += [button("unstar" if starred else "star"), button("report"), button("delete")]
     pages = _pages(generation, number)
-    return (*((pages,) if pages else ()), *rows(drawn, 2), last)
+    return (*((pages,) if pages else ()), *rows(drawn, 2))
 
 
 def _copy(say: Language, job: UUID, prompt: str) -> Button:
     text = say.plain("button.copy")
-    if len(prompt) <= COPY_LIMIT:
+    if can_be_copied(prompt):
         return Button(text, copies=prompt)
     return Button(text, JobPress(job, "copy"))
 
@@ -160,19 +169,19 @@ def _pages(generation: Generation, number: int) -> tuple[Button, ...]:
     )
 
 
-def confirm_delete(say: Language, job: UUID) -> Keyboard:
+def confirm_delete(say: Language, job: UUID, shown: str) -> Keyboard:
+    """`shown` is what the pressed button said of where it is."""
     return (
         (
-            Button(say.plain("button.delete_sure"), JobPress(job, "delete_sure"), "danger"),
-            Button(say.plain("button.keep"), JobPress(job, "keep")),
+            Button(say.plain("button.delete_sure"), JobPress(job, "delete_sure", shown), "danger"),
+            Button(say.plain("button.keep"), JobPress(job, "keep", shown)),
         ),
     )
 
 
 def quote(say: Language, prompt: str) -> Markup:
     """The prompt as a quotation, cut where a caption would grow too long."""
-    cut = prompt if len(prompt) <= _LONGEST_QUOTE else f"{prompt[:_LONGEST_QUOTE].rstrip()}…"
-    return say.html("job.quote", prompt=cut)
+    return say.html("job.quote", prompt=cut(prompt, _LONGEST_QUOTE))
 
 
 def cancelled(say: Language, job: UUID, prompt: str, *, freed: bool) -> View:
@@ -182,9 +191,11 @@ def cancelled(say: Language, job: UUID, prompt: str, *, freed: bool) -> View:
     return View(_with(say, text, prompt), ((retry,),), blank=True)
 
 
-def failed(say: Language, job: UUID, problem: Problem, prompt: str) -> View:
+def failed(
+    say: Language, job: UUID, problem: Problem, prompt: str, wait_s: float | None = None
+) -> View:
     """What went wrong, with the prompt kept and the next step offered."""
-    text = error_text(say, problem, code_of(job))
+    text = error_text(say, problem, code_of(job), wait_s)
     buttons = []
     if problem.code in _RETRIED:
         buttons.append(Button(say.plain("button.retry"), JobPress(job, "retry")))
@@ -196,15 +207,32 @@ def failed(say: Language, job: UUID, problem: Problem, prompt: str) -> View:
     return View(_with(say, text, prompt), keyboard, blank=True)
 
 
-def error_text(say: Language, problem: Problem, code: str) -> Markup:
-    """An error in the person's language, keyed on the backend's code."""
+def error_text(say: Language, problem: Problem, code: str, wait_s: float | None = None) -> Markup:
+    """An error in the person's language, keyed on the backend's code: never its own sentence."""
     if problem.code == "content_refused":
+        if _OUT_OF_ORDER in problem.detail:
+            return say.html("error.check_out_of_order")
         return say.html("error.content_refused", category=category(say, problem.detail))
-    if problem.code == "invalid_request" and problem.errors:
-        faults = "\n".join(f"{e.field}: {e.message}" for e in problem.errors[:5])
-        return say.html("error.invalid_request", faults=faults)
+    if problem.code == "invalid_request":
+        return _faults(say, problem)
+    if problem.code == "rate_limited" and wait_s is not None and wait_s > _LONG_WAIT_S:
+        return say.html("error.rate_limited_for", time=_roughly(say, wait_s))
     key = f"error.{problem.code}"
-    return say.html(key if say.has(key) else "error.internal", code=code, detail=problem.detail)
+    return say.html(key if say.has(key) else "error.internal", code=code)
+
+
+def _faults(say: Language, problem: Problem) -> Markup:
+    """The wrong fields as people know them, with what they may be where that is a list."""
+    lines: dict[str, str] = {}
+    for fault in problem.errors:
+        if say.has(f"field.{fault.field}"):
+            allowed = ", ".join(fault.allowed) if isinstance(fault.allowed, list) else ""
+            key = "field.allowed" if allowed else "field.wrong"
+            field = say.html(f"field.{fault.field}")
+            lines.setdefault(field, say.html(key, field=field, allowed=allowed))
+    if not lines:
+        return say.html("error.invalid_request")
+    return say.html("error.invalid_fields", faults=Markup("\n".join(lines.values())))
 
 
 def category(say: Language, detail: str) -> str:
@@ -220,8 +248,10 @@ def code_of(job: UUID) -> str:
     return job.hex[:6].upper()
 
 
-def gone(say: Language) -> View:
-    return View(say.html("job.gone"), blank=True)
+def not_taken(say: Language, job: UUID) -> View:
+    """The picture is there, but Telegram takes it neither as a photo nor as a file."""
+    retry = Button(say.plain("button.png"), JobPress(job, "png"))
+    return View(say.html("job.not_taken", code=code_of(job)), ((retry,),), blank=True)
 
 
 def _with(say: Language, text: Markup, prompt: str) -> Markup:

@@ -7,10 +7,9 @@ from typing import Literal
 from telegram import CopyTextButton, InlineKeyboardButton, InlineKeyboardMarkup
 
 from telegram_bot.callback_data import JobPress, MenuPress
-from telegram_bot.texts import Markup
+from telegram_bot.texts import Markup, utf16_length
 
-COPY_LIMIT = 256
-"""Characters a copy button may hold."""
+_COPY_LIMIT = 256
 
 Tone = Literal["primary", "success", "danger"]
 
@@ -48,6 +47,11 @@ class View:
     keyboard: Keyboard = ()
     media: Media | None = None
     blank: bool = False
+
+
+def can_be_copied(text: str) -> bool:
+    """Whether a copy button may hold it."""
+    return 0 < utf16_length(text) <= _COPY_LIMIT
 
 
 def rows(buttons: Sequence[Button], per_row: int) -> Keyboard:

@@ -1,4 +1,4 @@
-"""Receives updates by webhook: the secret is checked in constant time before the body is read."""
+"""Receives updates by webhook: the secret is checked in constant time before the body is parsed."""
 
 import hmac
 import json
@@ -6,7 +6,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import structlog
-from telegram import Update
+from telegram import Bot, Update
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, HTTPError, RequestHandler
 
@@ -43,8 +43,8 @@ class UpdateHandler(RequestHandler):
         """A refusal is no event: anybody can make one."""
 
 
-async def receive(application: EaselApplication, settings: Settings) -> HTTPServer:
-    """Listens, and tells Telegram where; the server is to be stopped by the caller."""
+def listen(application: EaselApplication, settings: Settings) -> HTTPServer:
+    """Listens; the server is to be stopped by the caller."""
     secret = settings.bot_webhook_secret.get_secret_value()
     path = urlsplit(settings.bot_webhook_url).path or "/"
     parts = {"easel": application, "secret": secret}
@@ -53,11 +53,15 @@ async def receive(application: EaselApplication, settings: Settings) -> HTTPServ
         max_body_size=_MOST_BYTES,
     )
     server.listen(settings.bot_webhook_port, settings.bot_webhook_host)
-    await application.bot.set_webhook(
-        settings.bot_webhook_url,
-        allowed_updates=ALLOWED_UPDATES,
-        secret_token=secret,
-        max_connections=_CONNECTIONS,
-    )
     _log.info("webhook_listening", host=settings.bot_webhook_host, port=settings.bot_webhook_port)
     return server
+
+
+async def announce(bot: Bot, settings: Settings) -> None:
+    """Tells Telegram where the webhook is; raises TelegramError."""
+    await bot.set_webhook(
+        settings.bot_webhook_url,
+        allowed_updates=ALLOWED_UPDATES,
+        secret_token=settings.bot_webhook_secret.get_secret_value(),
+        max_connections=_CONNECTIONS,
+    )

@@ -10,6 +10,7 @@ from contextlib import suppress
 import structlog
 from fastapi import Request, Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.errors import EaselError, Internal, TooLarge
@@ -74,18 +75,25 @@ class Edge:
             if task is None or task.cancelling():
                 raise
             # Else it is from `unless_disconnected`: there is nobody left to answer.
-        except Exception as error:  # the outermost edge: logged here with its id, never shown
+        except Exception as error:  # the outermost edge
             if not exchange.overflowed:
-                log.exception(
-                    "unhandled", path=_loggable(scope["path"]), error=type(error).__name__
-                )
-                if exchange.status:
-                    raise
-                response = self.render(Internal(), Request(scope), exchange.request_id)
-                await response(scope, exchange.receive, exchange.send)
+                await self._answer_fault(scope, exchange, error)
         if exchange.overflowed:
             response = self.render(exchange.too_large(), Request(scope), exchange.request_id)
             await exchange.refuse_body(response)
+
+    async def _answer_fault(self, scope: Scope, exchange: "Exchange", error: Exception) -> None:
+        """What is not ours is logged here with its id, and never shown."""
+        if isinstance(error, ClientDisconnect):
+            return  # a caller that hangs up while its body is read is no fault of ours
+        if not isinstance(error, EaselError):  # else of another middleware
+            path = _loggable(scope["path"])
+            log.exception("unhandled", path=path, error=type(error).__name__)
+        if exchange.status:
+            raise error
+        shown = error if isinstance(error, EaselError) else Internal()
+        response = self.render(shown, Request(scope), exchange.request_id)
+        await response(scope, exchange.receive, exchange.send)
 
 
 class Exchange:

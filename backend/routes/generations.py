@@ -36,6 +36,11 @@ from gpu_server.schemas import MEDIA_TYPES, ImageFormat, Result
 from web import bodies, edge, errors, negotiation, sse
 from workflows.catalog import Catalog
 
+WAITING = """\
+Hanging up cancels the drawing. So does a proxy that cuts requests at a time limit (often 60 to
+100 s): behind one, use `PUT /generations/{id}` under an id of yours, then its `/events` (taken up
+again with `Last-Event-ID` when cut) or `GET /generations/{id}`. Or send an `Idempotency-Key`: then
+it goes on, and the same request under the same key waits on for the same pictures."""
 GENERATE_TYPES = ["application/json", *MEDIA_TYPES, "text/event-stream"]
 
 
@@ -57,6 +62,7 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
     @routes.post(
         "/generate",
         summary="Draw and wait; `Accept` decides the answer",
+        description=WAITING,
         response_model=Result,
         responses=REQUEST_ERRORS
         | OUTCOME_ERRORS

@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         return _fail(USAGE, error)
     except NoSpace as error:
         return _fail(NO_SPACE, error)
-    except DownloadError as error:
+    except (DownloadError, OSError) as error:
         return _fail(FAILED, error)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted; the same command goes on where it was")

@@ -220,11 +220,18 @@ def _opened(path: Path, file: ModelFile) -> Iterator[FileIO]:
     """The part, unbuffered and ours alone."""
     path.touch()
     with path.open("r+b", buffering=0) as part:
-        try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DownloadError(f"{file.id} is being fetched by another program.") from error
+        if not _locked(part, path):
+            raise DownloadError(f"{file.id} is being fetched by another program.")
         yield part
+
+
+def _locked(part: FileIO, path: Path) -> bool:
+    """Whether it is ours alone now, and not what another program has just put in place."""
+    try:
+        fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(part.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def _check_status(file: ModelFile, answer: httpx.Response) -> None:

@@ -49,11 +49,18 @@ def state_of(models_dir: Path, file: ModelFile) -> State:
     try:
         found = path.stat()
     except OSError:
-        return State.PARTIAL if part_of(path).exists() else State.MISSING
+        return State.PARTIAL if _has_begun(part_of(path)) else State.MISSING
     if found.st_size != file.size:
         return State.WRONG_SIZE
     recorded = _read_record(path) == _record(found, file.sha256)
     return State.INSTALLED if recorded else State.UNVERIFIED
+
+
+def _has_begun(part: Path) -> bool:
+    try:
+        return part.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def part_of(path: Path) -> Path:

@@ -40,11 +40,18 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _start(host: Host, arguments: argparse.Namespace) -> int:
-    pod.keep_host_keys(host)
+    _keep_host_keys(host)
     rows = lifecycle.start(host, arguments.services)
     print(as_table(rows))
     print(comfyui.engine_sentence(host))
     return 0
+
+
+def _keep_host_keys(host: Host) -> None:
+    try:
+        pod.keep_host_keys(host)
+    except HostError as error:  # no reason to do without the services
+        print(f"warning: {error}", file=sys.stderr)
 
 
 def _restart(host: Host, arguments: argparse.Namespace) -> int:
@@ -83,7 +90,7 @@ def _doctor(host: Host, arguments: argparse.Namespace) -> int:
 
 def _demo(host: Host, arguments: argparse.Namespace) -> int:
     del arguments
-    pod.keep_host_keys(host)
+    _keep_host_keys(host)
     print(as_table(lifecycle.start(host)), flush=True)
     demo.draw(host)
     return 0

@@ -95,12 +95,24 @@ def command(host: Host, port: int) -> tuple[str, ...]:
     if not any(Path(device).exists() for device in GPU_DEVICES):
         wanted.append(("--cpu",))
     flags = [part for option in wanted if option[0] in known for part in option]
-    flags += shlex.split(host.settings.get("COMFYUI_ARGS", ""))
+    flags += _further_options(host)
     return (python(host), str(host.comfyui_dir / "main.py"), *flags)
 
 
+def _further_options(host: Host) -> list[str]:
+    text = host.settings.get("COMFYUI_ARGS", "")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise HostError(
+            f"COMFYUI_ARGS is {text!r}: {error}. Write options as in a shell, each quote closed."
+        ) from error
+
+
 def prepare(host: Host) -> None:
-    """Write what the command line names, and put our output node where ComfyUI loads it."""
+    """For a ComfyUI of ours, write what its command line names and give it our output node."""
+    if engine(host) != "comfyui":
+        return
     for folder in ("output", "input", "user"):
         (host.data_dir / "comfyui" / folder).mkdir(parents=True, exist_ok=True)
     for folder in MODEL_FOLDERS:

@@ -9,7 +9,7 @@ import httpx
 from infra.supervisor import comfyui
 from infra.supervisor.errors import HostError
 from infra.supervisor.host import Host
-from infra.supervisor.services import service_table
+from infra.supervisor.services import base_url, service_table
 
 PHOTO = Path(__file__).parents[1] / "demo" / "photo.jpg"
 PATIENCE_S = 600.0
@@ -30,7 +30,7 @@ def draw(host: Host) -> None:
     """Draw and save `data/demo/free.png` and `restyle.png`, and say where to go from there."""
     folder = host.root / "data" / "demo"
     folder.mkdir(parents=True, exist_ok=True)
-    base = f"http://{host.address('BACKEND_HOST')}:{host.port('BACKEND_PORT', 8000)}"
+    base = base_url(host.address("BACKEND_HOST"), host.port("BACKEND_PORT", 8000))
     photo = base64.b64encode(PHOTO.read_bytes()).decode()
     key = _first_key(host)
     for name, body in (("free", FREE), ("restyle", RESTYLE | {"image": photo})):

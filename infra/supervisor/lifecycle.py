@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from infra.supervisor import comfyui, processes
 from infra.supervisor.errors import HostError, ServiceFailed
@@ -40,19 +41,24 @@ def start(host: Host, names: Sequence[str] = ()) -> list[Status]:
 
 def stop(host: Host, names: Sequence[str] = ()) -> list[str]:
     """Stop services, all of them with their supervisor by default; returns those that ran."""
-    table = service_table(host)
+    table = service_table(host) if names else []  # a wrong setting never keeps all from stopping
     chosen = [service.name for service in select(table, names) if service.supervised]
     if not host.run_dir.is_dir():
         return []
     with _lock(host):
         supervisord = Supervisord(host)
-        running = [name for name, info in supervisord.processes().items() if info["pid"]]
+        running = [name for name, info in supervisord.processes().items() if _goes_on(info)]
         if not names:
             supervisord.shut_down()
             return running
         stopped = [name for name in reversed(chosen) if name in running]
         _stop(host, supervisord, [service for service in table if service.name in stopped])
         return stopped
+
+
+def _goes_on(info: dict[str, Any]) -> bool:
+    """Whether a program runs, or will by itself after its pause."""
+    return bool(info["pid"]) or info["statename"] == "BACKOFF"
 
 
 def restart(host: Host, names: Sequence[str] = ()) -> list[Status]:
@@ -88,22 +94,26 @@ def _begin(host: Host, services: Sequence[Service]) -> _Begun:
     up = supervisord.runs()
     if not up:
         supervisord.sweep()
-    infos = supervisord.processes()
-    idle = [s for s in services if s.supervised and not infos.get(s.name, {}).get("pid")]
-    _check_ports(idle)
-    if any(service.name == "comfyui" for service in idle) and comfyui.is_installed(host):
+    _check_ports(_idle(services, supervisord.processes()))
+    if any(service.name == "comfyui" for service in services):
         comfyui.prepare(host)
     supervisord.configure([service for service in table if service.supervised])
     if up:
         supervisord.update()
     else:
         supervisord.launch()
+    infos = supervisord.processes()  # now, as an update ends what has changed
+    idle = _idle(services, infos)
     for service in idle:
         supervisord.stop(service.name)  # one that waits for its next try is to start now
         if not service.after:
             supervisord.start(service.name)
     older = {name: info["pid"] for name, info in infos.items() if info["pid"]}
     return _Begun([service for service in idle if service.after], older)
+
+
+def _idle(services: Sequence[Service], infos: dict[str, dict[str, Any]]) -> list[Service]:
+    return [s for s in services if s.supervised and not infos.get(s.name, {}).get("pid")]
 
 
 def _wait_until_ready(host: Host, services: Sequence[Service], begun: _Begun) -> list[Status]:
@@ -184,7 +194,7 @@ def _stop(host: Host, supervisord: Supervisord, services: Sequence[Service]) -> 
         supervisord.stop(service.name)
     deadline = time.monotonic() + max((service.stop_s for service in services), default=0) + 5
     names = {service.name for service in services}
-    while any(info["pid"] for name, info in supervisord.processes().items() if name in names):
+    while any(_goes_on(info) for name, info in supervisord.processes().items() if name in names):
         if time.monotonic() > deadline:
             raise HostError(f"{', '.join(sorted(names))} cannot be ended; see the logs.")
         time.sleep(POLL_S)

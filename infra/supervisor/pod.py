@@ -39,7 +39,7 @@ def sync_host_keys(system: Path, kept: Path) -> bool:
             _copy_keys(system, kept)
             return False
         changed = system.is_dir() and _copy_keys(kept, system)
-    except OSError as error:
+    except (OSError, subprocess.CalledProcessError) as error:
         raise HostError(f"The SSH host keys cannot be kept in {kept}: {error}.") from error
     if changed:
         _reload_sshd()

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import httpx
+
 from infra.supervisor import comfyui
 from infra.supervisor.errors import HostError
 from infra.supervisor.host import Host
@@ -80,6 +82,7 @@ def _engine(host: Host) -> Service | None:
     url = f"http://127.0.0.1:{port}/system_stats"
     elsewhere = host.settings.get("COMFYUI_URL", "").strip()
     if elsewhere:
+        _require_address("COMFYUI_URL", elsewhere)
         return Service("comfyui", (), ready_url=f"{elsewhere.rstrip('/')}/system_stats")
     if comfyui.is_installed(host):
         command = comfyui.command(host, port)
@@ -94,6 +97,15 @@ def _engine(host: Host) -> Service | None:
     return (
         Service("comfyui", sketch, url, port=port) if _in_tree(host, "gpu_server.sketch") else None
     )
+
+
+def _require_address(name: str, text: str) -> None:
+    try:
+        address = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise HostError(f"{name} is no address: {error}. Example: http://10.0.0.5:8188") from error
+    if address.scheme not in {"http", "https"} or not address.host:
+        raise HostError(f"{name} must begin with http:// or https:// and name a host.")
 
 
 def _gpu_server(host: Host) -> Service | None:
@@ -131,10 +143,15 @@ def _ours(
 ) -> Service | None:
     if not _in_tree(host, module):
         return None
-    url = f"http://{f'[{address}]' if ':' in address else address}:{port}{ready_path}"
+    url = base_url(address, port) + ready_path
     # On a pod's network volume the first import of everything can take a minute.
     ready_s = 60.0 if host.pod_dir is None else 180.0
     return Service(name, _module(module), url, address, port, ready_s=ready_s)
+
+
+def base_url(address: str, port: int) -> str:
+    """`http://address:port`, an IPv6 address in brackets."""
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
 
 
 def _module(module: str) -> tuple[str, ...]:

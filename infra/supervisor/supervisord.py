@@ -122,7 +122,7 @@ class Supervisord:
     def launch(self) -> None:
         """Start it; returns when it answers. What an earlier one left behind is ended first."""
         self.sweep()
-        argv = (sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration))
+        argv = (sys.executable, "-m", "infra.supervisor.daemon", "-c", str(self._configuration))
         done = subprocess.run(  # noqa: S603
             argv,
             cwd=self._host.root,
@@ -160,13 +160,12 @@ class Supervisord:
 
     def shut_down(self) -> None:
         """End it with all its programs; nothing of it is left when this returns."""
-        pid = processes.read_pid(self._pid_file)
         if self.runs():
+            pid = self.call("getPID")
             # All at once: "shutdown" alone ends them one by one, a second each.
             self.call("stopAllProcesses", False)
             self.call("shutdown")
-            if pid is not None:
-                processes.wait_gone([pid], 30.0)
+            processes.wait_gone([pid], 30.0)
         self.sweep()
 
     def sweep(self) -> None:
@@ -175,6 +174,8 @@ class Supervisord:
         if pid is not None and str(self._configuration) in processes.command_of(pid):
             processes.end(pid, 1.0)
         for pid_file in self._host.run_dir.glob("*.pid"):
+            if pid_file != self._pid_file and not self.spec_file(pid_file.stem).exists():
+                continue  # somebody else's
             pid, command = processes.read_pid(pid_file), self._recorded_command(pid_file.stem)
             if pid is not None and command and processes.command_of(pid) == command:
                 processes.end(pid, 5.0)

@@ -1,5 +1,6 @@
 """For those in BOT_ADMINS: /stats /queue /ban /unban /broadcast /pause /resume."""
 
+import re
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,12 +12,14 @@ from telegram.ext import CommandHandler
 from telegram_bot.callback_data import MenuPress
 from telegram_bot.context import PAUSED, Context, the_message, the_query, the_user, toast
 from telegram_bot.deliveries import DAY_S
+from telegram_bot.flows import errors
 from telegram_bot.rate_limiter import Urgency
-from telegram_bot.texts import Markup
+from telegram_bot.texts import Markup, utf16_length
 from telegram_bot.view import Button, View
 
 _DRAFT = "broadcast"
 _LONGEST = 3500
+_ID = re.compile(r"[0-9]{1,16}")
 Handler = Callable[[Update, Context], Coroutine[Any, Any, None]]
 
 
@@ -94,7 +97,7 @@ async def broadcast(update: Update, context: Context) -> None:
     """Shows what would be sent, and to how many."""
     easel, say, owner = context.easel, context.say, the_user(update).id
     text = _words(update)
-    if not text or len(text) > _LONGEST:
+    if not text or utf16_length(text) > _LONGEST:
         await context.reply(update, View(say.html("admin.broadcast_what", n=_LONGEST)))
         return
     count = len(easel.people.reachable())
@@ -142,7 +145,7 @@ def _admins(handler: Handler) -> Handler:
         if context.is_admin:
             await handler(update, context)
         else:
-            await context.reply(update, View(context.say.html("start.unknown")))
+            await errors.unknown(update, context)
 
     return guarded
 
@@ -154,7 +157,7 @@ def _words(update: Update) -> str:
 
 def _whom(update: Update, _: Context) -> int | None:
     words = _words(update)
-    if words.isdigit():
+    if _ID.fullmatch(words):
         return int(words)
     replied = the_message(update).reply_to_message
     return replied.from_user.id if replied and replied.from_user and not words else None

@@ -4,7 +4,7 @@ from telegram import Update
 
 from backend.schemas import ModeInfo
 from telegram_bot.catalogue import schema_of
-from telegram_bot.context import PAUSED, Context
+from telegram_bot.context import PAUSED, Context, toast
 from telegram_bot.options import Options
 from telegram_bot.texts import Markup
 from telegram_bot.view import View
@@ -32,10 +32,12 @@ async def fit(update: Update, context: Context, mode: ModeInfo, options: Options
 
 
 async def paused(update: Update, context: Context) -> bool:
-    """Whether an admin has stopped new wishes; then says so."""
+    """Whether an admin has stopped new wishes; then says so, and answers the press."""
     reason = context.easel.database.note(PAUSED)
     if reason is None or context.is_admin:
         return False
+    if update.callback_query is not None:
+        await toast(update.callback_query)
     say = context.say
     text = say.html("error.paused_because", reason=reason) if reason else say.html("error.paused")
     await context.reply(update, View(text))

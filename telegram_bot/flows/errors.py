@@ -4,7 +4,7 @@ import secrets
 from contextlib import suppress
 
 import structlog
-from telegram import Message, Update
+from telegram import Chat, Message, Update
 from telegram.error import BadRequest, Forbidden, NetworkError, TelegramError
 from telegram.ext import CommandHandler, MessageHandler, filters
 
@@ -39,15 +39,16 @@ async def _tell(update: Update, context: Context, error: BaseException | None, c
     if isinstance(error, NotFound):
         text = say.html("job.gone")
     else:
-        problem = (error if isinstance(error, EaselError) else Internal()).problem()
-        text = presenter.error_text(say, problem, code)
+        known = error if isinstance(error, EaselError) else Internal()
+        text = presenter.error_text(say, known.problem(), code, known.retry_after)
     with suppress(TelegramError):
         await context.reply(update, View(text))
 
 
 def _forbidden(update: object, context: Context) -> None:
-    if isinstance(update, Update) and update.effective_user is not None:
-        context.easel.people.set_blocked(update.effective_user.id, True)
+    chat = update.effective_chat if isinstance(update, Update) else None
+    if chat is not None and chat.type == Chat.PRIVATE:
+        context.easel.people.set_blocked(chat.id, True)
     _log.info("blocked_by_user")
 
 

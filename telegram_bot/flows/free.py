@@ -95,8 +95,8 @@ async def on_style(update: Update, context: Context, press: MenuPress) -> None:
         await toast(query, say.plain("toast.old_button"))
         return
     preferences = context.person.preferences
-    draft = context.person.draft
-    if mode.takes_image and (draft is None or draft.photo is None or draft.mode != mode.name):
+    draft = restyle.with_photo(update, context)
+    if mode.takes_image and (draft is None or draft.mode != mode.name):
         await toast(query, say.plain("toast.photo_first"))
         return
     await toast(query)

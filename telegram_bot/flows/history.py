@@ -1,6 +1,10 @@
 """/history: everything drawn for a person, one message to page through."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from telegram import Update
+from telegram.error import BadRequest
 from telegram.ext import CommandHandler
 
 from telegram_bot import photos, presenter
@@ -12,24 +16,52 @@ from telegram_bot.texts import Markup
 from telegram_bot.view import Button, Keyboard, Media, View
 from web.errors import NotFound
 
+HERE = "h"
+"""What the buttons of a page say of where they are."""
+
+Show = Callable[[View], Awaitable[object]]
+
 
 async def history(update: Update, context: Context) -> None:
-    await context.reply(update, await _page(context, the_user(update).id, 0, favourites=False))
+    await _show(context, lambda view: context.reply(update, view), the_user(update).id, 0)
 
 
 async def on_page(update: Update, context: Context, press: MenuPress) -> None:
-    query = the_query(update)
-    await toast(query)
+    await toast(the_query(update))
     favourites, _, offset = press.argument.rpartition("/")
-    view = await _page(context, press.owner, int(offset), favourites=bool(favourites))
+    turn = partial(_turn, update, context)
+    await _show(context, turn, press.owner, int(offset), favourites=bool(favourites))
+
+
+async def show_again(update: Update, context: Context, delivery: Delivery) -> None:
+    """The page of this picture, among all."""
+    offset = context.easel.deliveries.place_of(delivery)
+    await _show(context, partial(_turn, update, context), delivery.user_id, offset)
+
+
+async def _turn(update: Update, context: Context, view: View) -> None:
     if view.media is None:
         await context.reply(update, view)
     else:
-        await context.change(query, view)
+        await context.change(the_query(update), view)
 
 
-async def _page(context: Context, owner: int, offset: int, *, favourites: bool) -> View:
-    """One picture with its place among all; those the backend has deleted are passed over."""
+async def _show(
+    context: Context, show: Show, owner: int, offset: int, *, favourites: bool = False
+) -> None:
+    try:
+        await show(await _page(context, owner, offset, favourites=favourites))
+    except BadRequest:  # Telegram may not know the file id any more
+        await show(await _page(context, owner, offset, favourites=favourites, anew=True))
+
+
+async def _page(
+    context: Context, owner: int, offset: int, *, favourites: bool, anew: bool = False
+) -> View:
+    """One picture with its place among all; those the backend has deleted are passed over.
+
+    `anew`: the picture is sent once more, where Telegram has it already.
+    """
     easel, say = context.easel, context.say
     while count := easel.deliveries.count_shown(owner, favourites):
         offset %= count
@@ -37,25 +69,31 @@ async def _page(context: Context, owner: int, offset: int, *, favourites: bool) 
         if delivery is None:
             break
         try:
-            return await _view(context, delivery, offset, count, favourites=favourites)
+            media = await _media(context, delivery, anew=anew)
+            return await _view(context, delivery, media, offset, count, favourites=favourites)
         except NotFound:
             easel.deliveries.forget(delivery.generation)
     return View(say.html("history.no_favourites" if favourites else "history.empty"))
 
 
+async def _media(context: Context, delivery: Delivery, *, anew: bool) -> Media:
+    if delivery.file_id and not anew:
+        return Media("photo", delivery.file_id)
+    backend, job = context.easel.backend, delivery.generation
+    return await photos.result(backend, job, 0, as_file=False, seed=0)
+
+
 async def _view(
-    context: Context, delivery: Delivery, offset: int, count: int, *, favourites: bool
+    context: Context,
+    delivery: Delivery,
+    media: Media,
+    offset: int,
+    count: int,
+    *,
+    favourites: bool,
 ) -> View:
     easel, say = context.easel, context.say
     generation = await easel.backend.get(delivery.generation)
-    if not generation.images:
-        raise NotFound
-    if delivery.file_id:
-        media = Media("photo", delivery.file_id)
-    else:
-        media = await photos.result(
-            easel.backend, generation.id, 0, as_file=False, seed=generation.seed
-        )
     mode = easel.catalogue.known(generation.mode)
     style = say.of(style_of(mode, generation.style).title) if mode else generation.style
     star = "⭐ " if delivery.favourite else ""
@@ -69,8 +107,8 @@ async def _view(
         MenuPress(delivery.user_id, "history", "/0" if favourites else "f/0"),
     )
     actions = tuple(
-        Button(say.plain(f"button.{action}"), JobPress(delivery.generation, action))
-        for action in ("again", "png", "delete")
+        Button(say.plain(f"button.{action}"), JobPress(delivery.generation, action, where))
+        for action, where in (("again", ""), ("png", ""), ("delete", HERE))
     )
     return View(text, (*paging, actions, (filtering,)), media)
 

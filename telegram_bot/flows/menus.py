@@ -62,7 +62,7 @@ def size_rows(owner: int, mode: ModeInfo, style: StyleInfo, chosen: str | None) 
         mark = "✅" if ratio == current else shape
         press = MenuPress(owner, "size", f"{short(mode.name)}/{ratio}")
         buttons.append(Button(f"{mark} {ratio}", press))
-    return rows(buttons, 5) if len(buttons) > 1 else ()
+    return rows(buttons, 3) if len(buttons) > 1 else ()
 
 
 def describe(say: Language, owner: int, mode: ModeInfo, preferences: Preferences) -> View:

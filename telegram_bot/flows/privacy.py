@@ -39,7 +39,6 @@ async def on_forget_sure(update: Update, context: Context, press: MenuPress) -> 
         easel.follower.cancel(generation)
     deleted = await easel.backend.delete_user(backend_user(press.owner))
     easel.people.forget(press.owner)
-    easel.people.forget_albums(0)
     await context.change(the_query(update), View(say.html("privacy.done", n=deleted.images)))
 
 

@@ -26,7 +26,7 @@ async def on_photo(update: Update, context: Context) -> None:
     """A photo, or an image as a file."""
     message = the_message(update)
     words = words_for_bot(message, context.bot)
-    if words is None and not await _album_goes_on(context, message):
+    if words is None and not _album_goes_on(update, context):
         return
     sent = photos.sent_photo(message)
     if sent is None:
@@ -111,9 +111,16 @@ async def with_words(update: Update, context: Context, draft: Draft, text: str) 
     await _draw(update, context, draft.model_copy(update=changes), mode)
 
 
-async def on_strength(update: Update, context: Context, press: MenuPress) -> None:
+def with_photo(update: Update, context: Context) -> Draft | None:
+    """The photo that this chat's menus are about: the person may be at another one elsewhere."""
     draft = context.person.draft
-    if draft is None or draft.photo is None:
+    at_hand = draft is not None and draft.photo and draft.chat_id == the_chat(update).id
+    return draft if at_hand else None
+
+
+async def on_strength(update: Update, context: Context, press: MenuPress) -> None:
+    draft = with_photo(update, context)
+    if draft is None:
         await toast(the_query(update), context.say.plain("toast.photo_first"))
         return
     await toast(the_query(update))
@@ -123,10 +130,12 @@ async def on_strength(update: Update, context: Context, press: MenuPress) -> Non
 
 async def on_draw(update: Update, context: Context, _: MenuPress) -> None:
     """Draw it without words."""
-    draft = context.person.draft
+    draft = with_photo(update, context)
     mode = context.easel.catalogue.known(draft.mode) if draft else None
-    if draft is None or mode is None or draft.photo is None:
+    if draft is None or mode is None:
         await toast(the_query(update), context.say.plain("toast.photo_first"))
+        return
+    if await checks.paused(update, context):
         return
     await toast(the_query(update), context.say.plain("toast.on_it"))
     await _draw(update, context, draft, mode)
@@ -135,7 +144,7 @@ async def on_draw(update: Update, context: Context, _: MenuPress) -> None:
 async def on_album(update: Update, context: Context, press: MenuPress) -> None:
     """One photo of an album was chosen."""
     group_id, _, number = press.argument.partition("/")
-    album = context.easel.people.album(group_id)
+    album = context.easel.people.album(press.owner, group_id)
     if int(number) >= len(album):
         await toast(the_query(update), context.say.plain("toast.old_button"))
         return
@@ -182,16 +191,20 @@ async def _collect(update: Update, context: Context, file_id: str, words: str) -
     message, people = the_message(update), context.easel.people
     group_id = str(message.media_group_id)
     photo = photos.from_file(file_id)
-    if people.add_to_album(group_id, message.message_id, photo, words) == 1:
+    owner = the_user(update).id
+    if people.add_to_album(owner, group_id, message.message_id, photo, words) == 1:
         context.easel.follower.spawn(_ask_which(update, context, group_id))
 
 
 async def _ask_which(update: Update, context: Context, group_id: str) -> None:
     people, say, owner = context.easel.people, context.say, the_user(update).id
     known = 0
-    while known < len(people.album(group_id)):
-        known = len(people.album(group_id))
+    while known < len(album := people.album(owner, group_id)):
+        known = len(album)
         await asyncio.sleep(_ALBUM_PAUSE_S)
+    if known == 1:  # in a group the bot sees only the photo whose caption mentions it
+        await begin(update, context, *album[0])
+        return
     buttons = [
         Button(str(i + 1), MenuPress(owner, "album", f"{group_id}/{i}"))
         for i in range(min(known, _MOST_ALBUM))
@@ -200,10 +213,10 @@ async def _ask_which(update: Update, context: Context, group_id: str) -> None:
     await context.reply(update, View(say.html("restyle.album", n=known), keyboard))
 
 
-async def _album_goes_on(context: Context, message: Message) -> bool:
+def _album_goes_on(update: Update, context: Context) -> bool:
     """In a group only one photo of an album has the caption that mentions the bot."""
-    group_id = message.media_group_id
-    return group_id is not None and bool(context.easel.people.album(group_id))
+    group_id, owner = the_message(update).media_group_id, the_user(update).id
+    return group_id is not None and bool(context.easel.people.album(owner, group_id))
 
 
 def handlers() -> list[CommandHandler[Context, None] | MessageHandler[Context, None]]:

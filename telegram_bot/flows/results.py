@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from telegram import Message, Update
-from telegram.error import NetworkError
+from telegram.error import BadRequest, NetworkError
 
 from backend.schemas import Generation
 from telegram_bot import photos, presenter
@@ -13,10 +13,10 @@ from telegram_bot.callback_data import JobPress
 from telegram_bot.catalogue import style_of
 from telegram_bot.context import Context, the_chat, the_query, the_user, toast
 from telegram_bot.deliveries import Delivery, State
-from telegram_bot.editor import Place
-from telegram_bot.flows import checks, restyle
+from telegram_bot.editor import MessageGone, Place
+from telegram_bot.flows import checks, history, restyle
 from telegram_bot.people import Draft
-from telegram_bot.view import Button, Keyboard, View
+from telegram_bot.view import Button, Keyboard, View, can_be_copied
 from telegram_bot.wish import Wish, again, of_request, sized, variation
 from web.errors import NotFound
 
@@ -84,6 +84,8 @@ async def on_png(update: Update, context: Context, press: JobPress, _: Delivery)
     reply_to = query.message.message_id if query.message else None
     try:
         await context.easel.editor.send(the_chat(update).id, view, reply_to=reply_to)
+    except BadRequest:
+        raise
     except NetworkError:
         # It may have arrived; a second one is worse than another press.
         await context.reply(update, View(say.html("results.file_unsure")))
@@ -97,7 +99,8 @@ async def on_copy(update: Update, context: Context, press: JobPress, _: Delivery
 
 
 async def on_star(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
-    starred = context.easel.deliveries.star(press.job)
+    starred = press.action == "star"
+    context.easel.deliveries.star(press.job, starred)
     key = "toast.starred" if starred else "toast.unstarred"
     await toast(the_query(update), context.say.plain(key))
     await _restore_buttons(update, context, press)
@@ -115,13 +118,16 @@ async def on_delete(update: Update, context: Context, press: JobPress, _: Delive
     query = the_query(update)
     await toast(query)
     if query.message is not None:
-        keyboard = presenter.confirm_delete(context.say, press.job)
+        keyboard = presenter.confirm_delete(context.say, press.job, press.argument)
         await context.easel.editor.rekey(the_chat(update).id, query.message.message_id, keyboard)
 
 
-async def on_keep(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
+async def on_keep(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
     await toast(the_query(update))
-    await _restore_buttons(update, context, press)
+    if press.argument == history.HERE:
+        await history.show_again(update, context, delivery)
+    else:
+        await _restore_buttons(update, context, press)
 
 
 async def on_delete_sure(
@@ -129,7 +135,7 @@ async def on_delete_sure(
 ) -> None:
     """The pictures at the backend, our record, and the messages as far as Telegram lets us."""
     query, easel, say = the_query(update), context.easel, context.say
-    await toast(query, say.plain("toast.deleted"))
+    await toast(query)
     with suppress(NotFound):  # its time may be over already
         await easel.backend.delete(press.job)
     easel.deliveries.forget(press.job)
@@ -138,9 +144,9 @@ async def on_delete_sure(
         shown.add((the_chat(update).id, query.message.message_id))
     for chat_id, message_id in shown:
         if message_id and not await easel.editor.remove(chat_id, message_id):
-            await easel.editor.edit(
-                Place(chat_id, message_id, True), View(say.html("results.deleted"), blank=True)
-            )
+            view = View(say.html("results.deleted"), blank=True)
+            with suppress(MessageGone):  # the person was quicker
+                await easel.editor.edit(Place(chat_id, message_id, True), view)
 
 
 async def on_page(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
@@ -163,6 +169,7 @@ async def on_page(update: Update, context: Context, press: JobPress, delivery: D
         media,
         number=number,
         starred=delivery.favourite,
+        restyles=await _restyles(context),
     )
     await context.change(the_query(update), view)
 
@@ -192,7 +199,7 @@ async def _retry(
 ) -> None:
     query = the_query(update)
     message = query.message
-    if message is None or delivery.state not in (State.failed, State.cancelled):
+    if message is None or not delivery.can_be_retried:
         await toast(query, context.say.plain("toast.already_on_it"))
         return
     if await _held_up(update, context, press):
@@ -201,7 +208,8 @@ async def _retry(
     held = isinstance(message, Message) and not message.text
     place = Place(message.chat.id, message.message_id, held)
     origin = f"{_origin(update, press)}/{query.id}"
-    if context.wish(wish, place.chat_id, origin, place=place):
+    made = context.wish(wish, place.chat_id, origin, place=place)
+    if made and delivery.ended:  # else the backend has still to be told of the old one
         context.easel.deliveries.forget(press.job)
 
 
@@ -250,7 +258,7 @@ async def _ask_for_words(
     say = context.say
     text = say.html(key, quote=presenter.quote(say, wish.words), **values)
     keyboard: Keyboard = ()
-    if wish.words and len(wish.words) <= 256:
+    if can_be_copied(wish.words):
         keyboard = ((Button(say.plain("button.copy"), copies=wish.words),),)
     await context.reply(update, View(text, keyboard))
 
@@ -267,9 +275,14 @@ async def _restore_buttons(update: Update, context: Context, press: JobPress) ->
         generation,
         number=_number(press),
         starred=delivery.favourite,
+        restyles=await _restyles(context),
         prompt=presenter.own_words(generation, mode),
     )
     await easel.editor.rekey(the_chat(update).id, query.message.message_id, keyboard)
+
+
+async def _restyles(context: Context) -> bool:
+    return any(mode.takes_image for mode in await context.easel.catalogue.modes())
 
 
 def _origin(update: Update, press: JobPress) -> str:

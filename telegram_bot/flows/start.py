@@ -1,7 +1,7 @@
 """The way in: /start, /help, the menu, and closing it."""
 
-from telegram import Update
-from telegram.ext import CommandHandler
+from telegram import Chat, ChatMember, Update
+from telegram.ext import BaseHandler, ChatMemberHandler, CommandHandler
 
 from telegram_bot.callback_data import MenuPress
 from telegram_bot.context import Context, the_chat, the_query, the_user, toast
@@ -22,11 +22,12 @@ async def show_help(update: Update, context: Context) -> None:
 async def cancel(update: Update, context: Context) -> None:
     """/cancel: the draft, or else the generation asked for last."""
     easel, user, chat = context.easel, the_user(update), the_chat(update)
-    owed = easel.deliveries.owed_to(user.id, chat.id)
-    if context.person.draft is not None:
+    going = easel.deliveries.under_way(user.id, chat.id)
+    draft = context.person.draft
+    if draft is not None and draft.chat_id == chat.id:
         context.set_draft(None)
         key = "cancel.draft"
-    elif owed and easel.follower.cancel(owed[0].generation):
+    elif any(easel.follower.cancel(delivery.generation) for delivery in going):
         key = "cancel.job"
     else:
         key = "cancel.nothing"
@@ -56,8 +57,17 @@ async def _help(update: Update, context: Context) -> View:
     return View(text, menus.home_keyboard(say, owner, modes))
 
 
-def handlers() -> list[CommandHandler[Context, None]]:
+async def on_membership(update: Update, context: Context) -> None:
+    """Somebody blocked the bot, or lets it write again."""
+    change = update.my_chat_member
+    if change is not None and change.chat.type == Chat.PRIVATE:
+        blocked = change.new_chat_member.status == ChatMember.BANNED
+        context.easel.people.set_blocked(change.chat.id, blocked)
+
+
+def handlers() -> list[BaseHandler[Update, Context, None]]:
     return [
+        ChatMemberHandler(on_membership, ChatMemberHandler.MY_CHAT_MEMBER),
         CommandHandler("start", start),
         CommandHandler("help", show_help),
         CommandHandler("cancel", cancel),

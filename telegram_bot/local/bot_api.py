@@ -142,6 +142,10 @@ async def _strike(fault: Fault) -> None:
             raise TooManyRequestsError(fault.seconds)
         case "502":
             raise _BadGatewayError
+        case "photo_refused":
+            raise BadRequestError("PHOTO_INVALID_DIMENSIONS")
+        case "401":
+            raise ApiError(401, "Unauthorized")
         case "403":
             raise ForbiddenError
         case "slow":

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 FaultName = Literal[
-    "429", "502", "timeout", "403", "duplicate_update", "stale_update", "stale_callback", "slow"
+    "429",
+    "502",
+    "timeout",
+    "401",
+    "403",
+    "photo_refused",
+    "duplicate_update",
+    "stale_update",
+    "stale_callback",
+    "slow",
 ]
 MAX_FAULTS = 100
 PRESS = "callback_query"

@@ -29,6 +29,19 @@ FORMS: Mapping[str, tuple[Callable[[int], str], frozenset[str]]] = {
 }
 
 
+def utf16_length(text: str) -> int:
+    """How long Telegram takes it to be: an emoji counts as two."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def cut(text: str, length: int) -> str:
+    """The beginning of it, of at most so many UTF-16 units, with an ellipsis where it was cut."""
+    if utf16_length(text) <= length:
+        return text
+    units = text.encode("utf-16-le", "surrogatepass")[: 2 * (length - 1)]
+    return units.decode("utf-16-le", "ignore").rstrip() + "…"
+
+
 class Markup(str):
     """A piece of HTML: filled in as it is."""
 

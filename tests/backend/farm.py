@@ -1,7 +1,7 @@
 """Several pods in one process: `python -m tests.backend.farm DIR GPU_PORT:ENGINE_PORT …`.
 
-Each is a real GPU server with a real sketch engine, on ports of their own. The engines tell at
-`/counted` which prompts they were ever asked to draw.
+Each is a real GPU server with a real sketch engine, on ports of their own; `:ENGINE_PORT` is an
+engine alone. The engines write down which prompts they were asked to draw in `DIR/*/prompts`.
 """
 
 import asyncio
@@ -16,21 +16,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpu_server import server, sketch
 from gpu_server.settings import Settings
+from web import logs
 
 WORKFLOWS = Path(__file__).with_name("workflows")
 
 
 class Counted:
-    """Notes the id of every prompt that is posted, in order."""
+    """Notes the id of every prompt that is posted, in order, where it outlives the process."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, notes: Path) -> None:
         self.app = app
-        self.prompts: list[str] = []
+        self.notes = notes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/counted":
-            await self._answer(send)
-        elif scope["type"] == "http" and scope["path"].endswith("/prompt"):
+        if scope["type"] == "http" and scope["path"].endswith("/prompt"):
             await self.app(scope, await self._noting(receive), send)
         else:
             await self.app(scope, receive, send)
@@ -42,7 +41,8 @@ class Counted:
             message = await receive()
             body += message.get("body", b"")
         if body:
-            self.prompts.append(json.loads(body)["prompt_id"])
+            with self.notes.open("a") as notes:
+                notes.write(json.loads(body)["prompt_id"] + "\n")
         given = False
 
         async def again() -> Message:
@@ -54,10 +54,17 @@ class Counted:
 
         return again
 
-    async def _answer(self, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": []}
-        await send(start)
-        await send({"type": "http.response.body", "body": json.dumps(self.prompts).encode()})
+
+def counted_engine(folder: Path, port: int) -> uvicorn.Server:
+    """A sketch engine with its faults, which counts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    engine = sketch.create_app(
+        folder / "engine", {"checkpoints": ["tiny.safetensors"]}, faults=True
+    )
+    server = sketch.create_server(engine, port=port)
+    engine.state.server = server
+    server.config.app = Counted(engine, folder / "prompts")
+    return server
 
 
 @contextlib.asynccontextmanager
@@ -65,9 +72,6 @@ async def pod(
     folder: Path, gpu_port: int, engine_port: int, **settings: object
 ) -> AsyncIterator[str]:
     """A pod in this event loop; yields its base URL."""
-    engine = sketch.create_app(
-        folder / "engine", {"checkpoints": ["tiny.safetensors"]}, faults=True
-    )
     given = {
         "gpu_port": gpu_port,
         "comfyui_url": f"http://127.0.0.1:{engine_port}",
@@ -75,10 +79,7 @@ async def pod(
         "easel_workflows_dir": WORKFLOWS,
         **settings,
     }
-    counted = Counted(engine)
-    drawing = sketch.create_server(engine, port=engine_port)
-    engine.state.server = drawing
-    drawing.config.app = counted
+    drawing = counted_engine(folder, engine_port)
     app = server.create_app(Settings.model_validate(given))
     serving = uvicorn.Server(
         uvicorn.Config(app, port=gpu_port, log_config=None, timeout_graceful_shutdown=1)
@@ -100,11 +101,17 @@ async def _serve(one: uvicorn.Server) -> None:
 
 
 async def main() -> None:
+    logs.configure("farm", "WARNING")  # else a traceback may take a minute to be made pretty
     folder = Path(sys.argv[1])
     async with contextlib.AsyncExitStack() as stack:
         for number, ports in enumerate(sys.argv[2:]):
-            gpu_port, engine_port = (int(port) for port in ports.split(":"))
-            await stack.enter_async_context(pod(folder / f"pod{number}", gpu_port, engine_port))
+            gpu_port, _, engine_port = ports.partition(":")
+            if not gpu_port:
+                await counted_engine(folder / f"pod{number}", int(engine_port)).serve()
+                return
+            await stack.enter_async_context(
+                pod(folder / f"pod{number}", int(gpu_port), int(engine_port))
+            )
         print("up", flush=True)
         await asyncio.Event().wait()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import sqlalchemy as sa
 
 from backend.abuse import Abuse
 from backend.database import Database
@@ -193,12 +192,17 @@ async def test_while_the_picture_store_is_away_a_drawn_picture_waits(
 async def test_what_fails_after_the_end_is_kept_does_not_stop_the_others(
     easel: Scheduling, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await easel.database.run(lambda c: c.execute(sa.text("DROP TABLE refusals")))
-    easel.pod.error = errors.ContentRefused("This picture is not shown")
+    live = await easel.accept()
+    await runs(live)
+    await easel.store.delete([live.row])
+    aside = easel.images.rename(easel.images.with_name("aside"))
+    easel.images.write_text("no folder")
+    easel.pod.error = errors.EngineError("It broke")
     easel.pod.finish()
-    refused = await ended(await easel.accept())
-    assert refused.status is State.failed
+    assert (await ended(live)).status is State.failed
     await holds(lambda: "left_to_the_sweep" in caplog.text, "the failure to be logged")
+    easel.images.unlink()
+    aside.rename(easel.images)
     easel.pod.error = None
     assert (await ended(await easel.accept())).status is State.succeeded
 

@@ -42,7 +42,7 @@ async def test_twenty_simultaneous_puts_of_one_id_make_one_generation(
     assert sorted(answer.status_code for answer in answers) == [200] * 19 + [202]
     assert len({answer.json()["seed"] for answer in answers}) == 1
     await until_state(alice, one, "succeeded")
-    assert (await farm.prompts()).count(one) == 1
+    assert farm.prompts().count(one) == 1
     again = await alice.put(f"/generations/{one}", json=given)
     assert (again.status_code, again.json()["status"]) == (200, "succeeded")
     other = await alice.put(f"/generations/{one}", json=body("eager", prompt="another"))

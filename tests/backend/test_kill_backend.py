@@ -97,4 +97,4 @@ async def _asked(farm: Farm, ids: list[str]) -> Counter[str]:
     known = {one: one for one in ids}
     for one in ids:
         known |= {str(uuid.uuid5(uuid.UUID(one), f"attempt {n}")): one for n in (1, 2)}
-    return Counter(known[prompt] for prompt in await farm.prompts() if prompt in known)
+    return Counter(known[prompt] for prompt in farm.prompts() if prompt in known)

@@ -47,12 +47,12 @@ async def test_what_dead_and_frozen_pods_had_is_drawn_by_another(tmp_path: Path)
         await until(all_in_service, "three pods in service")
         ids = [await put(http, backend.url, steps=100, user=str(n)) for n in range(3)]
         await until_all(http, backend.url, ids, "running")
-        was_frozen = next(one for one in await freezing.prompts() if one in ids)
+        was_frozen = next(one for one in freezing.prompts() if one in ids)
         dying.kill()
         freezing.send(signal.SIGSTOP)
         await well.fault("slow", seconds=0)
         await until_all(http, backend.url, ids, "succeeded")
-        assert set(await well.prompts()) == set(ids)
+        assert set(well.prompts()) == set(ids)
         freezing.send(signal.SIGCONT)
 
         async def stopped() -> bool:
@@ -143,7 +143,7 @@ async def test_a_stop_is_quick_and_a_new_start_finds_everything(farm: Farm, tmp_
         backend.start()
         await backend.up(http)
         await until_all(http, backend.url, ids, "succeeded")
-        prompts = await farm.prompts()
+        prompts = farm.prompts()
         assert [prompts.count(one) for one in ids] == [1] * 5
         backend.send(signal.SIGTERM)
         await asyncio.to_thread(backend.wait, 10)
@@ -175,7 +175,7 @@ async def test_a_job_on_a_pod_that_is_no_longer_configured_is_drawn_elsewhere(
         backend.start()
         await backend.up(http)
         await until_all(http, backend.url, [one], "succeeded")
-        assert one in await farm.prompts()
+        assert one in farm.prompts()
 
 
 async def test_a_row_that_cannot_be_read_fails_and_the_others_are_drawn(

@@ -131,5 +131,5 @@ async def test_when_the_scheduling_replica_is_killed_the_other_goes_on(
         await until(all_ended, "all to end", 90, pause=0.5)
         assert (await waiting).json()["status"] == "succeeded"
         assert "event: result" in (await followed).text
-    asked = Counter(prompt for prompt in await farm.prompts() if prompt in ids)
+    asked = Counter(prompt for prompt in farm.prompts() if prompt in ids)
     assert asked == Counter(ids)

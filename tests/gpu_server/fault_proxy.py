@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback between a GPU server and its engine, for what fails in between."""
+"""A TCP proxy on loopback between a service and what it asks, for what fails in between."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 READ = 65536
+COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
+"""A commit in PostgreSQL's protocol."""
 
 
 @dataclass
@@ -15,7 +17,9 @@ class FaultProxy:
 
     target: tuple[str, int]
     delay_s: float = 0.0
-    """Added to whatever comes from the engine."""
+    """Added to whatever comes back."""
+    limit_s: float | None = None
+    """So long a connection lasts, whatever passes on it; then it is cut."""
     silent: bool = False
     """Connections stay open, nothing passes, new ones are accepted: half-open."""
     refuse: bool = False
@@ -25,6 +29,8 @@ class FaultProxy:
     swallow_posts: int = 0
     """So many prompts never arrive, their connection is cut."""
     posts: int = 0
+    lose_commits: int = 0
+    """So many of PostgreSQL's commits are passed on, their connection is cut before the answer."""
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _passing: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -50,9 +56,10 @@ class FaultProxy:
             ends = {writer, far_writer}
             self._writers |= ends
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._up(reader, far_writer, writer))
-                    tasks.create_task(self._down(far_reader, writer))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.limit_s), asyncio.TaskGroup() as tasks:
+                        tasks.create_task(self._up(reader, far_writer, writer))
+                        tasks.create_task(self._down(far_reader, writer))
             finally:
                 self._writers -= ends
                 for end in ends:
@@ -78,6 +85,12 @@ class FaultProxy:
                         far_writer.write(data)
                         await asyncio.sleep(0.05)  # so that it arrives before the end does
                         break
+                if self.lose_commits and data == COMMIT:
+                    self.lose_commits -= 1
+                    writer.transport.abort()
+                    far_writer.write(data)
+                    await asyncio.sleep(0.05)
+                    break
                 far_writer.write(data)
                 await far_writer.drain()
         for end in (far_writer, writer):
@@ -96,7 +109,10 @@ class FaultProxy:
 
 @contextlib.asynccontextmanager
 async def fault_proxy(url: str) -> AsyncIterator[tuple[FaultProxy, str]]:
-    """A proxy in front of `url`, and its own URL."""
+    """A proxy in front of `url`, and its own URL.
+
+    Not one of loopback's: behind a network ComfyUI's disk is out of reach, and `/view` is asked.
+    """
     where = urlsplit(url)
     assert where.hostname
     assert where.port
@@ -105,7 +121,7 @@ async def fault_proxy(url: str) -> AsyncIterator[tuple[FaultProxy, str]]:
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
-        yield proxy, f"http://127.0.0.1:{port}"
+        yield proxy, f"http://0.0.0.0:{port}"
     finally:
         server.close()
         proxy.speak_again()

@@ -8,6 +8,7 @@ import pytest
 from gpu_server.schemas import State
 from tests.gpu_server.fault_proxy import FaultProxy, fault_proxy
 from tests.gpu_server.servers import Comfy, Pod, serving, until
+from tests.gpu_server.test_jobs import pixels
 
 
 @pytest.fixture
@@ -65,11 +66,17 @@ async def test_a_network_that_is_away_for_a_while_loses_no_job(
 
 
 async def test_a_slow_network_changes_no_result(
-    comfy: Comfy, behind: tuple[FaultProxy, Pod]
+    comfy: Comfy, behind: tuple[FaultProxy, Pod], tmp_path: Path
 ) -> None:
-    proxy, pod = behind
+    proxy, far = behind
     proxy.delay_s = 0.1
-    assert (await pod.ended((await pod.put()).id)).status is State.succeeded
+    async with serving(comfy.url, tmp_path / "near") as near:
+        found = []
+        for pod in (far, near):
+            job = await pod.ended((await pod.put(seed=7)).id)
+            assert job.status is State.succeeded
+            found.append(pixels(await pod.client.image(job.id, 0)))
+    assert found[0] == found[1]
 
 
 async def test_a_prompt_whose_answer_is_lost_is_posted_once(

@@ -7,10 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -22,6 +23,7 @@ from infra.supervisor.supervisord import Supervisord
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")
+T = TypeVar("T")
 
 
 @dataclass
@@ -81,6 +83,16 @@ class LabHost:
 
     def pid(self, name: str) -> int:
         return int((self.path / "run" / f"{name}.pid").read_text())
+
+
+def until(found: Callable[[], T | None], seconds: float = 60) -> T:
+    """What `found` returns as soon as that is something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
 
 
 def free_port() -> int:

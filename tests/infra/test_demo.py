@@ -1,29 +1,41 @@
-"""The demo with the real services: the first thing a newcomer runs."""
+"""The real services as startup.sh runs them: the demo, and what is killed under the supervisor."""
 
 import io
 import json
+import os
+import signal
 import urllib.request
+import uuid
 
+import httpx
+import pytest
 from PIL import Image
 
-from tests.infra.conftest import ROOT, LabHost, free_port
+from infra.supervisor.status import Status
+from tests.infra.conftest import ROOT, LabHost, free_port, until
 
 
-def test_the_demo_draws_a_picture_in_each_mode_and_leaves_the_services_running(
-    lab: LabHost,
-) -> None:
+@pytest.fixture
+def backend(lab: LabHost) -> str:
+    """The address of the backend of a host with the real services and the sketch engine."""
     ports = {
         name: str(free_port())
         for name in ("COMFYUI_PORT", "GPU_PORT", "BACKEND_PORT", "LOCAL_TELEGRAM_PORT")
     }
-    backend = f"http://127.0.0.1:{ports['BACKEND_PORT']}"
+    url = f"http://127.0.0.1:{ports['BACKEND_PORT']}"
     lab.environment |= ports | {
         "EASEL_SERVICE_TABLE": "",
         "COMFYUI_DIR": str(lab.path / "none"),
         "GPU_MODELS_DIR": str(lab.path / "models"),
         "BACKEND_GPU_SERVERS": f"http://127.0.0.1:{ports['GPU_PORT']}",
-        "BOT_BACKEND_URL": backend,
+        "BOT_BACKEND_URL": url,
     }
+    return url
+
+
+def test_the_demo_draws_a_picture_in_each_mode_and_leaves_the_services_running(
+    lab: LabHost, backend: str
+) -> None:
     pictures = [ROOT / "data" / "demo" / f"{mode}.png" for mode in ("free", "restyle")]
     for picture in pictures:
         picture.unlink(missing_ok=True)
@@ -42,3 +54,32 @@ def test_the_demo_draws_a_picture_in_each_mode_and_leaves_the_services_running(
         assert json.load(answer)["status"]
     assert all(row.ready for row in lab.status().values())
     assert lab.run("stop").returncode == 0
+
+
+def test_services_killed_at_once_come_back_and_draw_what_was_accepted_before_and_after(
+    lab: LabHost, backend: str
+) -> None:
+    assert lab.run("start").returncode == 0
+    names = ("comfyui", "gpu_server", "backend", "telegram_bot")
+    killed = {name: lab.pid(name) for name in names}
+    with httpx.Client(base_url=backend, trust_env=False, timeout=10) as http:
+
+        def accept() -> str:
+            url = f"/generations/{uuid.uuid4()}"
+            assert http.put(url, json={"mode": "free", "prompt": "a hill"}).status_code == 202
+            return url
+
+        def drawn(url: str) -> bool:
+            return str(http.get(url).json()["status"]) == "succeeded"
+
+        before = accept()
+        for pid in killed.values():
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: all(row.ready and row.pid != killed.get(row.name) for row in rows(lab)))
+        after = accept()
+        until(lambda: drawn(before) and drawn(after))
+    assert lab.run("stop").returncode == 0
+
+
+def rows(lab: LabHost) -> list[Status]:
+    return list(lab.status().values())

@@ -79,6 +79,23 @@ def test_a_port_that_is_none_is_refused_by_name(checkout: Path, value: str) -> N
         service_table(at_home(checkout, COMFYUI_PORT=value))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("COMFYUI_URL", "http://host:port"),
+        ("COMFYUI_URL", "10.0.0.5:8188"),
+        ("COMFYUI_URL", "http://"),
+        ("COMFYUI_ARGS", "--reserve-vram '2"),
+    ],
+)
+def test_a_wrong_setting_of_the_engine_is_refused_by_name(
+    checkout: Path, tmp_path: Path, name: str, value: str
+) -> None:
+    folder = fake_comfyui(tmp_path / "ComfyUI", "--listen")
+    with pytest.raises(HostError, match=name):
+        service_table(at_home(checkout, COMFYUI_DIR=str(folder), **{name: value}))
+
+
 def test_without_a_token_the_bot_talks_to_the_local_telegram(checkout: Path) -> None:
     table = {service.name: service for service in service_table(at_home(checkout))}
     assert list(table) == ["comfyui", "gpu_server", "backend", "local_telegram", "telegram_bot"]
@@ -161,6 +178,19 @@ def test_a_pods_host_keys_outlive_a_reset(tmp_path: Path) -> None:
     assert (kept / "ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
     assert kept.stat().st_mode & 0o777 == 0o700
     assert not pod.sync_host_keys(system, kept)
+
+
+def test_host_keys_that_cannot_be_made_are_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "bin" / "ssh-keygen"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(broken.parent))
+    (tmp_path / "ssh").mkdir()
+    with pytest.raises(HostError, match="SSH host keys cannot be kept"):
+        pod.sync_host_keys(tmp_path / "ssh", tmp_path / "kept")
 
 
 def test_a_pod_without_any_host_key_gets_one_that_is_kept(tmp_path: Path) -> None:

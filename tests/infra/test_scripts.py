@@ -51,13 +51,15 @@ def startup(checkout: Path, *argv: str, **environ: str) -> subprocess.CompletedP
 
 
 def test_startup_sets_up_once_and_again_when_the_requirements_change(bare_checkout: Path) -> None:
-    first = startup(bare_checkout, "status")
+    first = startup(bare_checkout, "status", "--json")
     assert first.returncode == 0, first.stderr
-    assert "Installing requirements/all.txt requirements/gate.txt" in first.stdout
-    assert startup(bare_checkout, "status").stdout.startswith("SERVICE")
+    assert "Installing requirements/all.txt requirements/gate.txt" in first.stderr
+    assert json.loads(first.stdout)["ready"]
+    assert startup(bare_checkout, "status").stderr == ""
     (bare_checkout / "requirements" / "backend.txt").write_text("# newer\n")
-    changed = startup(bare_checkout, "status", EASEL_SERVICES="backend")
-    assert "Installing requirements/ops.txt requirements/backend.txt\n" in changed.stdout
+    (bare_checkout / ".env").write_text("EASEL_SERVICES=backend  # and nothing else\n")
+    changed = startup(bare_checkout, "status")
+    assert "Installing requirements/ops.txt requirements/backend.txt\n" in changed.stderr
 
 
 def test_startup_without_a_python_says_what_to_install(bare_checkout: Path) -> None:

@@ -5,26 +5,12 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
-from typing import TypeVar
 
 import httpx
 import pytest
 
 from infra.supervisor.processes import is_alive
-from tests.infra.conftest import LabHost
-
-T = TypeVar("T")
-
-
-def until(found: Callable[[], T | None], seconds: float = 20) -> T:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
+from tests.infra.conftest import LabHost, until
 
 
 def ready_with_other_pid(lab: LabHost, name: str, old: int) -> int | None:
@@ -243,6 +229,49 @@ def test_services_that_joined_or_left_the_table_follow_at_the_next_start(lab: La
     assert lab.run("start").returncode == 0
     assert lab.status()["backend"].ready
     assert not is_alive(gone)
+
+
+def test_a_service_whose_way_of_running_changed_runs_so_after_the_next_start(
+    lab: LabHost,
+) -> None:
+    lab.add("gpu_server")
+    lab.add("backend")
+    lab.run("start")
+    kept, old = lab.pid("gpu_server"), lab.pid("backend")
+    lab.table[1]["stop_s"] = 4
+    again = lab.run("start")
+    assert again.returncode == 0, again.stderr
+    assert lab.pid("backend") != old
+    assert lab.pid("gpu_server") == kept
+
+
+def test_a_service_between_two_tries_can_be_stopped(lab: LabHost) -> None:
+    lab.add("backend", "--exit-code", "1")
+    lab.run("start")
+    until(lambda: lab.status()["backend"].state == "BACKOFF")
+    stop = lab.run("stop", "backend")
+    assert stop.stdout == "Stopped: backend.\n"
+    assert lab.status()["backend"].state == "STOPPED"
+
+
+def test_a_setting_gone_wrong_does_not_keep_the_services_running(lab: LabHost) -> None:
+    lab.add("backend")
+    lab.run("start")
+    service = lab.pid("backend")
+    lab.environment |= {"EASEL_SERVICE_TABLE": "", "COMFYUI_PORT": "none"}
+    assert lab.run("status").returncode == 1
+    assert lab.run("stop").stdout == "Stopped: backend.\n"
+    assert not is_alive(service)
+
+
+def test_pid_files_of_other_programs_stay_where_they_are(lab: LabHost) -> None:
+    lab.add("backend")
+    other = lab.path / "run" / "sshd.pid"
+    other.parent.mkdir()
+    other.write_text("1")
+    lab.run("start")
+    lab.run("stop")
+    assert other.exists()
 
 
 def test_a_path_with_odd_characters_does_not_stop_the_supervisor(lab: LabHost) -> None:

@@ -92,6 +92,17 @@ class Service:
         """`kill -9`."""
         self._end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """It is there, and answers nobody, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         return self._end(signal.SIGTERM)

@@ -103,9 +103,15 @@ def test_updates_come_by_webhook_whose_secret_is_checked(stack: Stack, other_bot
     assert SECRET not in bot.log()
 
 
-def test_a_bot_without_network_at_boot_waits_for_it(stack: Stack, other_bot: StartBot) -> None:
-    stack.fault("502", "getMe", count=2)
-    other_bot()
+@pytest.mark.parametrize("method", ["getMe", "setWebhook"])
+def test_a_bot_without_network_at_boot_waits_for_it(
+    stack: Stack, other_bot: StartBot, method: str
+) -> None:
+    port = free_port()
+    hook = {"BOT_WEBHOOK_SECRET": SECRET, "BOT_WEBHOOK_PORT": str(port)}
+    hook["BOT_WEBHOOK_URL"] = f"http://127.0.0.1:{port}/hook"
+    stack.fault("502", method, count=2)
+    other_bot(**hook if method == "setWebhook" else {})
     person = stack.person("ru")
     person.says("/start")
     person.reads("Я превращаю")

@@ -6,6 +6,8 @@ from itertools import pairwise
 import httpx
 import pytest
 
+from telegram_bot.database import Database
+from telegram_bot.people import People
 from tests.telegram_bot.stack import (
     TOKEN,
     Person,
@@ -143,11 +145,43 @@ def test_a_deleted_message_does_not_lose_the_picture(ann: Person, stack: Stack) 
     assert [m["message_id"] for m in ann.from_bot(after=sent)] == [picture["message_id"]]
 
 
-def test_a_photo_that_telegram_refuses_comes_as_a_file(ann: Person) -> None:
-    sent = ann.says("a very long wall --size 2048x256 --count 1")
-    shown = ann.sees(lambda m: m.get("photo") or m.get("document"), "the picture", sent)
-    assert "2048×256" in words(ann.sees(lambda m: "seed" in words(m), "the facts", sent))
-    assert shown
+def without_previews(person: Person) -> None:
+    """So that the only photo put into a message is the picture."""
+    menu = person.reads("Settings", after=person.says("/settings"))
+    person.presses(menu, "Live preview: on")
+    person.sees(lambda m: "Live preview: off" in buttons(m), "the switch")
+
+
+def test_a_photo_that_telegram_refuses_comes_as_a_file(ann: Person, stack: Stack) -> None:
+    without_previews(ann)
+    stack.fault("photo_refused", "editMessageMedia", chat_id=ann.id, count=1)
+    sent = ann.says(f"a very long wall --seed 6 {SMALL}")
+    shown = ann.sees(lambda m: m.get("document"), "the file", sent)
+    assert shown["file_name"] == "easel-6.png"
+    assert words(shown).startswith("Realism · 256×256 · seed 6")
+    assert "🔁 Again" in buttons(shown)
+    assert [m["message_id"] for m in ann.from_bot(after=sent)] == [shown["message_id"]]
+
+
+def test_a_picture_that_telegram_takes_in_no_way_is_not_called_lost(
+    ann: Person, stack: Stack
+) -> None:
+    without_previews(ann)
+    stack.fault("photo_refused", "editMessageMedia", chat_id=ann.id, count=2)
+    sent = ann.says(f"a cursed wall --seed 7 {SMALL}")
+    told = ann.reads("The picture is drawn, but Telegram doesn't take it", after=sent)
+    ann.presses(told, "📄 PNG file")
+    file = ann.sees(lambda m: m.get("document"), "the file", sent)
+    assert file["file_name"] == "easel-7.png"
+
+
+@pytest.mark.parametrize("letters", ["😀" * 520, "𝓯𝓸𝔁 " * 60])
+def test_a_prompt_of_wide_letters_fits_into_its_caption(ann: Person, letters: str) -> None:
+    """Telegram counts each of them twice."""
+    sent = ann.says(f"{letters} {SMALL}")
+    picture = ann.gets_picture(after=sent)
+    assert letters[:100] in words(picture)
+    assert "📋 Copy prompt" in buttons(picture)
 
 
 def test_a_cancel_that_comes_too_late_deletes_nothing(ann: Person, stack: Stack) -> None:
@@ -228,6 +262,28 @@ def test_errors_are_told_without_a_traceback(ann: Person, bot: Service) -> None:
     for message in ann.from_bot():
         assert "Traceback" not in words(message)
         assert "Code" not in words(message)
+
+
+def test_a_bot_whose_token_is_revoked_ends_and_says_so(bot: Service, stack: Stack) -> None:
+    """Deaf, it would look as if it were at work."""
+    stack.fault("401", "getUpdates", count=1)
+    until(bot.has_ended, "the bot ends")
+    assert "BOT_TOKEN is not accepted by Telegram" in bot.log()
+    assert bot.stop() == 2
+
+
+def test_after_a_block_is_lifted_broadcasts_reach_the_person_again(
+    ann: Person, masha: Person, stack: Stack
+) -> None:
+    reached = People(Database(stack.folder / "telegram_bot" / f"{TOKEN.split(':')[0]}.sqlite3"))
+    for person in (ann, masha):
+        person.says("/start")
+        person.sees(words, "the menu")
+        stack.telegram_post("/chat/people", user_id=person.id, blocked=True)
+    until(lambda: not {ann.id, masha.id} & set(reached.reachable()), "nobody is written to")
+    stack.telegram_post("/chat/people", user_id=ann.id, blocked=False)
+    until(lambda: ann.id in reached.reachable(), "she can be written to")
+    assert masha.id not in reached.reachable()
 
 
 def test_the_token_is_in_no_log(ann: Person, bot: Service, stack: Stack) -> None:

@@ -119,7 +119,7 @@ def test_without_a_gpu_the_request_waits_and_says_so(
     health = f"{stack.url['backend']}/health"
     until(lambda: not stack.http.get(health).json()["gpu_available"], "the GPU is gone")
     sent = masha.says(f"маяк {SMALL}")
-    masha.reads("Видеокарта не отвечает. Сохраню запрос на 30 минут", after=sent)
+    masha.reads("Видеокарта не отвечает. Сохраню запрос и начну, когда она вернётся", after=sent)
     stack.gpu_server.start()
     stack.gpu_server.wait_ready()
     assert "маяк" in words(masha.gets_picture(after=sent))
@@ -137,3 +137,84 @@ def test_a_bot_told_to_stop_does_so_at_once_and_goes_on_later(
     finally:
         stack.slow_engine(0)
     assert ann.gets_picture(after=sent)["message_id"] == drawing["message_id"]
+
+
+def test_a_cancel_is_not_forgotten_by_a_kill(ann: Person, bot: Service, stack: Stack) -> None:
+    stack.slow_engine(2.0)
+    try:
+        sent = ann.says(f"an unwanted gift {SMALL}")
+        drawing = ann.reads("Drawing", after=sent)
+        stack.backend.freeze()
+        assert ann.presses(drawing, "✖️ Cancel")["answer"] == "Cancelling…"
+        ann.reads("✖️ Cancelling…", after=sent)
+        bot.kill()
+        stack.backend.thaw()
+        stack.restart(bot)
+        stopped = ann.reads("Cancelled.", after=sent)
+        until(lambda: stack.generations(ann.id)[0]["status"] == "cancelled", "the backend is told")
+    finally:
+        stack.backend.thaw()
+        stack.slow_engine(0)
+    assert stopped["message_id"] == drawing["message_id"]
+    assert buttons(stopped) == ["🔁 Try again"]
+    assert len(ann.from_bot(after=sent)) == 1
+
+
+def test_cancel_said_twice_stops_two_pictures(ann: Person, bot: Service, stack: Stack) -> None:
+    stack.slow_engine(2.0)
+    try:
+        sent = ann.says(f"one egg {SMALL}")
+        ann.reads("Drawing", after=sent)
+        second = ann.says(f"two eggs {SMALL}")
+        ann.reads("In line", after=second)
+        stack.backend.freeze()
+        asked = ann.says("/cancel")
+        ann.says("/cancel")
+        until(
+            lambda: [words(m) for m in ann.from_bot(asked)].count("Cancelling…") == 2,
+            "two cancellations",
+        )
+        stack.backend.thaw()
+        until(
+            lambda: (
+                [words(m).startswith("Cancelled.") for m in ann.from_bot(sent)].count(True) == 2
+            ),
+            "two messages that say so",
+        )
+    finally:
+        stack.backend.thaw()
+        stack.slow_engine(0)
+    assert {g["status"] for g in stack.generations(ann.id)} == {"cancelled"}
+
+
+def test_a_forgotten_request_can_be_tried_again_before_the_backend_is_back(
+    ann: Person, bot: Service, stack: Stack
+) -> None:
+    stack.backend.kill()
+    sent = ann.says(f"a reconsidered ship {SMALL}")
+    ann.presses(ann.reads("The server isn't answering", after=sent), "✖️ Forget it")
+    stopped = ann.reads("Cancelled.", after=sent)
+    assert ann.presses(stopped, "🔁 Try again")["answer"] == "On it"
+    stack.backend.start()
+    stack.backend.wait_ready()
+    assert ann.gets_picture(after=sent)["message_id"] == stopped["message_id"]
+    assert len(stack.generations(ann.id)) == 1
+
+
+def test_whoever_deletes_everything_in_mid_job_gets_nothing_any_more(
+    ann: Person, bot: Service, stack: Stack
+) -> None:
+    stack.slow_engine(1.0)
+    try:
+        sent = ann.says(f"a last wish {SMALL}")
+        ann.reads("Drawing", after=sent)
+        ann.says("/privacy")
+        ann.presses(ann.reads("Stored on this server"), "🗑 Delete my data")
+        question = ann.sees(lambda m: "🗑 Delete everything" in buttons(m), "the question")
+        ann.presses(question, "🗑 Delete everything")
+        ann.reads("Deleted: 0 pictures")
+        ann.reads("Cancelled.", after=sent)
+    finally:
+        stack.slow_engine(0)
+    ann.gets_picture(after=ann.says(f"a first wish {SMALL}"))
+    assert [g["prompt"] for g in stack.generations(ann.id)] == ["a first wish"]

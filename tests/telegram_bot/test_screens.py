@@ -5,7 +5,15 @@ import io
 import pytest
 from PIL import Image
 
-from tests.telegram_bot.stack import Person, Stack, buttons, is_finished, photo, words
+from tests.telegram_bot.stack import (
+    TOKEN,
+    Person,
+    Stack,
+    buttons,
+    is_finished,
+    photo,
+    words,
+)
 
 SMALL = "--size 256x256"
 ACTIONS = {
@@ -414,6 +422,112 @@ def test_options_with_faults_are_explained_and_nothing_is_drawn(ann: Person, sta
     for part in ("--seed x", "--size 7:1", "--style anime", "did you mean --seed"):
         assert part in answer
     assert stack.generations(ann.id) == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"text": "лиса --size 2048x2048"}, "--size: возможно 1024x1024"),
+        (
+            {"document": b"GIF89a", "file_name": "a.gif", "caption": "--style anime"},
+            "Это изображение не подходит. Пришлите другое",
+        ),
+    ],
+)
+def test_what_the_backend_refuses_is_told_in_the_persons_own_language(
+    masha: Person, sent: dict[str, object], told: str
+) -> None:
+    asked = masha.sends(**sent)
+    if "document" in sent:
+        menu = masha.sees(lambda m: "Точно" in buttons(m), "the strengths", asked)
+        masha.presses(menu, "Точно")
+        masha.presses(masha.sees(lambda m: "▶️ Нарисовать" in buttons(m), "offer"), "▶️ Нарисовать")
+    refused = words(masha.reads(told, after=asked))
+    assert "pixels" not in refused
+    assert "image" not in refused
+
+
+def test_keeping_a_picture_gives_back_the_buttons_of_the_place_it_was_pressed_at(
+    ann: Person,
+) -> None:
+    for number in (1, 2):
+        ann.gets_picture(after=ann.says(f"pear {number} {SMALL}"))
+    asked = ann.says("/history")
+    page = ann.sees(lambda m: "1/2" in buttons(m), "the newest", asked)
+    ann.presses(page, "▶️")
+    page = ann.sees(lambda m: "2/2" in buttons(m), "the older", asked)
+    ann.presses(page, "🗑 Delete")
+    page = ann.sees(lambda m: "Keep" in buttons(m), "the question", asked)
+    ann.presses(page, "Keep")
+    page = ann.sees(lambda m: "2/2" in buttons(m), "the same page", asked)
+    assert "pear 1" in words(page)
+
+
+def test_keeping_the_second_of_two_pictures_keeps_its_buttons(ann: Person) -> None:
+    sent = ann.says(f"two boats --count 2 --seed 5 {SMALL}")
+    ann.presses(ann.gets_picture(after=sent), "▶️")
+    second = ann.sees(lambda m: "2/2" in buttons(m), "the second", sent)
+    ann.presses(second, "🗑 Delete")
+    ann.presses(ann.sees(lambda m: "Keep" in buttons(m), "the question", sent), "Keep")
+    second = ann.sees(lambda m: "2/2" in buttons(m), "the buttons again", sent)
+    ann.presses(second, "📄 PNG file")
+    assert ann.sees(lambda m: m.get("document"), "the file")["file_name"] == "easel-6.png"
+
+
+def test_a_picture_whose_message_is_gone_is_deleted_from_the_history_without_a_complaint(
+    ann: Person, stack: Stack
+) -> None:
+    picture = ann.gets_picture(after=ann.says(f"a mistake {SMALL}"))
+    body = {"chat_id": ann.id, "message_id": picture["message_id"]}
+    url = f"{stack.url['local_telegram']}/bot{TOKEN}/deleteMessage"
+    assert stack.http.post(url, json=body).json()["ok"]
+    asked = ann.says("/history")
+    ann.presses(ann.sees(lambda m: m.get("photo"), "the page", asked), "🗑 Delete")
+    page = ann.sees(lambda m: "🗑 Really delete" in buttons(m), "the question", asked)
+    ann.presses(page, "🗑 Really delete")
+    ann.sees_no(page["message_id"])
+    later = ann.says("/history")
+    ann.reads("No pictures yet", after=later)
+    assert not any("Code" in words(m) for m in ann.from_bot(asked))
+    assert stack.generations(ann.id) == []
+
+
+def test_a_button_pressed_during_a_pause_is_answered(admin: Person, masha: Person) -> None:
+    picture = masha.gets_picture(after=masha.says(f"лодка {SMALL}"))
+    asked = admin.says("/pause")
+    admin.reads("Paused:", after=asked)
+    try:
+        assert masha.presses(picture, "🔁 Ещё")["answered"]
+        masha.reads("Бот на паузе", after=picture["message_id"])
+    finally:
+        admin.says("/resume")
+        admin.reads("Open again", after=asked)
+
+
+def test_a_command_of_admins_in_a_group_is_no_ones_elses_business(alex: Person) -> None:
+    ignored = alex.says("/ban 1")
+    answered = alex.says("/help")
+    alex.reads("Under a picture", after=answered)
+    assert [m["message_id"] for m in alex.from_bot(ignored) if m["message_id"] < answered] == []
+
+
+def test_a_photo_of_an_album_that_mentions_the_bot_in_a_group_is_taken(alex: Person) -> None:
+    sent = alex.sends(photos=[photo(), photo(300, 300)], caption="@easel_local_bot a forest")
+    menu = alex.sees(lambda m: "Anime" in buttons(m), "the styles", sent)
+    alex.presses(menu, "✖️ Cancel")
+
+
+def test_a_menu_in_a_group_never_takes_the_photo_sent_in_private(
+    alex: Person, stack: Stack
+) -> None:
+    sent = alex.sends(photo=photo(), caption="@easel_local_bot")
+    menu = alex.sees(lambda m: "Lux" in buttons(m), "the styles", sent)
+    private = stack.person("en", alex.id)
+    mine = private.sends(photo=photo(300, 300))
+    private.sees(lambda m: "Lux" in buttons(m), "the styles", mine)
+    assert alex.presses(menu, "Lux")["answer"] == "Send the photo again, please."
+    private.says("/cancel")
+    private.reads("OK, forgotten.", after=mine)
 
 
 def test_admins_see_figures_and_the_line(admin: Person) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, FastAPI, Query, Request
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web import edge, errors, sse
 
@@ -26,8 +27,21 @@ class Left(BaseModel):
     cancelled: int = 0
 
 
+class Closed:
+    """A middleware that refuses what begins with /closed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/closed"):
+            raise errors.NoGpu("Closed", retry_after=3)
+        await self.app(scope, receive, send)
+
+
 def make_app(left: Left) -> FastAPI:
     app = FastAPI()
+    app.add_middleware(Closed)
     edge.install(app, max_body=MAX_BODY)
     app.include_router(readers())
     app.include_router(breakers())

@@ -270,3 +270,20 @@ def test_events_are_framed_as_the_standard_says(http: httpx.Client) -> None:
 )
 def test_a_last_event_id_that_is_none_starts_anew(header: str | None, number: int) -> None:
     assert sse.last_event_id(header) == number
+
+
+def test_an_error_of_a_middleware_is_a_problem_too(http: httpx.Client) -> None:
+    answer = http.get("/closed")
+    assert problem(answer, 503, "no_gpu")["detail"] == "Closed"
+    assert answer.headers["retry-after"] == "3"
+
+
+def test_hanging_up_in_the_middle_of_a_body_is_no_error(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    where = httpx.URL(url)
+    with socket.create_connection((where.host, where.port or 0)) as connection:
+        connection.sendall(b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+    until(lambda: "path='/size'" in caplog.text, "the end of the request to be noticed")
+    assert "unhandled" not in caplog.text

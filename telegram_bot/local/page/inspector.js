@@ -11,6 +11,8 @@ const FAULTS = [
   ["timeout", "faultTimeout"],
   ["slow", "faultSlow"],
   ["403", "fault403"],
+  ["401", "fault401"],
+  ["photo_refused", "faultPhoto"],
   ["duplicate_update", "faultDuplicate"],
   ["stale_update", "faultStaleUpdate"],
   ["stale_callback", "faultStaleCallback"],

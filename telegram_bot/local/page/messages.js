@@ -127,7 +127,7 @@ function build(messages, flash) {
   const bubble = el(
     "div",
     { class: `bubble${flash ? " flash" : ""}${bare ? " bare" : ""}` },
-    context.isGroup() && !mine ? el("p", { class: "name" }, head.from.first_name) : null,
+    el("p", { class: context.isGroup() && !mine ? "name" : "unseen" }, head.from.first_name),
     head.reply_to ? quote(head.reply_to) : null,
     ...media(messages),
     textOf(texted),

@@ -159,6 +159,17 @@ def test_the_commands_fetch_list_and_verify(
     origin.turns = [turns.fail_with(404)]
     (tmp_path / "models" / model.dest).unlink()
     assert run(tmp_path, "pull").returncode == 1
+    assert json.loads(run(tmp_path, "list", "--json").stdout)["models"][0]["state"] == "missing"
+
+
+def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path, model: ModelFile) -> None:
+    (tmp_path / "models.json").write_text(manifest_of(model).model_dump_json(by_alias=True))
+    (tmp_path / "models").touch()
+    for command in ("pull", "list", "verify"):
+        done = run(tmp_path, command)
+        assert done.returncode != 0 or command == "list"
+        assert "Traceback" not in done.stderr
+    assert str(tmp_path / "models") in run(tmp_path, "pull").stderr
 
 
 def test_ctrl_c_keeps_what_has_come(tmp_path: Path, model: ModelFile, origin: Origin) -> None:

@@ -97,7 +97,7 @@ def test_only_the_last_releases_are_kept(pod: Pod, checkout: Checkout) -> None:
 def test_settings_and_data_outlive_releases(pod: Pod, checkout: Checkout) -> None:
     assert deploy(pod, checkout).returncode == 0
     (pod.workdir / "data" / "rows.sqlite").write_text("rows")
-    (pod.workdir / "backend").mkdir()
+    (pod.workdir / "backend").mkdir(exist_ok=True)
     (pod.workdir / "backend" / ".env").write_text("BACKEND_PORT=1")
     checkout.commit("two")
     assert deploy(pod, checkout).returncode == 0
@@ -106,6 +106,40 @@ def test_settings_and_data_outlive_releases(pod: Pod, checkout: Checkout) -> Non
     assert (pod.workdir / "backend" / ".env").read_text() == "BACKEND_PORT=1"
     assert deploy(pod, checkout, "--rollback").returncode == 0
     assert (pod.workdir / "backend" / ".env").read_text() == "BACKEND_PORT=1"
+
+
+def test_settings_put_on_the_host_after_a_deploy_count_at_once(
+    pod: Pod, checkout: Checkout
+) -> None:
+    assert deploy(pod, checkout).returncode == 0
+    shared = pod.folder / "easel-deploy" / "shared"
+    (shared / "backend" / ".env").write_text("BACKEND_PORT=1")
+    assert (pod.workdir / "backend" / ".env").read_text() == "BACKEND_PORT=1"
+
+
+def test_a_deploy_that_was_interrupted_is_repeated(pod: Pod, checkout: Checkout) -> None:
+    half = pod.folder / "easel-deploy" / "releases" / checkout.head
+    half.mkdir(parents=True)
+    (half / "leftover").touch()
+    done = deploy(pod, checkout)
+    assert done.returncode == 0, done.stderr
+    assert version(pod) == "one"
+    assert not (pod.workdir / "leftover").exists()
+
+
+def test_releases_that_do_not_come_up_never_push_out_one_that_did(
+    pod: Pod, checkout: Checkout
+) -> None:
+    pod.settings["keep_releases"] = 2
+    pod.write()
+    good = checkout.head
+    assert deploy(pod, checkout).returncode == 0
+    (checkout.folder / "fails").touch()
+    for number in ("two", "three"):
+        checkout.commit(number)
+        assert deploy(pod, checkout).returncode == 3
+    assert deploy(pod, checkout, "--rollback", good).returncode == 0
+    assert version(pod) == "one"
 
 
 def test_an_existing_checkout_is_adopted_only_when_asked(pod: Pod, checkout: Checkout) -> None:

@@ -66,6 +66,10 @@ def test_arguments_are_never_interpreted(pod: Pod, via: str) -> None:
     assert done.returncode == 0
 
 
+def test_options_of_the_remote_command_are_its_own(pod: Pod) -> None:
+    assert pod.run("exec", "echo", "--json").stdout == b"--json\n"
+
+
 def test_a_shell_line_is_interpreted_when_asked_for(pod: Pod, via: str) -> None:
     done = pod.run("--via", via, "exec", "--shell", "printf 'b\\na\\n' | sort | tr a-z A-Z")
     assert done.stdout == b"A\nB\n"

@@ -1,5 +1,6 @@
 import json
 import signal
+import subprocess
 
 import pytest
 
@@ -62,3 +63,14 @@ def test_what_needs_one_target_refuses_several(fleet: Pod, command: str) -> None
     done = fleet.run("-t", "all", command, *ports)
     assert done.returncode == 2
     assert b"one target" in done.stderr
+
+
+def test_a_reader_that_goes_away_ends_all_commands(fleet: Pod) -> None:
+    process = fleet.popen("-t", "all", "exec", "--", "yes", stdin=subprocess.DEVNULL)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.wait(60) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()

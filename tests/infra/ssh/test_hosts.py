@@ -124,6 +124,16 @@ def test_a_refused_login_exits_255_and_names_the_key(pod: Pod) -> None:
     assert b"authorized_keys" in done.stderr
 
 
+def test_no_key_at_all_is_told_so_and_never_answered_by_trying_the_proxy(pod: Pod) -> None:
+    assert pod.direct is not None
+    assert pod.gateway is not None
+    keyless = {name: value for name, value in pod.route(pod.direct).items() if name != "key"}
+    pod.write(pod={"direct": keyless, "proxy": pod.route(pod.gateway)})
+    done = pod.run("exec", "--", "true", env={"SSH_AUTH_SOCK": ""})
+    assert done.returncode == 255
+    assert b"ssh-add" in done.stderr
+
+
 def test_a_missing_or_broken_key_file_is_named(pod: Pod) -> None:
     assert pod.direct is not None
     broken = pod.folder / "broken"

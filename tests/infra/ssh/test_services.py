@@ -59,6 +59,15 @@ def test_doctor_finds_nothing_wrong_with_a_good_host(pod: Pod, via: str) -> None
     assert done.returncode == 0
 
 
+def test_doctor_tells_a_host_without_easel_what_to_do_and_nothing_else(pod: Pod) -> None:
+    pod.settings["workdir"] = str(pod.folder / "nowhere")
+    pod.write()
+    done = pod.run("--via", "direct", "doctor", "--json")
+    checks = json.loads(done.stdout)["targets"][0]["checks"]
+    (fault,) = [check for check in checks if check["state"] == "fail"]
+    assert fault["detail"].endswith("does not exist: easel-ssh deploy")
+
+
 def test_doctor_refuses_a_key_that_others_can_read(pod: Pod) -> None:
     server = pod.direct
     assert server is not None
@@ -72,3 +81,12 @@ def test_doctor_refuses_a_key_that_others_can_read(pod: Pod) -> None:
     warned = pod.run("exec", "--", "true")
     assert warned.returncode == 0
     assert b"chmod 600" in warned.stderr
+
+
+def test_doctor_bears_a_file_system_without_a_size(pod: Pod) -> None:
+    pod.settings["workdir"] = "/proc"
+    pod.write()
+    done = pod.run("--via", "direct", "doctor")
+    assert done.returncode == 3
+    assert b"Traceback" not in done.stderr
+    assert b"size unknown" in done.stdout

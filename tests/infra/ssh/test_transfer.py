@@ -1,8 +1,10 @@
 import hashlib
 import json
 import os
+import signal
 
 from tests.infra.ssh.conftest import Pod
+from tests.infra.ssh.waiting import eventually
 
 
 def test_a_large_file_arrives_whole_and_comes_back(pod: Pod, via: str) -> None:
@@ -56,3 +58,26 @@ def test_an_existing_file_is_replaced_at_once(pod: Pod, via: str) -> None:
     with held:
         assert held.read() == b"old, and longer"
     assert there.read_bytes() == b"new"
+
+
+def test_an_interrupted_push_leaves_nothing_behind_and_shows_nobody_its_part(
+    pod: Pod, via: str
+) -> None:
+    source, folder = pod.folder / "source", pod.folder / "folder"
+    folder.mkdir()
+    with source.open("wb") as file:
+        file.truncate(500_000_000)
+    process = pod.popen("--via", via, "push", str(source), str(folder))
+    assert eventually(lambda: [part.stat().st_size > 0 for part in folder.iterdir()] == [True])
+    (part,) = folder.iterdir()
+    assert part.stat().st_mode & 0o777 == 0o600
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert eventually(lambda: list(folder.iterdir()) == [])
+
+
+def test_a_time_limit_ends_a_transfer(pod: Pod) -> None:
+    done = pod.run("--timeout", "2", "pull", "/dev/zero", str(pod.folder / "zeros"))
+    assert done.returncode == 124
+    assert not list(pod.folder.glob("*zeros*"))

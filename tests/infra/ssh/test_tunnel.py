@@ -2,6 +2,7 @@ import http.client
 import json
 import signal
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +97,25 @@ def test_a_taken_local_port_is_a_usage_error(pod: Pod) -> None:
         done = pod.run("tunnel", f"{taken.getsockname()[1]}:80")
     assert done.returncode == 2
     assert b"in use" in done.stderr
+
+
+def test_a_client_that_breaks_off_leaves_no_connection_open_on_the_host(pod: Pod) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        there.settimeout(30)
+        process = pod.popen("tunnel", f"0:{there.getsockname()[1]}")
+        assert process.stdout is not None
+        port = int(process.stdout.readline().split()[0].decode().partition(":")[2])
+        client = socket.create_connection(("127.0.0.1", port), 30)
+        client.sendall(b"x")
+        served, _ = there.accept()
+        with served:
+            served.settimeout(30)
+            assert served.recv(1) == b"x"
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()  # with a reset: no orderly end
+            assert served.recv(1) == b""
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def test_a_lost_connection_ends_the_tunnel(pod: Pod) -> None:

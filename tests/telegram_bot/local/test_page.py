@@ -230,6 +230,39 @@ async def test_text_of_the_bot_is_never_markup_of_the_page(local: Local, page: P
     await asyncio.to_thread(use)
 
 
+async def test_buttons_of_a_short_message_are_wide_enough_for_their_words(
+    local: Local, page: Page
+) -> None:
+    await local.says(1001, "/start")
+    names = [["✅ Реализм", "ChatGPT"], ["1:1", "16:9", "9:16"]]
+    keyboard = {"inline_keyboard": [[{"text": n, "callback_data": n} for n in r] for r in names]}
+    await local.call("sendMessage", chat_id=1001, text="?", reply_markup=keyboard)
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+
+    def use() -> None:
+        page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        page.driver.get(local.url)
+        page.wait(lambda: len(page.texts(".key")) == 5)
+        heights = "return [...document.querySelectorAll('.key')].map((k) => k.offsetHeight)"
+        assert max(page.driver.execute_script(heights)) < 45
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    await asyncio.to_thread(use)
+
+
+async def test_a_screen_reader_hears_whose_message_it_is(local: Local, page: Page) -> None:
+    await local.says(1001, "/start")
+    await local.call("sendMessage", chat_id=1001, text="Hello")
+
+    def use() -> None:
+        page.driver.get(local.url)
+        page.wait(lambda: page.texts(".theirs .text") == ["Hello"])
+        assert page.one(".mine .bubble .unseen").get_attribute("textContent") == "Alex"
+        assert page.one(".theirs .bubble .unseen").get_attribute("textContent") == "Easel"
+
+    await asyncio.to_thread(use)
+
+
 async def test_the_page_fits_a_phone(local: Local, page: Page) -> None:
     await local.says(1001, "a long word: " + "wide" * 40)
     size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
