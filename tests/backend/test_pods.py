@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from backend.database import Database
 from tests.backend.processes import Backend, Farm, Process, free_ports, started, states, until
 
 WORKFLOWS = Path(__file__).with_name("workflows")
@@ -216,9 +217,13 @@ async def test_an_older_database_that_takes_no_id_twice_says_so(tmp_path: Path) 
 
 
 async def test_a_backend_that_cannot_take_up_its_work_ends(tmp_path: Path) -> None:
-    (tmp_path / "backend").mkdir()
+    kept = Database(f"sqlite:///{tmp_path / 'backend' / 'easel.sqlite3'}")
+    await kept.open()
+    await kept.close()
     with sqlite3.connect(tmp_path / "backend" / "easel.sqlite3") as database:
-        database.execute("CREATE TABLE generations (id, ended, created, owner, user, other)")
+        columns = 'id, owner, user, fingerprint, "order", count, status, created'
+        values = "'no id', 'local', '', '', '{}', 1, 'queued', 0"
+        database.execute(f"INSERT INTO generations ({columns}) VALUES ({values})")
     database.close()
     backend = Backend(tmp_path, ["http://127.0.0.1:1"])
     async with started(backend):
