@@ -48,14 +48,14 @@ spending = sa.Table(
     "spending",
     metadata,
     sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("created", sa.Float, primary_key=True),
     sa.Column("who", sa.String(64), nullable=False),
-    sa.Column("created", sa.Float, nullable=False),
     sa.Column("images", sa.Integer, nullable=False),
     sa.Index("spending_of_user", "who", "created"),
     sa.Index("spending_by_age", "created"),
 )
 """What counts against users' limits. Apart from the generations, whose deletion refunds nothing;
-it names nobody (`who` is a hash) and is kept for a day."""
+it names nobody (`who` is a hash) and is kept for a day. An id that was deleted may come again."""
 
 refusals = sa.Table(
     "refusals",

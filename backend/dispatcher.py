@@ -12,6 +12,7 @@ from functools import partial
 from uuid import UUID
 from weakref import WeakValueDictionary
 
+import sqlalchemy as sa
 import structlog
 
 from backend.abuse import Abuse
@@ -21,7 +22,7 @@ from backend.live import Ending, Live
 from backend.metrics import Metrics
 from backend.pods import Pod
 from backend.scheduler import Limits, Scheduler, Work
-from backend.store import Row, Store
+from backend.store import IMAGE_ERRORS, Row, Store
 from gpu_server import schemas as gpu
 from gpu_server.client import GpuClient
 from gpu_server.schemas import State
@@ -34,6 +35,8 @@ MAX_FAILURES = 3
 FIRST_LOOK_S = 1.5
 WAKE_S = 1.0
 AGAIN_S = 0.5
+FORGOTTEN_S = 5.0
+"""Between two looks for what was committed and nobody took."""
 RECORD_AFTER_S = 1.0
 """What is drawn sooner gets no durable workflow: its row alone says as much."""
 
@@ -92,6 +95,17 @@ class Dispatcher:
             return known
         live = self._take(row)
         self._pump()
+        return live
+
+    async def find(self, generation_id: UUID) -> Live | None:
+        """What is unfinished, and None otherwise. A committed row that nobody took is taken up:
+        the answer to its commit was lost, or whoever accepted it is gone."""
+        live = self.live.get(generation_id)
+        if live is None:
+            # Read only now: what had just ended is committed before it leaves `live`.
+            row = await self._store.get(generation_id)
+            if row is not None and row.ended is None:
+                live = self.take(row)
         return live
 
     def _take(self, row: Row) -> Live:
@@ -169,6 +183,7 @@ class Dispatcher:
                 self._take(row)
             for pod in self.pods.values():
                 self._tasks.create_task(pod.watch(), name=f"pod {pod.name}")
+            self._tasks.create_task(self._take_up_forgotten(), name="forgotten")
             self.taken_up.set()
             await self._look_at_pods()
             ready.set()
@@ -183,6 +198,17 @@ class Dispatcher:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._wake.wait()
+
+    async def _take_up_forgotten(self) -> None:
+        """Find what was committed and nobody took, until cancelled."""
+        while True:
+            await asyncio.sleep(FORGOTTEN_S)
+            try:
+                for generation_id in await self._store.unfinished_ids() - self.live.keys():
+                    if await self.find(generation_id) is not None:
+                        log.warning("generation_found", generation_id=str(generation_id))
+            except (DatabaseAway, sa.exc.SQLAlchemyError) as error:
+                log.warning("forgotten_not_looked_for", error=type(error).__name__)
 
     async def _look_at_pods(self) -> None:
         """Ask each pod once before anybody is told that no GPU can draw; wait for none long."""
@@ -222,11 +248,25 @@ class Dispatcher:
             return
         self._drawings.pop(live.row.id).cancel()
         pod.abandoned.add(live.row.id)
+        live.failures += live.state is State.running  # it may be what the pod was lost of
+        log.warning(
+            "generation_moved",
+            generation_id=str(live.row.id),
+            pod=pod.name,
+            reason="lost",
+            failures=live.failures,
+        )
+        ending = None
         if live.stop.is_set():
-            self._tasks.create_task(self._end(live, Ending(State.cancelled)))
-            return
-        log.warning("generation_moved", generation_id=str(live.row.id), pod=pod.name, reason="lost")
-        self._back_in_line(live, pod)
+            ending = Ending(State.cancelled)
+        elif live.failures >= MAX_FAILURES:
+            error = errors.EngineLost(f"GPUs were lost {live.failures} times while drawing it")
+            ending = Ending(State.failed, error=error)
+        if ending is None:
+            self._back_in_line(live, pod)
+        else:
+            self._scheduler.finished(live.row.id, time.monotonic())
+            self._tasks.create_task(self._end(live, ending))
 
     def _back_in_line(self, live: Live, pod: Pod) -> None:
         # The database goes on naming the old pod: after a crash that one is asked first.
@@ -324,9 +364,10 @@ class Dispatcher:
             "generation_moved", pod=pod.name, reason=moved.error.code, failures=live.failures
         )
         if live.failures < MAX_FAILURES and not live.stop.is_set():
-            with suppress(errors.EaselError):
-                await pod.client.delete(live.row.id)
+            await pod.stop(live.row.id)
             await asyncio.sleep(AGAIN_S)
+        else:
+            pod.abandoned.add(live.row.id)
         if live.stop.is_set():
             await self._end(live, Ending(State.cancelled))
         elif live.failures >= MAX_FAILURES:
@@ -340,19 +381,25 @@ class Dispatcher:
         if live.closing:
             return
         live.closing = True
-        kept = await self._store.end(live.row.id, ending.status, ending.as_json())
+        ended = ending.of(live.row)
+        kept = await self._store.end(ended)
         self._finished(live, ending.timings, succeeded=ending.status is State.succeeded)
         self._drawings.pop(live.row.id, None)
         self.live.pop(live.row.id, None)
-        live.end(ending)
+        live.end(kept or ended, ending.timings)
         self._metrics.ended(live.row.order, ending)
+        try:
+            await self._tidy(live.row, ending, deleted=kept is None)
+        except (DatabaseAway, sa.exc.SQLAlchemyError, *IMAGE_ERRORS) as error:
+            log.warning("left_to_the_sweep", error=type(error).__name__)
+
+    async def _tidy(self, row: Row, ending: Ending, *, deleted: bool) -> None:
         if isinstance(ending.error, errors.ContentRefused):
-            await self._abuse.note(live.row.owner, live.row.user, "picture")
-        if not kept:  # deleted meanwhile: of the row nothing is there, but of its files
-            with suppress(DatabaseAway):
-                await self._store.delete([live.row])
-        elif live.row.order.has_photo:
-            await self._store.forget_photo(live.row)
+            await self._abuse.note(row.owner, row.user, "picture")
+        if deleted:
+            await self._store.delete([row])
+        elif row.order.has_photo:
+            await self._store.forget_photo(row)
 
 
 def _last_error(error: errors.EaselError) -> errors.EaselError:

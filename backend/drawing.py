@@ -1,20 +1,22 @@
 """One generation on one pod: ask, follow, fetch, keep. Every step is harmless when repeated."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
 from backend.live import Ending, Live
 from backend.pods import Pod
-from backend.store import Store
+from backend.store import IMAGE_ERRORS, Store
 from gpu_server import schemas as gpu
 from gpu_server.schemas import State
 from web import errors
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 AGAIN_S = 0.5
 MAX_BROKEN = 10
@@ -44,20 +46,27 @@ class Drawing:
     drawn: Callable[[gpu.Job], None]
     _there: asyncio.Event = field(default_factory=asyncio.Event)
     """The pod has the job."""
+    _gone: asyncio.Event = field(default_factory=asyncio.Event)
+    """The pod was to stop the job and did not have it."""
 
     async def to_end(self) -> Ending:
         """How it ended. Raises Moved."""
-        photo = await self._photo()
         limit = self.live.row.order.timeout_s + LOADING_LIMIT_S
-        stopping = asyncio.create_task(self._stop_when_asked())
         try:
             async with asyncio.timeout(limit):
-                job = await self._job(photo)
+                return await self._ending(await self._stoppable(await self._photo()))
         except TimeoutError:
             self.pod.abandoned.add(self.live.row.id)
             return self._failed(errors.Timeout("The pod did not finish it in time"))
+
+    async def _stoppable(self, photo: bytes | None) -> gpu.Job | None:
+        stopping = asyncio.create_task(self._stop_when_asked())
+        try:
+            return await self._job(photo)
         finally:
             stopping.cancel()
+
+    async def _ending(self, job: gpu.Job | None) -> Ending:
         if job is None:
             return Ending(State.cancelled)
         if job.status is State.cancelled:
@@ -72,7 +81,7 @@ class Drawing:
     async def _photo(self) -> bytes | None:
         if not self.live.row.order.has_photo:
             return None
-        return await self.store.photo(self.live.row)
+        return await self._insist(lambda: self.store.photo(self.live.row))
 
     async def _stop_when_asked(self) -> None:
         """Pass a cancellation on, but not before the pod has the job: else it would be drawn."""
@@ -82,7 +91,8 @@ class Drawing:
             try:
                 await self.pod.client.delete(self.live.row.id)
             except errors.NotFound:
-                return
+                self._gone.set()
+                self._there.clear()
             except errors.EaselError:
                 await asyncio.sleep(AGAIN_S)
             else:
@@ -90,10 +100,10 @@ class Drawing:
 
     async def _job(self, photo: bytes | None) -> gpu.Job | None:
         """The job when it has ended on the pod, asked again when the connection breaks; None when
-        it was cancelled before the pod was asked."""
+        it was cancelled while the pod did not have it."""
         broken, asked = 0, self.asked
         while True:
-            if self.live.stop.is_set() and not asked:
+            if self.live.stop.is_set() and (self._gone.is_set() or not asked):
                 return None
             asked = True
             version = self.live.version
@@ -144,9 +154,19 @@ class Drawing:
         """Fetch the pictures and keep them, before anybody is told."""
         for number in range(len(job.images)):
             data = await self._image(number)
-            await self.store.put_image(self.live.row.id, number, data)
+            put = partial(self.store.put_image, self.live.row.id, number, data)
+            await self._insist(put)
         timings = self._timings(job)
         return Ending(State.succeeded, job.engine, timings, tuple(job.images), progress=1.0)
+
+    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The picture store's answer; while it is away, again until it is back."""
+        while True:
+            try:
+                return await call()
+            except IMAGE_ERRORS as error:
+                log.warning("picture_store_unavailable", error=type(error).__name__)
+                await asyncio.sleep(AGAIN_S)
 
     async def _image(self, number: int) -> bytes:
         broken = 0

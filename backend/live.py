@@ -32,6 +32,10 @@ class Ending:
             "progress": self.progress,
         }
 
+    def of(self, row: Row) -> Row:
+        """The row, ended so."""
+        return replace(row, status=self.status, ended=time.time(), outcome=self.as_json())
+
 
 NO_TIMINGS = Timings()
 
@@ -60,7 +64,6 @@ class Live(Changing):
         self.closing = False
         """It is ending: nothing can change that any more."""
         self.failures = 0
-        self.ending: Ending | None = None
         self.done = asyncio.Event()
         self.dropped = False
         """This process schedules no more, before its end: whoever does next takes it up."""
@@ -79,11 +82,10 @@ class Live(Changing):
     def back_in_line(self) -> None:
         self.update(state=State.queued, stage="in line", progress=0.0, pod=None, preview=None)
 
-    def end(self, ending: Ending) -> None:
-        self.row = replace(
-            self.row, status=ending.status, ended=time.time(), outcome=ending.as_json()
-        )
-        self.update(ending=ending, state=ending.status, preview=None, timings=ending.timings)
+    def end(self, row: Row, timings: Timings) -> None:
+        """`row` says how it ended."""
+        self.row = row
+        self.update(state=row.status, preview=None, timings=timings)
         self.done.set()
 
     async def over(self) -> bool:

@@ -148,7 +148,7 @@ async def open_service(
     for task in tasks:
         task.add_done_callback(_end_if_broken)
     try:
-        await ready.wait()
+        await _started(ready, tasks)
         yield service
     finally:
         dispatcher.drop()
@@ -158,6 +158,18 @@ async def open_service(
         for client in clients.values():
             await client.close()
         await database.close()
+
+
+async def _started(ready: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Raises what a task ended with before it was ready."""
+    waiting = asyncio.create_task(ready.wait())
+    try:
+        await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    for task in tasks:
+        if task.done():
+            await task
 
 
 def _end_if_broken(task: asyncio.Task[None]) -> None:

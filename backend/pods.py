@@ -65,7 +65,7 @@ class Pod:
                 if found:
                     jobs, self.abandoned = self.abandoned, set()
                     for job in jobs:
-                        tasks.create_task(self._stop(job))
+                        tasks.create_task(self.stop(job))
                 well = self.in_service and not self._misses
                 await self._pause(POLL_S if well else SUSPECT_POLL_S)
 
@@ -109,8 +109,9 @@ class Pod:
             log.info("pod_in", pod=self.name, engine=self.health and self.health.engine)
         self.in_service, self.reason = in_service, reason
 
-    async def _stop(self, job: UUID) -> None:
-        """Stop a job that is drawn elsewhere, and have the pod forget it."""
+    async def stop(self, job: UUID) -> None:
+        """Stop a job that is not wanted here, and have the pod forget it; when it does not answer,
+        as soon as it does."""
         try:
             ended = await self.client.delete(job)
             if ended.outcome in ("cancelled", "already_ended"):

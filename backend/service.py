@@ -77,7 +77,7 @@ class GenerationService:
         request Conflict. With `wait` the caller waits for pictures: NoGpu when none could be drawn
         now. Raises what is wrong with the request, ContentRefused, and what the limits say.
         """
-        mark = _fingerprint(asked, photo)
+        mark = await _fingerprint(asked, photo)
         try:
             self.abuse.check(owner, asked.user)
             order = await self._order(owner, asked, photo)
@@ -92,16 +92,16 @@ class GenerationService:
                 idempotency_key=key,
             )
             await self._accept(row, photo)
-        except (Taken, errors.EaselError, parameters.InvalidValues):
+        except (Taken, errors.EaselError, parameters.InvalidValues) as error:
             # What was accepted before is answered as before, whatever is said of it now.
             known = await self._known(generation_id, owner, key, mark)
+            if known is None and isinstance(error, Taken):
+                raise errors.Conflict("This id was used for what is deleted now") from error
             if known is None:
                 raise
-            if known.status.ended:
-                if photo is not None:
-                    await self.store.forget_photo(known)
-            else:
-                await self._require_in_line(known)
+            live = await self.dispatcher.find(known.id)
+            if photo is not None and live is None:
+                await self.store.forget_photo(known)
             return known, False
         self.metrics.accepted.labels(order.request.mode).inc()
         return row, True
@@ -119,13 +119,6 @@ class GenerationService:
             raise errors.RateLimited(str(busy), retry_after=busy.retry_after) from busy
         except scheduler.QueueFull as full:
             raise errors.QueueFull("The line is full", retry_after=full.retry_after) from full
-
-    async def _require_in_line(self, row: Row) -> None:
-        """Put in line what was committed without our being told, as the connection broke."""
-        if row.id not in self.dispatcher.live:
-            kept = await self.store.get(row.id)  # looked at first, it cannot have ended since
-            if kept is not None and not kept.status.ended:
-                self.dispatcher.take(kept)
 
     async def _known(
         self, generation_id: UUID, owner: str, key: str | None, mark: str
@@ -204,8 +197,8 @@ class GenerationService:
     def live_view(self, live: Live) -> Generation:
         position, seconds = self.dispatcher.place(live)
         row = live.row
-        if live.ending is not None:
-            return _view(row, live.ending.status, live.ending.as_json(), time.time())
+        if row.ended is not None:
+            return kept_view(row)
         return _base(row).model_copy(
             update={
                 "status": live.state,
@@ -239,7 +232,7 @@ class GenerationService:
     async def finished(self, row: Row) -> Row:
         """The row once it has ended well; raises what it failed of, Cancelled, or DatabaseAway
         when nothing goes on here any more."""
-        live = self.dispatcher.live.get(row.id)
+        live = await self.dispatcher.find(row.id)
         if live is not None:
             if not await live.over():
                 raise DatabaseAway
@@ -269,7 +262,7 @@ class GenerationService:
 
         However slowly they are taken, nothing piles up: what was missed is summed up.
         """
-        live = self.dispatcher.live.get(row.id)
+        live = await self.dispatcher.find(row.id)
         if live is not None:
             async for event in self._changes(
                 live, after if after <= live.version else -1, previews
@@ -295,7 +288,9 @@ class GenerationService:
                 except TimeoutError:
                     pass  # the place in line changes without a change of this generation
                 changed.clear()
-                if live.version <= after or live.done.is_set():
+                # Only at first: the place in line changes without a version of its own.
+                known, after = live.version <= after, -1
+                if known or live.done.is_set():
                     continue
                 view = self.live_view(live)
                 if (view.status, view.position) != state:
@@ -320,7 +315,7 @@ class GenerationService:
     async def end(self, row: Row) -> GenerationEnded:
         """Cancel it, or delete it when it has ended. Says what happened."""
         began = time.monotonic()
-        live = self.dispatcher.live.get(row.id)
+        live = await self.dispatcher.find(row.id)
         if live is None:
             await self.store.delete([row])
             return _ended(row.id, row.status, "deleted", "It was deleted with its pictures", began)
@@ -353,7 +348,24 @@ class GenerationService:
 
 
 def kept_view(row: Row) -> Generation:
-    return _view(row, row.status, row.outcome or {}, row.ended)
+    outcome = row.outcome or {}
+    images = [
+        ImageLink(**_link(row.id, number, info))
+        for number, info in enumerate(outcome.get("images", ()))
+    ]
+    succeeded = row.status is State.succeeded
+    return Generation.model_validate(
+        {
+            **_base(row).model_dump(),
+            "engine": outcome.get("engine", ""),
+            "timings": outcome.get("timings", {}),
+            "progress": 1.0 if succeeded else outcome.get("progress", 0.0),
+            "stage": "done" if succeeded else row.status.value,
+            "images": images,
+            "error": outcome.get("error"),
+            "ended_at": datetime.fromtimestamp(row.ended, UTC) if row.ended else None,
+        }
+    )
 
 
 def _base(row: Row) -> Generation:
@@ -369,28 +381,6 @@ def _base(row: Row) -> Generation:
         seed=request.seed,
         created_at=datetime.fromtimestamp(row.created, UTC),
         parameters={k: v for k, v in request.values.items() if k not in hidden},
-    )
-
-
-def _view(row: Row, status: State, outcome: dict[str, Any], ended: float | None) -> Generation:
-    images = [
-        ImageLink(**_link(row.id, number, info))
-        for number, info in enumerate(outcome.get("images", ()))
-    ]
-    problem = outcome.get("error")
-    succeeded = status is State.succeeded
-    return Generation.model_validate(
-        {
-            **_base(row).model_dump(),
-            "status": status,
-            "engine": outcome.get("engine", ""),
-            "timings": outcome.get("timings", {}),
-            "progress": 1.0 if succeeded else outcome.get("progress", 0.0),
-            "stage": "done" if succeeded else status.value,
-            "images": images,
-            "error": problem,
-            "ended_at": datetime.fromtimestamp(ended, UTC) if ended else None,
-        }
     )
 
 
@@ -412,10 +402,11 @@ def _error(row: Row) -> errors.EaselError:
     )
 
 
-def _fingerprint(asked: GenerationRequest, photo: bytes | None) -> str:
+async def _fingerprint(asked: GenerationRequest, photo: bytes | None) -> str:
     body = json.dumps(asked.model_dump(), sort_keys=True, default=str)
     digest = hashlib.sha256(body.encode())
-    digest.update(photo or b"")
+    if photo is not None:
+        await asyncio.to_thread(digest.update, photo)
     return digest.hexdigest()
 
 

@@ -12,12 +12,16 @@ from uuid import UUID
 
 import obstore
 import sqlalchemy as sa
-from obstore.exceptions import NotFoundError
+import structlog
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import from_url
 
 from backend.database import Database, generations, spending
 from gpu_server.schemas import ImageFormat, State
+from web import errors
 from workflows.parameters import Request
+
+log = structlog.get_logger()
 
 ENDED = (State.succeeded.value, State.failed.value, State.cancelled.value)
 
@@ -52,6 +56,9 @@ class Order:
         return cls(request, **{name: kept[name] for name in names})
 
 
+_NO_ORDER = Order(Request("", "", {}), "png", 0, "", 0.0, has_photo=False)
+
+
 @dataclass(frozen=True)
 class Row:
     """One generation as kept. `owner` is the API key's name, `user` what the caller calls him."""
@@ -74,6 +81,10 @@ class Spent:
     """What counts against a user's limits since yesterday: (time, pictures), oldest first."""
 
     generations: tuple[tuple[float, int], ...]
+
+
+IMAGE_ERRORS = (BaseError, OSError)
+"""What the picture store may raise while it is away."""
 
 
 class Taken(Exception):
@@ -135,35 +146,58 @@ class Store:
         return _row(await self._db.run(lambda c: c.execute(query).mappings().first()))
 
     async def unfinished(self) -> list[Row]:
-        """In the order they were accepted."""
+        """In the order they were accepted. What cannot be read is ended as failed."""
         query = (
             generations.select()
             .where(generations.c.ended.is_(None))
             .order_by(generations.c.created, generations.c.id)
         )
-        found = await self._db.insist(lambda c: c.execute(query).mappings().all())
-        return [row for row in map(_row, found) if row is not None]
+        rows = []
+        for found in await self._db.insist(lambda c: c.execute(query).mappings().all()):
+            try:
+                rows.append(_read(found))
+            except (KeyError, TypeError, ValueError) as error:
+                log.exception("row_unreadable", generation_id=found["id"], error=str(error))
+                await self._give_up(found)
+        return rows
+
+    async def _give_up(self, found: Any) -> None:
+        """End a row whose order cannot be read, so that it can be from then on."""
+        change = generations.update().where(generations.c.id == found["id"])
+        await self._db.insist(lambda c: c.execute(change.values(order=_NO_ORDER.as_json())))
+        outcome = {"error": errors.Internal().problem().model_dump()}
+        ended = {"status": State.failed.value, "outcome": outcome, "ended": time.time()}
+        await self.end(_read({**found, **ended, "order": _NO_ORDER.as_json()}))
+
+    async def unfinished_ids(self) -> set[UUID]:
+        query = sa.select(generations.c.id).where(generations.c.ended.is_(None))
+        return await self._db.run(lambda c: set(map(UUID, c.scalars(query))))
 
     async def set_pod(self, generation_id: UUID, pod: str | None) -> None:
         """Commit which pod draws it, before the pod is asked: so a restart asks the same one."""
         change = generations.update().where(generations.c.id == str(generation_id)).values(pod=pod)
         await self._db.insist(lambda c: c.execute(change))
 
-    async def end(self, generation_id: UUID, status: State, outcome: dict[str, Any]) -> bool:
-        """Commit how it ended; False without such a row. A failure is refunded."""
+    async def end(self, row: Row) -> Row | None:
+        """Commit how it ended, a failure with a refund. The row as it is kept now, which may have
+        been ended before and otherwise; None when it was deleted."""
+        t = generations.c
         change = (
             generations.update()
-            .where(generations.c.id == str(generation_id), generations.c.ended.is_(None))
-            .values(status=status.value, outcome=outcome, ended=time.time())
+            .where(t.id == str(row.id), t.ended.is_(None))
+            .values(status=row.status.value, outcome=row.outcome, ended=row.ended)
         )
-        refund = spending.delete().where(spending.c.id == str(generation_id))
-        # Ended already by a commit whose answer was lost.
-        known = sa.exists().where(generations.c.id == str(generation_id)).select()
+        refund = spending.delete().where(
+            spending.c.id == str(row.id), spending.c.created == row.created
+        )
+        query = generations.select().where(t.id == str(row.id))
 
-        def commit(c: sa.Connection) -> bool:
-            if status is State.failed:
+        def commit(c: sa.Connection) -> Row | None:
+            if not c.execute(change).rowcount:
+                return _row(c.execute(query).mappings().first())
+            if row.status is State.failed:
                 c.execute(refund)
-            return c.execute(change).rowcount > 0 or bool(c.scalar(known))
+            return row
 
         return await self._db.insist(commit)
 
@@ -290,8 +324,10 @@ def _who(owner: str, user: str) -> str:
 
 
 def _row(found: Any) -> Row | None:
-    if found is None:
-        return None
+    return None if found is None else _read(found)
+
+
+def _read(found: Any) -> Row:
     return Row(
         id=UUID(found["id"]),
         owner=found["owner"],

@@ -1,5 +1,6 @@
 """What to draw, as it comes over HTTP: JSON (photo in base64) or a form (photo as a file)."""
 
+import asyncio
 import json
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ B = TypeVar("B", bound=BaseModel)
 PARTS = ["image", "request"]
 MAX_REQUEST = 1_000_000
 """Bytes of the JSON in a form at most."""
+LARGE = 500_000
+"""Characters of base64 that take some milliseconds to decode: in a thread, to block nobody."""
 
 EXAMPLES = {
     "free": {
@@ -54,7 +57,7 @@ async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, by
     wrong_photo: EaselError | None = None
     photo = None
     try:
-        photo = _photo(image)
+        photo = await _photo(image)
     except (InvalidImage, TooLarge) as error:
         wrong_photo = error
     faults: list[FieldError] = []
@@ -110,10 +113,14 @@ def _parse(text: str | bytes, field: str) -> dict[str, Any]:
     return given
 
 
-def _photo(image: Any) -> bytes | None:
+async def _photo(image: Any) -> bytes | None:
     if image is None:
         return None
-    return photos.check_bytes(image) if isinstance(image, bytes) else photos.from_base64(image)
+    if isinstance(image, bytes):
+        return photos.check_bytes(image)
+    if isinstance(image, str) and len(image) > LARGE:
+        return await asyncio.to_thread(photos.from_base64, image)
+    return photos.from_base64(image)
 
 
 def _value_faults(

@@ -1,12 +1,17 @@
 """Generations as their callers see them."""
 
 import asyncio
+import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from backend.database import Database
+from backend.store import Store
+from gpu_server.schemas import State
 from tests.backend.conftest import ALICE, BOB
 from tests.backend.processes import Backend, Farm, until
 
@@ -154,6 +159,62 @@ async def test_a_cut_event_stream_is_taken_up_again(alice: httpx.AsyncClient, fa
     assert names[-1] == "result"
     assert await state(alice, one) == "succeeded"
     await farm.clear()
+
+
+@pytest.mark.usefixtures("slow")
+async def test_whoever_comes_back_to_a_stream_is_told_the_place_in_line(
+    alice: httpx.AsyncClient,
+) -> None:
+    first, second = (str(uuid.uuid4()) for _ in range(2))
+    for one in (first, second):
+        await alice.put(f"/generations/{one}", json=body("in line", steps=100))
+    await until_state(alice, first, "running")
+    path = f"/generations/{second}/events"
+    async with asyncio.timeout(30):
+        last = await _first(alice, path, "id")
+        told = await _first(alice, path, "data", {"Last-Event-ID": last})
+    assert json.loads(told)["position"] == 1
+    await alice.delete("/users/in line")
+
+
+async def _first(
+    http: httpx.AsyncClient, path: str, field: str, headers: dict[str, str] | None = None
+) -> str:
+    """This field of the first event that has it."""
+    async with http.stream("GET", path, headers=headers or {}) as stream:
+        async for line in stream.aiter_lines():
+            name, _, value = line.partition(":")
+            if name == field:
+                return value.strip()
+    raise AssertionError(f"no {field} in {path}")
+
+
+async def test_a_committed_generation_that_nobody_took_up_is_found_by_its_caller(
+    alice: httpx.AsyncClient, backend: Backend
+) -> None:
+    """As when the answer to a commit was lost, or an old leader had accepted it."""
+    given = body("unlucky", prompt="forgotten")
+    made = (await alice.post("/generations", json=given)).json()["id"]
+    folder = backend.log.parent / "backend"
+    database = Database(f"sqlite:///{folder / 'easel.sqlite3'}")
+    store = Store(database, (folder / "images").as_uri())
+    await store.open()
+    row = await store.get(uuid.UUID(made))
+    assert row is not None
+    again, followed = (
+        replace(row, id=uuid.uuid4(), status=State.queued, pod=None, ended=None, outcome=None)
+        for _ in range(2)
+    )
+    for one in (again, followed):
+        await store.add(one)
+    answer = await alice.put(f"/generations/{again.id}", json=given)
+    assert answer.status_code == 200
+    for one in (again, followed):
+        names, _ = await _events(alice, f"/generations/{one.id}/events", {})
+        assert names[-1] == "result"
+        assert await state(alice, str(one.id)) == "succeeded"
+        assert (await alice.get(f"/generations/{one.id}/images/0")).status_code == 200
+    await database.close()
 
 
 async def _events(

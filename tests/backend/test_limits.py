@@ -43,6 +43,19 @@ async def test_the_rate_is_per_minute_and_deleting_does_not_refund_it(
     assert 1 <= int(refused.headers["retry-after"]) <= 60
 
 
+async def test_an_id_that_was_deleted_may_come_again_and_counts_again(
+    alice: httpx.AsyncClient,
+) -> None:
+    address = f"/generations/{uuid.uuid4()}"
+    for number in range(6):
+        answer = await alice.put(address, json=body("again", prompt=f"number {number}"))
+        assert answer.status_code == 202, answer.text
+        await alice.get(f"{address}/events")
+        assert (await alice.delete(address)).json()["outcome"] == "deleted"
+    refused = await alice.put(address, json=body("again"))
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+
+
 async def test_the_days_pictures_are_counted(
     alice: httpx.AsyncClient, bob: httpx.AsyncClient
 ) -> None:

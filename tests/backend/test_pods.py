@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sqlite3
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from backend.database import Database
 from tests.backend.processes import Backend, Farm, Process, free_ports, started, states, until
 
 WORKFLOWS = Path(__file__).with_name("workflows")
@@ -175,6 +177,57 @@ async def test_a_job_on_a_pod_that_is_no_longer_configured_is_drawn_elsewhere(
         await backend.up(http)
         await until_all(http, backend.url, [one], "succeeded")
         assert one in farm.prompts()
+
+
+async def test_a_row_that_cannot_be_read_fails_and_the_others_are_drawn(
+    farm: Farm, tmp_path: Path
+) -> None:
+    (gone,) = free_ports(1)
+    backend = Backend(tmp_path, [f"http://127.0.0.1:{gone}"])
+    async with started(backend), httpx.AsyncClient(timeout=30) as http:
+        await backend.up(http, "/livez")
+        bad, good = [await put(http, backend.url, user="anna") for _ in range(2)]
+        backend.kill()
+        with sqlite3.connect(tmp_path / "backend" / "easel.sqlite3") as database:
+            database.execute("UPDATE generations SET \"order\" = '{}' WHERE id = ?", (bad,))
+        database.close()
+        backend.environment["BACKEND_GPU_SERVERS"] = farm.urls[0]
+        backend.start()
+        await backend.up(http)
+        await until_all(http, backend.url, [good], "succeeded")
+        found = (await http.get(f"{backend.url}/generations/{bad}")).json()
+        assert (found["status"], found["error"]["code"]) == ("failed", "internal")
+
+
+async def test_an_older_database_that_takes_no_id_twice_says_so(tmp_path: Path) -> None:
+    (tmp_path / "backend").mkdir()
+    with sqlite3.connect(tmp_path / "backend" / "easel.sqlite3") as database:
+        database.execute("CREATE TABLE spending (id PRIMARY KEY, who, created, images)")
+    database.close()
+    (gone,) = free_ports(1)
+    backend = Backend(tmp_path, [f"http://127.0.0.1:{gone}"])
+    async with started(backend), httpx.AsyncClient(timeout=30) as http:
+        await backend.up(http, "/livez")
+        one = await put(http, backend.url)
+        for outcome in ("cancelled", "deleted"):
+            answer = await http.delete(f"{backend.url}/generations/{one}")
+            assert answer.json()["outcome"] == outcome
+        again = await http.put(f"{backend.url}/generations/{one}", json={"mode": "tiny"})
+        assert (again.status_code, again.json()["code"]) == (409, "conflict")
+
+
+async def test_a_backend_that_cannot_take_up_its_work_ends(tmp_path: Path) -> None:
+    kept = Database(f"sqlite:///{tmp_path / 'backend' / 'easel.sqlite3'}")
+    await kept.open()
+    await kept.close()
+    with sqlite3.connect(tmp_path / "backend" / "easel.sqlite3") as database:
+        columns = 'id, owner, user, fingerprint, "order", count, status, created'
+        values = "'no id', 'local', '', '', '{}', 1, 'queued', 0"
+        database.execute(f"INSERT INTO generations ({columns}) VALUES ({values})")
+    database.close()
+    backend = Backend(tmp_path, ["http://127.0.0.1:1"])
+    async with started(backend):
+        assert await asyncio.to_thread(backend.wait, 60) != 0
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,16 @@ def test_every_wrong_field_is_named_with_what_is_allowed(http: httpx.Client) -> 
     }
 
 
+def test_an_address_that_is_a_key_to_a_picture_is_not_logged_whole(
+    http: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        http.get("/v1/files/an-id/0/1800000000/the-mark")
+        until(lambda: "/v1/files/an-id/0/1800000000/" in caplog.text, "the request to be logged")
+    ours = [r.getMessage() for r in caplog.records if r.name == "web.middleware"]
+    assert not [line for line in ours if "the-mark" in line]
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'"text"', b"[" * 5000])
 def test_a_body_that_is_no_json_names_the_body(http: httpx.Client, body: bytes) -> None:
     answer = http.post("/order", content=body, headers={"content-type": "application/json"})

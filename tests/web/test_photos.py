@@ -167,6 +167,19 @@ def test_base64_of_anything_gives_its_bytes(data: bytes) -> None:
         assert photos.from_base64(packed.decode().rstrip("=")) == data
 
 
+def test_a_long_text_is_taken_whole_and_padded_only_at_its_end() -> None:
+    data = bytes(range(256)) * 12_289
+    packed = base64.b64encode(data).decode()
+    assert packed.endswith("=")
+    lines = "\r\n".join(packed[at : at + 76] for at in range(0, len(packed), 76))
+    assert photos.from_base64(packed) == photos.from_base64(lines) == data
+    short = base64.b64encode(bytes(786_431)).decode()
+    assert photos.from_base64(short + "\n" * 2_000_000) == bytes(786_431)
+    for more in ("AAAA", "AA", "=", "\n" * 2_000_000 + "AAAA"):
+        with pytest.raises(InvalidImage):
+            photos.from_base64(short + more)
+
+
 @pytest.mark.parametrize(
     ("given_", "message"),
     [
