@@ -74,10 +74,12 @@ class Edge:
             # Else it is from `unless_disconnected`: there is nobody left to answer.
         except Exception as error:  # the outermost edge: logged here with its id, never shown
             if not exchange.overflowed:
-                log.exception("unhandled", path=scope["path"], error=type(error).__name__)
+                known = error if isinstance(error, EaselError) else None  # of a middleware below
+                if known is None:
+                    log.exception("unhandled", path=scope["path"], error=type(error).__name__)
                 if exchange.status:
                     raise
-                response = self.render(Internal(), Request(scope), exchange.request_id)
+                response = self.render(known or Internal(), Request(scope), exchange.request_id)
                 await response(scope, exchange.receive, exchange.send)
         if exchange.overflowed:
             response = self.render(exchange.too_large(), Request(scope), exchange.request_id)
