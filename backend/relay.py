@@ -15,7 +15,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.replicas import RELAYED_KEY, Leadership
+from backend.replicas import ANSWER_S, CHECK_S, RELAYED_KEY, Leadership
 from web import edge
 from web.errors import NoGpu
 
@@ -25,6 +25,8 @@ CHANGE_WAIT_S = 15.0
 """So long a request is held while there is no leader."""
 MAX_BREAKS = 5
 """A request under which so many leaders broke off is not handed to a further one."""
+ENDS_S = CHECK_S + ANSWER_S + 1.0
+"""After so long a leader that lost the lead has ended."""
 MARK = "x-easel-relayed"
 """The header of a request that a replica handed on: nobody hands it on again."""
 _OWN_PATHS = ("/livez",)
@@ -122,18 +124,17 @@ class _Relayed:
             else self._hand_on(url, headers, body)
         )
         handing = asyncio.create_task(work)
-        # A host without power says nothing more, not even that its connections are over.
-        moved = asyncio.create_task(leadership.until_led_by_another(url))
+        left = asyncio.create_task(self._until_left(url))
         try:
             waiting: set[asyncio.Task[list[Message] | None] | asyncio.Task[None]]
-            waiting = {handing, gone, moved}
+            waiting = {handing, gone, left}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if handing.done():
                 return handing.result()
             self._hold()
             return None
         finally:
-            moved.cancel()
+            left.cancel()
             handing.cancel()
             await asyncio.wait({handing})
 
