@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,10 +19,18 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 AGAIN_S = 1.0
-CONNECT_S = 5
 RETRY_AFTER_S = 5.0
 ANSWER_S = 20.0
 """A database that takes longer over a transaction is as good as away."""
+CLOSE_S = 5.0
+DEADLINES = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""When a silent connection to PostgreSQL is given up (libpq's names; seconds, the last in ms)."""
 
 metadata = sa.MetaData()
 generations = sa.Table(
@@ -99,7 +108,9 @@ class Database:
 
     async def close(self) -> None:
         self._closed = True
-        await asyncio.to_thread(self._threads.shutdown)
+        with suppress(TimeoutError):  # a database that is silent keeps a thread for a while
+            async with asyncio.timeout(CLOSE_S):
+                await asyncio.to_thread(self._threads.shutdown)
         self.engine.dispose()
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
@@ -139,7 +150,7 @@ def make_engine(url: str) -> sa.Engine:
             pool_size=10,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={"connect_timeout": CONNECT_S},
+            connect_args=DEADLINES,
         )
     Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, module=_sqlite(), hide_parameters=True)

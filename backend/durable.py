@@ -30,6 +30,7 @@ EXECUTOR = "scheduler"
 APPLICATION_VERSION = "1"
 KEEP_ENDED_S = 60.0
 SWEEP_BATCH = 500
+DESTROY_S = 10.0
 LAUNCH_AGAIN_S = 2.0
 _ENDED = [
     status.value
@@ -137,7 +138,9 @@ class Workflows:
     async def _destroy(self) -> None:
         """End DBOS. It takes the loop's default executor for its own and shuts it down: replace
         it."""
-        await self._in_thread(DBOS.destroy)
+        with suppress(TimeoutError):  # a silent database: DBOS ends later, before the next launch
+            async with asyncio.timeout(DESTROY_S):
+                await self._in_thread(DBOS.destroy)
         executor = ThreadPoolExecutor(thread_name_prefix="loop")
         asyncio.get_running_loop().set_default_executor(executor)
 

@@ -19,7 +19,8 @@ from backend.expiry import expire
 from backend.metrics import Metrics
 from backend.openai import Links
 from backend.platform import Platform
-from backend.replicas import Leadership, Relay
+from backend.relay import Relay
+from backend.replicas import Leadership
 from backend.routes import generations, health, openai
 from backend.scheduler import Limits
 from backend.service import GenerationService

@@ -1,29 +1,25 @@
 """Several backends on one PostgreSQL: one schedules, all serve.
 
 The replica that holds an advisory lock leads: it schedules and answers. The others hand requests
-on to it, and hold them while the lead changes: PostgreSQL frees the lock of a process that dies,
-and whoever takes it resumes the durable workflows. A request is safe to hand on twice: what has
-no id of its own is given an idempotency key here.
+on to it (`backend.relay`). PostgreSQL frees the lock of a process that dies or is cut off, and
+whoever takes it resumes the durable workflows.
 """
 
 import asyncio
+import ipaddress
+import os
+import socket
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-import httpx
 import psycopg
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from psycopg.conninfo import make_conninfo
 
-from backend.database import CONNECT_S, DatabaseAway
-from backend.platform import out_of_service
-from web import edge
-from web.errors import NoGpu
+from backend.database import DEADLINES, DatabaseAway
 
 log = structlog.get_logger()
 
@@ -31,18 +27,19 @@ LOCK = 0x4541_5345
 """The advisory lock's number: 'EASE'."""
 TRY_S = 0.5
 CHECK_S = 1.0
-CHANGE_WAIT_S = 15.0
-"""So long a request is held while there is no leader."""
-AWAY_S = 2.0
-"""So long it is held while the database does not answer."""
-_OWN_PATHS = ("/livez",)
-_PROBES = ("/readyz", "/health")
-_LAST_EVENTS = (b"event: result", b".completed", b"event: error")
-_HOP_BY_HOP = ("host", "connection", "content-length", "transfer-encoding", "keep-alive")
-
+ANSWER_S = 3.0
+"""So long PostgreSQL may take to say that it still knows us. Together with CHECK_S less than
+PostgreSQL needs to free the lock of a host that is cut off: nobody else leads before we stop."""
 RELAYED_KEY = "relayed-"
 """How keys begin that a replica gave, so that a caller who hangs up still stops his generation."""
 
+_SERVERS_DEADLINES = """
+    SET tcp_keepalives_idle = 5;
+    SET tcp_keepalives_interval = 2;
+    SET tcp_keepalives_count = 3;
+    SET tcp_user_timeout = 10000
+"""
+"""When PostgreSQL does, whose default is hours, and frees the lock: 11 s after a power cut."""
 Serve = Callable[[], AbstractAsyncContextManager[None]]
 
 
@@ -63,19 +60,24 @@ class Leadership:
         return 0.0 if self._away_since is None else time.monotonic() - self._away_since
 
     async def run(self, serve: Serve) -> None:
-        """Strive for the lead and `serve` while having it, until cancelled."""
+        """Strive for the lead and `serve` while having it, until cancelled.
+
+        Waits for a database that is away. Raises what `serve` raises otherwise.
+        """
         while True:
             try:
+                conninfo = make_conninfo(self.database_url, **DEADLINES)
                 async with await psycopg.AsyncConnection.connect(
-                    self.database_url, autocommit=True, connect_timeout=CONNECT_S
+                    conninfo, autocommit=True
                 ) as connection:
                     await _prepare(connection)
+                    self.own_url = _reachable(self.own_url, connection)
                     self._away_since = None
                     await self._strive(connection, serve)
-            except (psycopg.OperationalError, DatabaseAway, TimeoutError) as error:
+            except (psycopg.OperationalError, DatabaseAway) as error:
                 if self._away_since is None:
                     self._away_since = time.monotonic()
-                    log.warning("database_away", error=type(error).__name__)
+                    log.warning("database_unavailable", error=type(error).__name__)
             self._set(False, None)
             await asyncio.sleep(TRY_S)
 
@@ -84,17 +86,14 @@ class Leadership:
             self._set(False, await _leader(connection))
             await asyncio.sleep(TRY_S)
         await _announce(connection, self.own_url)
-        log.info("leading", url=self.own_url)
         async with serve():
+            log.info("leading", url=self.own_url)
             self._set(True, self.own_url)
             try:
-                while True:
-                    await asyncio.sleep(CHECK_S)
-                    async with asyncio.timeout(CONNECT_S):
-                        await connection.execute("SELECT 1")
+                await _until_silent(connection)
+                log.error("lead_lost", url=self.own_url)
             finally:
                 self._set(False, None)
-                log.info("lead_lost", url=self.own_url)
 
     def _set(self, leading: bool, url: str | None) -> None:
         if (leading, url) != (self.leading, self.leader_url):
@@ -107,8 +106,14 @@ class Leadership:
             async with asyncio.timeout(TRY_S):
                 await self.changed.wait()
 
+    async def until_led_by_another(self, url: str | None) -> None:
+        """Returns when a leader is known whose address is not `url`."""
+        while self.leader_url in (None, url):
+            await self.changed.wait()
+
 
 async def _prepare(connection: psycopg.AsyncConnection) -> None:
+    await connection.execute(_SERVERS_DEADLINES)
     with suppress(psycopg.errors.UniqueViolation):  # two replicas at once
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS leader (one INTEGER PRIMARY KEY, url TEXT NOT NULL)"
@@ -119,6 +124,24 @@ async def _lock(connection: psycopg.AsyncConnection) -> bool:
     cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,))
     row = await cursor.fetchone()
     return bool(row and row[0])
+
+
+async def _until_silent(connection: psycopg.AsyncConnection) -> None:
+    """While it answers, its session holds the lock."""
+    while True:
+        await asyncio.sleep(CHECK_S)
+        if not await _answers(connection):
+            return
+
+
+async def _answers(connection: psycopg.AsyncConnection) -> bool:
+    check = asyncio.ensure_future(connection.execute("SELECT 1"))
+    try:
+        for _ in range(3):  # in parts: while the event loop itself is held up, nothing is read
+            await asyncio.wait({check}, timeout=ANSWER_S / 3)
+        return check.done() and check.exception() is None
+    finally:
+        check.cancel()
 
 
 async def _announce(connection: psycopg.AsyncConnection, url: str) -> None:
@@ -133,164 +156,15 @@ async def _leader(connection: psycopg.AsyncConnection) -> str | None:
     return str(row[0]) if row else None
 
 
-class Relay:
-    """ASGI middleware: answers here while leading, else hands the request to the leader."""
-
-    def __init__(self, app: ASGIApp, leadership: Leadership) -> None:
-        self.app = app
-        self.leadership = leadership
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-        timeout = httpx.Timeout(None, connect=2)
-        self.http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        own = scope["type"] != "http" or scope["path"] in _OWN_PATHS
-        if own or self.leadership.leading:
-            await self.app(scope, receive, send)
-        else:
-            exchange = _Relayed(self, scope, receive, send)
-            await exchange.run()
-
-
-@dataclass
-class _Relayed:
-    """One request handed on, again and again until it is answered."""
-
-    relay: Relay
-    scope: Scope
-    receive: Receive
-    send: Send
-    _started: bool = False
-
-    async def run(self) -> None:
-        body = await self._read()
-        headers = self._headers()
-        probe = self.scope["path"] in _PROBES
-        deadline = time.monotonic() + (0.0 if probe else CHANGE_WAIT_S)
-        gone = asyncio.create_task(self._until_gone())
-        try:
-            while True:
-                handing = asyncio.create_task(self._hand_on(headers, body))
-                waiting: set[asyncio.Task[bool] | asyncio.Task[None]] = {handing, gone}
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                if not handing.done():
-                    handing.cancel()
-                    await asyncio.wait({handing})
-                    return
-                if handing.result():
-                    return
-                if self._started:
-                    deadline = time.monotonic() + CHANGE_WAIT_S
-                if time.monotonic() >= deadline or self.relay.leadership.away_s > AWAY_S:
-                    break
-                await self.relay.leadership.wait_for_change()
-        finally:
-            gone.cancel()
-        if probe:
-            answer = _probe_answer(self.scope["path"], away=self.relay.leadership.away_s > 0)
-            await answer(self.scope, self.receive, self.send)
-        elif not self._started:
-            if self.relay.leadership.away_s:
-                raise DatabaseAway
-            raise NoGpu("The scheduling replica is being replaced", retry_after=5)
-
-    async def _read(self) -> bytes:
-        parts = []
-        while True:
-            message = await self.receive()
-            parts.append(message.get("body", b""))
-            if not message.get("more_body"):
-                return b"".join(parts)
-
-    async def _until_gone(self) -> None:
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-
-    def _headers(self) -> Headers:
-        headers = MutableHeaders(raw=list(self.scope["headers"]))
-        for name in _HOP_BY_HOP:
-            del headers[name]
-        headers.update(edge.trace_headers())
-        if self.scope["method"] == "POST" and "idempotency-key" not in headers:
-            headers["idempotency-key"] = RELAYED_KEY + str(uuid.uuid4())
-        return headers
-
-    async def _hand_on(self, headers: Headers, body: bytes) -> bool:
-        """True when answered to the end; False to try again."""
-        leadership = self.relay.leadership
-        if leadership.leading:
-            await self._answer_here(headers, body)
-            return True
-        if leadership.leader_url is None:
-            return False
-        query = self.scope["query_string"].decode()
-        url = leadership.leader_url + self.scope["path"] + (f"?{query}" if query else "")
-        request = self.relay.http.build_request(
-            self.scope["method"], url, headers=headers.raw, content=body
-        )
-        try:
-            async with _streamed(self.relay.http, request) as answer:
-                return await self._pass_on(answer)
-        except httpx.HTTPError as error:
-            log.info("relay_broke", leader=leadership.leader_url, error=type(error).__name__)
-            return False
-
-    async def _answer_here(self, headers: Headers, body: bytes) -> None:
-        """The lead came to us meanwhile."""
-        sent = False
-
-        async def receive() -> Message:
-            nonlocal sent
-            if sent:
-                return await self.receive()
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: Message) -> None:
-            if message["type"] != "http.response.start" or not self._started:
-                await self.send(message)
-
-        await self.relay.app({**self.scope, "headers": headers.raw}, receive, send)
-
-    async def _pass_on(self, answer: httpx.Response) -> bool:
-        stream = answer.headers.get("content-type", "").startswith("text/event-stream")
-        if not self._started:
-            raw = [(k.lower(), v) for k, v in answer.headers.raw if k.lower() != b"connection"]
-            start = {"type": "http.response.start", "status": answer.status_code, "headers": raw}
-            if stream:
-                await self.send(start)
-                self._started = True
-        if not stream:
-            # Whole before the first byte: so a leader that dies in the middle is not noticed.
-            content = await answer.aread()
-            await self.send(start)
-            await self.send({"type": "http.response.body", "body": content})
-            return True
-        ended, tail = False, b""
-        async for chunk in answer.aiter_raw():
-            seen = tail + chunk
-            ended = ended or any(mark in seen for mark in _LAST_EVENTS)
-            tail = seen[-32:]
-            await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if ended:
-            await self.send({"type": "http.response.body", "body": b""})
-        return ended
-
-
-def _probe_answer(path: str, *, away: bool) -> Response:
-    """Health or readiness while nobody leads."""
-    why = {"database": "no answer"} if away else {"scheduling": "no replica leads now"}
-    if path == "/health":
-        return Response(out_of_service(why).model_dump_json(), media_type="application/json")
-    return JSONResponse({"ready": False, "checks": why}, 503)
-
-
-@asynccontextmanager
-async def _streamed(
-    http: httpx.AsyncClient, request: httpx.Request
-) -> AsyncIterator[httpx.Response]:
-    answer = await http.send(request, stream=True)
+def _reachable(url: str, connection: psycopg.AsyncConnection) -> str:
+    """`url`; where it names every address of this host, with the one that faces PostgreSQL."""
+    parts = urlsplit(url)
     try:
-        yield answer
-    finally:
-        await answer.aclose()
+        if not ipaddress.ip_address(parts.hostname or "").is_unspecified:
+            return url
+    except ValueError:  # a name
+        return url
+    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as facing:
+        own = facing.getsockname()[0] if facing.family != socket.AF_UNIX else "127.0.0.1"
+    host = f"[{own}]" if ":" in own else own
+    return parts._replace(netloc=f"{host}:{parts.port}").geturl()

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from obstore.exceptions import BaseError
+from obstore.store import from_url
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
@@ -76,6 +78,16 @@ class Settings(PlatformSettings):
         if not value:
             raise ValueError("at least one pod's base URL is needed")
         return list(dict.fromkeys(value))
+
+    @field_validator("backend_images_url")
+    @classmethod
+    def _is_a_store(cls, value: str) -> str:
+        try:
+            if not value.startswith("file://"):  # its folder is made when it is first needed
+                from_url(value or "memory:///")
+        except (BaseError, ValueError) as error:
+            raise ValueError("must be a store's URL, as s3://bucket/folder") from error
+        return value
 
     @field_validator("backend_api_keys", mode="before")
     @classmethod

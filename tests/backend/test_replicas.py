@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 import pytest_asyncio
 
@@ -95,6 +96,49 @@ async def test_hanging_up_at_the_other_replica_stops_the_generation(
             await until(stopped, "the generation to be cancelled", 20)
         finally:
             await farm.clear()
+
+
+async def test_deleting_a_user_through_the_other_replica_deletes_nobody_else(
+    replicas: tuple[Backend, Backend],
+) -> None:
+    leading, other = replicas
+    async with httpx.AsyncClient(timeout=30) as http:
+        body = {"mode": "tiny", "prompt": "a lake", "steps": 1, "user": "ann"}
+        assert (await http.post(f"{leading.url}/generate", json=body)).status_code == 200
+        deleted = await http.delete(f"{other.url}/users/ann%3Fx")
+        assert deleted.json() == (await http.delete(f"{leading.url}/users/ann%3Fx")).json()
+        kept = await http.get(f"{other.url}/generations", params={"user": "ann"})
+    assert len(kept.json()["generations"]) == 1
+
+
+async def test_when_the_lead_is_lost_those_who_wait_are_answered_by_the_next(
+    farm: Farm, replicas: tuple[Backend, Backend]
+) -> None:
+    leading, other = replicas
+    await farm.fault("slow", seconds=0.2)
+    one = uuid.uuid4()
+    body = {"mode": "tiny", "prompt": "a lake", "steps": 50}
+    async with httpx.AsyncClient(timeout=60) as http:
+        await http.put(f"{leading.url}/generations/{one}", json=body)
+        waiting = asyncio.create_task(http.post(f"{other.url}/generate", json=body))
+        followed = asyncio.create_task(http.get(f"{other.url}/generations/{one}/events"))
+
+        async def drawing() -> bool:
+            queue = (await http.get(f"{leading.url}/health")).json()["queue"]
+            return bool(queue["running"] == 2)
+
+        await until(drawing, "both to be drawn")
+        database = leading.environment["BACKEND_DATABASE_URL"]
+        async with await psycopg.AsyncConnection.connect(database) as operator:
+            await operator.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            )
+        await farm.clear()
+        assert "event: result" in (await followed).text
+        assert (await waiting).json()["status"] == "succeeded"
+        await leading.up(http)
+        again = await http.get(f"{leading.url}/generations/{one}")
+    assert again.json()["status"] == "succeeded"
 
 
 async def test_when_the_scheduling_replica_is_killed_the_other_goes_on(

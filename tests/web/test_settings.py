@@ -131,6 +131,7 @@ def test_a_service_does_not_start_with_wrong_settings_and_says_why(
         (backend.Settings, {"BACKEND_DATABASE_URL": f"mysql://u:{SECRET}@h/d"}, ["DATABASE_URL"]),
         (backend.Settings, {"BACKEND_GPU_SERVERS": "pod1:8100"}, ["GPU_SERVERS", "http://"]),
         (backend.Settings, {"BACKEND_GPU_SERVERS": ","}, ["GPU_SERVERS", "at least one"]),
+        (backend.Settings, {"BACKEND_IMAGES_URL": "bogus://x"}, ["IMAGES_URL", "s3://"]),
         (backend.Settings, {"BACKEND_MAX_QUEUE": "-1"}, ["BACKEND_MAX_QUEUE", "equal to 1"]),
     ],
 )
