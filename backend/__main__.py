@@ -1,12 +1,28 @@
 """Entry point: `python -m backend`."""
 
+import socket
+
 import uvicorn
+from fastapi import FastAPI
 
 from backend.main import create_app
 from backend.settings import ENV_FILE, Settings
 from web import logs
 from web.settings import load_or_exit, stop
 from workflows.catalog import CatalogError
+
+
+class Server(uvicorn.Server):
+    """Lets go of whoever waits before it ends: uvicorn would cut them off after a while, which is
+    taken for hanging up and cancels what they wait for."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.let_go()
+        await super().shutdown(sockets)
 
 
 def main() -> None:
@@ -16,7 +32,7 @@ def main() -> None:
         app = create_app(settings)
     except CatalogError as error:
         stop(error)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.backend_host,
         port=settings.backend_port,
@@ -24,6 +40,7 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=5,
     )
+    Server(config, app).run()
 
 
 if __name__ == "__main__":

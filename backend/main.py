@@ -70,12 +70,19 @@ def create_app(settings: Settings) -> FastAPI:
         url = settings.backend_database_url.get_secret_value()
         leadership = Leadership(url, settings.own_url)
 
+    def let_go() -> None:
+        if leadership is not None:
+            leadership.resign()
+        if (service := getattr(app.state, "service", None)) is not None:
+            service.dispatcher.drop()
+
     app = FastAPIOffline(
         title="Easel",
         version=VERSION,
         description="Pictures from your own GPU: modes, styles, a queue that loses nothing.",
         lifespan=lifespan,
     )
+    app.state.let_go = let_go
     app.state.keys = Keys(settings.backend_api_keys)
     if leadership is not None:
         app.add_middleware(Relay, leadership=leadership)

@@ -95,6 +95,10 @@ class Leadership:
             finally:
                 self._set(False, None)
 
+    def resign(self) -> None:
+        """This process is ending: nothing is answered as the leader any more."""
+        self._set(False, None)
+
     def _set(self, leading: bool, url: str | None) -> None:
         if (leading, url) != (self.leading, self.leader_url):
             self.leading, self.leader_url = leading, url

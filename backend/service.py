@@ -16,7 +16,6 @@ import structlog
 from backend import scheduler
 from backend.abuse import Abuse
 from backend.access import Quotas
-from backend.database import DatabaseAway
 from backend.dispatcher import Dispatcher
 from backend.live import Live
 from backend.metrics import Metrics
@@ -230,12 +229,12 @@ class GenerationService:
         return data
 
     async def finished(self, row: Row) -> Row:
-        """The row once it has ended well; raises what it failed of, Cancelled, or DatabaseAway
-        when nothing goes on here any more."""
+        """The row once it has ended well; raises what it failed of, Cancelled, or NoGpu when
+        nothing goes on here any more."""
         live = await self.dispatcher.find(row.id)
         if live is not None:
             if not await live.over():
-                raise DatabaseAway
+                raise _let_go()
             ended = live.row
         else:
             ended = await self.get(row.id, row.owner)
@@ -323,7 +322,7 @@ class GenerationService:
         try:
             async with asyncio.timeout(STOP_WAIT_S):
                 if not await live.over():
-                    raise DatabaseAway
+                    raise _let_go()
         except TimeoutError:
             detail = f"ComfyUI is {live.stage} and stops after that"
             return _ended(row.id, live.state, "stopping", detail, began)
@@ -345,6 +344,14 @@ class GenerationService:
         images = await self.store.delete(rows)
         await self.abuse.forget(owner, user)
         return UserDeleted(user=user, generations=len(rows), images=images, cancelled=len(running))
+
+
+def _let_go() -> errors.NoGpu:
+    return errors.NoGpu(
+        "This backend schedules no more: it is being restarted, or has lost its database. What was "
+        "accepted is kept and goes on by itself; ask again then",
+        retry_after=5,
+    )
 
 
 def kept_view(row: Row) -> Generation:

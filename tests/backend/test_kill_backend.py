@@ -1,6 +1,7 @@
 """The backend is killed in the middle of much work; nothing is lost, nothing drawn twice."""
 
 import asyncio
+import signal
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -79,6 +80,43 @@ async def test_a_killed_backend_loses_no_generation_and_draws_none_twice(
     assert len(asked_before) >= PODS
     assert await _asked(farm, ids) == Counter(ids)
     assert "Traceback" not in backend.output()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_backend_stopped_in_good_order_cancels_nothing_that_is_waited_for(
+    farm: Farm, database: str, tmp_path: Path
+) -> None:
+    backend = Backend(tmp_path, farm.urls, backend_database_url=database)
+    body = {"mode": "tiny", "prompt": "a lake", "steps": STEPS}
+    async with started(backend), httpx.AsyncClient(timeout=30) as http:
+        await backend.up(http)
+        await farm.fault("slow", seconds=SLOW_S)
+        accept = {"accept": "text/event-stream"}
+        waiting = asyncio.create_task(http.post(f"{backend.url}/generate", json=body))
+        streaming = http.post(f"{backend.url}/generate", json=body, headers=accept)
+        following = asyncio.create_task(streaming)
+
+        async def running() -> bool:
+            queue = (await http.get(f"{backend.url}/health")).json()["queue"]
+            return bool(queue["running"] == 2)
+
+        await until(running, "both to be drawn")
+        backend.send(signal.SIGTERM)
+        await asyncio.to_thread(backend.wait, 30)
+        told = await waiting
+        assert (told.status_code, told.json()["code"]) == (503, "no_gpu")
+        assert "event: result" not in (await following).text
+        backend.start()
+        await backend.up(http)
+        await farm.clear()
+
+        async def ended() -> bool:
+            found = (await http.get(f"{backend.url}/generations")).json()["generations"]
+            return [one["status"] for one in found] == ["succeeded", "succeeded"]
+
+        await until(ended, "both to end well")
+        ids = list(await states(http, backend.url))
+    assert await _asked(farm, ids) == Counter(ids)
 
 
 async def _put(http: httpx.AsyncClient, url: str, number: int, one: str) -> None:
