@@ -179,7 +179,7 @@ async def test_a_client_that_leaves_the_event_stream_of_generate_stops_the_gpu(
 async def test_progress_grows_from_nothing_to_the_end_and_its_stages_are_words(
     comfy: Comfy, pod: Pod
 ) -> None:
-    await comfy.fault("slow", seconds=0.05)
+    await comfy.fault("slow", seconds=0.2)
     events = await pod.draw()
     progress = [event for event in events if isinstance(event, ProgressEvent)]
     shares = [event.progress for event in progress]
@@ -193,7 +193,7 @@ async def test_progress_grows_from_nothing_to_the_end_and_its_stages_are_words(
 
 
 async def test_previews_are_pictures(comfy: Comfy, pod: Pod) -> None:
-    await comfy.fault("slow", seconds=0.05)
+    await comfy.fault("slow", seconds=0.2)
     previews = [event for event in await pod.draw() if isinstance(event, Preview)]
     assert len(previews) >= 3
     for preview in previews:
