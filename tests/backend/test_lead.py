@@ -22,7 +22,7 @@ NO_PODS = ["http://127.0.0.1:9"]
 KEY = "somebody-secret-0123456789"
 KEEPALIVE = "02"
 """A socket's timer as /proc/net/tcp has it."""
-POWER_CUT_S = 5.0
+POWER_CUT_S = 10.0
 
 
 @pytest_asyncio.fixture(loop_scope="module")
