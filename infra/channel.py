@@ -8,6 +8,7 @@ from collections.abc import Callable
 import paramiko
 
 from infra.framing import Sink
+from infra.interrupts import held
 
 _CHUNK = 262144
 _WAIT = 0.25
@@ -71,7 +72,8 @@ class Feed:
                 return False
             if not channel.send_ready():
                 return False
-            self._pending = self._pending[channel.send(bytes(self._pending[:65536])) :]
+            with held():
+                self._pending = self._pending[channel.send(bytes(self._pending[:65536])) :]
         except OSError:  # the remote side has ended and wants no more; how, its status says
             self._pending, self._file, self._ended = memoryview(b""), None, True
             return False
@@ -123,12 +125,17 @@ def pump(
 def _drain(channel: paramiko.Channel, stdout: Sink, stderr: Sink) -> bool:
     received = False
     if channel.recv_ready():
-        stdout(channel.recv(_CHUNK))
+        stdout(_received(channel.recv))
         received = True
     if channel.recv_stderr_ready():
-        stderr(channel.recv_stderr(_CHUNK))
+        stderr(_received(channel.recv_stderr))
         received = True
     return received
+
+
+def _received(receive: Callable[[int], bytes]) -> bytes:
+    with held():  # receiving sends too: that there is room again
+        return receive(_CHUNK)
 
 
 def _wait(channel: paramiko.Channel, feed: Feed) -> None:

@@ -16,6 +16,7 @@ import paramiko
 
 from infra.channel import Deadline
 from infra.errors import ProtocolError, SshError, TimeLimitError, UsageError
+from infra.interrupts import Held, held
 from infra.remote import Remote
 from infra.session import Outcome, Session
 
@@ -103,15 +104,14 @@ class _Place:
 
 
 def _send_by_sftp(remote: Remote, file: BinaryIO, place: _Place, timeout: float | None) -> str:
-    ticking = _limit(timeout)
     try:
-        with remote.client.open_sftp() as sftp:
+        with remote.client.open_sftp() as sftp, held() as interrupts:
             if place.path.endswith("/") or _is_directory(sftp, place.path):
                 place.path = f"{place.path.rstrip('/')}/{place.name}"
             with _removed_on_failure(sftp, place.part):
                 sftp.open(place.part, "wx").close()
                 sftp.chmod(place.part, 0o600)  # it may be a secret
-                sftp.putfo(file, place.part, callback=ticking, confirm=False)
+                sftp.putfo(file, place.part, callback=_limit(timeout, interrupts), confirm=False)
     except (OSError, paramiko.SSHException) as error:
         raise SshError(f"{place.path} on the host: {error}") from error
     return _settled(remote, place.names() + place.settle(), None, timeout)
@@ -130,11 +130,12 @@ def _settled(remote: Remote, script: str, stdin: int | None, timeout: float | No
     return out.decode("utf-8", "replace")
 
 
-def _limit(seconds: float | None) -> Callable[[int, int], None]:
-    """To be called as the transfer goes on; raises TimeLimitError when the time is over."""
+def _limit(seconds: float | None, interrupts: Held) -> Callable[[int, int], None]:
+    """To be called as the transfer goes on; raises when it was interrupted or the time is over."""
     deadline = Deadline(seconds)
 
     def check(_done: int, _size: int) -> None:
+        interrupts.look()
         if deadline.passed:
             raise TimeLimitError("the time limit passed during the transfer; nothing was changed")
 
@@ -160,8 +161,8 @@ def _is_directory(sftp: paramiko.SFTPClient, path: str) -> bool:
 
 def _receive_by_sftp(remote: Remote, path: str, file: BinaryIO, timeout: float | None) -> str:
     try:
-        with remote.client.open_sftp() as sftp:
-            sftp.getfo(path, file, _limit(timeout))
+        with remote.client.open_sftp() as sftp, held() as interrupts:
+            sftp.getfo(path, file, _limit(timeout, interrupts))
     except (OSError, paramiko.SSHException) as error:
         raise SshError(f"{path} on the host: {error}") from error
     return _settled(remote, f"sha256sum <{shlex.quote(path)} | cut -c1-64", None, timeout).strip()
