@@ -26,6 +26,7 @@ async def test_a_job_ends_well_although_the_socket_fails_under_it(
 async def test_after_a_socket_failure_progress_is_seen_again(
     comfy: Comfy, pod: Pod, fault: str
 ) -> None:
+    await comfy.fault("slow", seconds=0.1)  # progress is told at most every 50 ms
     await comfy.fault(fault)
     await pod.draw()
 
@@ -38,6 +39,7 @@ async def test_after_a_socket_failure_progress_is_seen_again(
 
 
 async def test_frames_of_custom_nodes_in_any_shape_end_nothing(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("slow", seconds=0.1)  # progress is told at most every 50 ms
     await comfy.fault("odd_frames")
     events = await pod.draw()
     assert any("sampling" in getattr(event, "stage", "") for event in events)
