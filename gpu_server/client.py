@@ -1,6 +1,6 @@
 """The client of a GPU server, for the backend, benches and tests."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -76,8 +76,14 @@ class GpuClient:
         answer = await self.peer.request("GET", f"/jobs/{job_id}/images/{number}")
         return answer.content
 
+    async def forget(self, job_ids: Collection[UUID]) -> None:
+        """Acknowledge jobs that have ended, at most FORGOTTEN_AT_ONCE: their pictures are deleted
+        then. Jobs that still run, or that the server does not know, are passed over."""
+        params = [("id", str(job_id)) for job_id in job_ids]
+        await self.peer.request("DELETE", "/jobs", params=params)
+
     async def delete(self, job_id: UUID) -> Ended:
-        """Cancel the job, or acknowledge one that has ended; its pictures are deleted then."""
+        """Cancel the job, or forget one that has ended; its pictures are deleted then."""
         answer = await self.peer.request("DELETE", f"/jobs/{job_id}", timeout_s=45)
         return Ended.model_validate_json(answer.content)
 

@@ -77,11 +77,11 @@ class Records:
         sql = "UPDATE jobs SET attempt = ? WHERE id = ?"
         await self._do(lambda: self._db.execute(sql, (attempt, str(job))))
 
-    async def end(
+    def end(
         self, job: UUID, outcome: dict[str, Any], images: list[bytes], ended: float
-    ) -> None:
-        """Keep how a job ended and its pictures; its photo is no longer needed."""
-        await self._do(lambda: self._end(job, outcome, images, ended))
+    ) -> asyncio.Future[None]:
+        """Begin to keep how a job ended and its pictures; its photo is no longer needed."""
+        return self._do(lambda: self._end(job, outcome, images, ended))
 
     async def forget(self, job: UUID, *, clean: bool) -> None:
         """Keep nothing of the job but, unless `clean`, that ComfyUI must be cleaned of it."""

@@ -189,6 +189,13 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         data = await service.runner.image(job, number)
         return _image_response(data, job.images[number].media_type, job)
 
+    @routes.delete("/jobs", summary="Forget the jobs that have ended", status_code=204)
+    async def forget_jobs(
+        job_ids: Annotated[list[UUID], Query(alias="id", max_length=schemas.FORGOTTEN_AT_ONCE)],
+        service: Serving,
+    ) -> None:
+        await service.runner.forget_ended(job_ids)
+
     @routes.delete(
         "/jobs/{job_id}",
         summary="Cancel a job; forget one that has ended",

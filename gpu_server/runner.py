@@ -6,7 +6,7 @@ Whatever happens, a job ends in pictures or in an error that says why.
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -151,6 +151,11 @@ class Runner:
             return _ended(job, "already_ended", "It had ended before it could be stopped", began)
         return _ended(job, "stopping", f"ComfyUI is {job.stage} and stops after that", began)
 
+    async def forget_ended(self, job_ids: Iterable[UUID]) -> None:
+        """Forget those of these jobs that have ended, with their pictures."""
+        known = [job for job_id in job_ids if (job := self._jobs.get(job_id)) is not None]
+        await asyncio.gather(*(self.forget(job) for job in known if job.state.ended))
+
     def drop(self, job: Job) -> None:
         """Stop the job if it runs, and forget it when it has ended; returns at once."""
         if not job.state.ended:
@@ -227,22 +232,29 @@ class Runner:
         job.ended_at = time.time()
         job.timings.total_ms = _ms(job.ended_at - job.created_at)
         job.pictures = pictures
-        if job.kept:
-            await self._keep(job, changes)
+        # Told while it is written: after a crash between the two ComfyUI's history tells it again.
+        writing = self._write(job, changes) if job.kept else None
         self._unfinished.pop(job.id, None)
         self._leftovers.add(leftover_of(job, succeeded=changes["state"] is State.succeeded))
         job.update(**changes, preview=None)
         self._count(job)
+        if writing is not None:
+            await self._keep(job, writing)
 
-    async def _keep(self, job: Job, changes: dict[str, Any]) -> None:
+    def _write(self, job: Job, changes: dict[str, Any]) -> asyncio.Future[None]:
+        """Begin to write how it ended."""
         error = changes.get("error")
         outcome = {
             **job.view().model_dump(mode="json"),
             "status": changes["state"],
             "error": error and error.problem().model_dump(),
         }
+        return self._records.end(job.id, outcome, job.pictures, job.ended_at)
+
+    async def _keep(self, job: Job, writing: asyncio.Future[None]) -> None:
+        """Its pictures are on disk from then on, or stay in memory."""
         try:
-            await self._records.end(job.id, outcome, job.pictures, job.ended_at)
+            await writing
         except (OSError, sqlite3.Error) as fault:
             log.exception("result_not_kept", error=type(fault).__name__, reason=str(fault))
         else:

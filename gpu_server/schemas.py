@@ -17,6 +17,10 @@ MEDIA_TYPES: dict[str, ImageFormat] = {
 }
 
 
+FORGOTTEN_AT_ONCE = 100
+"""Jobs that one request may have the server forget: their ids are in its address."""
+
+
 def media_type(image_format: ImageFormat) -> str:
     return f"image/{image_format}"
 

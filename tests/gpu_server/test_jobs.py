@@ -129,10 +129,24 @@ async def test_a_job_loading_a_model_is_stopped_when_that_is_over(comfy: Comfy, 
     assert (await comfy.queue())[0] == []
 
 
+async def test_ended_jobs_are_forgotten_many_at_once_and_others_stay(
+    comfy: Comfy, pod: Pod
+) -> None:
+    ended = [await pod.put() for _ in range(2)]
+    for job in ended:
+        await pod.ended(job.id)
+    await comfy.fault("slow", seconds=0.2)
+    running = await pod.put()
+    await pod.client.forget([*(job.id for job in ended), running.id, uuid4()])
+    for job in ended:
+        assert (await pod.http.get(f"/jobs/{job.id}/images/0")).status_code == 404
+    assert (await pod.ended(running.id)).status is State.succeeded
+
+
 async def test_cancelling_what_has_ended_deletes_it(pod: Pod) -> None:
     job = await pod.put()
     await pod.ended(job.id)
-    assert pod.kept_files()
+    await until(pod.kept_files, "its picture is kept")
     assert (await pod.client.delete(job.id)).outcome == "deleted"
     assert pod.kept_files() == []
     assert (await pod.http.get(f"/jobs/{job.id}")).status_code == 404

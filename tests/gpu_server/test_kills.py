@@ -131,6 +131,7 @@ async def test_results_survive_a_restart_of_the_gpu_server(
     job = await pod.put()
     await pod.ended(job.id)
     before = await pod.client.image(job.id, 0)
+    await until(pod.kept_files, "its picture is kept")
     process.kill()
     process.start()
     await process.until_ready(pod)
