@@ -22,7 +22,7 @@ from backend.live import Ending, Live
 from backend.metrics import Metrics
 from backend.pods import Pod
 from backend.scheduler import Limits, Scheduler, Work
-from backend.store import IMAGE_ERRORS, Row, Store
+from backend.store import IMAGE_ERRORS, Order, Row, Store
 from gpu_server import schemas as gpu
 from gpu_server.client import GpuClient
 from gpu_server.schemas import State
@@ -88,12 +88,19 @@ class Dispatcher:
             finally:
                 self._entering -= 1
 
-    def take(self, row: Row) -> Live:
-        """Put a committed generation in line, or back on the pod that has it."""
+    def free_pod(self, order: Order) -> str | None:
+        """The pod that would begin this at once if nobody else comes: committed with the row, it
+        spares a commit before the pod is asked. Another pod than that is committed as ever."""
+        if self._entering > 1:
+            return None
+        return self._scheduler.idle_pod(order.style, order.model)
+
+    def take(self, row: Row, *, new: bool = False) -> Live:
+        """Put a committed generation in line, or back on the pod that may have it from before."""
         known = self.live.get(row.id)
         if known is not None:
             return known
-        live = self._take(row)
+        live = self._take(row, new=new)
         self._pump()
         return live
 
@@ -108,10 +115,10 @@ class Dispatcher:
                 live = self.take(row)
         return live
 
-    def _take(self, row: Row) -> Live:
+    def _take(self, row: Row, *, new: bool = False) -> Live:
         live = self.live[row.id] = Live(row)
         now = time.monotonic()
-        if row.pod in self.pods:
+        if row.pod in self.pods and not new:
             self._scheduler.adopt(_work(live), row.pod, now)
             self._draw(live, row.pod, asked=True)
         else:
@@ -314,7 +321,7 @@ class Dispatcher:
         # Begun by whatever freed the pod: the ids at hand are those of another request.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(**live.trace, generation_id=str(live.row.id))
-        pod.abandoned.discard(live.row.id)
+        await pod.clear(live.row.id)
         if live.kept_pod != pod.name:
             await self._store.set_pod(live.row.id, pod.name)
             live.kept_pod = pod.name
@@ -339,8 +346,7 @@ class Dispatcher:
         finally:
             pod.running -= 1
         await self._end(live, ending)
-        with suppress(errors.EaselError):  # acknowledged: the pod may forget it; else it expires
-            await pod.client.delete(live.row.id)
+        pod.fetched.add(live.row.id)
 
     def _started(self, live: Live) -> None:
         with suppress(KeyError):

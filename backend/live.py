@@ -77,7 +77,7 @@ class Live(Changing):
     @property
     def style(self) -> str:
         """`mode/style`, as pods tell what they can draw."""
-        return f"{self.row.order.request.mode}/{self.row.order.request.style}"
+        return self.row.order.style
 
     def back_in_line(self) -> None:
         self.update(state=State.queued, stage="in line", progress=0.0, pod=None, preview=None)

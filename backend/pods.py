@@ -3,13 +3,15 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from uuid import UUID
 
 import structlog
 
 from gpu_server.client import GpuClient
-from gpu_server.schemas import Health, StyleHealth
+from gpu_server.schemas import FORGOTTEN_AT_ONCE, Health, StyleHealth
 from web.errors import EaselError, NotFound
 
 log = structlog.get_logger()
@@ -37,6 +39,8 @@ class Pod:
     running: int = 0
     abandoned: set[UUID] = field(default_factory=set)
     """Jobs that were moved away; to be stopped here as soon as the pod answers."""
+    fetched: set[UUID] = field(default_factory=set)
+    """Jobs whose end is kept; the pod is told of many at once that it may forget them."""
     styles: frozenset[str] = frozenset()
     """`mode/style` of what it can draw now."""
     last_well: float = field(default_factory=time.monotonic)
@@ -66,6 +70,7 @@ class Pod:
                     jobs, self.abandoned = self.abandoned, set()
                     for job in jobs:
                         tasks.create_task(self.stop(job))
+                    await self._acknowledge()
                 well = self.in_service and not self._misses
                 await self._pause(POLL_S if well else SUSPECT_POLL_S)
 
@@ -108,6 +113,21 @@ class Pod:
         elif in_service and not self.in_service:
             log.info("pod_in", pod=self.name, engine=self.health and self.health.engine)
         self.in_service, self.reason = in_service, reason
+
+    async def clear(self, job: UUID) -> None:
+        """Have the pod forget an earlier job under this id, before it is asked for a new one."""
+        self.abandoned.discard(job)
+        if job in self.fetched:
+            self.fetched.discard(job)
+            await self.stop(job)
+
+    async def _acknowledge(self) -> None:
+        """What the pod does not hear of it forgets by itself after a while."""
+        while self.fetched:
+            some = list(islice(self.fetched, FORGOTTEN_AT_ONCE))
+            self.fetched.difference_update(some)
+            with suppress(EaselError):
+                await self.client.forget(some)
 
     async def stop(self, job: UUID) -> None:
         """Stop a job that is not wanted here, and have the pod forget it; when it does not answer,

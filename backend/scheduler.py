@@ -313,6 +313,13 @@ class Scheduler:
                 worth.add(model)
         return worth
 
+    def idle_pod(self, style: str, model: str) -> str | None:
+        """The pod that would begin a job of this kind at once, one with its model first."""
+        if self._queue.waiting or self._turn.size:
+            return None
+        idle = [pod for pod in self._in_service() if not pod.jobs and style in pod.styles]
+        return min(idle, key=lambda pod: pod.model != model).id if idle else None
+
     # State
 
     def _in_service(self) -> list[Pod]:

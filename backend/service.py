@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -112,8 +112,9 @@ class GenerationService:
                 await self.quotas.check(self.store, row.owner, row.user, row.order.request.count)
                 if photo is not None:
                     await self.store.put_photo(row, photo)
+                row = replace(row, pod=self.dispatcher.free_pod(row.order))
                 await self.store.add(row)
-                self.dispatcher.take(row)
+                self.dispatcher.take(row, new=True)
         except scheduler.UserBusy as busy:
             raise errors.RateLimited(str(busy), retry_after=busy.retry_after) from busy
         except scheduler.QueueFull as full:

@@ -17,6 +17,7 @@ from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import from_url
 
 from backend.database import Database, generations, spending
+from backend.recent_images import RecentImages
 from gpu_server.schemas import ImageFormat, State
 from web import errors
 from workflows.parameters import Request
@@ -36,6 +37,11 @@ class Order:
     model: str
     timeout_s: float
     has_photo: bool
+
+    @property
+    def style(self) -> str:
+        """`mode/style`, as pods tell what they can draw."""
+        return f"{self.request.mode}/{self.request.style}"
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -96,6 +102,7 @@ class Store:
         self._db = database
         self._url = images_url
         self._images: Any = None
+        self._recent = RecentImages()
 
     async def open(self) -> None:
         await self._db.open()
@@ -117,6 +124,7 @@ class Store:
             "order": row.order.as_json(),
             "count": row.order.request.count,
             "status": row.status.value,
+            "pod": row.pod,
             "created": row.created,
         }
         spent = {
@@ -278,10 +286,13 @@ class Store:
                     await self._remove(path)
 
     async def put_image(self, generation_id: UUID, number: int, data: bytes) -> None:
-        await obstore.put_async(self._images, _image_path(generation_id, number), data)
+        path = _image_path(generation_id, number)
+        await obstore.put_async(self._images, path, data)
+        self._recent.put(path, data)
 
     async def image(self, generation_id: UUID, number: int) -> bytes | None:
-        return await self._read(_image_path(generation_id, number))
+        path = _image_path(generation_id, number)
+        return self._recent.get(path) or await self._read(path)
 
     async def _read(self, path: str) -> bytes | None:
         try:
@@ -299,6 +310,7 @@ class Store:
         return len((row.outcome or {}).get("images", ()))
 
     async def _remove(self, path: str) -> None:
+        self._recent.forget(path)
         try:
             await obstore.delete_async(self._images, path)
         except (NotFoundError, FileNotFoundError):

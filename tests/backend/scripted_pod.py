@@ -5,10 +5,11 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Annotated
 from uuid import UUID
 
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Query, Response
 
 from gpu_server.schemas import Ended, Health, ImageInfo, Job, State, StyleHealth
 from web import errors, sse
@@ -86,6 +87,10 @@ class ScriptedPod:
         @app.get("/jobs/{job_id}/images/{number}")
         async def image(job_id: UUID, number: int) -> Response:
             return Response(PICTURE, media_type="image/png")
+
+        @app.delete("/jobs", status_code=204)
+        async def forget(job_ids: Annotated[list[UUID], Query(alias="id")]) -> None:
+            self.deletes += job_ids
 
         @app.delete("/jobs/{job_id}")
         async def delete(job_id: UUID) -> Response:
