@@ -395,7 +395,7 @@ def test_the_documentation_has_every_route_with_bodies_examples_and_errors(
 ) -> None:
     schema = http.get("/openapi.json").json()
     assert set(schema["paths"]) == {
-        *("/generate", "/jobs/{job_id}", "/jobs/{job_id}/events"),
+        *("/generate", "/jobs", "/jobs/{job_id}", "/jobs/{job_id}/events"),
         *("/jobs/{job_id}/images/{number}", "/modes", "/health", "/free"),
         *("/livez", "/readyz", "/metrics"),
     }
