@@ -155,14 +155,14 @@ class GenerationService:
         """The prompt policy: always on, for every way in."""
         mode = self.catalog.modes[request.mode]
         refusal = self.policy.check(
-            str(request.values.get("prompt", "")),
-            str(request.values.get("negative_prompt", "")),
-            photo=mode.takes_image,
+            request.wanted_words, request.unwanted_words, photo=mode.takes_image
         )
         if refusal is not None:
             self.metrics.refused.labels(refusal.category).inc()
             await self.abuse.note(owner, user, refusal.category)
-            raise errors.ContentRefused(f"This server does not draw this: {refusal.title('en')}")
+            raise errors.ContentRefused(
+                f"This server does not draw this: {refusal.title('en')}", category=refusal.category
+            )
 
     def _require_pod(self, order: Order, *, wait: bool) -> None:
         """Raises ModelMissing when no pod has the model, NoGpu when a waiting caller would wait

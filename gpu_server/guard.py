@@ -54,7 +54,7 @@ class Guard:
         offence, and another pod may do better.
         """
         if self.gate is None:
-            raise errors.ContentRefused(OUT_OF_ORDER)
+            raise errors.ContentRefused(OUT_OF_ORDER, category=errors.UNCHECKED)
         try:
             verdicts = self.gate.check(images, photo=photo)
         except GateUnavailable as error:
@@ -62,8 +62,11 @@ class Guard:
         for verdict in verdicts:
             if not verdict.allowed:
                 what = "photo" if photo else "picture"
-                category = _NAMES.get(verdict.category or "", "this content")
-                raise errors.ContentRefused(f"This server does not take a {what} with: {category}")
+                category = verdict.category or ""
+                raise errors.ContentRefused(
+                    f"This server does not take a {what} with: {_NAMES[category]}",
+                    category=category,
+                )
 
     def sign(self, data: bytes, media_type: str, origin: Origin) -> bytes:
         """The finished file with its signed manifest.
@@ -71,7 +74,7 @@ class Guard:
         Raises ContentRefused without a signer, EngineLost when it fails.
         """
         if self.signer is None:
-            raise errors.ContentRefused(OUT_OF_ORDER)
+            raise errors.ContentRefused(OUT_OF_ORDER, category=errors.UNCHECKED)
         try:
             return self.signer.sign(data, media_type, origin)
         except ProvenanceError as error:

@@ -109,6 +109,7 @@ def test_a_photo_the_detector_refuses_is_never_drawn_from(pod: str, folder: Path
     answer = restyle(pod, ball())
     assert answer.status_code == 422
     assert answer.json()["code"] == "content_refused"
+    assert answer.json()["category"] == "nudity"
     assert not kept(folder)
 
 
@@ -124,6 +125,7 @@ def test_a_picture_the_detector_refuses_is_neither_shown_nor_kept(pod: str, fold
     state = httpx.get(f"{pod}/jobs/{job}").json()
     assert state["status"] == "failed"
     assert state["error"]["code"] == "content_refused"
+    assert state["error"]["category"] == "nudity"
     assert state["images"] == []
     assert "event: preview" not in events
     assert httpx.get(f"{pod}/jobs/{job}/images/0").status_code == 404

@@ -537,6 +537,15 @@ def test_admins_see_figures_and_the_line(admin: Person) -> None:
     assert "✅" in words(admin.reads("Waiting:"))
 
 
+def test_admins_see_who_was_refused_what_and_never_the_words(admin: Person, ann: Person) -> None:
+    sent = ann.says("an explicit zebra, porn")
+    ann.reads("this server doesn't allow sexual content", after=sent)
+    asked = admin.says("/refusals")
+    told = words(admin.reads("Refused in 30 days", after=asked))
+    assert f"tg{ann.id}: sexual content, 1 ×" in told
+    assert "zebra" not in told
+
+
 def test_a_ban_shuts_somebody_out_and_is_lifted(admin: Person, ann: Person) -> None:
     ann.says("/start")
     ann.reads("I turn words")
@@ -574,7 +583,7 @@ def test_a_pause_refuses_new_requests_with_its_reason(admin: Person, masha: Pers
 
 
 def test_admin_commands_are_for_admins(ann: Person) -> None:
-    for command in ("/stats", "/queue", "/ban 1", "/broadcast x", "/pause"):
+    for command in ("/stats", "/queue", "/refusals", "/ban 1", "/broadcast x", "/pause"):
         sent = ann.says(command)
         ann.reads("I don't know that one", after=sent)
 
