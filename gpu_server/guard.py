@@ -78,7 +78,7 @@ class Guard:
         try:
             return self.signer.sign(data, media_type, origin)
         except ProvenanceError as error:
-            raise self._broken(str(error)) from error
+            raise self.out_of_order(str(error)) from error
 
     def _not_judged(self, gate: Gate, error: GateUnavailable) -> errors.EaselError:
         """Whether it is the picture, or the detector, which then takes this server out of service:
@@ -87,10 +87,11 @@ class Guard:
         try:
             gate.self_test()
         except GateUnavailable as broken:
-            return self._broken(broken.reason)
+            return self.out_of_order(broken.reason)
         return errors.EngineError("The safety check could not judge this picture: it is not shown")
 
-    def _broken(self, reason: str) -> errors.EngineLost:
+    def out_of_order(self, reason: str) -> errors.EngineLost:
+        """Take this server out of service; gives the error to raise."""
         self.fault = f"{reason}; restart the GPU server"
         log.error("safety_out_of_order", reason=self.fault)
         return errors.EngineLost(OUT_OF_ORDER)
