@@ -5,6 +5,7 @@ import io
 import pytest
 from PIL import Image
 
+from tests.signatures import read_manifest
 from tests.telegram_bot.stack import (
     TOKEN,
     Person,
@@ -358,7 +359,10 @@ def test_png_file_is_lossless_and_the_prompt_can_be_copied(ann: Person) -> None:
     assert ann.presses(picture, "📄 PNG file")["answer"] == "Sending the file…"
     file = ann.sees(lambda m: m.get("document"), "the file")
     assert file["file_name"] == "easel-3.png"
-    assert Image.open(io.BytesIO(ann.bytes_of(file["document"]))).format == "PNG"
+    data = ann.bytes_of(file["document"])
+    assert Image.open(io.BytesIO(data)).format == "PNG"
+    assert read_manifest(data, "image/png")[0] == "Valid"
+    assert b"grey cat" not in data
     shown = Image.open(io.BytesIO(ann.bytes_of(picture["photo"])))
     assert shown.format == "JPEG"
 
