@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from backend.main import create_app
 from backend.settings import ENV_FILE, Settings
+from gpu_server.provenance import ProvenanceError
 from web import logs
 from web.settings import load_or_exit, stop
 from workflows.catalog import CatalogError
@@ -30,7 +31,7 @@ def main() -> None:
     logs.configure("backend", settings.backend_log_level)
     try:
         app = create_app(settings)
-    except CatalogError as error:
+    except (CatalogError, ProvenanceError) as error:
         stop(error)
     config = uvicorn.Config(
         app,

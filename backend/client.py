@@ -14,6 +14,7 @@ from backend.schemas import (
     ModeInfo,
     Preview,
     ProgressEvent,
+    RefusalCount,
     UserDeleted,
 )
 from web.client import Peer, form
@@ -102,6 +103,11 @@ class BackendClient:
     async def delete_user(self, user: str) -> UserDeleted:
         answer = await self.peer.request("DELETE", f"/users/{user}", timeout_s=45)
         return UserDeleted.model_validate_json(answer.content)
+
+    async def refusals(self) -> tuple[RefusalCount, ...]:
+        """Who was refused what in the last 30 days, most first."""
+        answer = await self.peer.request("GET", "/refusals")
+        return tuple(RefusalCount.model_validate(count) for count in answer.json())
 
 
 async def _parsed(events: AsyncIterator[Any]) -> AsyncIterator[GenerationEvent]:

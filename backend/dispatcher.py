@@ -400,8 +400,9 @@ class Dispatcher:
             log.warning("left_to_the_sweep", error=type(error).__name__)
 
     async def _tidy(self, row: Row, ending: Ending, *, deleted: bool) -> None:
-        if isinstance(ending.error, errors.ContentRefused):
-            await self._abuse.note(row.owner, row.user, "picture")
+        error = ending.error
+        if isinstance(error, errors.ContentRefused) and error.category != errors.UNCHECKED:
+            await self._abuse.note(row.owner, row.user, error.category or "picture")
         if deleted:
             await self._store.delete([row])
         elif row.order.has_photo:

@@ -41,13 +41,19 @@ MAX_BODY = 30_000_000
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application; it schedules while its lifespan lasts."""
+    """The application; it schedules while its lifespan lasts.
+
+    Raises CatalogError, or ProvenanceError when pictures could not be signed.
+    """
     catalog = settings.load_catalog()
     policy = Policy.load()
+    signer = Signer.load(
+        settings.easel_data_dir, settings.backend_signing_certificate, settings.backend_signing_key
+    )
 
     @contextlib.asynccontextmanager
     async def serve() -> AsyncIterator[None]:
-        async with open_service(settings, catalog, policy) as service:
+        async with open_service(settings, catalog, policy, signer) as service:
             app.state.service = service
             yield
 
@@ -109,7 +115,7 @@ def render_error(error: EaselError, request: Request, request_id: str) -> Respon
 
 @contextlib.asynccontextmanager
 async def open_service(
-    settings: Settings, catalog: workflows.Catalog, policy: Policy
+    settings: Settings, catalog: workflows.Catalog, policy: Policy, signer: Signer
 ) -> AsyncIterator[GenerationService]:
     """Everything that runs behind the routes, from start to a clean end."""
     metrics = Metrics(VERSION)
@@ -132,7 +138,6 @@ async def open_service(
         settings.backend_no_gpu_patience_s,
         workflows_log.record,
     )
-    transcoder = Transcoder(await asyncio.to_thread(Signer.load, settings.easel_data_dir))
     service = GenerationService(
         catalog,
         store,
@@ -142,7 +147,7 @@ async def open_service(
         metrics,
         Platform(catalog, dispatcher, metrics, settings.backend_max_queue),
         abuse,
-        transcoder,
+        Transcoder(signer),
         settings.backend_generation_timeout_s,
         settings.backend_public_url,
     )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -41,6 +41,8 @@ from workflows.catalog import Catalog
 log = structlog.get_logger()
 
 STOP_WAIT_S = 40.0
+DECODED_AT_ONCE = 2
+"""Photos: one of 40 megapixels takes some 450 MB meanwhile."""
 MIN_POSITION_PAUSE_S = 0.5
 
 
@@ -57,6 +59,9 @@ class GenerationService:
     transcoder: Transcoder
     timeout_s: float
     public_url: str = ""
+    _decoding: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(DECODED_AT_ONCE), init=False
+    )
 
     # -- accepting -----------------------------------------------------------------------
 
@@ -140,7 +145,8 @@ class GenerationService:
         if photo is not None:
             if not mode.takes_image:
                 raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
-            await asyncio.to_thread(photos.decode, photo)
+            async with self._decoding:
+                await asyncio.to_thread(photos.decode, photo)
         await self._require_decency(owner, asked.user, request)
         style = mode.styles[request.style]
         return Order(
@@ -156,14 +162,14 @@ class GenerationService:
         """The prompt policy: always on, for every way in."""
         mode = self.catalog.modes[request.mode]
         refusal = self.policy.check(
-            str(request.values.get("prompt", "")),
-            str(request.values.get("negative_prompt", "")),
-            photo=mode.takes_image,
+            request.wanted_words, request.unwanted_words, photo=mode.takes_image
         )
         if refusal is not None:
             self.metrics.refused.labels(refusal.category).inc()
             await self.abuse.note(owner, user, refusal.category)
-            raise errors.ContentRefused(f"This server does not draw this: {refusal.title('en')}")
+            raise errors.ContentRefused(
+                f"This server does not draw this: {refusal.title('en')}", category=refusal.category
+            )
 
     def _require_pod(self, order: Order, *, wait: bool) -> None:
         """Raises ModelMissing when no pod has the model, NoGpu when a waiting caller would wait

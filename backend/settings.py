@@ -31,6 +31,8 @@ class Settings(PlatformSettings):
     backend_no_gpu_patience_s: float = Field(1800, gt=0)
     backend_cors_origins: Annotated[list[str], NoDecode] = Field(default=[])
     backend_public_url: str = ""
+    backend_signing_certificate: Path | None = None
+    backend_signing_key: Path | None = None
     backend_advertise_url: str = ""
     backend_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -112,4 +114,9 @@ class Settings(PlatformSettings):
         url = self.backend_database_url.get_secret_value()
         if url and not url.startswith(("postgresql://", "postgres://", "sqlite:///")):
             raise ValueError("BACKEND_DATABASE_URL must begin with postgresql:// or sqlite:///")
+        if (self.backend_signing_certificate is None) != (self.backend_signing_key is None):
+            raise ValueError(
+                "BACKEND_SIGNING_CERTIFICATE and BACKEND_SIGNING_KEY belong together: "
+                "give both or neither"
+            )
         return self

@@ -43,6 +43,8 @@ def _hostile(random_: random.Random) -> dict[str, str]:
         "leet digits": "1 0 ",
         "symbols": "$@!|",
         "separators": "s.e.",
+        "masked letters": "s*",
+        "spelled stem": "b-o-o-b-",
         "near matches": "remove clothe dres ",
         "many matches": "in a red dress, take off the hat ",
         "long stem": "sex-u-a-l-i-s-",

@@ -9,12 +9,12 @@ are smoothed as they are made smaller, where OpenCV drops pixels; a face hides n
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from PIL import Image
 
 LABELS = (
@@ -78,13 +78,15 @@ class Detector:
         """Load `model`, by default the installed package's.
 
         Raises OSError, PackageNotFoundError, ValueError (not the model these labels and thresholds
-        belong to) or onnxruntime's own errors.
+        belong to), ImportError or onnxruntime's own errors.
         """
         path = model or Path(str(distribution("nudenet").locate_file("nudenet/320n.onnx")))
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
         if digest.hexdigest() != _MODEL_SHA256:
             raise ValueError("the detector's model file is damaged or of another version")
+        # Only here, so that a server that lacks it still starts, and says so.
+        onnxruntime = import_module("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

@@ -54,7 +54,7 @@ class Guard:
         offence, and another pod may do better.
         """
         if self.gate is None:
-            raise errors.ContentRefused(OUT_OF_ORDER)
+            raise errors.ContentRefused(OUT_OF_ORDER, category=errors.UNCHECKED)
         try:
             verdicts = self.gate.check(images, photo=photo)
         except GateUnavailable as error:
@@ -62,8 +62,11 @@ class Guard:
         for verdict in verdicts:
             if not verdict.allowed:
                 what = "photo" if photo else "picture"
-                category = _NAMES.get(verdict.category or "", "this content")
-                raise errors.ContentRefused(f"This server does not take a {what} with: {category}")
+                category = verdict.category or ""
+                raise errors.ContentRefused(
+                    f"This server does not take a {what} with: {_NAMES[category]}",
+                    category=category,
+                )
 
     def sign(self, data: bytes, media_type: str, origin: Origin) -> bytes:
         """The finished file with its signed manifest.
@@ -71,11 +74,11 @@ class Guard:
         Raises ContentRefused without a signer, EngineLost when it fails.
         """
         if self.signer is None:
-            raise errors.ContentRefused(OUT_OF_ORDER)
+            raise errors.ContentRefused(OUT_OF_ORDER, category=errors.UNCHECKED)
         try:
             return self.signer.sign(data, media_type, origin)
         except ProvenanceError as error:
-            raise self._broken(str(error)) from error
+            raise self.out_of_order(str(error)) from error
 
     def _not_judged(self, gate: Gate, error: GateUnavailable) -> errors.EaselError:
         """Whether it is the picture, or the detector, which then takes this server out of service:
@@ -84,10 +87,11 @@ class Guard:
         try:
             gate.self_test()
         except GateUnavailable as broken:
-            return self._broken(broken.reason)
+            return self.out_of_order(broken.reason)
         return errors.EngineError("The safety check could not judge this picture: it is not shown")
 
-    def _broken(self, reason: str) -> errors.EngineLost:
+    def out_of_order(self, reason: str) -> errors.EngineLost:
+        """Take this server out of service; gives the error to raise."""
         self.fault = f"{reason}; restart the GPU server"
         log.error("safety_out_of_order", reason=self.fault)
         return errors.EngineLost(OUT_OF_ORDER)

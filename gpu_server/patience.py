@@ -45,6 +45,9 @@ class Patience:
     cancel_s: float = 30.0
     """How long an answer to a cancellation is held back until it has taken effect."""
 
+    judge_s: float = 120.0
+    """For judging, encoding and signing a picture; after that the detector counts as hanging."""
+
     retry_s: float = 0.2
     """Between two tries to reach a ComfyUI that should be there."""
     engine_back_s: float = 60.0

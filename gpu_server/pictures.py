@@ -18,6 +18,7 @@ from gpu_server.engine import SKETCH
 from gpu_server.guard import OUT_OF_ORDER, Guard, origin_of
 from gpu_server.jobs import Job
 from gpu_server.outputs import BadPixels, Encoded
+from gpu_server.patience import Patience
 from gpu_server.provenance import Origin, xmp_packet
 from gpu_server.schemas import ImageFormat, ImageInfo
 from web import errors
@@ -40,12 +41,18 @@ class Drawn:
 
 class Pictures:
     def __init__(
-        self, comfy: ComfyClient, catalog: Catalog, guard: Guard, workers: ThreadPoolExecutor
+        self,
+        comfy: ComfyClient,
+        catalog: Catalog,
+        guard: Guard,
+        workers: ThreadPoolExecutor,
+        patience: Patience,
     ) -> None:
         self._comfy = comfy
         self._catalog = catalog
         self._guard = guard
         self._workers = workers
+        self._patience = patience
 
     def require_guard(self) -> None:
         """Raises EngineLost when no picture could be handed out: another pod may draw it."""
@@ -62,7 +69,7 @@ class Pictures:
     async def collect(self, job: Job, drawn: Drawn) -> list[bytes]:
         """The encoded pictures, in the order of their seeds, which are noted in the job.
 
-        Raises PicturesGone or Unreachable.
+        Raises PicturesGone, Unreachable, ContentRefused, or EngineLost with the guard broken.
         """
         began = time.monotonic()
         software, origin = f"Easel ({job.engine})", self._origin(job)
@@ -124,4 +131,12 @@ class Pictures:
         return origin_of(mode, style, model, ai=ai)
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._workers, work)
+        """The result of `work`; a worker that never ends takes this server out of service."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._patience.judge_s) as limit:
+                return await loop.run_in_executor(self._workers, work)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise self._guard.out_of_order("the detector does not answer") from error

@@ -125,7 +125,7 @@ def build_service(
         metrics=metrics,
         patience=patience,
     )
-    pictures = Pictures(comfy, catalog, guard, encoders)
+    pictures = Pictures(comfy, catalog, guard, encoders, patience)
     drawing = Drawing(
         catalog=catalog,
         comfy=comfy,

@@ -120,10 +120,11 @@ class Service:
 
     def _require_decent_words(self, request: parameters.Request, *, photo: bool) -> None:
         """As the backend does: whoever reaches this server directly gets nothing else either."""
-        words = (str(request.values.get(name, "")) for name in ("prompt", "negative_prompt"))
-        refusal = self.policy.check(*words, photo=photo)
+        refusal = self.policy.check(request.wanted_words, request.unwanted_words, photo=photo)
         if refusal is not None:
-            raise errors.ContentRefused(f"This server does not draw this: {refusal.title('en')}")
+            raise errors.ContentRefused(
+                f"This server does not draw this: {refusal.title('en')}", category=refusal.category
+            )
 
     async def finished(self, job: Job) -> Job:
         """The job when it has succeeded; raises what it failed of, or Cancelled."""

@@ -48,7 +48,7 @@ def letter_readings() -> dict[str, str]:
     readings["r"] += "г"
     readings["b"] += "ь"
     readings["i"] += "и"
-    return readings | _DIGITS
+    return readings | {digit: digit + letters for digit, letters in _DIGITS.items()}
 
 
 def folding_table(emoji: Mapping[str, str]) -> dict[int, str]:

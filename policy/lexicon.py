@@ -1,22 +1,25 @@
 """Finds the words of the lists in a text, also where they are disguised, in linear time."""
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
 from policy.folding import SYMBOLS, letter_readings
-from policy.text import PLAIN_GAPS, Span, Text
+from policy.text import PLAIN_GAPS, Cover, Span, Text
 
 _ADJECTIVE_ENDINGS = "ый ий ой ая яя ое ее ые ие ого его ому ему ую юю ым им ом ем ых их ыми ими ою"
 # A word cut in two by a space may go on for this many letters after the listed stem.
 _REST_AFTER_SPACE = 2
+# A spelled-out stem may go on for this many tokens: o-r-n-a-m-e-n-t-s.
+_REST_IN_TOKENS = 8
 _SYMBOLS = tuple(SYMBOLS)
+_MASKS = frozenset("*#%")  # one of these inside a word hides a letter of it
+_MOST_MASKED = 1  # letters of a word
 _LONGEST_TOKEN = 64  # letters; what is longer is no listed word, though it may begin with a stem
 _REMEMBERED = 16_384  # words
+_TOKENS_PER_LETTER = 2  # a word of n letters is spread over so many tokens at most
 _LONGEST = 24  # letters read for one word, repetitions included
 
 
@@ -29,6 +32,7 @@ class _Word(NamedTuple):
 @dataclass(slots=True)
 class _Node:
     letter: str
+    depth: int = 0
     children: dict[str, "_Node"] = field(default_factory=dict)
     # character of the text -> nodes that it leads to, lookalikes and repeated letters included
     moves: dict[str, tuple["_Node", ...]] = field(default_factory=dict)
@@ -51,6 +55,7 @@ class Lexicon:
     ) -> None:
         self._root = _Node("")
         self._words: dict[str, int] = {}
+        self._numbers: dict[str, set[int]] = defaultdict(set)
         self._function_words = frozenset(function_words)
         # first word -> [(the words after it, the concept or None for harmless)]
         self._phrases: dict[int, list[tuple[tuple[int, ...], str | None]]] = defaultdict(list)
@@ -75,7 +80,9 @@ class Lexicon:
         return self._words[slot]
 
     def _add_word(self, word: str, word_id: int) -> None:
-        if word.endswith("~"):
+        if word.isdigit():
+            self._numbers[word].add(word_id)
+        elif word.endswith("~"):
             for ending in _ADJECTIVE_ENDINGS.replace("й", "и").split():
                 self._node(word[:-1] + ending).whole.append(word_id)
         elif word.endswith("*"):
@@ -87,7 +94,7 @@ class Lexicon:
         node = self._root
         for letter in letters:
             if letter not in node.children:
-                node.children[letter] = _Node(letter)
+                node.children[letter] = _Node(letter, node.depth + 1)
             node = node.children[letter]
         return node
 
@@ -117,7 +124,7 @@ class Lexicon:
                             found[concept].add(span)
                         elif text.is_one_phrase(span):
                             harmless.add(span)
-        covered = _Cover(harmless)
+        covered = Cover(harmless)
         kept = {name: sorted(s for s in spans if s not in covered) for name, spans in found.items()}
         return {name: spans for name, spans in kept.items() if spans}
 
@@ -125,7 +132,7 @@ class Lexicon:
         """Return `_words_from` without its walk where the word plainly ends with its token."""
         nodes, stems, whole = self._opening(text.tokens[first][:_LONGEST_TOKEN])
         if text.gaps[first] in PLAIN_GAPS and text.gaps[first + 1] in PLAIN_GAPS:
-            if not nodes and not stems:
+            if not (nodes or stems or whole):
                 return []
             following = text.tokens[first + 1][0] if first + 1 < len(text.tokens) else ""
             if all(following not in node.moves for node in nodes):
@@ -136,7 +143,7 @@ class Lexicon:
         """Yield each listed word that begins at token `first`."""
         nodes, found = self._start(text, first)
         stems: frozenset[int] = frozenset()
-        length, spaced = len(text.tokens[first]), False
+        length, spaced, masked, rest_until = len(text.tokens[first]), False, 0, first
         for index in range(first, len(text.tokens)):
             if index > first:
                 left, right = text.tokens[index - 1], text.tokens[index]
@@ -146,15 +153,22 @@ class Lexicon:
                     spaced = True
                     stems = stems if len(left) == len(right) == 1 else frozenset()
                 else:
-                    nodes += self._through_symbols(nodes, text.gaps[index])
+                    gap = text.gaps[index]
+                    masked += gap in _MASKS
+                    hidden = gap in _MASKS and masked <= _MOST_MASKED
+                    nodes += _any_next(nodes) if hidden else self._through_symbols(nodes, gap)
                 rest = _REST_AFTER_SPACE if spaced else None
                 nodes, found = self._through_token(nodes, right, rest)
+                nodes = _far_enough(nodes, index - first)
                 length += len(right)
             if not (nodes or stems or found):
                 return
-            yield from self._ending(text, index, nodes, found, is_first=index == first)
+            yield from self._ending(text, first, index, nodes, found)
             yield from (_Word(word_id, index, True) for word_id in stems)
-            stems |= found
+            if found:
+                stems, rest_until = stems | found, index + _REST_IN_TOKENS
+            elif index >= rest_until:
+                stems = frozenset()
             if length > _LONGEST:
                 return
 
@@ -167,11 +181,11 @@ class Lexicon:
         return nodes + more_nodes, stems | more_stems
 
     def _ending(
-        self, text: Text, index: int, nodes: _Nodes, stems: frozenset[int], *, is_first: bool
+        self, text: Text, first: int, index: int, nodes: _Nodes, stems: frozenset[int]
     ) -> Iterator[_Word]:
-        """Yield the words that end with token `index`; a number alone is no word."""
-        if is_first and text.tokens[index].isdigit():
-            return
+        """Yield the words that end with token `index`; a number alone only as it is listed."""
+        if first == index and text.tokens[index].isdigit():
+            stems, nodes = self._number(text.tokens[index]), ()
         if text.gaps[index + 1].startswith(_SYMBOLS):
             nodes += self._through_symbols(nodes, _leading(text.gaps[index + 1]))
         for word_id in stems.union(*[node.whole for node in nodes]):
@@ -198,8 +212,11 @@ class Lexicon:
         """Read a token from the root; return nodes, stems and all words that end with it."""
         nodes, stems = self._through_token((self._root,), token, None)
         if token.isdigit():
-            return nodes, stems, frozenset()
+            return nodes, stems, self._number(token)
         return nodes, stems, stems.union(*(node.whole for node in nodes))
+
+    def _number(self, token: str) -> frozenset[int]:
+        return frozenset(self._numbers.get(token, ()))
 
     def _joins(self, left: str, right: str) -> bool:
         """Whether a space between two tokens may have been put inside one word."""
@@ -217,6 +234,18 @@ class Lexicon:
         for symbol in symbols:
             nodes = _step(nodes, symbol)
         return nodes if symbols else ()
+
+
+def _any_next(nodes: _Nodes) -> _Nodes:
+    return tuple(child for node in nodes for child in node.children.values())
+
+
+def _far_enough(nodes: _Nodes, tokens: int) -> _Nodes:
+    """Leave out what would read "s s s s" as an s for ever: letters repeat within tokens."""
+    least = tokens / _TOKENS_PER_LETTER
+    if all(node.depth > least for node in nodes):
+        return nodes
+    return tuple(node for node in nodes if node.depth > least)
 
 
 def _step(nodes: _Nodes, character: str) -> _Nodes:
@@ -255,18 +284,3 @@ def _ends(
     for following in words.get(word.last + 1, ()):
         if following.id == rest[0]:
             yield from _ends(words, following, rest[1:], stretch=stretch)
-
-
-class _Cover:
-    """Whether a span lies within one of some other spans."""
-
-    def __init__(self, spans: Iterable[Span]) -> None:
-        widest: dict[int, int] = {}
-        for span in spans:
-            widest[span.first] = max(span.last, widest.get(span.first, -1))
-        self._firsts = sorted(widest)
-        self._lasts = list(accumulate((widest[first] for first in self._firsts), max))
-
-    def __contains__(self, span: Span) -> bool:
-        at = bisect_left(self._firsts, span.first + 1) - 1
-        return at >= 0 and self._lasts[at] >= span.last

@@ -1,6 +1,8 @@
 """A folded text as tokens and the gaps between them."""
 
 import re
+from bisect import bisect_left
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
@@ -57,3 +59,18 @@ class Text:
 
     def _inside(self, span: Span) -> list[str]:
         return self.gaps[span.first + 1 : span.last + 1]
+
+
+class Cover:
+    """Whether a span lies within one of some other spans."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        widest: dict[int, int] = {}
+        for span in spans:
+            widest[span.first] = max(span.last, widest.get(span.first, -1))
+        self._firsts = sorted(widest)
+        self._lasts = list(accumulate((widest[first] for first in self._firsts), max))
+
+    def __contains__(self, span: Span) -> bool:
+        at = bisect_left(self._firsts, span.first + 1) - 1
+        return at >= 0 and self._lasts[at] >= span.last

@@ -9,7 +9,7 @@ from telegram_bot.callback_data import JobPress
 from telegram_bot.catalogue import schema_of, style_of
 from telegram_bot.texts import Language, Markup, cut
 from telegram_bot.view import Button, Keyboard, Media, View, can_be_copied, rows
-from web.errors import Problem
+from web.errors import UNCHECKED, Problem
 
 _BAR = 8
 _LONGEST_QUOTE = 600
@@ -18,17 +18,6 @@ _RETRIED = frozenset(
     | {"engine_error", "engine_lost", "internal", "backend_unreachable", "model_missing"}
 )
 _EDITED = frozenset({"content_refused", "invalid_request"})
-CATEGORIES = {
-    "sexual content involving minors": "sexual_minors",
-    "sexual content about real people": "real_person_sexual",
-    "undressing or sexualising a person": "undress",
-    "sexual content": "sexual",
-    "sexualised pictures of people": "sexualised",
-    "nudity": "nudity",
-}
-"""The backend's name of a refused category → the key of its text."""
-
-_OUT_OF_ORDER = "out of order"
 _LONG_WAIT_S = 90.0
 
 
@@ -210,9 +199,9 @@ def failed(
 def error_text(say: Language, problem: Problem, code: str, wait_s: float | None = None) -> Markup:
     """An error in the person's language, keyed on the backend's code: never its own sentence."""
     if problem.code == "content_refused":
-        if _OUT_OF_ORDER in problem.detail:
+        if problem.category == UNCHECKED:
             return say.html("error.check_out_of_order")
-        return say.html("error.content_refused", category=category(say, problem.detail))
+        return say.html("error.content_refused", category=category(say, problem.category))
     if problem.code == "invalid_request":
         return _faults(say, problem)
     if problem.code == "rate_limited" and wait_s is not None and wait_s > _LONG_WAIT_S:
@@ -235,12 +224,10 @@ def _faults(say: Language, problem: Problem) -> Markup:
     return say.html("error.invalid_fields", faults=Markup("\n".join(lines.values())))
 
 
-def category(say: Language, detail: str) -> str:
-    """The refused category's name in the person's language, found in the backend's sentence."""
-    for name, key in CATEGORIES.items():
-        if name in detail:
-            return say.plain(f"category.{key}")
-    return say.plain("category.other")
+def category(say: Language, refused: str | None) -> str:
+    """The name of a category that the backend refused."""
+    key = f"category.{refused}"
+    return say.plain(key if say.has(key) else "category.other")
 
 
 def code_of(job: UUID) -> str:

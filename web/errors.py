@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, Field
 
 CODES: dict[str, type["EaselError"]] = {}
+UNCHECKED = "unchecked"
+"""The category of what is refused because nothing can be judged: nobody's offence."""
 
 
 class FieldError(BaseModel):
@@ -37,12 +39,21 @@ class Problem(BaseModel):
     code: str = Field(examples=["invalid_request"])
     request_id: str = Field("", examples=["4f0c3f6e9d8b4c6e8f7a1b2c3d4e5f60"])
     errors: list[FieldError] = []
+    category: str | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Of `content_refused` only, for programs: "
+        "`sexual_minors`, `real_person_sexual`, `undress`, `sexual` (by the words); "
+        "`nudity`, `sexualised` (by the picture); `unchecked` (the safety check is out of order).",
+        examples=["sexual"],
+    )
 
 
 class EaselError(Exception):
     """An error with a stable code. `detail` is written for a person: what was wrong, what to do.
 
-    `retry_after` is in seconds and becomes the `Retry-After` header.
+    `retry_after` is in seconds and becomes the `Retry-After` header; `category` is why content was
+    refused.
     """
 
     code: ClassVar[str] = "internal"
@@ -58,11 +69,13 @@ class EaselError(Exception):
         *,
         errors: Sequence[FieldError] = (),
         retry_after: float | None = None,
+        category: str | None = None,
     ) -> None:
         # What a caller wrote may be quoted in it, and JSON has no lone surrogates.
         self.detail = (detail or self.title).encode(errors="replace").decode()
         self.errors = list(errors)
         self.retry_after = retry_after
+        self.category = category
         super().__init__(self.detail)
 
     def problem(self, request_id: str = "") -> Problem:
@@ -74,6 +87,7 @@ class EaselError(Exception):
             code=self.code,
             request_id=request_id,
             errors=self.errors,
+            category=self.category,
         )
 
 
@@ -193,7 +207,9 @@ class Internal(EaselError):
 def error_from(problem: Problem, retry_after: float | None = None) -> EaselError:
     """The exception a problem stands for; an unknown code becomes Internal."""
     kind = CODES.get(problem.code, Internal)
-    return kind(problem.detail, errors=problem.errors, retry_after=retry_after)
+    return kind(
+        problem.detail, errors=problem.errors, retry_after=retry_after, category=problem.category
+    )
 
 
 def error_from_answer(

@@ -16,10 +16,14 @@ from web.errors import FieldError, InvalidImage, TooLarge
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
+MAX_SCANS = 64
+"""Passes over its pixels that a JPEG may ask for; cameras and programs write some ten at most."""
 ALLOWED = "a PNG, JPEG or WebP image of at most 20 MB and 40 megapixels, not animated"
 
 _PART = 1 << 20
 """Characters decoded at once: a thread that decodes lets others run in between."""
+_JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # those that have a length, and the end
+_SCAN, _END = b"\xda", b"\xd9"
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
 
 
@@ -92,12 +96,23 @@ def _decode(data: bytes, field: str) -> Image.Image:
             raise refuse(f"has {image.width} × {image.height} pixels", field)
         if min(image.size) < 16:
             raise refuse(f"is only {image.width} × {image.height} pixels", field)
+        if image.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
+            raise refuse(f"has over {MAX_SCANS} scans", field)
         # Phones put further pictures behind a JPEG (format MPO): the first is the photo.
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise refuse("is animated", field)
         image.load()
         upright = ImageOps.exif_transpose(image)
         return _as_rgb(upright)
+
+
+def _scans(data: bytes) -> int:
+    """How often a JPEG passes over its pixels: each may take a second, and 60 bytes ask for one."""
+    scans, at = 0, 2
+    while scans <= MAX_SCANS and (marker := _JPEG_MARKER.search(data, at)) and marker[1] != _END:
+        scans += marker[1] == _SCAN
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return scans
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -10,6 +10,7 @@ from workflows.catalog import Catalog, Mode
 from workflows.spec import Parameter, Scalar
 
 _MISSING = "is required"
+_UNWANTED = "negative_prompt"
 MAX_UNKNOWN = 20
 """Unknown fields named in an answer at most: a body may hold millions."""
 FREE_SEEDS = 2**32
@@ -52,6 +53,16 @@ class Request:
     @property
     def count(self) -> int:
         return int(self.values.get("count", 1))
+
+    @property
+    def wanted_words(self) -> str:
+        """All that is said of the picture in words, whatever the mode calls its parameters."""
+        texts = {name: value for name, value in self.values.items() if isinstance(value, str)}
+        return "\n".join(text for name, text in texts.items() if name != _UNWANTED)
+
+    @property
+    def unwanted_words(self) -> str:
+        return str(self.values.get(_UNWANTED, ""))
 
 
 def check(catalog: Catalog, mode: str, given: Mapping[str, Any]) -> Request:

@@ -1,4 +1,4 @@
-"""For those in BOT_ADMINS: /stats /queue /ban /unban /broadcast /pause /resume."""
+"""For those in BOT_ADMINS: /stats /queue /refusals /ban /unban /broadcast /pause /resume."""
 
 import re
 import time
@@ -9,6 +9,7 @@ from telegram import Update
 from telegram.error import Forbidden, TelegramError
 from telegram.ext import CommandHandler
 
+from telegram_bot import presenter
 from telegram_bot.callback_data import MenuPress
 from telegram_bot.context import PAUSED, Context, the_message, the_query, the_user, toast
 from telegram_bot.deliveries import DAY_S
@@ -19,6 +20,7 @@ from telegram_bot.view import Button, View
 
 _DRAFT = "broadcast"
 _LONGEST = 3500
+_MOST_REFUSED = 20
 _ID = re.compile(r"[0-9]{1,16}")
 Handler = Callable[[Update, Context], Coroutine[Any, Any, None]]
 
@@ -61,6 +63,22 @@ async def queue(update: Update, context: Context) -> None:
         shown = {"name": pod.name, "running": pod.running, "reason": pod.reason or "-"}
         lines.append(say.html(key, **shown))
     await context.reply(update, View(Markup("\n".join(lines))))
+
+
+async def refusals(update: Update, context: Context) -> None:
+    """Who was refused what, and how often; the words are kept nowhere."""
+    say, counts = context.say, await context.easel.backend.refusals()
+    lines = [
+        say.html(
+            "admin.refused",
+            user=count.user,
+            category=presenter.category(say, count.category),
+            count=count.count,
+        )
+        for count in counts[:_MOST_REFUSED]
+    ]
+    head = say.html("admin.refusals" if lines else "admin.no_refusals")
+    await context.reply(update, View(Markup("\n".join([head, *lines]))))
 
 
 async def ban(update: Update, context: Context) -> None:
@@ -166,6 +184,7 @@ def _whom(update: Update, _: Context) -> int | None:
 COMMANDS: dict[str, Handler] = {
     "stats": stats,
     "queue": queue,
+    "refusals": refusals,
     "ban": ban,
     "unban": unban,
     "broadcast": broadcast,

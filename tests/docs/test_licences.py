@@ -3,13 +3,14 @@
 import re
 import tomllib
 from collections import defaultdict
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FAMILY = re.compile(r"\b(?:[AL]?GPL|MIT|BSD|Apache|EPL|MPL|OFL|Zlib|CC0)\b")
+FAMILY = re.compile(r"\b(?:[AL]?GPL|MIT|BSD|Apache|EPL|MPL|OFL|Zlib|CC0|PSF)\b")
 ROW = re.compile(r"^\| ([\w.-]+)[^|]*\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
@@ -32,6 +33,31 @@ def _rows() -> dict[str, tuple[set[str], str]]:
     return {name: (set(extras.split(", ")), licence) for name, extras, licence in ROW.findall(text)}
 
 
+def _brought_along() -> dict[str, str]:
+    """Package → the licence that the page states of what nobody asks for by name."""
+    text = (ROOT / "docs" / "licences.md").read_text("utf-8")
+    section = text.partition("### What these bring along")[2].partition("\n## ")[0]
+    lines = re.findall(r"^- ([^:]+): ((?:.+\n?)(?:  .+\n?)*)", section, re.MULTILINE)
+    return {name: licence for licence, names in lines for name in re.split(r",\s+", names.strip())}
+
+
+def _families(package: str) -> set[str]:
+    """The families of licences that the installed package states itself."""
+    stated = metadata(package)
+    own = stated.get_all("License-Expression", [])
+    if not own:
+        licence = [text.partition("\n")[0] for text in stated.get_all("License", [])]
+        classifiers = [c for c in stated.get_all("Classifier", []) if c.startswith("License")]
+        own = [*licence, *classifiers]
+    text = " ".join(own).replace("Python Software Foundation", "PSF")
+    return set(FAMILY.findall(text.replace("Mozilla Public License", "MPL")))
+
+
+def _pinned() -> set[str]:
+    texts = [path.read_text("utf-8") for path in (ROOT / "requirements").glob("*.txt")]
+    return set(re.findall(r"^([\w.-]+)==", "\n".join(texts), re.MULTILINE))
+
+
 DEPENDENCIES = sorted(_dependencies())
 
 
@@ -44,17 +70,19 @@ def test_the_page_names_the_package_and_who_needs_it(package: str) -> None:
 @pytest.mark.parametrize("package", DEPENDENCIES)
 def test_the_page_states_the_licence_of_the_installed_package(package: str) -> None:
     try:
-        stated = metadata(package)
+        stated = _families(package)
     except PackageNotFoundError:
         pytest.skip(f"{package} is not installed")
-    own = stated.get_all("License-Expression", [])
-    if not own:
-        licence = [text.partition("\n")[0] for text in stated.get_all("License", [])]
-        classifiers = [c for c in stated.get_all("Classifier", []) if c.startswith("License")]
-        own = [*licence, *classifiers]
-    stated_families = set(FAMILY.findall(" ".join(own)))
-    assert stated_families, f"{package} states no licence this test knows"
-    assert stated_families - set(FAMILY.findall(_rows()[package][1])) == set()
+    assert stated, f"{package} states no licence this test knows"
+    assert stated - set(FAMILY.findall(_rows()[package][1])) == set()
+
+
+def test_what_they_bring_along_is_named_with_its_licence() -> None:
+    named = _brought_along()
+    assert _pinned() - set(_rows()) == named.keys()
+    for package, licence in named.items():
+        with suppress(PackageNotFoundError):
+            assert _families(package) - set(FAMILY.findall(licence)) == set(), package
 
 
 def test_no_line_is_left_of_a_package_nobody_needs() -> None:

@@ -4,20 +4,24 @@ import json
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 from typing import NoReturn
 from uuid import uuid4
 
 import c2pa
 import httpx
+import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from gpu_server.guard import Guard
+from gpu_server.patience import Patience
 from gpu_server.safety import Gate
 from gpu_server.server import create_app
 from gpu_server.settings import Settings
 from tests import services
-from web.errors import EngineError
+from web.errors import EngineError, EngineLost
 
 MODE = """
 default_style = "as_it_is"
@@ -109,6 +113,7 @@ def test_a_photo_the_detector_refuses_is_never_drawn_from(pod: str, folder: Path
     answer = restyle(pod, ball())
     assert answer.status_code == 422
     assert answer.json()["code"] == "content_refused"
+    assert answer.json()["category"] == "nudity"
     assert not kept(folder)
 
 
@@ -124,6 +129,7 @@ def test_a_picture_the_detector_refuses_is_neither_shown_nor_kept(pod: str, fold
     state = httpx.get(f"{pod}/jobs/{job}").json()
     assert state["status"] == "failed"
     assert state["error"]["code"] == "content_refused"
+    assert state["error"]["category"] == "nudity"
     assert state["images"] == []
     assert "event: preview" not in events
     assert httpx.get(f"{pod}/jobs/{job}/images/0").status_code == 404
@@ -163,6 +169,61 @@ class BrokenSession:
 
     def run(self, *_: object) -> NoReturn:
         raise RuntimeError("Non-zero status code returned while running Conv node")
+
+
+class HangingSession:
+    """Stands in for onnxruntime's once that never answers."""
+
+    def __init__(self) -> None:
+        self.over = Event()
+
+    def run(self, *_: object) -> NoReturn:
+        self.over.wait()
+        raise RuntimeError("too late")
+
+
+def test_a_detector_that_hangs_is_waited_for_only_so_long(engine: str, folder: Path) -> None:
+    data, hanging = folder / "hanging", HangingSession()
+    app = create_app(Settings(comfyui_url=engine, easel_data_dir=data), Patience(judge_s=0.5))
+    with services.served(app) as url:
+        services.until(lambda: services.is_ready(url), "the GPU server is ready")
+        app.state.service.guard.gate._detector._session = hanging
+        answer = httpx.post(f"{url}/generate", json={"prompt": "a lake"}, timeout=60)
+        assert (answer.status_code, answer.json()["code"]) == (502, "engine_lost")
+        ready = httpx.get(f"{url}/readyz")
+        assert ready.status_code == 503
+        assert "does not answer; restart" in ready.json()["checks"]["safety"]
+        hanging.over.set()
+    assert not kept(data)
+
+
+class SenselessSession:
+    """Stands in for a model whose answer is none."""
+
+    def __init__(self, answer: list[npt.NDArray[np.float32]]) -> None:
+        self.answer = answer
+
+    def run(self, *_: object) -> list[npt.NDArray[np.float32]]:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        [np.zeros(22, np.float32)],
+        [np.zeros((1, 21, 2100), np.float32)],
+        [np.full((1, 22, 2100), np.nan, np.float32)],
+    ],
+    ids=["nothing", "flat", "other labels", "no numbers"],
+)
+def test_an_answer_without_sense_passes_nothing(answer: list[npt.NDArray[np.float32]]) -> None:
+    gate = Gate.load()
+    gate._detector._session = SenselessSession(answer)
+    guard = Guard(gate, None)
+    with pytest.raises(EngineLost, match="out of order"):
+        guard.require_decent([Image.new("RGB", (64, 64), "grey")])
+    assert "restart" in guard.fault
 
 
 def test_a_detector_that_breaks_is_held_against_the_server_and_not_the_user(

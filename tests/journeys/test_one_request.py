@@ -65,8 +65,10 @@ def test_the_request_id_is_in_the_logs_of_every_service(
     guarded: Platform, journey: dict[str, Any]
 ) -> None:
     number = journey["free"]["id"]
-    for service in ("backend", "gpu_server"):
-        program = guarded.programs[service]
+    programs = {name: guarded.programs[name] for name in ("backend", "gpu_server")}
+    # A request is logged when its answer is out, so a little after we have it.
+    until(lambda: all(number in each.output() for each in programs.values()), "the logs")
+    for service, program in programs.items():
         lines = [line for line in program.log() if line.get("request_id") == "journey-1"]
         assert lines, service
         assert all(line["traceparent"] == TRACE for line in lines)

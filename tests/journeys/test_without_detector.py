@@ -13,13 +13,18 @@ from tests.drawing_requests import GOOD
 from tests.services import ROOT, Program, files_below, free_port, until
 
 
-def without_model(folder: Path, *, damaged: bool) -> str:
-    """A PYTHONPATH on which the distribution `nudenet` lacks its model, or has a damaged one."""
+def without(what: str, folder: Path) -> str:
+    """A PYTHONPATH on which the distribution `nudenet` lacks its model or has a damaged one, or on
+    which onnxruntime does not load."""
+    if what == "onnxruntime":
+        folder.mkdir(parents=True)
+        (folder / "onnxruntime.py").write_text("raise ImportError('libgomp.so.1: no such file')")
+        return os.pathsep.join([str(folder), str(ROOT)])
     installed = Path(str(distribution("nudenet").locate_file("")))
     about = folder / "nudenet-0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: nudenet\nVersion: 0\n")
-    if damaged:
+    if what == "damaged":
         model = bytearray((installed / "nudenet" / "320n.onnx").read_bytes())
         model[len(model) // 2] ^= 1
         (folder / "nudenet").mkdir()
@@ -27,7 +32,7 @@ def without_model(folder: Path, *, damaged: bool) -> str:
     return os.pathsep.join([str(folder), str(ROOT)])
 
 
-@pytest.fixture(scope="module", params=["missing", "damaged"])
+@pytest.fixture(scope="module", params=["missing", "damaged", "onnxruntime"])
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[dict[str, str], Path]]:
@@ -38,7 +43,7 @@ def stack(
     arguments = ("--port", str(ports["engine"]), "--base-dir", str(folder / "comfyui"))
     gpu = {"GPU_PORT": str(ports["gpu"]), "COMFYUI_URL": urls["engine"]}
     gpu |= {"EASEL_DATA_DIR": str(folder / "gpu")}
-    gpu |= {"PYTHONPATH": without_model(folder / "site", damaged=request.param == "damaged")}
+    gpu |= {"PYTHONPATH": without(request.param, folder / "site")}
     backend = {"BACKEND_PORT": str(ports["backend"]), "BACKEND_GPU_SERVERS": urls["gpu"]}
     backend |= {"EASEL_DATA_DIR": str(folder / "backend")}
     with (

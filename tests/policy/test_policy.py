@@ -1,9 +1,12 @@
 """What a refusal says, how texts are read, and how disguised prompts are judged."""
 
 import re
+import tomllib
 import unicodedata
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
+from importlib.resources import files
 from typing import Literal
 
 import pytest
@@ -110,6 +113,35 @@ def test_a_harmful_prompt_stays_refused_when_spelled_out(separator: str) -> None
         if not _is_refused("  ".join(map(separator.join, case.prompt.split())), case)
     ]
     assert not passed
+
+
+@pytest.mark.parametrize("prompt", ["n*ked woman", "s*x scene", "p#rn", "г*лая девушка"])
+def test_one_hidden_letter_hides_no_word(prompt: str) -> None:
+    assert POLICY.check(prompt) is not None
+    assert POLICY.check("5*4 tiles, a f*x, *ape* and C# in neon") is None
+
+
+def _spellings(entry: str) -> Iterator[str]:
+    """The entry with each alternative of each of its words once."""
+    slots = [slot.split("|") for slot in entry.split()]
+    for at, slot in enumerate(slots):
+        for word in slot:
+            words = [*(first for first, *_ in slots[:at]), word, *(s[0] for s in slots[at + 1 :])]
+            yield " ".join(each.replace("~", "ый").rstrip("*") for each in words)
+
+
+def test_every_listed_word_is_found_where_it_stands() -> None:
+    lists = tomllib.loads(files("policy").joinpath("words.toml").read_text("utf-8"))
+    sets = {name: "|".join(entries) for name, entries in lists["set"].items()}
+    lost = [
+        (concept, text)
+        for concept, languages in lists["concept"].items()
+        for entries in languages.values()
+        for entry in entries
+        for text in _spellings(entry.format_map(sets))
+        if concept not in POLICY._read_text(text)[1]
+    ]
+    assert not lost
 
 
 @settings(max_examples=200, deadline=None)

@@ -5,6 +5,7 @@ import io
 import pytest
 from PIL import Image
 
+from tests.signatures import read_manifest
 from tests.telegram_bot.stack import (
     TOKEN,
     Person,
@@ -358,7 +359,10 @@ def test_png_file_is_lossless_and_the_prompt_can_be_copied(ann: Person) -> None:
     assert ann.presses(picture, "📄 PNG file")["answer"] == "Sending the file…"
     file = ann.sees(lambda m: m.get("document"), "the file")
     assert file["file_name"] == "easel-3.png"
-    assert Image.open(io.BytesIO(ann.bytes_of(file["document"]))).format == "PNG"
+    data = ann.bytes_of(file["document"])
+    assert Image.open(io.BytesIO(data)).format == "PNG"
+    assert read_manifest(data, "image/png")[0] == "Valid"
+    assert b"grey cat" not in data
     shown = Image.open(io.BytesIO(ann.bytes_of(picture["photo"])))
     assert shown.format == "JPEG"
 
@@ -537,6 +541,15 @@ def test_admins_see_figures_and_the_line(admin: Person) -> None:
     assert "✅" in words(admin.reads("Waiting:"))
 
 
+def test_admins_see_who_was_refused_what_and_never_the_words(admin: Person, ann: Person) -> None:
+    sent = ann.says("an explicit zebra, porn")
+    ann.reads("this server doesn't allow sexual content", after=sent)
+    asked = admin.says("/refusals")
+    told = words(admin.reads("Refused in 30 days", after=asked))
+    assert f"tg{ann.id}: sexual content, 1 ×" in told
+    assert "zebra" not in told
+
+
 def test_a_ban_shuts_somebody_out_and_is_lifted(admin: Person, ann: Person) -> None:
     ann.says("/start")
     ann.reads("I turn words")
@@ -574,7 +587,7 @@ def test_a_pause_refuses_new_requests_with_its_reason(admin: Person, masha: Pers
 
 
 def test_admin_commands_are_for_admins(ann: Person) -> None:
-    for command in ("/stats", "/queue", "/ban 1", "/broadcast x", "/pause"):
+    for command in ("/stats", "/queue", "/refusals", "/ban 1", "/broadcast x", "/pause"):
         sent = ann.says(command)
         ann.reads("I don't know that one", after=sent)
 

@@ -87,6 +87,13 @@ def webp_canvas(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+def drawn_over_again(times: int) -> bytes:
+    """A progressive JPEG whose last pass over the pixels comes again so often."""
+    data = saved(plain(), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * times + data[-2:]
+
+
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48"><script/></svg>'
 
 GOOD: dict[str, bytes] = {
@@ -102,6 +109,8 @@ GOOD: dict[str, bytes] = {
     "a phone's, with a second picture": saved(
         plain(), "MPO", save_all=True, append_images=[halves()], quality=95
     ),
+    "a phone's, with a film behind it": saved(plain(), "JPEG", quality=95) + b"\xff\xda\0\2" * 500,
+    "progressive": saved(plain(), "JPEG", quality=95, progressive=True),
     "with a script behind it": saved(plain(), "PNG") + b"<script>alert(1)</script>",
 }
 
@@ -120,6 +129,7 @@ BAD: dict[str, tuple[bytes, str]] = {
         png(SIZE, b"", chunk(b"zTXt", b"a\0\0" + zlib.compress(b"x" * 50_000_000, 9))),
         "is damaged or cut off",
     ),
+    "scan bomb": (drawn_over_again(100_000), "has over 64 scans"),
     "strip": (saved(plain(size=(1, 3000)), "PNG"), "is only 1 × 3000 pixels"),
     "dot": (saved(plain(size=(15, 15)), "PNG"), "is only 15 × 15 pixels"),
     "animated png": (animated("PNG"), "is animated"),

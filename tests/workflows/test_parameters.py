@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workflows.drawing import OWN, draw
-from workflows.parameters import MAX_UNKNOWN, Fault, InvalidValues, check, json_schema
+from workflows.parameters import (
+    MAX_UNKNOWN,
+    Fault,
+    InvalidValues,
+    Request,
+    check,
+    json_schema,
+)
 from workflows.spec import SEED_MAX
 
 GOOD: dict[str, dict[str, Any]] = {"free": {"prompt": "a red fox"}, "restyle": {"image": True}}
@@ -198,3 +205,15 @@ def test_what_the_schema_refuses_is_refused(mode: str, values: dict[str, Any]) -
     shown = {**given, "image": "AAAA"} if "image" in given else given
     if not jsonschema.Draft202012Validator(json_schema(OWN.modes[mode])).is_valid(shown):
         faults(mode, given)
+
+
+def test_whatever_a_mode_calls_its_texts_they_are_words_of_the_picture() -> None:
+    values: dict[str, str | int] = {
+        "prompt": "a fox",
+        "caption": "and a hare",
+        "negative_prompt": "a bear",
+        "seed": 7,
+    }
+    request = Request("poster", "plain", values)
+    assert request.wanted_words.split("\n") == ["a fox", "and a hare"]
+    assert request.unwanted_words == "a bear"
