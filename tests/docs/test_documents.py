@@ -17,6 +17,8 @@ DOCUMENTS = sorted(
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("infra/**/*.md"),
+        *ROOT.glob("policy/*.md"),
+        *ROOT.glob("bench/*.md"),
         *ROOT.glob("infra/docker/*"),
     ]
 )
