@@ -16,7 +16,7 @@ from backend.schemas import (
     ProgressEvent,
     UserDeleted,
 )
-from web.client import Peer, form
+from web.client import Message, Peer, form
 from web.errors import EaselError
 
 GenerationEvent = Generation | ProgressEvent | Preview
@@ -104,7 +104,7 @@ class BackendClient:
         return UserDeleted.model_validate_json(answer.content)
 
 
-async def _parsed(events: AsyncIterator[Any]) -> AsyncIterator[GenerationEvent]:
+async def _parsed(events: AsyncIterator[Message]) -> AsyncIterator[GenerationEvent]:
     async for event in events:
         kind = _EVENTS.get(event.event)
         if kind is not None:
