@@ -41,6 +41,17 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
         assert not anchor or anchor in _anchors(file), target + anchor
 
 
+def test_every_document_is_found_by_following_links_from_the_readme() -> None:
+    found, todo = set(), [ROOT / "README.md"]
+    while todo:
+        document = todo.pop()
+        found.add(document)
+        targets = {target for target, _ in LINK.findall(document.read_text("utf-8")) if target}
+        linked = {(document.parent / target).resolve() for target in targets}
+        todo += [file for file in linked - found if file.suffix == ".md"]
+    assert {file for file in DOCUMENTS if file.suffix == ".md"} - found == set()
+
+
 @every_document
 def test_every_setting_of_a_service_that_is_named_exists(document: Path) -> None:
     services = (BackendSettings, GpuSettings, BotSettings)
