@@ -1,7 +1,7 @@
 """What our clients share: one place where transport errors and problems become exceptions.
 
-Over aiohttp: a generation takes several requests one after the other, and httpx needs three times
-as long for each.
+Over aiohttp: a generation takes several requests one after the other, and httpx needs several times
+the CPU for each (docs/decisions/0008).
 """
 
 import json
