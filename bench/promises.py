@@ -105,7 +105,8 @@ PROMISES = (
     Promise("output gate, 1024 px picture, p50", "safety", "gate.1024 px.p50_ms", 80, "ms"),
     Promise("signing a 1024 px picture, p50", "safety", "sign.*.p50_ms", 30, "ms"),
     Promise("prompt policy, 1,500 characters, p95", "policy", "ordinary.*.p95_ms", 1, "ms"),
-    Promise("the sketch engine: CPU for a 1024 px picture, p50", "sketch", "drawn.*.*.p50_ms", 400, "ms"),
+    Promise("the sketch engine: CPU for a 1024 px picture, p50",
+            "sketch", "drawn.*.*.p50_ms", 400, "ms"),
     Promise("time that `easel-ssh exec` adds to plain `ssh`", "ssh", "added_ms", 150, "ms"),
     Promise("remote commands that `easel-ssh status` takes", "ssh", "status_commands", 1),
 )  # fmt: skip
