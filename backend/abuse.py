@@ -84,7 +84,7 @@ class Abuse:
     async def forget(self, owner: str, user: str) -> None:
         mine = (refusals.c.owner == owner) & (refusals.c.user == user)
         old = refusals.c.at < time.time() - WINDOW_S
-        # What still slows him down stays for the hour, or deleting would lift a block.
+        # What still slows them down stays for the hour, or deleting would lift a block.
         await self.database.run(lambda c: c.execute(refusals.delete().where(mine, old)))
 
     async def expire(self) -> None:

@@ -17,7 +17,7 @@ from backend.schemas import (
     RefusalCount,
     UserDeleted,
 )
-from web.client import Peer, form
+from web.client import Message, Peer, form
 from web.errors import EaselError
 
 GenerationEvent = Generation | ProgressEvent | Preview
@@ -110,7 +110,7 @@ class BackendClient:
         return tuple(RefusalCount.model_validate(count) for count in answer.json())
 
 
-async def _parsed(events: AsyncIterator[Any]) -> AsyncIterator[GenerationEvent]:
+async def _parsed(events: AsyncIterator[Message]) -> AsyncIterator[GenerationEvent]:
     async for event in events:
         kind = _EVENTS.get(event.event)
         if kind is not None:

@@ -31,7 +31,7 @@ ANSWER_S = 3.0
 """So long PostgreSQL may take to say that it still knows us. Together with CHECK_S less than
 PostgreSQL needs to free the lock of a host that is cut off: nobody else leads before we stop."""
 RELAYED_KEY = "relayed-"
-"""How keys begin that a replica gave, so that a caller who hangs up still stops his generation."""
+"""How keys begin that a replica gave, so that hanging up still stops what was asked for."""
 
 _SERVERS_DEADLINES = """
     SET tcp_keepalives_idle = 5;

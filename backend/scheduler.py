@@ -2,7 +2,7 @@
 
 Pure and synchronous: no I/O and no clock, every call is told `now` in monotonic seconds. Users
 share the pods in deficit round robin by learnt GPU seconds; pods keep to a loaded model as far as
-nobody waits more than twice his fair turn for it (`backend/scheduling/turn.py` has the argument).
+nobody waits more than twice their fair turn for it (`backend/scheduling/turn.py` has the argument).
 `priority` orders a user's own jobs only. An idle pod takes whatever it can serve, with one
 exception: it is not made to load a model for a job that a pod which has the model will begin
 sooner than the loading would take.

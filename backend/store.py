@@ -24,8 +24,6 @@ from workflows.parameters import Request
 
 log = structlog.get_logger()
 
-ENDED = (State.succeeded.value, State.failed.value, State.cancelled.value)
-
 
 @dataclass(frozen=True)
 class Order:
@@ -67,7 +65,7 @@ _NO_ORDER = Order(Request("", "", {}), "png", 0, "", 0.0, has_photo=False)
 
 @dataclass(frozen=True)
 class Row:
-    """One generation as kept. `owner` is the API key's name, `user` what the caller calls him."""
+    """One generation as kept. `owner` is the API key's name, `user` what the caller calls them."""
 
     id: UUID
     owner: str

@@ -1,15 +1,12 @@
-"""How fast the bot is: `python -m bench.bot` prints a table and writes `results/bot.json`.
+"""How fast the bot is: from a chat message to its request at the backend, alone and in a crowd.
 
 The bot and the local Telegram are real processes. In the backend's place a process of this module
 takes the requests and notes when each arrives; it keeps every event stream open, as with a long
-line.
-So the figures are the bot's, with the chat server's own work in them.
+line. So the figures are the bot's, with the chat server's own work in them.
 """
 
+import argparse
 import asyncio
-import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -27,11 +24,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from backend.schemas import Generation
+from bench.report import finish, machine, parser, percentile
+from bench.services import cpu_s
 from gpu_server.schemas import State
 from tests.telegram_bot.published import published
 from tests.telegram_bot.stack import Service, Stack, free_port
 
-RESULTS = Path(__file__).with_name("results") / "bot.json"
 ALONE, CROWD = 100, 500
 PROMPT = "a fox in fresh snow"
 DEADLINE_S = 120.0
@@ -152,30 +150,22 @@ async def _answered(telegram: httpx.AsyncClient, user_id: int) -> None:
             await asyncio.sleep(0.25)
 
 
-def cpu_s(bot: Service) -> float:
-    """Processor seconds the bot has used."""
+def pid_of(bot: Service) -> int:
     if bot.process is None:
         raise RuntimeError("the bot does not run")
-    fields = Path(f"/proc/{bot.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return bot.process.pid
 
 
-def memory_mb(bot: Service, field: str) -> float:
-    """`VmRSS`, or `VmHWM`: the most it has ever been."""
-    if bot.process is None:
-        raise RuntimeError("the bot does not run")
-    status = Path(f"/proc/{bot.process.pid}/status").read_text("ascii")
+def memory_mb(pid: int, field: str) -> float:
+    """MiB; `VmRSS`, or `VmHWM`: the most it has ever been."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
     line = next(line for line in status.splitlines() if line.startswith(field))
-    return round(int(line.split()[1]) / 1024, 1)
+    return int(line.split()[1]) / 1024
 
 
 def milliseconds(taken: list[float]) -> dict[str, float]:
-    ordered = sorted(taken)
-    return {
-        "p50": round(1000 * statistics.median(ordered), 1),
-        "p95": round(1000 * ordered[int(len(ordered) * 0.95)], 1),
-        "max": round(1000 * ordered[-1], 1),
-    }
+    ms = [seconds * 1000 for seconds in taken]
+    return {"p50": statistics.median(ms), "p95": percentile(ms, 95), "max": max(ms)}
 
 
 async def measure(stack: Stack, port: int) -> dict[str, Any]:
@@ -186,48 +176,51 @@ async def measure(stack: Stack, port: int) -> dict[str, Any]:
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as backend,
     ):
         bot = await asyncio.to_thread(stack.start_bot, BOT_BACKEND_URL=url)
-        idle = memory_mb(bot, "VmRSS")
+        pid = pid_of(bot)
+        idle = memory_mb(pid, "VmRSS")
         one_by_one = milliseconds(await alone(telegram, backend))
-        used = cpu_s(bot)
+        used = cpu_s(pid)
         at_once, answered_s = await crowd(telegram, backend)
-        used = cpu_s(bot) - used
         figures = {
-            "machine": f"{platform.machine()}, Python {platform.python_version()}, 2 shared cores",
-            "load_average": round(os.getloadavg()[0], 1),
             "message_to_request_ms": one_by_one,
             "chats_at_once": CROWD,
             "at_once_to_request_ms": milliseconds(at_once),
-            "at_once_processor_s": round(used, 2),
-            "every_chat_answered_after_s": round(answered_s, 1),
+            "at_once_processor_s": cpu_s(pid) - used,
+            "every_chat_answered_after_s": answered_s,
             "memory_idle_mb": idle,
-            "memory_most_mb": memory_mb(bot, "VmHWM"),
+            "memory_most_mb": memory_mb(pid, "VmHWM"),
         }
         await asyncio.to_thread(bot.stop)
     return figures
 
 
-def main() -> int:
-    if len(sys.argv) > 1:
-        uvicorn.run(Arrivals().app, port=int(sys.argv[1]), log_level="error")
-        return 0
+def run() -> dict[str, Any]:
+    described = {"machine": machine()}
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder))
         ready = f"http://127.0.0.1:{port}/modes"
-        arrivals = Service("arrivals", "bench.bot", Path(folder), {}, (str(port),), ready)
+        command = ("--arrivals", str(port))
+        arrivals = Service("arrivals", "bench.bot", Path(folder), {}, command, ready)
         try:
             for service in (stack.telegram, arrivals):
                 service.start()
                 service.wait_ready()
-            figures = asyncio.run(measure(stack, port))
+            return described | asyncio.run(measure(stack, port))
         finally:
             arrivals.kill()
             stack.stop()
-    for name, value in figures.items():
-        print(f"{name:28} {value}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-    return 0
+
+
+def main() -> int:
+    options = parser("bot", __doc__)
+    # The process in the backend's place is this module too.
+    options.add_argument("--arrivals", type=int, help=argparse.SUPPRESS)
+    given = options.parse_args()
+    if given.arrivals:
+        uvicorn.run(Arrivals().app, port=given.arrivals, log_level="error")
+        return 0
+    return finish("bot", run(), given.output)
 
 
 if __name__ == "__main__":

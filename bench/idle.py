@@ -1,89 +1,71 @@
-"""What the whole stack takes while nobody asks for anything: `python -m bench.idle` prints a
-table and writes `bench/results/idle.json`. Memory is the proportional share (PSS)."""
+"""What all services together take while nobody asks for anything.
+
+CPU in percent of one core over half a minute; memory is the proportional share (PSS), in MB.
+"""
 
 import asyncio
-import contextlib
-import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import httpx
+from bench.report import finish, machine, parser
+from bench.services import cpu_percent, memory_mb, running_stack, serves
+from tests.backend.processes import Process, free_ports, started
 
-from bench.backend import cpu_percent, machine, memory_mb, stack
-from tests.backend.processes import Process, free_ports, started, until
-
-RESULTS = Path(__file__).with_name("results") / "idle.json"
 SETTLE_S = 10.0
 WATCH_S = 30.0
+ENGINE = "sketch engine"
 
 
-async def main() -> None:
+async def measure() -> dict[str, Any]:
+    found = {"machine": machine()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with contextlib.AsyncExitStack() as opened:
-            found = await opened.enter_async_context(stack(folder))
-            (port,) = free_ports(1)
-            telegram = Process(
-                "telegram_bot.local",
-                [],
-                folder / "telegram.log",
-                {"LOCAL_TELEGRAM_PORT": str(port), "EASEL_DATA_DIR": str(folder)},
-            )
-            bot = Process(
-                "telegram_bot",
-                [],
-                folder / "bot.log",
-                {
-                    "BOT_API_BASE_URL": f"http://127.0.0.1:{port}/bot",
-                    "BOT_BACKEND_URL": found.backend.url,
-                    "EASEL_DATA_DIR": str(folder),
-                },
-            )
-            await opened.enter_async_context(started(telegram, bot))
-            await _serves(port)
-            processes = {
-                "backend": found.backend,
-                "gpu_server": found.gpu,
-                "telegram_bot": bot,
-                "local_telegram": telegram,
-                "sketch engine": found.engine,
-            }
-            await asyncio.sleep(SETTLE_S)
-            figures = await _watch({n: p for n, p in processes.items() if p.running})
-    print(json.dumps(figures, indent=2))
-    RESULTS.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
+        async with running_stack(folder) as stack:
+            telegram, bot = _chat(folder, stack.backend.url)
+            async with started(telegram, bot):
+                await serves(f"http://127.0.0.1:{telegram.environment['LOCAL_TELEGRAM_PORT']}/")
+                await asyncio.sleep(SETTLE_S)
+                return found | await _watch(
+                    {
+                        "backend": stack.backend,
+                        "gpu_server": stack.gpu,
+                        "telegram_bot": bot,
+                        "local_telegram": telegram,
+                        ENGINE: stack.engine,
+                    }
+                )
 
 
-async def _serves(port: int) -> None:
-    async with httpx.AsyncClient() as http:
-
-        async def answers() -> bool:
-            with contextlib.suppress(httpx.HTTPError):
-                return (await http.get(f"http://127.0.0.1:{port}/")).status_code == 200
-            return False
-
-        await until(answers, "the local Telegram")
+def _chat(folder: Path, backend_url: str) -> tuple[Process, Process]:
+    """The local Telegram and the bot."""
+    (port,) = free_ports(1)
+    own = {"EASEL_DATA_DIR": str(folder), "LOCAL_TELEGRAM_PORT": str(port)}
+    peers = {"BOT_API_BASE_URL": f"http://127.0.0.1:{port}/bot", "BOT_BACKEND_URL": backend_url}
+    telegram = Process("telegram_bot.local", [], folder / "telegram.log", own)
+    return telegram, Process("telegram_bot", [], folder / "bot.log", own | peers)
 
 
 async def _watch(processes: dict[str, Process]) -> dict[str, Any]:
-    percents = await asyncio.gather(
-        *(cpu_percent([process.pid], WATCH_S) for process in processes.values())
-    )
+    percents = await asyncio.gather(*(cpu_percent(p.pid, WATCH_S) for p in processes.values()))
     each = {
-        name: {"cpu_percent": round(percent, 2), "memory_mb": round(memory_mb(process.pid), 1)}
+        name: {"cpu_percent": percent, "memory_mb": memory_mb(process.pid)}
         for (name, process), percent in zip(processes.items(), percents, strict=True)
     }
-    ours = [figures for name, figures in each.items() if name != "sketch engine"]
     return {
         "each": each,
-        "cpu_percent": round(sum(figures["cpu_percent"] for figures in each.values()), 2),
-        "memory_without_engine_mb": round(sum(figures["memory_mb"] for figures in ours), 1),
-        "load_average": os.getloadavg()[0],
+        "cpu_percent": sum(one["cpu_percent"] for one in each.values()),
+        "memory_without_engine_mb": sum(
+            one["memory_mb"] for name, one in each.items() if name != ENGINE
+        ),
     }
+
+
+def main() -> int:
+    options = parser("idle", __doc__).parse_args()
+    return finish("idle", asyncio.run(measure()), options.output)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())

@@ -1,15 +1,14 @@
-"""What the output gate and the signing of pictures cost: `python -m bench.safety`.
+"""What the output gate, the blur of previews and the signing of pictures cost.
 
-Prints a table and then the same as JSON. Milliseconds, one thread; needs the extra `gpu` and the
-detector's model (requirements/gate.txt), nothing else.
+Milliseconds in one thread, without the decoding. Needs what a GPU server has installed
+(requirements/gpu.txt and gate.txt), and no service that runs.
 """
 
-import json
-import os
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
@@ -18,22 +17,13 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from bench.photos import photo_like
+from bench.report import Figures, finish, machine, parser, percentile
 from gpu_server.provenance import Origin, Signer, xmp_packet
 from gpu_server.safety import Gate, blur
 
 REPEATS = 40
 ORIGIN = Origin("free", "realism", "bench", ai=True, created=datetime.now(UTC))
-TARGETS_P50 = {"gate 1024 px": 80.0, "blur 512 px": 5.0}
-TARGET_SIGN = 30.0
-
-
-def photo_like(side: int) -> Image.Image:
-    """Soft shapes under fine grain: compresses about as a photograph does."""
-    channels = []
-    for spread in (90, 100, 110):
-        shapes = Image.effect_noise((12, 12), spread).resize((side, side), Image.Resampling.BICUBIC)
-        channels.append(Image.blend(shapes, Image.effect_noise((side, side), 40), 0.08))
-    return Image.merge("RGB", channels)
 
 
 def encode(image: Image.Image, media_type: str) -> bytes:
@@ -47,49 +37,49 @@ def encode(image: Image.Image, media_type: str) -> bytes:
     return file.getvalue()
 
 
-def cases(gate: Gate, signer: Signer) -> Iterator[tuple[str, Callable[[], object]]]:
-    for side in (64, 320, 512, 1024, 2048):
-        image = photo_like(side)
-        yield f"gate {side} px", partial(gate.check, [image])
+def gate_figures(gate: Gate) -> Figures:
+    sides = {f"{side} px": photo_like(side) for side in (64, 320, 512, 1024, 2048)}
+    figures = {name: timed(partial(gate.check, [image])) for name, image in sides.items()}
     upload = photo_like(6300)
-    yield "gate photo 40 MP", partial(gate.check, [upload], photo=True)
-    preview = photo_like(512)
-    yield "blur 512 px", partial(blur, preview)
+    return figures | {"photo of 40 megapixels": timed(partial(gate.check, [upload], photo=True))}
+
+
+def signing_figures(signer: Signer) -> Figures:
+    figures: Figures = {}
     picture = photo_like(1024)
     for media_type in ("image/jpeg", "image/png", "image/webp"):
         data = encode(picture, media_type)
-        name = f"sign 1024 px {media_type.removeprefix('image/')} ({len(data) // 1024} KB)"
-        yield name, partial(signer.sign, data, media_type, ORIGIN)
+        taken = timed(partial(signer.sign, data, media_type, ORIGIN))
+        figures[f"1024 px {media_type}"] = {"kb": len(data) // 1024} | taken
+    return figures
 
 
-def measure(work: Callable[[], object]) -> dict[str, float]:
+def timed(work: Callable[[], object]) -> dict[str, float]:
     work()
     taken = []
     for _ in range(REPEATS):
         start = time.perf_counter()
         work()
         taken.append((time.perf_counter() - start) * 1000)
-    return {
-        "p50_ms": round(statistics.median(taken), 2),
-        "p95_ms": round(statistics.quantiles(taken, n=20)[-1], 2),
-    }
+    return {"p50_ms": statistics.median(taken), "p95_ms": percentile(taken, 95)}
 
 
-def main() -> None:
+def measure() -> Figures:
+    found: Figures = {"machine": machine()}
     start = time.perf_counter()
     gate = Gate.load()
-    loading = round((time.perf_counter() - start) * 1000)
+    found["gate_load_ms"] = (time.perf_counter() - start) * 1000
+    found["gate"] = gate_figures(gate)
+    found["blur"] = {"512 px": timed(partial(blur, photo_like(512)))}
     with tempfile.TemporaryDirectory() as folder:
-        signer = Signer.load(Path(folder))
-        results = {name: measure(work) for name, work in cases(gate, signer)}
-    print(f"{'':32}{'p50 ms':>9}{'p95 ms':>9}{'target p50':>12}")
-    for name, result in results.items():
-        target = TARGET_SIGN if name.startswith("sign") else TARGETS_P50.get(name)
-        limit = f"{target:12.0f}" if target else ""
-        print(f"{name:32}{result['p50_ms']:9.2f}{result['p95_ms']:9.2f}{limit}")
-    load = round(os.getloadavg()[0], 2)
-    print(json.dumps({"gate_load_ms": loading, "load_average": load, "results": results}))
+        found["sign"] = signing_figures(Signer.load(Path(folder)))
+    return found
+
+
+def main() -> int:
+    options = parser("safety", __doc__).parse_args()
+    return finish("safety", measure(), options.output)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,24 +1,35 @@
-"""The scheduler in simulated time: `python -m bench.simulate` prints a table and writes
-`bench/results/simulate.json`."""
+"""The scheduler in simulated time: pods busy, model changes, and how fair it is.
+
+Nothing but `backend.scheduler` runs, so the machine counts only for what `ten_thousand_waiting`
+takes of CPU and memory.
+"""
 
 import heapq
-import json
-import os
-import platform
+import itertools
 import random
 import resource
+import sys
 import time
 import tracemalloc
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 from uuid import UUID
 
 from backend.scheduler import Limits, Scheduler, Work
+from bench.report import Figures, finish, machine, parser
 
 OPEN = Limits(queue=1_000_000, per_user=1_000_000)
 Arrival = tuple[float, Work]
+
+
+@dataclass(order=True)
+class Event:
+    when: float
+    number: int
+    happen: Callable[[], None] = field(compare=False)
+    void: bool = field(default=False, compare=False)
 
 
 @dataclass
@@ -36,99 +47,113 @@ class Result:
 
 
 class Simulation:
-    """Pods that run what they are given in order and load a model when it differs."""
+    """Pods that run what they are given in order and load a model when it differs.
+
+    Made for one run. `seconds` is what a picture takes with its model loaded, `load_s` what loading
+    takes; `again` is the next thing a user asks for when they are served.
+    """
 
     def __init__(
-        self, pods: int, styles: list[str], seconds: Callable[[Work], float], load_s: float
-    ) -> None:
-        self.pods = [f"pod{i}" for i in range(pods)]
-        self.styles, self.seconds, self.load_s = styles, seconds, load_s
-        self.rng = random.Random(7)
-
-    def run(  # noqa: C901, PLR0912, PLR0915 - one event loop reads best in one piece
         self,
-        arrivals: list[Arrival],
-        limits: Limits,
-        again: Callable[[Work, float], Arrival | None] | None = None,
+        pods: int,
+        styles: list[str],
+        seconds: Callable[[Work], float],
+        load_s: float,
+        limits: Limits = OPEN,
+        again: Callable[[Work, float], Arrival | None] = lambda _work, _now: None,
         death_every_s: float = 0.0,
-    ) -> Result:
-        scheduler, result = Scheduler(limits), Result()
-        events: list[tuple[float, int, str, object]] = []
-        count = 0
-        works: dict[UUID, tuple[float, Work]] = {}
-        lines: dict[str, deque[UUID]] = {pod: deque() for pod in self.pods}
-        loaded: dict[str, str] = {}
-        life = dict.fromkeys(self.pods, 0)
-        done: set[UUID] = set()
+    ) -> None:
+        self.styles, self.seconds, self.load_s = styles, seconds, load_s
+        self.again, self.death_every_s = again, death_every_s
+        self.scheduler, self.result, self.rng = Scheduler(limits), Result(), random.Random(7)
+        self.now, self.waking = 0.0, -1.0
+        self.events: list[Event] = []
+        self.count = itertools.count()
+        self.works: dict[UUID, Arrival] = {}
+        self.done: set[UUID] = set()
+        self.lines: dict[str, deque[UUID]] = {f"pod{i}": deque() for i in range(pods)}
+        self.drawing: dict[str, Event] = {}
+        self.loaded: dict[str, str] = {}
 
-        def at(when: float, what: str, data: object) -> None:
-            nonlocal count
-            count += 1
-            heapq.heappush(events, (when, count, what, data))
-
-        def begin(pod: str, now: float) -> None:
-            if not lines[pod]:
-                return
-            submitted, work = works[lines[pod][0]]
-            load = self.load_s if loaded.get(pod) != work.model else 0.0
-            result.changes += bool(load)
-            loaded[pod] = work.model
-            gpu = self.seconds(work)
-            scheduler.started(work.id, now)
-            result.waits[work.id] = now + load - submitted
-            at(now + load + gpu, "done", (pod, life[pod], gpu, load))
-
-        for pod in self.pods:
-            scheduler.pod_up(pod, self.styles)
+    def run(self, arrivals: list[Arrival]) -> Result:
+        for pod in self.lines:
+            self.scheduler.pod_up(pod, self.styles)
         for arrival in arrivals:
-            at(arrival[0], "submit", arrival[1])
-        if death_every_s:
-            at(death_every_s, "death", None)
-        waking = -1.0
-        while events:
-            now, _, what, data = heapq.heappop(events)
-            match what, data:
-                case "submit", Work() as work:
-                    works[work.id] = (now, work)
-                    scheduler.submit(work, now)
-                case "done", (str() as pod, int() as lived, float() as gpu, float() as load):
-                    if life[pod] != lived:
-                        continue
-                    id_ = lines[pod].popleft()
-                    result.twice += id_ in done
-                    done.add(id_)
-                    scheduler.finished(id_, now, gpu, load)
-                    result.busy_s += gpu
-                    result.loading_s += load
-                    result.end = now
-                    begin(pod, now)
-                    following = again(works[id_][1], now) if again else None
-                    if following is not None:
-                        at(following[0], "submit", following[1])
-                case "death", _:
-                    pod = self.rng.choice(self.pods)
-                    life[pod] += 1
-                    lines[pod].clear()
-                    loaded.pop(pod, None)
-                    scheduler.pod_down(pod, now)
-                    at(now + 10.0, "birth", pod)
-                    if len(done) < len(works):
-                        at(now + death_every_s, "death", None)
-                case "birth", str() as pod:
-                    scheduler.pod_up(pod, self.styles)
-            for assignment in scheduler.dispatch(now):
-                lines[assignment.pod_id].append(assignment.id)
-                if len(lines[assignment.pod_id]) == 1:
-                    begin(assignment.pod_id, now)
-            wake = scheduler.wake_at(now)
-            if wake is not None and not now < waking <= wake:
-                waking = max(wake, now + 1e-3)
-                at(waking, "wake", None)
-        for id_, (_, work) in works.items():
-            if id_ in result.waits:
-                result.users[work.user].append(result.waits[id_])
-        result.lost = len(works) - len(done)
-        return result
+            self._arrives(arrival)
+        if self.death_every_s:
+            self._at(self.death_every_s, self._die)
+        while self.events:
+            event = heapq.heappop(self.events)
+            if not event.void:
+                self.now = event.when
+                event.happen()
+                self._dispatch()
+        for id_, (_, work) in self.works.items():
+            if id_ in self.result.waits:
+                self.result.users[work.user].append(self.result.waits[id_])
+        self.result.lost = len(self.works) - len(self.done)
+        return self.result
+
+    def _at(self, when: float, happen: Callable[[], None]) -> Event:
+        event = Event(when, next(self.count), happen)
+        heapq.heappush(self.events, event)
+        return event
+
+    def _arrives(self, arrival: Arrival) -> None:
+        self._at(arrival[0], partial(self._submit, arrival[1]))
+
+    def _submit(self, work: Work) -> None:
+        self.works[work.id] = (self.now, work)
+        self.scheduler.submit(work, self.now)
+
+    def _dispatch(self) -> None:
+        for assignment in self.scheduler.dispatch(self.now):
+            line = self.lines[assignment.pod_id]
+            line.append(assignment.id)
+            if len(line) == 1:
+                self._begin(assignment.pod_id)
+        wake = self.scheduler.wake_at(self.now)
+        if wake is not None and not self.now < self.waking <= wake:
+            self.waking = max(wake, self.now + 1e-3)
+            self._at(self.waking, lambda: None)
+
+    def _begin(self, pod: str) -> None:
+        submitted, work = self.works[self.lines[pod][0]]
+        load = self.load_s if self.loaded.get(pod) != work.model else 0.0
+        self.result.changes += bool(load)
+        self.loaded[pod] = work.model
+        gpu = self.seconds(work)
+        self.scheduler.started(work.id, self.now)
+        self.result.waits[work.id] = self.now + load - submitted
+        ends = self.now + load + gpu
+        self.drawing[pod] = self._at(ends, partial(self._finish, pod, gpu, load))
+
+    def _finish(self, pod: str, gpu: float, load: float) -> None:
+        id_ = self.lines[pod].popleft()
+        self.result.twice += id_ in self.done
+        self.done.add(id_)
+        self.scheduler.finished(id_, self.now, gpu, load)
+        self.result.busy_s += gpu
+        self.result.loading_s += load
+        self.result.end = self.now
+        if self.lines[pod]:
+            self._begin(pod)
+        if following := self.again(self.works[id_][1], self.now):
+            self._arrives(following)
+
+    def _die(self) -> None:
+        pod = self.rng.choice(list(self.lines))
+        self.lines[pod].clear()
+        self.loaded.pop(pod, None)
+        if pod in self.drawing:
+            self.drawing.pop(pod).void = True
+        self.scheduler.pod_down(pod, self.now)
+        self._at(self.now + 10.0, partial(self._revive, pod))
+        if len(self.done) < len(self.works):
+            self._at(self.now + self.death_every_s, self._die)
+
+    def _revive(self, pod: str) -> None:
+        self.scheduler.pod_up(pod, self.styles)
 
 
 def first_come(arrivals: list[Arrival], pods: int, gpu_s: float, load_s: float) -> int:
@@ -167,8 +192,14 @@ def busy(deaths: bool) -> dict[str, float]:
         (rng.uniform(0, 5), Work(UUID(int=rng.getrandbits(128)), f"u{i}", f"s{i % 4}", f"m{i % 4}"))
         for i in range(500)
     ]
-    simulation = Simulation(20, [f"s{m}" for m in range(4)], lambda _: rng.gauss(2.0, 0.2), 10.0)
-    result = simulation.run(arrivals, OPEN, again, death_every_s=15 if deaths else 0)
+    result = Simulation(
+        20,
+        [f"s{m}" for m in range(4)],
+        lambda _: rng.gauss(2.0, 0.2),
+        load_s=10.0,
+        again=again,
+        death_every_s=15 if deaths else 0,
+    ).run(arrivals)
     spent = result.busy_s + result.loading_s
     served = [len(waits) for waits in result.users.values()]
     return {
@@ -192,9 +223,12 @@ def affinity(
     for work in works(4000, users, models, rng):
         now += rng.expovariate(utilisation * pods / 2.0)
         arrivals.append((now, work))
-    simulation = Simulation(pods, [f"s{m}" for m in range(models)], lambda _: 2.0, load_s)
-    ours = simulation.run(arrivals, OPEN)
-    drr = simulation.run(arrivals, replace(OPEN, affinity=False, ahead_s=0.0))
+
+    def simulated(limits: Limits) -> Result:
+        styles = [f"s{m}" for m in range(models)]
+        return Simulation(pods, styles, lambda _: 2.0, load_s, limits).run(arrivals)
+
+    ours, drr = simulated(OPEN), simulated(replace(OPEN, affinity=False, ahead_s=0.0))
     mean = {user: sum(waits) / len(waits) for user, waits in drr.users.items()}
     ratios = [
         sum(waits) / len(waits) / max(mean[user], 2.0 / pods) for user, waits in ours.users.items()
@@ -241,6 +275,7 @@ def costs() -> dict[str, float]:
         marks.append(time.process_time())
         for name, before, after in zip(spent, marks, marks[1:], strict=False):
             spent[name] += after - before
+    # Seconds of a thousand calls are milliseconds of one.
     result |= {f"{name}_ms": total for name, total in spent.items()}
     began = time.process_time()
     scheduler.positions(now + 10)
@@ -248,28 +283,20 @@ def costs() -> dict[str, float]:
     return result
 
 
-def main() -> None:
+def main() -> int:
+    options = parser("simulate", __doc__).parse_args()
     cases = [(20, 500, 4, 10.0, 0.9), (20, 500, 4, 10.0, 1.2), (20, 500, 8, 3.0, 1.2),
              (4, 50, 3, 10.0, 1.2), (1, 10, 3, 10.0, 1.2)]  # fmt: skip
-    report: dict[str, object] = {
-        "machine": f"{os.cpu_count()} shared cores, {platform.machine()}, "
-        f"Python {platform.python_version()}, simulated time",
+    report: Figures = {
+        "machine": machine(),
         "busy": busy(deaths=False),
         "busy_with_a_pod_dying_every_15_s": busy(deaths=True),
         "affinity": [affinity(*case) for case in cases],
         "ten_thousand_waiting": costs(),
     }
     report["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(report["machine"])
-    for title, part in report.items():
-        for row in part if isinstance(part, list) else [part]:
-            if isinstance(row, dict):
-                print(f"\n{title}")
-                print("\n".join(f"  {name:24}{value:12.4g}" for name, value in row.items()))
-    path = Path(__file__).parent / "results" / "simulate.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    return finish("simulate", report, options.output)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,12 +1,9 @@
 """What `ssh_manager exec` adds to plain `ssh`, and how many commands `status` takes.
 
-    python -m bench.ssh [--json]
-
 Both run `true` in turn on a loopback sshd, as whole processes: start, connection, login,
 command, end. `status` is counted by the sessions the server has opened for it.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -16,27 +13,21 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.report import finish, machine, parser
 from tests.infra.ssh import sshd
 
 _PROGRAM = Path(__file__).resolve().parents[1] / "infra" / "ssh_manager.py"
-_LIMIT_MS = 150
 
 
 def main() -> int:
-    """Prints the table, or JSON; 1 if a figure is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--runs", type=int, default=15)
-    options = parser.parse_args()
+    options = parser("ssh", __doc__)
+    options.add_argument("--runs", type=int, default=15, help="of each command")
+    given = options.parse_args()
     if (reason := sshd.missing()) is not None:
         sys.exit(f"bench.ssh: {reason}")
     with tempfile.TemporaryDirectory() as folder:
-        figures = _measured(Path(folder), options.runs)
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        _print_table(figures)
-    return 0 if figures["added_ms"] <= _LIMIT_MS and figures["status_sessions"] == 1 else 1
+        figures = {"machine": machine(), **_measured(Path(folder), given.runs)}
+    return finish("ssh", figures, given.output)
 
 
 def _measured(folder: Path, runs: int) -> dict[str, float]:
@@ -68,7 +59,7 @@ def _figures(folder: Path, direct: sshd.Sshd, gateway: sshd.Sshd, runs: int) -> 
     return {
         **figures,
         "added_ms": round(figures["exec_ms"] - figures["ssh_ms"], 1),
-        "status_sessions": _sessions(direct) - before,
+        "status_commands": _sessions(direct) - before,
         "runs": runs,
     }
 
@@ -107,20 +98,6 @@ def _timed(command: list[str], folder: Path) -> float:
 def _sessions(server: sshd.Sshd) -> int:
     """Commands and shells this server has started."""
     return (server.folder / "sshd.log").read_text().count("Starting session:")
-
-
-def _print_table(figures: dict[str, float]) -> None:
-    rows: list[tuple[str, str, str]] = [
-        ("ssh HOST true", f"{figures['ssh_ms']} ms", ""),
-        ("ssh_manager exec -- true", f"{figures['exec_ms']} ms", ""),
-        ("added by ssh_manager", f"{figures['added_ms']} ms", f"<= {_LIMIT_MS} ms"),
-        ("ssh_manager status", f"{figures['status_ms']} ms", ""),
-        ("commands run for status", f"{figures['status_sessions']}", "1"),
-        ("ssh_manager exec through the proxy", f"{figures['proxy_exec_ms']} ms", ""),
-    ]
-    print(f"p50 of {figures['runs']} runs each, loopback")
-    for name, value, wanted in rows:
-        print(f"{name:36} {value:>12}  {wanted}")
 
 
 if __name__ == "__main__":

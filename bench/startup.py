@@ -1,12 +1,10 @@
-"""Times `./startup.sh` on a set-up checkout, and a killed service's way back under the supervisor.
+"""How long `./startup.sh` takes on a set-up checkout, and a killed service to be back under it.
 
-`python -m bench.startup [--repeat N] [--json]`. Targets: stopped to ready in 6 s; from `kill -9` of
-a service until the backend is ready to draw again 5 s. The services run on free ports with a data
+Seconds from stopped to ready, of a start when all runs, from `kill -9` of a service until the
+backend is ready to draw again, and of a stop. The services run on free ports with a data
 directory of their own, so that nothing that runs is disturbed.
 """
 
-import argparse
-import json
 import os
 import signal
 import socket
@@ -19,8 +17,9 @@ from pathlib import Path
 
 import httpx
 
+from bench.report import Figures, finish, machine, parser
+
 ROOT = Path(__file__).parents[1]
-TARGETS_S = {"start": 6.0, "kill gpu_server": 5.0, "kill backend": 5.0}
 PORTS = ("COMFYUI_PORT", "GPU_PORT", "BACKEND_PORT", "LOCAL_TELEGRAM_PORT")
 KILLED = {"gpu_server": "GPU_PORT", "backend": "BACKEND_PORT"}
 SETTLED_S = 6.0  # what ends within 5 s of its start waits for its next try
@@ -71,9 +70,8 @@ def _is_ready(client: httpx.Client, port: str) -> bool:
         return False
 
 
-def measure(repeat: int) -> dict[str, dict[str, float]]:
-    """Median and worst seconds of a start from stopped, of one when all runs, of the return of
-    killed services, and of a stop."""
+def measure(repeat: int) -> Figures:
+    described = {"machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
         environment = _environment(folder)
         try:
@@ -81,35 +79,29 @@ def measure(repeat: int) -> dict[str, dict[str, float]]:
             rounds = [_round(environment) for _ in range(repeat + 1)][1:]
         finally:
             _seconds(environment, "stop")
-    times = {name: [taken[name] for taken in rounds] for name in rounds[0]}
-    return {
-        name: {"p50_s": statistics.median(taken), "max_s": max(taken)}
-        for name, taken in times.items()
-    }
+    figures = {name: _figures([taken[name] for taken in rounds]) for name in rounds[0]}
+    killed = {service: figures.pop(f"kill {service}") for service in KILLED}
+    return described | figures | {"killed": killed}
+
+
+def _figures(taken: list[float]) -> dict[str, float]:
+    return {"p50_s": statistics.median(taken), "max_s": max(taken)}
 
 
 def _round(environment: dict[str, str]) -> dict[str, float]:
     return {
         "start": _seconds(environment, "start"),
-        "start again": _seconds(environment, "start"),
+        "start_again": _seconds(environment, "start"),
         **{f"kill {service}": _killed_to_ready(environment, service) for service in KILLED},
         "stop": _seconds(environment, "stop"),
     }
 
 
 def main() -> int:
-    """Print the table; exit 1 when a target is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    table = measure(arguments.repeat)
-    if arguments.json:
-        print(json.dumps(table, indent=2))
-    else:
-        for name, row in table.items():
-            print(f"{name:<16} p50 {row['p50_s']:6.2f} s   max {row['max_s']:6.2f} s")
-    return int(any(table[name]["p50_s"] > target for name, target in TARGETS_S.items()))
+    options = parser("startup", __doc__)
+    options.add_argument("--repeat", type=int, default=5, help="rounds that count")
+    given = options.parse_args()
+    return finish("startup", measure(given.repeat), given.output)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from gpu_server.schemas import Ended, Health, Job, ModeInfo, Preview, ProgressEvent
-from web.client import Peer, form
+from web.client import Message, Peer, form
 from web.errors import EngineLost
 
 JobEvent = Job | ProgressEvent | Preview
@@ -88,7 +88,7 @@ class GpuClient:
         return Ended.model_validate_json(answer.content)
 
 
-async def _parsed(events: AsyncIterator[Any]) -> AsyncIterator[JobEvent]:
+async def _parsed(events: AsyncIterator[Message]) -> AsyncIterator[JobEvent]:
     async for event in events:
         kind = _EVENTS.get(event.event)
         if kind is not None:

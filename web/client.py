@@ -1,7 +1,7 @@
 """What our clients share: one place where transport errors and problems become exceptions.
 
-Over aiohttp: a generation takes several requests one after the other, and httpx needs three times
-as long for each.
+Over aiohttp: a generation takes several requests one after the other, and httpx needs several times
+the CPU for each (docs/decisions/0008).
 """
 
 import json
@@ -12,7 +12,6 @@ from typing import Any
 
 import aiohttp
 
-from web import sse
 from web.errors import EaselError, EngineLost, error_from_answer
 
 CONNECT_S = 3.0
@@ -31,6 +30,14 @@ class Answer:
 
     def json(self) -> Any:
         return json.loads(self.content)
+
+
+@dataclass(frozen=True)
+class Message:
+    """A server-sent event, as it was read."""
+
+    event: str
+    data: str
 
 
 class Peer:
@@ -73,15 +80,15 @@ class Peer:
     @asynccontextmanager
     async def stream(
         self, method: str, path: str, **options: Any
-    ) -> AsyncIterator[AsyncIterator[sse.Message]]:
+    ) -> AsyncIterator[AsyncIterator[Message]]:
         """An event stream; raises as `request` does, also when it breaks off."""
         options["headers"] = {"Accept": "text/event-stream", **options.get("headers", {})}
         async with self._answer(method, path, QUIET_S, options) as answer:
             yield self._messages(answer)
 
-    async def _messages(self, answer: aiohttp.ClientResponse) -> AsyncIterator[sse.Message]:
+    async def _messages(self, answer: aiohttp.ClientResponse) -> AsyncIterator[Message]:
         try:
-            async for message in sse.read(answer.content.iter_any()):
+            async for message in _events(answer.content.iter_any()):
                 yield message
         except _TRANSPORT_ERRORS as error:
             raise self._lost(f"The event stream broke off: {type(error).__name__}") from error
@@ -126,3 +133,25 @@ def form(request: Mapping[str, Any], image: bytes) -> aiohttp.FormData:
     data = aiohttp.FormData({"request": json.dumps(dict(request))})
     data.add_field("image", image, filename="photo", content_type="application/octet-stream")
     return data
+
+
+async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    """The events of a stream that one of our services writes: lines end with a plain newline."""
+    rest = b""
+    async for chunk in chunks:
+        *frames, rest = (rest + chunk).split(b"\n\n")
+        for frame in frames:
+            message = _message(frame)
+            if message.data:
+                yield message
+
+
+def _message(frame: bytes) -> Message:
+    event, data = "message", []
+    for line in frame.decode().split("\n"):
+        field, _, value = line.partition(":")
+        if field == "event":
+            event = value.removeprefix(" ")
+        elif field == "data":
+            data.append(value.removeprefix(" "))
+    return Message(event, "\n".join(data))

@@ -1,4 +1,4 @@
-"""Server-sent events: written from an async iterator with a comment when it is quiet, and read."""
+"""Server-sent events, written from an async iterator, with a comment when it is quiet."""
 
 import asyncio
 import re
@@ -55,36 +55,6 @@ async def _encoded(events: AsyncIterator[Event], heartbeat_s: float) -> AsyncIte
             await asyncio.wait({following})
         if hasattr(events, "aclose"):
             await events.aclose()
-
-
-@dataclass(frozen=True)
-class Message:
-    """An event as it was read."""
-
-    event: str
-    data: str
-
-
-async def read(chunks: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-    """The events of a stream that one of our services writes: lines end with a plain newline."""
-    rest = b""
-    async for chunk in chunks:
-        *frames, rest = (rest + chunk).split(b"\n\n")
-        for frame in frames:
-            message = _message(frame)
-            if message.data:
-                yield message
-
-
-def _message(frame: bytes) -> Message:
-    event, data = "message", []
-    for line in frame.decode().split("\n"):
-        field, _, value = line.partition(":")
-        if field == "event":
-            event = value.removeprefix(" ")
-        elif field == "data":
-            data.append(value.removeprefix(" "))
-    return Message(event, "\n".join(data))
 
 
 def last_event_id(header: str | None) -> int:

@@ -1,4 +1,4 @@
-"""The jobs whose turn it is: within them pods choose by model, and nobody waits twice his due.
+"""The jobs whose turn it is: within them pods choose by model, and nobody waits twice their due.
 
 A turn is a stretch of the fair order. Plain deficit round robin (DRR) would begin its i-th job
 after `start_i` more seconds (the work before it, model changes included, over the pods). The

@@ -1,4 +1,4 @@
-"""How much one user may have, and what he is told when it is too much."""
+"""How much one user may have, and what they are told when it is too much."""
 
 import asyncio
 import uuid

@@ -17,6 +17,8 @@ DOCUMENTS = sorted(
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("infra/**/*.md"),
+        *ROOT.glob("policy/*.md"),
+        *ROOT.glob("bench/*.md"),
         *ROOT.glob("infra/docker/*"),
     ]
 )
@@ -37,6 +39,17 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
         file = (document.parent / target).resolve() if target else document
         assert file.exists(), target
         assert not anchor or anchor in _anchors(file), target + anchor
+
+
+def test_every_document_is_found_by_following_links_from_the_readme() -> None:
+    found, todo = set(), [ROOT / "README.md"]
+    while todo:
+        document = todo.pop()
+        found.add(document)
+        targets = {target for target, _ in LINK.findall(document.read_text("utf-8")) if target}
+        linked = {(document.parent / target).resolve() for target in targets}
+        todo += [file for file in linked - found if file.suffix == ".md"]
+    assert {file for file in DOCUMENTS if file.suffix == ".md"} - found == set()
 
 
 @every_document

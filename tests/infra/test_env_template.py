@@ -1,0 +1,27 @@
+"""The host's own template names what the launcher and all services read of the host's `.env`."""
+
+import re
+from pathlib import Path
+
+from backend.settings import Settings as BackendSettings
+from gpu_server.settings import Settings as GpuSettings
+from infra.supervisor.host import FILE_PREFIXES
+from telegram_bot.settings import Settings as BotSettings
+
+ROOT = Path(__file__).parents[2]
+OF_THE_TESTS = {"EASEL_SERVICE_TABLE"}
+
+
+def test_the_template_names_every_setting_of_the_host_and_no_other() -> None:
+    text = (ROOT / ".env.template").read_text("utf-8")
+    named = re.findall(r"^# ([A-Z][A-Z_]+)=", text, re.MULTILINE)
+    fields = {
+        name.upper()
+        for service in (BackendSettings, GpuSettings, BotSettings)
+        for name in service.model_fields
+    }
+    launcher = "".join(f.read_text("utf-8") for f in (ROOT / "infra" / "supervisor").glob("*.py"))
+    read = fields | set(re.findall(r'"([A-Z]+_[A-Z_]*[A-Z])"', launcher))
+    assert sorted(named) == sorted(
+        name for name in read - OF_THE_TESTS if name.startswith(FILE_PREFIXES)
+    )
