@@ -70,7 +70,7 @@ class Pod:
                     jobs, self.abandoned = self.abandoned, set()
                     for job in jobs:
                         tasks.create_task(self.stop(job))
-                    await self._acknowledge()
+                    tasks.create_task(self._acknowledge())
                 well = self.in_service and not self._misses
                 await self._pause(POLL_S if well else SUSPECT_POLL_S)
 
