@@ -16,6 +16,7 @@ from infra.errors import (
     TimeLimitError,
 )
 from infra.framing import Frame, Sink, Window, stdin_frame
+from infra.interrupts import held
 from infra.targets import Route
 
 _GRACE_SECONDS = 3.0
@@ -54,6 +55,8 @@ class Execution(ABC):
         self.deadline = deadline
         self.tick = tick
         self.frame = Frame()
+        self.sent = False
+        """Whether something of the script may have reached the host."""
         self.window = self._window(stdout)
 
     def finish(self) -> int:
@@ -65,7 +68,9 @@ class Execution(ABC):
             ConnectionLostError: how it ended is unknown.
         """
         try:
-            self._pump(self._start(), self._over)
+            feed = self._start()
+            self.sent = True
+            self._pump(feed, self._over)
             if self.deadline.passed and self.window.started and self._status() is None:
                 raise TimeLimitError(f"the time limit passed; {self._end('TERM', 'KILL')}")
         except KeyboardInterrupt:
@@ -92,11 +97,15 @@ class Execution(ABC):
 
     def _end(self, *signals: str) -> str:
         """Ends the remote process, politely first, and passes on its last words."""
-        if self.window.opening is None:
+        if not self.sent:
             return "nothing was run"
+        self._await(lambda: self.window.started)  # it may begin only now
+        if self.window.opening is None:
+            return "nothing was run" if self._ended else "whether it was run is unknown"
         for name in signals:
             self._signal(name, self.window.opening[1].decode())
-            if self._await_end(_GRACE_SECONDS):
+            self._await(lambda: self.window.status is not None)
+            if self._ended:
                 return "the remote command was ended"
         return "the remote command may still be running"
 
@@ -128,11 +137,14 @@ class Execution(ABC):
     def _pump(self, feed: Feed, until: Callable[[], bool]) -> None:
         pump(self.channel, feed, self.window.feed, self.stderr, until)
 
-    def _await_end(self, seconds: float) -> bool:
-        """Waits for the script to end; a further Ctrl-C waits no longer."""
-        patience = Deadline(seconds)
+    def _await(self, event: Callable[[], bool]) -> None:
+        """Waits a little for the event, or the end; a further Ctrl-C waits no longer."""
+        patience = Deadline(_GRACE_SECONDS)
         with contextlib.suppress(KeyboardInterrupt):
-            self._pump(nothing_to_send(), lambda: self.window.status is not None or patience.passed)
+            self._pump(nothing_to_send(), lambda: event() or patience.passed)
+
+    @property
+    def _ended(self) -> bool:
         return self._status() is not None or self.channel.closed
 
     def _never_began(self) -> ProtocolError:
@@ -151,7 +163,8 @@ class DirectExecution(Execution):
 
     def _start(self) -> Feed:
         payload = self.frame.plain_payload(self.script)
-        self.channel.exec_command(self.frame.loader(payload))
+        with held():
+            self.channel.exec_command(self.frame.loader(payload))
         return Feed(payload, self.stdin, bytes, self._end_of_input)
 
     def _end_of_input(self) -> bytes:
@@ -176,8 +189,9 @@ class GatewayExecution(Execution):
     def _start(self) -> Feed:
         piped = self.stdin is not None
         payload = self.frame.terminal_payload(self.script, stdin=piped)
-        self.channel.get_pty("dumb", 200, 50)
-        self.channel.invoke_shell()
+        with held():
+            self.channel.get_pty("dumb", 200, 50)
+            self.channel.invoke_shell()
         self._type(self.frame.probe(), self.frame.ready, again=True)
         self._type(self.frame.typed_loader(payload), self.frame.loading)
         return Feed(payload, self.stdin, stdin_frame, lambda: stdin_frame(b"") if piped else b"")
@@ -186,7 +200,8 @@ class GatewayExecution(Execution):
         """Types a line and waits for its answer; some gateways lose what is typed early."""
         answered = Window(lambda _: None, answer)
         while not answered.started and not self._over() and not self.channel.closed:
-            self.channel.sendall(line)
+            with held():
+                self.channel.sendall(line)
             patience = Deadline(_RETYPE_SECONDS if again else None)
             self._await_answer(answered, patience)
         if not answered.started:
@@ -206,7 +221,8 @@ class GatewayExecution(Execution):
         return self.window.status
 
     def _signal(self, name: str, group: str) -> None:
-        if name == "INT":
-            self.channel.sendall(b"\x03")
+        if name == "INT" and self.channel.send_ready():  # it is not while input waits to be read
+            with held():
+                self.channel.send(b"\x03")
         else:
             super()._signal(name, group)

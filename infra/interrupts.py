@@ -1,46 +1,57 @@
-"""Ctrl-C between two packets: raised in the middle of one it would spoil the connection."""
+"""Ctrl-C, SIGTERM and SIGHUP between two packets: within one they would spoil the connection.
+
+Python raises them in the main thread, so that only there anything has to be held.
+"""
 
 import contextlib
 import signal
-import threading
 from collections.abc import Iterator
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Held:
-    """Keeps a first Ctrl-C (SIGTERM, SIGHUP) until somebody looks; a second is raised at once."""
+class _Interrupts:
+    """Raises KeyboardInterrupt; while held, keeps a first one and raises a second at once."""
 
     def __init__(self) -> None:
-        self._interrupted = False
+        self.held = False
+        self._kept = False
 
-    def look(self) -> None:
-        """Raises the KeyboardInterrupt that was kept, if there is one."""
-        if self._interrupted:
-            self._interrupted = False
-            raise KeyboardInterrupt
+    def arrive(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.held and not self._kept:
+            self._kept = True
+        else:
+            self._raise()
 
-    def interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        """The handler of the signals."""
-        self.look()
-        self._interrupted = True
+    def let_go(self) -> None:
+        self.held = False
+        if self._kept:
+            self._raise()
+
+    def _raise(self) -> None:
+        self._kept = False
+        raise KeyboardInterrupt
+
+
+_interrupts = _Interrupts()
+
+
+def install() -> None:
+    """From now on each of the signals is a KeyboardInterrupt.
+
+    But for those that are ignored, as `nohup` and a shell's `&` leave them.
+    """
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupts.arrive)
 
 
 @contextlib.contextmanager
-def held() -> Iterator[Held]:
-    """Interrupts are kept within, and raised at its end or at `look()`.
-
-    Threads but the main one are never interrupted, so there it does nothing.
-    """
-    kept = Held()
-    if threading.current_thread() is not threading.main_thread():
-        yield kept
-        return
-    before = {number: signal.signal(number, kept.interrupt) for number in _SIGNALS}
+def held() -> Iterator[None]:
+    """What comes within is raised at its end."""
+    _interrupts.held = True
     try:
-        yield kept
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    kept.look()
+        _interrupts.let_go()

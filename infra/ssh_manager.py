@@ -11,9 +11,9 @@ import importlib
 import logging
 import os
 import signal
-from types import FrameType
 from typing import NoReturn
 
+from infra import interrupts
 from infra.arguments import HANDLERS, parse
 from infra.console import Console
 from infra.errors import InterruptError, SshError, UsageError
@@ -24,8 +24,7 @@ _FOR_ONE_TARGET = ("shell", "tunnel", "pull")
 
 def main() -> NoReturn:
     """Runs one command and exits with its code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    interrupts.install()
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
     # paramiko wants it for `Match exec` in ssh_config only, and it takes 50 ms to import
     sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
@@ -99,10 +98,6 @@ def _refuse_contradictions(options: argparse.Namespace, targets: list[Target]) -
 
 def _literal(argv: list[str]) -> int:
     return argv.index("--") if "--" in argv else len(argv)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

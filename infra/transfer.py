@@ -9,18 +9,22 @@ import secrets
 import shlex
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 from typing import BinaryIO
 
 import paramiko
 
-from infra.channel import Deadline
 from infra.errors import ProtocolError, SshError, TimeLimitError, UsageError
-from infra.interrupts import Held, held
 from infra.remote import Remote
 from infra.session import Outcome, Session
 
 _CHUNK = 1 << 20
+_GRACE_SECONDS = 3.0
+
+_Check = Callable[[int, int], None]
+"""To be called as a transfer goes on; raises when it is to stop."""
 
 
 def push(session: Session) -> Outcome:
@@ -104,16 +108,15 @@ class _Place:
 
 
 def _send_by_sftp(remote: Remote, file: BinaryIO, place: _Place, timeout: float | None) -> str:
-    try:
-        with remote.client.open_sftp() as sftp, held() as interrupts:
-            if place.path.endswith("/") or _is_directory(sftp, place.path):
-                place.path = f"{place.path.rstrip('/')}/{place.name}"
-            with _removed_on_failure(sftp, place.part):
-                sftp.open(place.part, "wx").close()
-                sftp.chmod(place.part, 0o600)  # it may be a secret
-                sftp.putfo(file, place.part, callback=_limit(timeout, interrupts), confirm=False)
-    except (OSError, paramiko.SSHException) as error:
-        raise SshError(f"{place.path} on the host: {error}") from error
+    def transfer(sftp: paramiko.SFTPClient, check: _Check) -> None:
+        if place.path.endswith("/") or _is_directory(sftp, place.path):
+            place.path = f"{place.path.rstrip('/')}/{place.name}"
+        with _removed_on_failure(sftp, place.part):
+            sftp.open(place.part, "wx").close()
+            sftp.chmod(place.part, 0o600)  # it may be a secret
+            sftp.putfo(file, place.part, callback=check, confirm=False)
+
+    _by_sftp(remote, place.path, timeout, transfer)
     return _settled(remote, place.names() + place.settle(), None, timeout)
 
 
@@ -130,16 +133,50 @@ def _settled(remote: Remote, script: str, stdin: int | None, timeout: float | No
     return out.decode("utf-8", "replace")
 
 
-def _limit(seconds: float | None, interrupts: Held) -> Callable[[int, int], None]:
-    """To be called as the transfer goes on; raises when it was interrupted or the time is over."""
-    deadline = Deadline(seconds)
+class _Stopped(Exception):
+    """The transfer was asked to stop."""
+
+
+def _by_sftp(
+    remote: Remote,
+    path: str,
+    timeout: float | None,
+    transfer: Callable[[paramiko.SFTPClient, _Check], None],
+) -> None:
+    """Runs a transfer in a thread, where no Ctrl-C can hit it in the middle of a packet.
+
+    Ctrl-C and the time limit ask it to tidy up; if it cannot, the connection is cut.
+    """
+    stop = Event()
 
     def check(_done: int, _size: int) -> None:
-        interrupts.look()
-        if deadline.passed:
-            raise TimeLimitError("the time limit passed during the transfer; nothing was changed")
+        if stop.is_set():
+            raise _Stopped
 
-    return check
+    def run() -> None:
+        with remote.client.open_sftp() as sftp:
+            transfer(sftp, check)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run)
+        try:
+            _await(running, timeout, stop)
+        finally:
+            if not running.done():
+                remote.close()
+    try:
+        running.result()
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        raise SshError(f"{path} on the host: {error}") from error
+
+
+def _await(running: Future[None], timeout: float | None, stop: Event) -> None:
+    try:
+        if not wait([running], timeout).done:
+            raise TimeLimitError("the time limit passed during the transfer; nothing was changed")
+    finally:
+        stop.set()
+        wait([running], _GRACE_SECONDS)
 
 
 @contextlib.contextmanager
@@ -160,11 +197,10 @@ def _is_directory(sftp: paramiko.SFTPClient, path: str) -> bool:
 
 
 def _receive_by_sftp(remote: Remote, path: str, file: BinaryIO, timeout: float | None) -> str:
-    try:
-        with remote.client.open_sftp() as sftp, held() as interrupts:
-            sftp.getfo(path, file, _limit(timeout, interrupts))
-    except (OSError, paramiko.SSHException) as error:
-        raise SshError(f"{path} on the host: {error}") from error
+    def transfer(sftp: paramiko.SFTPClient, check: _Check) -> None:
+        sftp.getfo(path, file, check)
+
+    _by_sftp(remote, path, timeout, transfer)
     return _settled(remote, f"sha256sum <{shlex.quote(path)} | cut -c1-64", None, timeout).strip()
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Pod:
     direct: sshd.Sshd | None
     gateway: sshd.Sshd | None
     settings: dict[str, object] = field(default_factory=dict)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def workdir(self) -> Path:
@@ -82,16 +83,26 @@ class Pod:
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
         stdin: int = subprocess.PIPE,
+        before: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
-        """Starts easel-ssh."""
-        return subprocess.Popen(
-            [sys.executable, str(PROGRAM), *arguments],
+        """Starts easel-ssh, which ends with the test at the latest."""
+        process = subprocess.Popen(
+            [*before, sys.executable, str(PROGRAM), *arguments],
             env={**os.environ, "EASEL_SSH_CONFIG": str(self.config), **(env or {})},
             cwd=cwd,
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        self.processes.append(process)
+        return process
+
+    def clear(self) -> None:
+        """Ends what a failed test left, and closes its pipes."""
+        for process in self.processes:
+            process.kill()
+            with process:
+                pass
 
     def run(
         self,
@@ -103,10 +114,7 @@ class Pod:
         """Runs easel-ssh to its end."""
         source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
         process = self.popen(*arguments, env=env, stdin=source, cwd=cwd)
-        try:
-            out, err = process.communicate(stdin, timeout=90)
-        finally:
-            process.kill()
+        out, err = process.communicate(stdin, timeout=90)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
@@ -125,14 +133,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sshd.Ssh
 
 
 @pytest.fixture
-def pod(servers: tuple[sshd.Sshd, sshd.Sshd], tmp_path: Path) -> Pod:
+def pod(servers: tuple[sshd.Sshd, sshd.Sshd], tmp_path: Path) -> Iterator[Pod]:
     """Both ways to one host, trusted, with a checkout."""
     made = Pod(tmp_path, *servers)
     made.workdir.mkdir()
     (made.workdir / "startup.sh").write_text(STARTUP)
     (made.workdir / "startup.sh").chmod(0o755)
     made.write()
-    return made
+    yield made
+    made.clear()
 
 
 @pytest.fixture(params=["direct", "proxy"])
@@ -155,8 +164,9 @@ def start_sshd(tmp_path: Path) -> Iterator[Callable[..., sshd.Sshd]]:
     """Starts further servers, which end with the test."""
     started: list[sshd.Sshd] = []
 
-    def start(name: str, key: Path, *, port: int = 0) -> sshd.Sshd:
-        started.append(sshd.start(tmp_path / name, key, gateway=False, port=port))
+    def start(name: str, key: Path, *, port: int = 0, environment: str = "") -> sshd.Sshd:
+        folder = tmp_path / name
+        started.append(sshd.start(folder, key, gateway=False, port=port, environment=environment))
         return started[-1]
 
     yield start

@@ -1,5 +1,6 @@
 """Real OpenSSH servers on loopback: one ordinary, one that gives a terminal only."""
 
+import contextlib
 import functools
 import getpass
 import os
@@ -68,16 +69,17 @@ class Sshd:
         kind, key = self.host_key.with_suffix(".pub").read_text().split()[:2]
         return f"[127.0.0.1]:{self.port} {kind} {key}\n"
 
+    def serving(self) -> list[int]:
+        """The processes that serve connections."""
+        numbers = (path.name for path in Path("/proc").iterdir() if path.name.isdecimal())
+        return [pid for pid in map(int, numbers) if _parent(pid) == self.process.pid]
+
     def hang_up(self) -> int:
         """Kills the processes that serve connections; how many there were."""
-        served = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
-            check=False,
-            capture_output=True,
-            text=True,
-        ).stdout.split()
+        served = self.serving()
         for pid in served:
-            os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return len(served)
 
     def stop(self) -> None:
@@ -86,8 +88,20 @@ class Sshd:
         self.process.wait(10)
 
 
-def start(folder: Path, user_key: Path, *, gateway: bool, port: int = 0) -> Sshd:
-    """Starts a server and waits until it accepts connections."""
+def _parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def start(
+    folder: Path, user_key: Path, *, gateway: bool, port: int = 0, environment: str = ""
+) -> Sshd:
+    """Starts a server and waits until it accepts connections.
+
+    `environment`, as in "A=b C=d", is what its sessions get.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "host_key").exists():
         new_key(folder / "host_key")
@@ -107,7 +121,8 @@ def start(folder: Path, user_key: Path, *, gateway: bool, port: int = 0) -> Sshd
         "PrintLastLog no",
         "MaxStartups 100",
         "LogLevel VERBOSE",
-        f"SetEnv HOME={folder}",  # whatever the user's own shell does at its start
+        # a home of its own: whatever the user's own shell does at its start
+        f"SetEnv HOME={folder} {environment}",
     ]
     if gateway:
         shell = folder / "gateway_shell"

@@ -1,5 +1,7 @@
 import fcntl
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -183,7 +185,7 @@ def test_services_do_not_hold_the_lock(pod: Pod, checkout: Checkout) -> None:
         assert deploy(pod, checkout).returncode == 0
     finally:
         for pid in pod.folder.rglob("startup.sh.pid"):
-            subprocess.run(["kill", pid.read_text().strip()], check=False)
+            os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 def test_check_changes_nothing(pod: Pod, checkout: Checkout, via: str) -> None:

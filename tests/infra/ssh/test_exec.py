@@ -2,9 +2,11 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 
 import pytest
 
+from tests.infra.ssh import sshd
 from tests.infra.ssh.conftest import Pod
 from tests.infra.ssh.waiting import eventually, is_running
 
@@ -151,6 +153,52 @@ def test_an_interrupt_ends_the_remote_command(pod: Pod, via: str, number: int) -
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert eventually(lambda: not is_running(pid))
+
+
+def test_an_interrupt_ends_a_command_that_does_not_read_its_input(pod: Pod, via: str) -> None:
+    unread = pod.folder / "unread"
+    unread.write_bytes(bytes(8_000_000))
+    with unread.open("rb") as file:
+        line = "echo $BASHPID; exec sleep 300"
+        process = pod.popen("--via", via, "exec", "--shell", line, stdin=file.fileno())
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert eventually(lambda: not is_running(pid))
+
+
+def test_a_command_that_is_about_to_begin_is_ended_too(
+    pod: Pod, start_sshd: Callable[..., sshd.Sshd]
+) -> None:
+    sent, begun, slow = (pod.folder / name for name in ("sent", "begun", "slow.sh"))
+    # what a shell of that host does first: here, to wait until it has been sent the command
+    slow.write_text(f"until read -t 0; do sleep 0.01; done; touch {sent}; sleep 0.5\n")
+    assert pod.direct is not None
+    host = start_sshd("slow", pod.direct.user_key, environment=f"BASH_ENV={slow}")
+    pod.write(pod={"direct": pod.route(host)})
+    pod.known_hosts.write_text(host.known_hosts_line)
+    process = pod.popen("exec", "--shell", f"echo $BASHPID >{begun}; exec sleep 300")
+    assert eventually(sent.exists)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"was ended" in err
+    assert eventually(lambda: begun.exists() and begun.read_text() != "")
+    assert eventually(lambda: not is_running(int(begun.read_text())))
+
+
+def test_a_program_started_with_nohup_outlives_its_terminal(pod: Pod) -> None:
+    go = pod.folder / "go"
+    line = f"echo ready; until [ -e {go} ]; do sleep 0.05; done; echo done"
+    process = pod.popen("exec", "--shell", line, before=("nohup",), stdin=subprocess.DEVNULL)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGHUP)
+    go.touch()
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, b"done\n")
 
 
 def test_a_command_that_ignores_interrupts_is_ended_too(pod: Pod, via: str) -> None:

@@ -99,10 +99,13 @@ def test_a_shell_starts_in_the_given_directory(pod: Pod, via: str) -> None:
 
 def test_keys_reach_the_remote_program_as_they_are(pod: Pod, via: str) -> None:
     with shell(pod, "--via", via, "shell") as terminal:
-        terminal.type("trap 'echo got-$((1))-interrupt' INT; echo re$((1))ady\n")
+        program = (
+            'trap "echo got-$((1))-interrupt" INT; echo re$((1))ady; while :; do sleep 1; done'
+        )
+        terminal.type(f"bash -c '{program}'\n")
         terminal.wait_for(b"re1ady")
         terminal.type("\x03")
-        terminal.wait_for(b"got-1-interrupt")
+        terminal.wait_for(b"got-1-it")
         assert terminal.process.poll() is None
 
 

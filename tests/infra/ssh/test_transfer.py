@@ -3,6 +3,8 @@ import json
 import os
 import signal
 
+import pytest
+
 from tests.infra.ssh.conftest import Pod
 from tests.infra.ssh.waiting import eventually
 
@@ -75,6 +77,26 @@ def test_an_interrupted_push_leaves_nothing_behind_and_shows_nobody_its_part(
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert eventually(lambda: list(folder.iterdir()) == [])
+
+
+@pytest.mark.parametrize("limit", [(), ("--timeout", "2")])
+def test_a_transfer_that_has_come_to_a_standstill_can_be_ended(
+    pod: Pod, limit: tuple[str, ...]
+) -> None:
+    source, folder = pod.folder / "source", pod.folder / "folder"
+    folder.mkdir()
+    with source.open("wb") as file:
+        file.truncate(500_000_000)
+    assert pod.direct is not None
+    process = pod.popen(*limit, "push", str(source), str(folder))
+    assert eventually(lambda: [part.stat().st_size > 0 for part in folder.iterdir()] == [True])
+    for pid in pod.direct.serving():
+        os.kill(pid, signal.SIGSTOP)
+    if not limit:
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    pod.direct.hang_up()
+    assert process.returncode == (124 if limit else 130)
 
 
 def test_a_time_limit_ends_a_transfer(pod: Pod) -> None:
