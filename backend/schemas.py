@@ -28,7 +28,8 @@ class GenerationRequest(BaseModel):
         "",
         max_length=USER_LENGTH,
         pattern=USER_CHARACTERS,
-        description="whose generation it is, in your own words",
+        description="whose generation it is, in your own words; limits and refusals count for "
+        "each user, and for all together who are not named",
     )
     priority: int = Field(0, ge=-10, le=10, description="orders this user's own generations")
 

@@ -12,8 +12,8 @@ from policy.text import PLAIN_GAPS, Cover, Span, Text
 _ADJECTIVE_ENDINGS = "ый ий ой ая яя ое ее ые ие ого его ому ему ую юю ым им ом ем ых их ыми ими ою"
 # A word cut in two by a space may go on for this many letters after the listed stem.
 _REST_AFTER_SPACE = 2
-# A spelled-out stem may go on for this many tokens: o-r-n-a-m-e-n-t-s.
-_REST_IN_TOKENS = 8
+# A spelled-out stem may go on for this many tokens: s-t-e-m-e-n-d-i-n-g.
+_REST_IN_TOKENS = 5
 _SYMBOLS = tuple(SYMBOLS)
 _MASKS = frozenset("*#%")  # one of these inside a word hides a letter of it
 _MOST_MASKED = 1  # letters of a word
@@ -26,7 +26,8 @@ _LONGEST = 24  # letters read for one word, repetitions included
 class _Word(NamedTuple):
     id: int
     last: int  # token
-    stretched: bool  # a stem whose ending lies in further tokens: s-t-e-m-ending
+    stretched: bool = False  # a stem whose ending lies in further tokens: s-t-e-m-ending
+    guessed: bool = False  # with a hidden letter: enough to refuse, not to excuse
 
 
 @dataclass(slots=True)
@@ -118,7 +119,7 @@ class Lexicon:
         for first, starting in words.items():
             for word in starting:
                 for rest, concept in self._phrases.get(word.id, ()):
-                    for end in _ends(words, word, rest, stretch=concept is not None):
+                    for end in _ends(words, word, rest, excusing=concept is None):
                         span = Span(first, end)
                         if concept is not None:
                             found[concept].add(span)
@@ -136,7 +137,7 @@ class Lexicon:
                 return []
             following = text.tokens[first + 1][0] if first + 1 < len(text.tokens) else ""
             if all(following not in node.moves for node in nodes):
-                return [_Word(word_id, first, False) for word_id in whole]
+                return [_Word(word_id, first) for word_id in whole]
         return list(set(self._words_from(text, first)))
 
     def _words_from(self, text: Text, first: int) -> Iterator[_Word]:
@@ -163,8 +164,9 @@ class Lexicon:
                 length += len(right)
             if not (nodes or stems or found):
                 return
-            yield from self._ending(text, first, index, nodes, found)
-            yield from (_Word(word_id, index, True) for word_id in stems)
+            for word_id in self._ending(text, first, index, nodes, found):
+                yield _Word(word_id, index, guessed=masked > 0)
+            yield from (_Word(word_id, index, stretched=True) for word_id in stems)
             if found:
                 stems, rest_until = stems | found, index + _REST_IN_TOKENS
             elif index >= rest_until:
@@ -182,14 +184,15 @@ class Lexicon:
 
     def _ending(
         self, text: Text, first: int, index: int, nodes: _Nodes, stems: frozenset[int]
-    ) -> Iterator[_Word]:
-        """Yield the words that end with token `index`; a number alone only as it is listed."""
-        if first == index and text.tokens[index].isdigit():
-            stems, nodes = self._number(text.tokens[index]), ()
+    ) -> frozenset[int]:
+        """Return the words that end with token `index`; a number alone only as it is listed."""
+        if first == index and _is_number(text.tokens[index]):
+            return self._number(text.tokens[index])
         if text.gaps[index + 1].startswith(_SYMBOLS):
             nodes += self._through_symbols(nodes, _leading(text.gaps[index + 1]))
-        for word_id in stems.union(*[node.whole for node in nodes]):
-            yield _Word(word_id, index, False)
+        if first == index:
+            stems |= self._number(text.tokens[index])
+        return stems.union(*[node.whole for node in nodes])
 
     @staticmethod
     def _through_token(nodes: _Nodes, token: str, rest: int | None) -> _Reading:
@@ -211,9 +214,10 @@ class Lexicon:
     def _read_opening(self, token: str) -> tuple[_Nodes, frozenset[int], frozenset[int]]:
         """Read a token from the root; return nodes, stems and all words that end with it."""
         nodes, stems = self._through_token((self._root,), token, None)
-        if token.isdigit():
+        if _is_number(token):
             return nodes, stems, self._number(token)
-        return nodes, stems, stems.union(*(node.whole for node in nodes))
+        whole = stems.union(*(node.whole for node in nodes))
+        return nodes, stems, whole | self._number(token)
 
     def _number(self, token: str) -> frozenset[int]:
         return frozenset(self._numbers.get(token, ()))
@@ -263,6 +267,11 @@ def _characters_by_letter() -> dict[str, list[str]]:
     return characters
 
 
+def _is_number(token: str) -> bool:
+    """Whether it is no word of digits for letters; one digit may be: without 4 stitch."""
+    return token.isdigit() and len(token) > 1
+
+
 def _leading(gap: str) -> str:
     return gap[: len(gap) - len(gap.lstrip("".join(_SYMBOLS)))]
 
@@ -272,15 +281,17 @@ def _trailing(gap: str) -> str:
 
 
 def _ends(
-    words: Mapping[int, list[_Word]], word: _Word, rest: tuple[int, ...], *, stretch: bool
+    words: Mapping[int, list[_Word]], word: _Word, rest: tuple[int, ...], *, excusing: bool
 ) -> Iterator[int]:
     """Yield the last tokens of a phrase that begins with `word` and goes on with `rest`."""
+    if word.guessed and excusing:
+        return
     if not rest:
         if not word.stretched:
             yield word.last
         return
-    if word.stretched and not stretch:
+    if word.stretched and excusing:
         return
     for following in words.get(word.last + 1, ()):
         if following.id == rest[0]:
-            yield from _ends(words, following, rest[1:], stretch=stretch)
+            yield from _ends(words, following, rest[1:], excusing=excusing)

@@ -15,8 +15,8 @@ from policy.text import Span, Text
 
 _MINOR = "minor"
 _ADULT_AGE = 18
-_AGE = re.compile(
-    r"(?<!\w)(?:(?:aged?|who(?:s|\W{1,2}is)|s?he(?:s|\W{1,2}is)|girl|boy|ей|ему|девушк\w+|возраст\w*)"
+_AGE = re.compile(  # of folded text, in which й is и
+    r"(?<!\w)(?:(?:aged?|who(?:s|\W{1,2}is)|s?he(?:s|\W{1,2}is)|girl|boy|еи|ему|девушк\w+|возраст\w*)"
     r"\W{1,3}(?P<after>\d{1,2})(?![\w:/%])"
     r"|(?P<before>\d{1,2})\W{0,2}(?:yo|yrs?|years?\W{0,2}(?:old|young)|y\W?o|y\W?old"
     r"|лет(?!\s+назад)|года?(?!\s+назад)|(?:ти\W?|и\W?)?летн\w*|годовал\w*)(?!\w))"
