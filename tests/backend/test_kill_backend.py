@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -58,9 +59,10 @@ async def test_a_killed_backend_loses_no_generation_and_draws_none_twice(
         async def busy() -> bool:
             return (await queue())["running"] >= RUNNING
 
-        async def idle() -> bool:
-            now = await queue()
-            return not now["waiting"] and not now["running"]
+        async def ended() -> dict[str, dict[str, Any]] | None:
+            found = await states(http, backend.url)
+            over = all(one["status"] in ("succeeded", "failed") for one in found.values())
+            return found if over else None
 
         await until(busy, "20 generations on pods")
         backend.kill()
@@ -69,9 +71,8 @@ async def test_a_killed_backend_loses_no_generation_and_draws_none_twice(
         await backend.up(http)
         await farm.clear()
         assert set(await states(http, backend.url)) == set(ids)
-        await until(idle, "all to end", pause=0.3)
-        ended = await states(http, backend.url)
-        assert {one["status"] for one in ended.values()} == {"succeeded"}
+        found = await until(ended, "all to end", pause=0.3)
+        assert {one["status"] for one in found.values()} == {"succeeded"}
         first, last = await asyncio.gather(
             *(http.get(f"{backend.url}/generations/{one}/images/0") for one in (ids[0], ids[-1]))
         )
