@@ -19,7 +19,7 @@ from infra.supervisor.host import read_host
 from infra.supervisor.processes import command_of, wait_gone
 from infra.supervisor.services import service_table
 from infra.supervisor.status import Status, prober, read_status
-from infra.supervisor.supervisord import Supervisord
+from infra.supervisor.supervisord import Supervisord, local_directory
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -87,6 +87,9 @@ class LabHost:
             if str(self.path) in " ".join(command_of(pid)):
                 os.kill(pid, signal.SIGKILL)
                 wait_gone([pid], 5)
+        private = local_directory(read_host(ROOT, self._write()))
+        if not private.is_relative_to(self.path):  # in /tmp, as the path to its own is too long
+            shutil.rmtree(private)
 
     def pid(self, name: str) -> int:
         return int((self.path / "run" / f"{name}.pid").read_text())
