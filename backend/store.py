@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import obstore
@@ -105,7 +106,7 @@ class Store:
     async def open(self) -> None:
         await self._db.open()
         if self._url.startswith("file://"):
-            folder = Path(self._url.removeprefix("file://"))
+            folder = Path(unquote(self._url.removeprefix("file://")))
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         self._images = from_url(self._url)
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what some tests need: a browser, an SSH server, PostgreSQL, promtool, shellcheck.
+# Installs what some tests need: a browser, an SSH server, PostgreSQL, promtool, shellcheck;
+# and Python's venv, which Debian ships apart and startup.sh cannot do without.
 # What cannot be installed here is named, and the tests that need it are skipped.
 # No server is started by it.
 set -uo pipefail
@@ -7,9 +8,11 @@ set -uo pipefail
 declare -A package_of=(
   [chromium]=chromium [chromedriver]=chromium-driver [sshd]=openssh-server
   [postgres]=postgresql [promtool]=prometheus [shellcheck]=shellcheck
+  [venv]=python3-venv
 )
 
 have() {
+  if [[ $1 == venv ]]; then python3 -c 'import venv, ensurepip' 2>/dev/null; return; fi
   [[ -n $(PATH=$PATH:/usr/sbin:/usr/local/sbin type -P "$1") ]] && return
   case $1 in
     chromium) type -P google-chrome chromium-browser >/dev/null ;;
@@ -33,16 +36,18 @@ if ! command -v apt-get >/dev/null; then
 elif ! "${as_root[@]}" true 2>/dev/null; then
   echo "Installing needs root or sudo without a password."
 else
-  export DEBIAN_FRONTEND=noninteractive
+  # sudo passes no environment on; a machine that has just booted may be updating itself
+  apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq
+    -o DPkg::Lock::Timeout=120 -o Acquire::Retries=1 -o Acquire::http::Timeout=20)
   policy=/usr/sbin/policy-rc.d # Debian's way to install a server without starting it
   if [[ ! -e $policy ]]; then
     trap '"${as_root[@]}" rm -f "$policy"' EXIT
     printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
     "${as_root[@]}" chmod 755 "$policy"
   fi
-  "${as_root[@]}" apt-get update -qq || true
+  "${apt[@]}" update </dev/null || true
   for program in "${wanted[@]}"; do # one by one: a package that is not there stops no other
-    "${as_root[@]}" apt-get install -qq -y --no-install-recommends "${package_of[$program]}" >/dev/null || true
+    "${apt[@]}" install -y --no-install-recommends "${package_of[$program]}" </dev/null >/dev/null || true
   done
 fi
 

@@ -24,6 +24,7 @@ _FOR_ONE_TARGET = ("shell", "tunnel", "pull")
 
 def main() -> NoReturn:
     """Runs one command and exits with its code."""
+    _open_missing_streams()
     interrupts.install()
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
     # paramiko wants it for `Match exec` in ssh_config only, and it takes 50 ms to import
@@ -37,6 +38,13 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         code = InterruptError.exit_code
     sys.exit(code)
+
+
+def _open_missing_streams() -> None:
+    """Closed ones (`>&-`) would be None, and their number go to the next file or connection."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for good
 
 
 def run(argv: list[str]) -> int:

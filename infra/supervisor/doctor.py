@@ -42,7 +42,7 @@ class Finding:
 
 def report(host: Host, *, as_json: bool) -> int:
     """Print every finding; returns 0, or 3 when there is a fault."""
-    findings = [finding for look in LOOKS for finding in look(host)]
+    findings = [f for name, look in LOOKS.items() for f in _findings(name, look, host)]
     healthy = all(finding.result != "fault" for finding in findings)
     if as_json:
         print(json.dumps({"healthy": healthy, "findings": [asdict(f) for f in findings]}))
@@ -51,6 +51,13 @@ def report(host: Host, *, as_json: bool) -> int:
         if finding.remedy:
             print(f"{'':<25} → {finding.remedy}")
     return 0 if healthy else UNHEALTHY
+
+
+def _findings(name: str, look: "Look", host: Host) -> Iterator[Finding]:
+    try:
+        yield from look(host)
+    except HostError as error:  # a setting that keeps us from looking; the rest still counts
+        yield Finding(name, "fault", str(error), "Correct that setting, then look again.")
 
 
 def _python(host: Host) -> Iterator[Finding]:
@@ -191,9 +198,17 @@ def _clock(host: Host) -> Iterator[Finding]:
         yield Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
 
 
-LOOKS: tuple[Callable[[Host], Iterator[Finding]], ...] = (
-    *(_python, _disk, _gpu, _ports, _comfyui, _models, _settings, _clock),
-)
+Look = Callable[[Host], Iterator[Finding]]
+LOOKS: dict[str, Look] = {
+    "python": _python,
+    "disk": _disk,
+    "gpu": _gpu,
+    "ports": _ports,
+    "engine": _comfyui,
+    "models": _models,
+    "settings": _settings,
+    "clock": _clock,
+}
 
 
 def _existing(path: Path) -> Path:

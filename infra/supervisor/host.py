@@ -88,8 +88,13 @@ def _service_settings(root: Path) -> dict[str, str]:
 def _read_env(path: Path) -> dict[str, str]:
     try:
         found = dotenv_values(path, interpolate=False) if path.is_file() else {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise HostError(f"{path} cannot be read: {error}.") from error
+    except OSError as error:
+        raise HostError(
+            f"{path} cannot be read: {error.strerror}. Give it to the user who runs Easel (chown), "
+            "readable for nobody else (chmod 600)."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise HostError(f"{path} is not UTF-8 text: {error}. Write it anew.") from error
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -22,6 +22,7 @@ POLL_S = 0.1
 LOCK_TIMEOUT_S = 600.0
 TRIES = 3  # a service that ended so often while we wait is broken, even if retries are left
 LOG_LINES = 15
+LINE_LENGTH = 500
 SETTINGS_EXIT = (
     "exit status 2"  # how our services end when a setting is wrong: trying again cannot help
 )
@@ -179,14 +180,19 @@ class _Waiting:
 
 
 def last_lines(path: Path, count: int) -> str:
-    """The last lines of a log, indented; says so when there is none."""
+    """The last lines of a log, indented, long ones shortened; says so when there is none."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 65536))
             lines = log.read().decode(errors="replace").splitlines()[-count:]
     except OSError:
         lines = []
-    return "\n".join(f"  {line}" for line in lines) or "  (empty)"
+    return "\n".join(f"  {_shortened(line)}" for line in lines) or "  (empty)"
+
+
+def _shortened(line: str) -> str:
+    """Without its middle: a traceback in a line of JSON says at its end what happened."""
+    return line if len(line) <= LINE_LENGTH else f"{line[:80]} … {line[-LINE_LENGTH + 80 :]}"
 
 
 def _stop(host: Host, supervisord: Supervisord, services: Sequence[Service]) -> None:

@@ -19,7 +19,7 @@ from infra.supervisor.host import read_host
 from infra.supervisor.processes import command_of, wait_gone
 from infra.supervisor.services import service_table
 from infra.supervisor.status import Status, prober, read_status
-from infra.supervisor.supervisord import Supervisord
+from infra.supervisor.supervisord import Supervisord, local_directory
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -33,6 +33,7 @@ class LabHost:
     path: Path
     table: list[dict[str, Any]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def add(self, name: str, *options: str, **fields: Any) -> int:
         """Put a stand-in into the service table; returns its port."""
@@ -44,7 +45,7 @@ class LabHost:
         return port
 
     def popen(self, *argv: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             (sys.executable, "-m", "infra.supervisor", *argv),
             cwd=ROOT,
             env=self._write(),
@@ -52,10 +53,12 @@ class LabHost:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.processes.append(process)
+        return process
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         process = self.popen(*argv)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=90)
         return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
     def status(self) -> dict[str, Status]:
@@ -75,11 +78,18 @@ class LabHost:
 
     def clear(self) -> None:
         """End what a test left, without the launcher's help."""
+        for process in self.processes:
+            process.kill()
+            with process:  # closes its pipes
+                pass
         left = [*self.path.glob("run/supervisord.pid"), *self.path.rglob("*.pid")]
         for pid in (int(file.read_text()) for file in left if file.exists()):
             if str(self.path) in " ".join(command_of(pid)):
                 os.kill(pid, signal.SIGKILL)
                 wait_gone([pid], 5)
+        private = local_directory(read_host(ROOT, self._write()))
+        if not private.is_relative_to(self.path):  # in /tmp, as the path to its own is too long
+            shutil.rmtree(private)
 
     def pid(self, name: str) -> int:
         return int((self.path / "run" / f"{name}.pid").read_text())

@@ -17,7 +17,10 @@ from tests.infra.conftest import ROOT, LabHost, free_port, until
 
 @pytest.fixture
 def backend(lab: LabHost) -> str:
-    """The address of the backend of a host with the real services and the sketch engine."""
+    """The address of the backend of a host with the real services and the sketch engine.
+
+    Its pictures are in a folder whose name has to be quoted in a URL.
+    """
     ports = {
         name: str(free_port())
         for name in ("COMFYUI_PORT", "GPU_PORT", "BACKEND_PORT", "LOCAL_TELEGRAM_PORT")
@@ -25,6 +28,7 @@ def backend(lab: LabHost) -> str:
     url = f"http://127.0.0.1:{ports['BACKEND_PORT']}"
     lab.environment |= ports | {
         "EASEL_SERVICE_TABLE": "",
+        "EASEL_DATA_DIR": str(lab.path / "the data, größer"),
         "COMFYUI_DIR": str(lab.path / "none"),
         "GPU_MODELS_DIR": str(lab.path / "models"),
         "BACKEND_GPU_SERVERS": f"http://127.0.0.1:{ports['GPU_PORT']}",

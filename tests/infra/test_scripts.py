@@ -108,6 +108,17 @@ def test_doctor_reports_wrong_settings_in_one_sentence(lab: LabHost) -> None:
     assert "Traceback" not in done.stdout
 
 
+def test_doctor_goes_on_when_a_setting_keeps_it_from_looking_at_the_ports(lab: LabHost) -> None:
+    lab.environment |= {"EASEL_SERVICE_TABLE": "", "BACKEND_PORT": "eighty"}
+    done = lab.run("doctor", "--json")
+    findings = {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 3
+    assert "BACKEND_PORT is 'eighty'" in findings["ports"]["message"]
+    assert findings["ports"]["remedy"]
+    assert findings["settings backend"]["result"] == "fault"
+    assert findings["clock"]["result"] == "ok"
+
+
 def test_models_are_handled_through_startup_too(lab: LabHost) -> None:
     lab.environment["GPU_MODELS_DIR"] = str(lab.path / "models")
     listed = lab.run("models", "list", "flux1-vae", "--json")

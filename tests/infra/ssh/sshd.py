@@ -70,9 +70,13 @@ class Sshd:
         return f"[127.0.0.1]:{self.port} {kind} {key}\n"
 
     def serving(self) -> list[int]:
-        """The processes that serve connections."""
-        numbers = (path.name for path in Path("/proc").iterdir() if path.name.isdecimal())
-        return [pid for pid in map(int, numbers) if _parent(pid) == self.process.pid]
+        """The processes that serve connections: for an ordinary user two for each."""
+        pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+        parents = {pid: _parent_of_sshd(pid) for pid in pids}
+        family = [self.process.pid]
+        for known in family:
+            family += [pid for pid, parent in parents.items() if parent == known]
+        return family[1:]
 
     def hang_up(self) -> int:
         """Kills the processes that serve connections; how many there were."""
@@ -88,11 +92,14 @@ class Sshd:
         self.process.wait(10)
 
 
-def _parent(pid: int) -> int | None:
+def _parent_of_sshd(pid: int) -> int | None:
+    """The parent of a process, None unless it is an sshd."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    return int(rest.split()[1]) if name.startswith("sshd") else None
 
 
 def start(

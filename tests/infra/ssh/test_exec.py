@@ -255,6 +255,15 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(pod: Pod) -> None:
         process.stdin.close()
 
 
+def test_closed_streams_are_borne(pod: Pod, via: str) -> None:
+    made = pod.folder / "made"
+    closed = ("bash", "-c", 'exec "$@" <&- >&- 2>&-', "-")
+    process = pod.popen("--via", via, "exec", "--shell", f"echo a | tee {made}", before=closed)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert made.read_text() == "a\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -105,7 +105,7 @@ def test_keys_reach_the_remote_program_as_they_are(pod: Pod, via: str) -> None:
         terminal.type(f"bash -c '{program}'\n")
         terminal.wait_for(b"re1ady")
         terminal.type("\x03")
-        terminal.wait_for(b"got-1-it")
+        terminal.wait_for(b"got-1-interrupt")
         assert terminal.process.poll() is None
 
 
