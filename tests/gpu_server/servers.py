@@ -245,7 +245,9 @@ class Pod:
         await until(over, "the job ends", deadline_s)
         return found[0]
 
-    async def when(self, job_id: UUID, condition: Callable[[Job], bool]) -> Job:
+    async def when(
+        self, job_id: UUID, condition: Callable[[Job], bool], deadline_s: float = DEADLINE_S
+    ) -> Job:
         """The job's state as soon as it fulfils `condition`."""
         found: list[Job] = []
 
@@ -253,7 +255,7 @@ class Pod:
             found[:] = [await self.client.job(job_id)]
             return condition(found[0])
 
-        await until(holds, "the job's state")
+        await until(holds, "the job's state", deadline_s)
         return found[0]
 
     async def draw(self, **values: Any) -> list[JobEvent]:
