@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator
 
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
@@ -30,11 +28,9 @@ from backend.transcoding import Transcoder
 from gpu_server.client import GpuClient
 from gpu_server.provenance import Signer
 from policy import Policy
-from web import VERSION, edge
+from web import VERSION, edge, parts
 from web.errors import EaselError
 from workflows import catalog as workflows
-
-log = structlog.get_logger()
 
 MAX_BODY = 30_000_000
 """A photo of 20 MB in base64, and its request around it."""
@@ -64,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
                 yield
             return
         striving = asyncio.create_task(leadership.run(serve), name="leadership")
-        striving.add_done_callback(_end_if_broken)
+        striving.add_done_callback(parts.end_if_broken)
         try:
             yield
         finally:
@@ -159,7 +155,7 @@ async def open_service(
         asyncio.create_task(expire(store, abuse, settings.backend_result_ttl_hours), name="expiry"),
     ]
     for task in tasks:
-        task.add_done_callback(_end_if_broken)
+        task.add_done_callback(parts.end_if_broken)
     try:
         await _started(ready, tasks)
         yield service
@@ -183,13 +179,6 @@ async def _started(ready: asyncio.Event, tasks: list[asyncio.Task[None]]) -> Non
     for task in tasks:
         if task.done():
             await task
-
-
-def _end_if_broken(task: asyncio.Task[None]) -> None:
-    """A backend without one of its parts would accept what it never draws: end, to be restarted."""
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("part_broke", part=task.get_name(), exc_info=task.exception())
-        signal.raise_signal(signal.SIGTERM)
 
 
 def make_workflows(settings: Settings) -> Workflows:

@@ -3,12 +3,14 @@
 ComfyError
 ├── Unreachable      no answer, or one that only a broken server gives
 │   ├── Refused      nobody listens there: nothing was asked
+│   ├── Strange      an answer that no ComfyUI gives: another program has its port
 │   └── PostUnknown  a POST /prompt whose fate is unknown: it may have been queued
 ├── GraphRefused     a graph that ComfyUI does not accept
 └── FileGone         an output that is no longer there
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,12 +29,25 @@ class Refused(Unreachable):
     pass
 
 
+class Strange(Unreachable):
+    pass
+
+
 class PostUnknown(Unreachable):
     pass
 
 
 class FileGone(ComfyError):
     pass
+
+
+@contextmanager
+def reading(request: str) -> Iterator[None]:
+    """Raises Strange when an answer has another shape than ComfyUI's."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise Strange(f"{request}: not as ComfyUI answers") from error
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from gpu_server.comfy_answers import (
     Unreachable,
     Upload,
     history_entry,
+    reading,
     refusal,
 )
 from web.settings import is_loopback
@@ -39,11 +40,8 @@ class _Answer:
     body: bytes
 
     def json(self) -> Any:
-        """Raises Unreachable: ComfyUI's own answers are JSON."""
-        try:
-            return json.loads(self.body)
-        except ValueError as error:
-            raise Unreachable(f"{self.status}: not JSON") from error
+        """Raises ValueError."""
+        return json.loads(self.body)
 
 
 @dataclass
@@ -94,25 +92,24 @@ class ComfyClient:
         answer = await self._request("GET", path)
         if answer.status == 404:
             return {}
-        found = answer.json()
-        if not isinstance(found, dict):
-            raise Unreachable(f"GET {path}: not a JSON object")
-        return found
+        with reading(f"GET {path}"):
+            return dict(answer.json())
 
     async def info(self) -> EngineInfo:
         stats = await self._object("/system_stats")
-        system = stats.get("system") or {}
-        device = (stats.get("devices") or [{}])[0]
         nodes = await self._object("/easel")
         self._output = str(nodes.get("output", ""))
-        return EngineInfo(
-            name=str(nodes.get("engine") or system.get("easel_engine") or "comfyui"),
-            version=str(system.get("comfyui_version", "")),
-            boot_id=str(nodes.get("boot_id", "")),
-            has_our_nodes=nodes.get("version") == OUR_NODES_VERSION,
-            vram_total=int(device.get("vram_total", 0)),
-            vram_free=int(device.get("vram_free", 0)),
-        )
+        with reading("GET /system_stats"):
+            system = stats["system"]
+            device = (stats.get("devices") or [{}])[0]
+            return EngineInfo(
+                name=str(nodes.get("engine") or system.get("easel_engine") or "comfyui"),
+                version=str(system.get("comfyui_version", "")),
+                boot_id=str(nodes.get("boot_id", "")),
+                has_our_nodes=nodes.get("version") == OUR_NODES_VERSION,
+                vram_total=int(device.get("vram_total", 0)),
+                vram_free=int(device.get("vram_free", 0)),
+            )
 
     async def node_definition(self, node_class: str) -> dict[str, Any] | None:
         """The class's definition as in `/object_info`, or None when ComfyUI does not have it."""
@@ -142,26 +139,30 @@ class ComfyClient:
             raise
         except Unreachable as error:
             raise PostUnknown(str(error)) from error
-        said = answer.json() if answer.body[:1] == b"{" else {}
-        if answer.status != 200:
-            raise refusal(graph, said, answer.status)
-        if said.get("node_errors"):
+        with reading("POST /prompt"):
+            said = answer.json() if answer.body[:1] == b"{" else {}
+            refused = answer.status != 200 or bool(said.get("node_errors"))
+            why = refusal(graph, said, answer.status) if refused else None
+        if why is not None and answer.status == 200:
             # The valid part of the graph was queued all the same: take it out again.
             await self.drop([prompt_id])
             await self.interrupt(prompt_id)
-            raise refusal(graph, said, 200)
+        if why is not None:
+            raise why
 
     async def queue(self) -> Queue:
         found = await self._object("/queue")
-        return Queue(
-            running=frozenset(str(entry[1]) for entry in found.get("queue_running", ())),
-            pending=tuple(str(entry[1]) for entry in found.get("queue_pending", ())),
-        )
+        with reading("GET /queue"):
+            return Queue(
+                running=frozenset(str(entry[1]) for entry in found.get("queue_running", ())),
+                pending=tuple(str(entry[1]) for entry in found.get("queue_pending", ())),
+            )
 
     async def history(self, prompt_id: str) -> HistoryEntry | None:
         """How the prompt ended, or None: unknown, lost, waiting and running look the same."""
         entry = (await self._object(f"/history/{prompt_id}")).get(prompt_id)
-        return None if entry is None else history_entry(entry)
+        with reading(f"GET /history/{prompt_id}"):
+            return None if entry is None else history_entry(entry)
 
     async def forget(self, prompt_ids: list[str]) -> None:
         """Delete finished prompts from ComfyUI's history, which keeps graphs in memory."""
@@ -191,8 +192,9 @@ class ComfyClient:
         answer = await self._request("POST", "/upload/image", data=form)
         if answer.status != 200:
             raise Unreachable(f"POST /upload/image: {answer.status}")
-        said = answer.json()
-        stored = f"{said['subfolder']}/{said['name']}" if said["subfolder"] else said["name"]
+        with reading("POST /upload/image"):
+            said = answer.json()
+            stored = f"{said['subfolder']}/{said['name']}" if said["subfolder"] else said["name"]
         return Upload(stored if folder == "input" else f"{stored} [{folder}]")
 
     def path_of(self, file: OutputFile) -> Path | None:

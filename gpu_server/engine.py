@@ -14,7 +14,7 @@ from typing import Literal
 
 import structlog
 
-from gpu_server.comfy_answers import ComfyError, EngineInfo, NodeFault, Refused
+from gpu_server.comfy_answers import ComfyError, EngineInfo, NodeFault, Refused, Strange
 from gpu_server.comfy_client import ComfyClient
 from gpu_server.definitions import Definitions
 from gpu_server.failures import files_of
@@ -78,6 +78,8 @@ class Engine:
         """Why ComfyUI must be restarted before it is used again, in words, or None."""
         self.damaged: set[str] = set()
         """Model files that cannot be loaded, until ComfyUI was restarted or memory freed."""
+        self.is_stranger = False
+        """Whether what answered last was another program, on ComfyUI's port."""
         self.styles: dict[tuple[str, str], StyleState] = {}
         self._metrics = metrics
         self._patience = patience
@@ -179,11 +181,13 @@ class Engine:
             await self._miss(error)
             return
         self._misses = 0
+        self.is_stranger = False
         if self.fault is None:
             self.in_service.set()
 
     async def _miss(self, error: Exception) -> None:
         refused = isinstance(error, Refused)
+        self.is_stranger = isinstance(error, Strange)
         if refused and self._killed and not self._away:
             log.info("engine_gone")
         self._away = self._away or refused

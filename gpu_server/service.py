@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import io
-import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -31,7 +30,7 @@ from gpu_server.safety import blur
 from gpu_server.schemas import JobRequest, State
 from gpu_server.settings import Settings
 from policy import Policy
-from web import VERSION, errors, photos
+from web import VERSION, errors, parts, photos
 from web.sse import Event
 from workflows import parameters
 from workflows.catalog import Catalog, Mode
@@ -72,7 +71,7 @@ class Service:
         }
         self._tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
         for task in self._tasks:
-            task.add_done_callback(_end_if_broken)
+            task.add_done_callback(parts.end_if_broken)
         try:
             await self.runner.ready.wait()
             yield
@@ -239,7 +238,12 @@ class Service:
         if engine.fault is not None:
             found["comfyui"] = f"out of service until ComfyUI is restarted: {engine.fault}"
         elif not engine.in_service.is_set():
-            found["comfyui"] = f"no answer from {self.settings.engine_url}; is ComfyUI running?"
+            url = self.settings.engine_url
+            found["comfyui"] = f"no answer from {url}; is ComfyUI running?"
+            if engine.is_stranger:
+                found["comfyui"] = (
+                    f"what answers at {url} is no ComfyUI: another program has its port"
+                )
         if not self.channel.open.is_set():
             found["event_channel"] = "the event socket to ComfyUI is not open"
         if not any(state.available for state in engine.styles.values()):
@@ -310,13 +314,6 @@ class Service:
                 files={name: name not in state.missing for name in state.files},
             )
         return found
-
-
-def _end_if_broken(task: asyncio.Task[None]) -> None:
-    """A GPU server without one of its parts is of no use any more: end, to be restarted."""
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("part_broke", part=task.get_name(), exc_info=task.exception())
-        signal.raise_signal(signal.SIGTERM)
 
 
 def _prepare(

@@ -2,7 +2,9 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -34,6 +36,27 @@ async def test_without_an_engine_the_server_lives_and_is_not_ready(tmp_path: Pat
         assert (await pod.client.health()).status == "starting"
         answer = await pod.http.post("/generate", json=SMALL)
         assert (answer.status_code, answer.json()["code"]) == (503, "no_gpu")
+
+
+@pytest.mark.parametrize("answer", [{}, [], {"system": "fine"}, {"system": {}, "devices": 1}])
+async def test_another_program_on_the_engines_port_is_called_what_it_is(
+    tmp_path: Path, answer: Any
+) -> None:
+    async def say(_: Request) -> JSONResponse:
+        return JSONResponse(answer)
+
+    stranger = Starlette(routes=[Route("/{path:path}", say, methods=["GET", "POST"])])
+    with services.served(stranger) as url:
+        async with serving(url, tmp_path / "data", ready=False) as pod:
+
+            async def is_named() -> bool:
+                status, checks = await pod.readiness()
+                return status == 503 and "another program" in checks["comfyui"]
+
+            await until(is_named, "it is seen that this is no ComfyUI")
+            assert (await pod.http.get("/livez")).status_code == 200
+            refused = await pod.http.post("/generate", json=SMALL)
+            assert (refused.status_code, refused.json()["code"]) == (503, "no_gpu")
 
 
 async def test_the_engine_may_come_later(tmp_path: Path) -> None:
