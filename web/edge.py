@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from web.errors import (
     EaselError,
@@ -26,6 +27,8 @@ from web.middleware import Edge, Renderer
 from workflows.parameters import InvalidValues
 
 T = TypeVar("T")
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def problem_response(error: EaselError, _: Request, request_id: str) -> Response:
@@ -48,6 +51,9 @@ def install(app: FastAPI, *, max_body: int, render: Renderer = problem_response)
     """Give `app` Easel's edge. `max_body` is in bytes and enforced while reading."""
 
     async def answer(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            # Starlette names the methods of the first route only.
+            error = HTTPException(405, headers={"Allow": ", ".join(_methods(app, request))})
         response = render(as_easel_error(error), request, request_id())
         if isinstance(error, HTTPException):
             response.headers.update(error.headers or {})
@@ -57,6 +63,16 @@ def install(app: FastAPI, *, max_body: int, render: Renderer = problem_response)
         app.add_exception_handler(kind, answer)
     app.add_middleware(Edge, max_body=max_body, render=render)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """What may be done at the address of this request."""
+    asked = [(method, {**request.scope, "method": method}) for method in _METHODS]
+    return [
+        method
+        for method, scope in asked
+        if any(route.matches(scope)[0] is Match.FULL for route in app.routes)
+    ]
 
 
 def request_id() -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter, FastAPI
 
 from tests.services import served, until
 from tests.web.service import MAX_BODY, Left, make_app
-from web import sse
+from web import edge, sse
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -89,6 +90,19 @@ def test_a_wrong_method_is_a_problem_that_names_the_right_one(http: httpx.Client
     answer = http.delete("/size")
     assert "POST" in problem(answer, 405, "invalid_request")["detail"]
     assert answer.headers["allow"] == "POST"
+
+
+def test_a_wrong_method_is_told_all_that_an_address_takes() -> None:
+    app = FastAPI()
+    edge.install(app, max_body=100)
+    some = APIRouter()
+    some.get("/thing/{id}")(lambda: "got")
+    some.delete("/thing/{id}")(lambda: "gone")
+    app.include_router(some)
+    with served(app) as url:
+        answer = httpx.post(f"{url}/thing/1")
+    assert answer.headers["allow"] == "GET, DELETE"
+    assert "GET, DELETE" in problem(answer, 405, "invalid_request")["detail"]
 
 
 def test_what_breaks_on_our_side_tells_nothing_but_the_id(
