@@ -13,8 +13,12 @@ from gpu_server.schemas import StyleInfo
 from telegram_bot.database import Database
 from web.errors import EaselError, NoGpu
 
+SKETCH = "sketch"
+_NO_ENGINE = "none"
 _REFRESH_S = 30.0
+_FIRST_REFRESH_S = 2.0
 _NOTE = "modes"
+_ENGINE = "engine"
 _MODES = TypeAdapter(list[ModeInfo])
 _log = structlog.get_logger("telegram_bot.catalogue")
 
@@ -27,6 +31,7 @@ class Catalogue:
         self._database = database
         kept = database.note(_NOTE)
         self._modes: list[ModeInfo] = _MODES.validate_json(kept) if kept else []
+        self._engine = database.note(_ENGINE)
 
     async def modes(self) -> list[ModeInfo]:
         """Raises an EaselError when the backend was never reached yet."""
@@ -37,10 +42,23 @@ class Catalogue:
         return self._modes
 
     async def refresh(self) -> None:
+        await self._refresh_engine()
         modes = await self._backend.modes()
         if modes != self._modes:
             self._modes = modes
             self._database.set_note(_NOTE, _MODES.dump_json(modes).decode())
+
+    async def _refresh_engine(self) -> None:
+        """The one that was there last stands while no GPU server answers."""
+        engine = (await self._backend.health()).engine
+        if engine not in (_NO_ENGINE, self._engine):
+            self._engine = engine
+            self._database.set_note(_ENGINE, engine)
+
+    @property
+    def sketches(self) -> bool:
+        """Whether pictures are drawn by the sketch engine, without an AI model."""
+        return self._engine is not None and self._engine.startswith(SKETCH)
 
     async def run(self) -> None:
         """Keeps it fresh until cancelled."""
@@ -49,7 +67,7 @@ class Catalogue:
                 await self.refresh()
             except EaselError as error:
                 _log.debug("modes_not_refreshed", code=error.code)
-            await asyncio.sleep(_REFRESH_S)
+            await asyncio.sleep(_REFRESH_S if self._engine else _FIRST_REFRESH_S)
 
     def known(self, name: str) -> ModeInfo | None:
         return next((mode for mode in self._modes if mode.name == name), None)
@@ -58,9 +76,9 @@ class Catalogue:
         """The mode that a plain text is a prompt for; raises EaselError."""
         return _choose(await self.modes(), preferred, takes_image=False)
 
-    async def for_photo(self, preferred: str | None = None) -> ModeInfo:
+    async def for_photo(self) -> ModeInfo:
         """The mode that a photo is sent for; raises EaselError."""
-        return _choose(await self.modes(), preferred, takes_image=True)
+        return _choose(await self.modes(), None, takes_image=True)
 
 
 def _choose(modes: Sequence[ModeInfo], preferred: str | None, *, takes_image: bool) -> ModeInfo:

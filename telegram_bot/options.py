@@ -18,7 +18,7 @@ _ALIASES = {
     "negative": "negative_prompt",
     "negative-prompt": "negative_prompt",
 }
-_OWN = ("seed", "size", "style", "count", "no", "strength")
+_SHORT = {"negative_prompt": "no", "width": "size", "height": "size"}
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,10 @@ def _take(options: Options, name: str, value: str, mode: ModeInfo, style: str | 
     elif name == "style":
         _take_style(options, value, mode)
     elif (schema := schema_of(mode, name)) is None or schema.get("contentEncoding"):
-        near = difflib.get_close_matches(name, [*_OWN, *_ALIASES], n=1)
+        offered = _offered(mode)
+        near = difflib.get_close_matches(name, offered, n=1)
         key = "option.misspelt" if near else "option.unknown"
-        known = ", ".join(f"--{own}" for own in _OWN)
+        known = ", ".join(f"--{option}" for option in offered)
         options.faults.append(Fault(key, {"name": name, "near": "".join(near), "known": known}))
     elif not value:
         options.faults.append(Fault("option.empty", {"name": name}))
@@ -77,6 +78,15 @@ def _take(options: Options, name: str, value: str, mode: ModeInfo, style: str | 
         options.values[name] = value
     else:
         _take_number(options, name, value, schema)
+
+
+def _offered(mode: ModeInfo) -> list[str]:
+    """The options this mode has, as they are written."""
+    schemas: Mapping[str, Mapping[str, Any]] = mode.parameters.get("properties", {})
+    own = [
+        n for n, schema in schemas.items() if n != "prompt" and not schema.get("contentEncoding")
+    ]
+    return list(dict.fromkeys(["style", *(_SHORT.get(name, name) for name in own)]))
 
 
 def _take_number(options: Options, name: str, value: str, schema: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from backend.schemas import Generation, ModeInfo
 from telegram_bot.callback_data import JobPress
-from telegram_bot.catalogue import schema_of, style_of
+from telegram_bot.catalogue import SKETCH, schema_of, style_of
 from telegram_bot.texts import Language, Markup, cut
 from telegram_bot.view import Button, Keyboard, Media, View, can_be_copied, rows
 from web.errors import UNCHECKED, Problem
@@ -86,7 +86,7 @@ def result(
     if took_s is not None:
         facts.append(_seconds(say, max(1.0, took_s)))
     text = say.html("job.done", facts=" · ".join(facts))
-    if generation.engine.startswith("sketch"):
+    if generation.engine.startswith(SKETCH):
         text = Markup(f"{text}\n{say.html('job.sketch')}")
     prompt = own_words(generation, mode)
     if prompt:

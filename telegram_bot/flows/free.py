@@ -64,6 +64,8 @@ async def prompt(update: Update, context: Context, text: str) -> None:
     wish = Wish(mode.name, chosen, options.words, draft.photo if draft else None, values)
     if await checks.paused(update, context):
         return
+    if not mode.takes_image and mode.name != person.preferences.mode:
+        context.easel.people.prefer(person.user_id, mode=mode.name)
     context.wish(wish, chat.id, str(message.message_id), reply_to=message.message_id)
 
 

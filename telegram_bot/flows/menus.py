@@ -13,9 +13,10 @@ from telegram_bot.view import Button, Keyboard, View, rows
 _MOST_STYLES = 40
 
 
-def home(say: Language, owner: int, modes: Sequence[ModeInfo]) -> View:
-    """The first screen: one button per mode."""
-    return View(say.html("start.hello"), home_keyboard(say, owner, modes))
+def home(say: Language, owner: int, modes: Sequence[ModeInfo], *, sketches: bool) -> View:
+    """The first screen: one button per mode; `sketches`: pictures are no more than that now."""
+    hello = say.html("start.hello_sketches" if sketches else "start.hello")
+    return View(hello, home_keyboard(say, owner, modes))
 
 
 def home_keyboard(say: Language, owner: int, modes: Sequence[ModeInfo]) -> Keyboard:

@@ -181,7 +181,7 @@ async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
     drafted = context.easel.catalogue.known(draft.mode) if draft else None
     if drafted is not None and drafted.takes_image:
         return drafted
-    return await context.easel.catalogue.for_photo(context.person.preferences.mode)
+    return await context.easel.catalogue.for_photo()
 
 
 # An album comes as one update per photo, the caption on one of them.

@@ -11,8 +11,7 @@ from telegram_bot.view import View
 
 async def start(update: Update, context: Context) -> None:
     context.set_draft(None)
-    modes = await context.easel.catalogue.modes()
-    await context.reply(update, menus.home(context.say, the_user(update).id, modes))
+    await context.reply(update, await _home(update, context))
 
 
 async def show_help(update: Update, context: Context) -> None:
@@ -43,9 +42,13 @@ async def on_close(update: Update, context: Context, _: MenuPress) -> None:
     """A menu's cancel button: back to the first screen."""
     await toast(the_query(update), context.say.plain("toast.closed"))
     context.set_draft(None)
-    modes = await context.easel.catalogue.modes()
-    owner = the_user(update).id
-    await context.change(the_query(update), menus.home(context.say, owner, modes))
+    await context.change(the_query(update), await _home(update, context))
+
+
+async def _home(update: Update, context: Context) -> View:
+    catalogue, owner = context.easel.catalogue, the_user(update).id
+    modes = await catalogue.modes()
+    return menus.home(context.say, owner, modes, sketches=catalogue.sketches)
 
 
 async def _help(update: Update, context: Context) -> View:

@@ -113,15 +113,21 @@ def test_bot_and_backend_killed_together_lose_nothing(
 
 
 def test_without_a_gpu_the_request_waits_and_says_so(
-    masha: Person, bot: Service, stack: Stack
+    masha: Person, admin: Person, bot: Service, stack: Stack
 ) -> None:
     stack.gpu_server.kill()
-    health = f"{stack.url['backend']}/health"
-    until(lambda: not stack.http.get(health).json()["gpu_available"], "the GPU is gone")
-    sent = masha.says(f"маяк {SMALL}")
-    masha.reads("Видеокарта не отвечает. Сохраню запрос и начну, когда она вернётся", after=sent)
-    stack.gpu_server.start()
-    stack.gpu_server.wait_ready()
+    try:
+        health = f"{stack.url['backend']}/health"
+        until(lambda: not stack.http.get(health).json()["gpu_available"], "the GPU is gone")
+        sent = masha.says(f"маяк {SMALL}")
+        masha.reads("Видеокарта не отвечает. Сохраню запрос и начну, когда она вернётся", sent)
+        asked = stack.person("ru", admin.id).says("/queue")
+        admin.reads("не работает (no answer", after=asked)
+        asked = masha.says("/start")
+        assert "Пока это наброски" in words(masha.reads("Я превращаю", after=asked))
+    finally:
+        stack.gpu_server.start()
+        stack.gpu_server.wait_ready()
     assert "маяк" in words(masha.gets_picture(after=sent))
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from backend.schemas import ModeInfo
 from telegram_bot.options import parse
 from tests.telegram_bot.published import published
 
@@ -36,6 +37,20 @@ def test_strength_is_for_photos_and_may_have_a_decimal_comma() -> None:
     assert parse("--strength 0,6", RESTYLE, None).values == {"strength": 0.6}
     [fault] = parse("fox --strength 0.6", FREE, None).faults
     assert fault.key in ("option.unknown", "option.misspelt")
+
+
+@pytest.mark.parametrize(
+    ("mode", "known"),
+    [
+        (FREE, {"--style", "--seed", "--size", "--count", "--no"}),
+        (RESTYLE, {"--style", "--seed", "--size", "--count", "--no", "--strength"}),
+    ],
+)
+def test_an_unknown_option_is_answered_with_those_the_mode_has(
+    mode: ModeInfo, known: set[str]
+) -> None:
+    [fault] = parse("fox --xqzw 4", mode, None).faults
+    assert set(fault.values["known"].split(", ")) == known
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ ACTIONS = {
 def test_start_offers_every_mode_of_the_backend(ann: Person) -> None:
     ann.says("/start")
     hello = ann.reads("I turn words and photos into pictures")
+    assert "For now they are sketches" in words(hello)
     assert buttons(hello) == [
         "🎨 Free generation",
         "🖼 Restyle photo",
@@ -57,6 +58,7 @@ def test_start_offers_every_mode_of_the_backend(ann: Person) -> None:
 def test_the_bot_greets_in_russian_whoever_has_russian_telegram(masha: Person) -> None:
     masha.says("/start")
     hello = masha.reads("Я превращаю слова и фото в картинки")
+    assert "Пока это наброски" in words(hello)
     assert buttons(hello)[:2] == ["🎨 Свободная генерация", "🖼 Стилизация фото"]
 
 
