@@ -92,8 +92,8 @@ class Pod:
             answered = False
             self._misses += 1
             if self._misses >= MISSES_UNTIL_OUT:
-                detail = error.detail if isinstance(error, EaselError) else "another version"
-                self._set(False, f"no answer: {detail}")
+                other_version = "It answers as another version of Easel does"
+                self._set(False, error.detail if isinstance(error, EaselError) else other_version)
         else:
             answered = True
             self._misses = 0

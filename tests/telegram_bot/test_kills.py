@@ -122,7 +122,7 @@ def test_without_a_gpu_the_request_waits_and_says_so(
         sent = masha.says(f"маяк {SMALL}")
         masha.reads("Видеокарта не отвечает. Сохраню запрос и начну, когда она вернётся", sent)
         asked = stack.person("ru", admin.id).says("/queue")
-        admin.reads("не работает (no answer", after=asked)
+        admin.reads("не работает (No answer", after=asked)
         asked = masha.says("/start")
         assert "Пока это наброски" in words(masha.reads("Я превращаю", after=asked))
     finally:
