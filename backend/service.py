@@ -7,13 +7,12 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from backend import scheduler
+from backend import scheduler, views
 from backend.abuse import Abuse
 from backend.access import Quotas
 from backend.dispatcher import Dispatcher
@@ -25,7 +24,6 @@ from backend.schemas import (
     GenerationEnded,
     GenerationList,
     GenerationRequest,
-    ImageLink,
     ProgressEvent,
     UserDeleted,
 )
@@ -198,14 +196,14 @@ class GenerationService:
     def view(self, row: Row) -> Generation:
         """The state now: from memory while it lasts, else as it was kept."""
         live = self.dispatcher.live.get(row.id)
-        return self.live_view(live) if live is not None else kept_view(row)
+        return self.live_view(live) if live is not None else views.kept_view(row)
 
     def live_view(self, live: Live) -> Generation:
         position, seconds = self.dispatcher.place(live)
         row = live.row
         if row.ended is not None:
-            return kept_view(row)
-        return _base(row).model_copy(
+            return views.kept_view(row)
+        return views.basics(row).model_copy(
             update={
                 "status": live.state,
                 "engine": live.engine,
@@ -220,16 +218,16 @@ class GenerationService:
         self, owner: str, user: str | None, limit: int, cursor: str | None
     ) -> GenerationList:
         """Newest first; raises InvalidRequest for a cursor that is not ours."""
-        rows = await self.store.page(owner, user, limit + 1, _before(cursor))
+        rows = await self.store.page(owner, user, limit + 1, views.before(cursor))
         more = len(rows) > limit
         rows = rows[:limit]
-        cursor = _cursor(rows[-1]) if more else None
+        cursor = views.cursor_of(rows[-1]) if more else None
         return GenerationList(generations=[self.view(row) for row in rows], next_cursor=cursor)
 
     async def image(self, row: Row, number: int) -> bytes:
         """The picture as kept; raises NotFound."""
         data = None
-        if row.status is State.succeeded and 0 <= number < len(_images(row)):
+        if row.status is State.succeeded and 0 <= number < len(views.images_of(row)):
             data = await self.store.image(row.id, number)
         if data is None:
             raise errors.NotFound(f"This generation has no picture {number}")
@@ -246,13 +244,13 @@ class GenerationService:
         else:
             ended = await self.get(row.id, row.owner)
         if ended.status is State.failed:
-            raise _error(ended)
+            raise views.error_of(ended)
         if ended.status is State.cancelled:
             raise errors.Cancelled
         return ended
 
     async def result(self, row: Row) -> Result:
-        view = kept_view(row)
+        view = views.kept_view(row)
         data = [await self.image(row, n) for n in range(len(view.images))]
         images = [
             {**info.model_dump(), "data": base64.b64encode(image).decode()}
@@ -280,7 +278,7 @@ class GenerationService:
         if with_images and ended.status is State.succeeded:
             yield Event("result", await self.result(ended))
         else:
-            yield Event("result", kept_view(ended))
+            yield Event("result", views.kept_view(ended))
 
     async def _changes(self, live: Live, after: int, previews: bool) -> AsyncIterator[Event]:
         state: Any = None
@@ -361,83 +359,12 @@ def _let_go() -> errors.NoGpu:
     )
 
 
-def kept_view(row: Row) -> Generation:
-    outcome = row.outcome or {}
-    images = [
-        ImageLink(**_link(row.id, number, info))
-        for number, info in enumerate(outcome.get("images", ()))
-    ]
-    succeeded = row.status is State.succeeded
-    return Generation.model_validate(
-        {
-            **_base(row).model_dump(),
-            "engine": outcome.get("engine", ""),
-            "timings": outcome.get("timings", {}),
-            "progress": 1.0 if succeeded else outcome.get("progress", 0.0),
-            "stage": "done" if succeeded else row.status.value,
-            "images": images,
-            "error": outcome.get("error"),
-            "ended_at": datetime.fromtimestamp(row.ended, UTC) if row.ended else None,
-        }
-    )
-
-
-def _base(row: Row) -> Generation:
-    request = row.order.request
-    hidden = ("prompt", "seed")
-    return Generation(
-        id=row.id,
-        status=row.status,
-        mode=request.mode,
-        style=request.style,
-        user=row.user,
-        prompt=str(request.values.get("prompt", "")),
-        seed=request.seed,
-        created_at=datetime.fromtimestamp(row.created, UTC),
-        parameters={k: v for k, v in request.values.items() if k not in hidden},
-    )
-
-
-def _link(generation_id: UUID, number: int, info: dict[str, Any]) -> dict[str, Any]:
-    names = ("seed", "width", "height", "media_type")
-    url = f"/generations/{generation_id}/images/{number}"
-    return {**{name: info[name] for name in names}, "url": url}
-
-
-def _images(row: Row) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (row.outcome or {}).get("images", [])
-    return found
-
-
-def _error(row: Row) -> errors.EaselError:
-    problem = (row.outcome or {}).get("error")
-    return (
-        errors.error_from(errors.Problem.model_validate(problem)) if problem else errors.Internal()
-    )
-
-
 async def _fingerprint(asked: GenerationRequest, photo: bytes | None) -> str:
     body = json.dumps(asked.model_dump(), sort_keys=True, default=str)
     digest = hashlib.sha256(body.encode())
     if photo is not None:
         await asyncio.to_thread(digest.update, photo)
     return digest.hexdigest()
-
-
-def _cursor(row: Row) -> str:
-    return base64.urlsafe_b64encode(f"{row.created!r} {row.id}".encode()).decode()
-
-
-def _before(cursor: str | None) -> tuple[float, str] | None:
-    if not cursor:
-        return None
-    try:
-        created, _, last = base64.urlsafe_b64decode(cursor).decode().partition(" ")
-        return float(created), str(UUID(last))
-    except ValueError as error:
-        message, allowed = "is not one that this server gave", "a `next_cursor`"
-        fault = errors.FieldError(field="cursor", message=message, allowed=allowed)
-        raise errors.InvalidRequest.of([fault]) from error
 
 
 def _ended(
