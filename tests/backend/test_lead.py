@@ -124,12 +124,15 @@ async def test_postgres_soon_hears_that_the_leaders_host_is_gone(
 
 
 async def test_a_backend_that_cannot_serve_ends_and_says_why(database: str, tmp_path: Path) -> None:
-    (tmp_path / "signing").write_text("a file where a folder should be")
-    backend = Backend(tmp_path, NO_PODS, backend_database_url=database)
+    pictures = tmp_path / "pictures"
+    pictures.write_text("a file where a folder should be")
+    backend = Backend(
+        tmp_path, NO_PODS, backend_database_url=database, backend_images_url=pictures.as_uri()
+    )
     async with started(backend):
         assert await asyncio.to_thread(backend.wait, 60) != 0
     assert '"part": "leadership"' in backend.output()
-    assert "ProvenanceError" in backend.output()
+    assert "FileExistsError" in backend.output()
 
 
 async def test_a_database_that_refuses_connections_for_a_while_is_waited_for(

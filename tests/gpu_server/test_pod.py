@@ -111,10 +111,13 @@ async def test_a_picture_of_before_a_restart_is_signed_as_what_it_is(
 
 async def test_a_gpu_server_with_a_broken_part_says_so_and_ends(tmp_path: Path) -> None:
     async def odd(_: Request) -> JSONResponse:
-        return JSONResponse({"devices": {"gpu": 0}})
+        return JSONResponse({"system": {"comfyui_version": "0"}})
 
-    another_service = Starlette(routes=[Route("/system_stats", odd)])
-    with services.served(another_service) as url:
+    async def broken_definition(request: Request) -> JSONResponse:
+        return JSONResponse({request.path_params["name"]: 5})
+
+    routes = [Route("/system_stats", odd), Route("/object_info/{name}", broken_definition)]
+    with services.served(Starlette(routes=routes)) as url:
         settings = {"COMFYUI_URL": url, "EASEL_DATA_DIR": str(tmp_path)}
         settings["GPU_PORT"] = str(free_port())
         with services.Program("gpu_server", (), settings, tmp_path) as program:
