@@ -59,6 +59,7 @@ def build_application(
         backend,
         events,
         database,
+        inbox,
         deliveries,
         people,
         catalogue,

@@ -1,5 +1,6 @@
 """What every handler works with."""
 
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from telegram_bot.database import Database
 from telegram_bot.deliveries import Deliveries, Delivery
 from telegram_bot.editor import Editor, MessageGone, Place
 from telegram_bot.follower import Follower
+from telegram_bot.inbox import Inbox
 from telegram_bot.people import Draft, People, Person
 from telegram_bot.rate_limiter import Urgency
 from telegram_bot.settings import Settings
@@ -35,6 +37,7 @@ class Easel:
     backend: BackendClient
     events: BackendClient
     database: Database
+    inbox: Inbox
     deliveries: Deliveries
     people: People
     catalogue: Catalogue
@@ -90,6 +93,12 @@ class Context(CallbackContext[ExtBot[Urgency], dict[Any, Any], dict[Any, Any], E
         held = isinstance(message, Message) and not message.text
         with suppress(MessageGone):
             await self.easel.editor.edit(Place(message.chat.id, message.message_id, held), view)
+
+    def in_background(self, update: Update, work: Awaitable[None]) -> None:
+        """Work that outlasts its handler; whoever dies in it handles the update once more."""
+        inbox, update_id = self.easel.inbox, update.update_id
+        inbox.hold(update_id)
+        self.easel.follower.spawn(work, then=lambda: inbox.release(update_id))
 
     def set_draft(self, draft: Draft | None) -> None:
         self.easel.people.set_draft(self._who, draft)

@@ -112,11 +112,11 @@ class Follower:
         if course := self._courses.get(generation):
             course.live.adopt(message_id)
 
-    def spawn(self, work: Awaitable[None]) -> None:
-        """Other work in the background, owned here."""
+    def spawn(self, work: Awaitable[None], then: Callable[[], None] | None = None) -> None:
+        """Other work in the background, owned here; `then` follows unless it is cancelled."""
         if self._tasks is None:
             raise RuntimeError("the follower does not run")
-        self._tasks.create_task(_guarded(work))
+        self._tasks.create_task(_guarded(work, then))
 
     # One generation
 
@@ -279,10 +279,12 @@ class Follower:
         return delivery.state if delivery else None
 
 
-async def _guarded(work: Awaitable[None]) -> None:
+async def _guarded(work: Awaitable[None], then: Callable[[], None] | None) -> None:
     try:
         await work
     except (EaselError, TelegramError) as error:
         _log.warning("background_work_failed", reason=str(error))
     except Exception:  # the edge of one piece of work: the others go on
         _log.exception("background_work_broke")
+    if then is not None:
+        then()

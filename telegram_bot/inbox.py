@@ -1,7 +1,8 @@
 """Updates between Telegram and the handlers: none lost to a `kill -9`, none handled twice.
 
 Telegram forgets an update as soon as the next poll (or a 200 to the webhook) confirms it, and
-serves some twice. So each is written down before it is confirmed, and crossed out when handled.
+serves some twice. So each is written down before it is confirmed, and crossed out when handled:
+by its handler, and by the work in the background that the handler left.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ class Inbox(asyncio.Queue[object]):
     def __init__(self, database: Database) -> None:
         super().__init__()
         self._db = database
+        self._held: set[int] = set()
 
     async def put(self, item: object) -> None:
         """Queue an update, unless its id was seen before."""
@@ -30,7 +32,17 @@ class Inbox(asyncio.Queue[object]):
             return
         await super().put(item)
 
+    def hold(self, update_id: int) -> None:
+        """Its handler leaves work behind: it is not handled before `release`."""
+        self._held.add(update_id)
+
+    def release(self, update_id: int) -> None:
+        self._held.discard(update_id)
+        self.handled(update_id)
+
     def handled(self, update_id: int) -> None:
+        if update_id in self._held:
+            return
         self._db.run("UPDATE inbox SET body = NULL WHERE update_id = ?", update_id)
 
     async def resume(self, bot: Bot) -> int:

@@ -93,11 +93,12 @@ class People:
     def set_blocked(self, user_id: int, blocked: bool) -> None:
         self._db.run("UPDATE people SET blocked = ? WHERE user_id = ?", blocked, user_id)
 
-    def reachable(self) -> list[int]:
-        """Whom a broadcast reaches."""
+    def reachable(self, after: int = 0) -> list[int]:
+        """Whom a broadcast reaches, by id; `after`: those beyond this one."""
         rows = self._db.rows(
             "SELECT user_id FROM people WHERE private AND NOT blocked"
-            " AND user_id NOT IN (SELECT user_id FROM banned) ORDER BY user_id"
+            " AND user_id > ? AND user_id NOT IN (SELECT user_id FROM banned) ORDER BY user_id",
+            after,
         )
         return [row["user_id"] for row in rows]
 
@@ -121,13 +122,17 @@ class People:
 
     def add_to_album(
         self, owner: int, group_id: str, message_id: int, photo: str, caption: str
-    ) -> int:
-        """How many photos of this album are known now."""
+    ) -> bool:
+        """Whether this photo was the first one of its album to come."""
         self._db.run(
             "INSERT OR IGNORE INTO albums VALUES (?, ?, ?, ?, ?)",
             *(f"{owner}/{group_id}", message_id, photo, caption, time.time()),
         )
-        return len(self.album(owner, group_id))
+        row = self._db.row(
+            "SELECT message_id FROM albums WHERE group_id = ? ORDER BY rowid LIMIT 1",
+            f"{owner}/{group_id}",
+        )
+        return row is not None and row["message_id"] == message_id
 
     def album(self, owner: int, group_id: str) -> list[tuple[str, str]]:
         """The person's photos of this album in order, each with its caption."""

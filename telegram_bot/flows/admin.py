@@ -3,8 +3,11 @@
 import re
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
+import structlog
+from pydantic import BaseModel
 from telegram import Update
 from telegram.error import Forbidden, TelegramError
 from telegram.ext import CommandHandler
@@ -22,7 +25,17 @@ _DRAFT = "broadcast"
 _LONGEST = 3500
 _MOST_REFUSED = 20
 _ID = re.compile(r"[0-9]{1,16}")
+_log = structlog.get_logger("telegram_bot.admin")
 Handler = Callable[[Update, Context], Coroutine[Any, Any, None]]
+
+
+class Broadcast(BaseModel):
+    """One under way: kept, so that a killed bot goes on after the last one `reached`."""
+
+    text: str
+    people: int
+    sent: int = 0
+    reached: int = 0
 
 
 async def stats(update: Update, context: Context) -> None:
@@ -131,31 +144,37 @@ async def broadcast(update: Update, context: Context) -> None:
 
 async def on_broadcast(update: Update, context: Context, press: MenuPress) -> None:
     easel, query = context.easel, the_query(update)
-    note = f"{_DRAFT}/{press.owner}"
-    text = easel.database.note(note)
-    if not context.is_admin or text is None:
+    draft, note = f"{_DRAFT}/{press.owner}", f"{_DRAFT}/{press.owner}/{update.update_id}"
+    text, under_way = easel.database.note(draft), easel.database.note(note)
+    if not context.is_admin or (text is None and under_way is None):
         await toast(query, context.say.plain("toast.old_button"))
         return
     await toast(query)
-    easel.database.set_note(note, None)
-    easel.follower.spawn(_broadcast(update, context, text))
+    if under_way is None:
+        begun = Broadcast(text=str(text), people=len(easel.people.reachable()))
+        easel.database.set_note(note, begun.model_dump_json())
+        easel.database.set_note(draft, None)
+    context.in_background(update, _broadcast(update, context, note))
 
 
-async def _broadcast(update: Update, context: Context, text: str) -> None:
+async def _broadcast(update: Update, context: Context, note: str) -> None:
     easel, say = context.easel, context.say
-    sent = 0
-    people = easel.people.reachable()
-    for user_id in people:
+    course = Broadcast.model_validate_json(easel.database.note(note) or "")
+    view = View(say.html("admin.message", text=course.text))
+    for user_id in easel.people.reachable(after=course.reached):
+        course.reached = user_id
         try:
-            view = View(say.html("admin.message", text=text))
             await easel.editor.send(user_id, view, urgency=Urgency.BULK)
-            sent += 1
+            course.sent += 1
         except Forbidden:
             easel.people.set_blocked(user_id, True)
-        except TelegramError:
-            continue  # this one cannot be reached now; the others can
-    done = View(say.html("admin.sent", sent=sent, n=len(people)))
-    await context.change(the_query(update), done)
+        except TelegramError as error:  # this one cannot be reached now; the others can
+            _log.warning("broadcast_missed_one", reason=error.message)
+        easel.database.set_note(note, course.model_dump_json())
+    done = View(say.html("admin.sent", sent=course.sent, n=course.people))
+    with suppress(TelegramError):  # its preview may be gone
+        await context.change(the_query(update), done)
+    easel.database.set_note(note, None)
 
 
 def _admins(handler: Handler) -> Handler:

@@ -192,8 +192,8 @@ async def _collect(update: Update, context: Context, file_id: str, words: str) -
     group_id = str(message.media_group_id)
     photo = photos.from_file(file_id)
     owner = the_user(update).id
-    if people.add_to_album(owner, group_id, message.message_id, photo, words) == 1:
-        context.easel.follower.spawn(_ask_which(update, context, group_id))
+    if people.add_to_album(owner, group_id, message.message_id, photo, words):
+        context.in_background(update, _ask_which(update, context, group_id))
 
 
 async def _ask_which(update: Update, context: Context, group_id: str) -> None:
@@ -202,6 +202,8 @@ async def _ask_which(update: Update, context: Context, group_id: str) -> None:
     while known < len(album := people.album(owner, group_id)):
         known = len(album)
         await asyncio.sleep(_ALBUM_PAUSE_S)
+    if not album:  # the person had everything deleted meanwhile
+        return
     if known == 1:  # in a group the bot sees only the photo whose caption mentions it
         await begin(update, context, *album[0])
         return

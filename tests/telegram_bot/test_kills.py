@@ -1,6 +1,7 @@
 """`kill -9` of the bot, the backend, the GPU server or all in mid-job: the same message goes on."""
 
-from tests.telegram_bot.stack import Person, Service, Stack, buttons, until, words
+from telegram_bot.database import Database
+from tests.telegram_bot.stack import TOKEN, Person, Service, Stack, buttons, photo, until, words
 
 SMALL = "--size 256x256"
 
@@ -224,3 +225,42 @@ def test_whoever_deletes_everything_in_mid_job_gets_nothing_any_more(
         stack.slow_engine(0)
     ann.gets_picture(after=ann.says(f"a first wish {SMALL}"))
     assert [g["prompt"] for g in stack.generations(ann.id)] == ["a first wish"]
+
+
+def test_an_album_is_asked_about_though_the_bot_was_killed_while_it_came(
+    ann: Person, bot: Service, stack: Stack
+) -> None:
+    known = Database(stack.folder / "telegram_bot" / f"{TOKEN.split(':')[0]}.sqlite3")
+    query, hers = "SELECT count(*) FROM albums WHERE group_id GLOB ?", f"{ann.id}/*"
+    sent = ann.sends(photos=[photo(320, 240 + 80 * i) for i in range(3)])
+    until(lambda: known.count(query, hers) == 3, "the bot has them")
+    bot.kill()
+    assert not ann.from_bot(sent)
+    stack.restart(bot)
+    ann.reads("I got 3 photos. Use:", after=sent)
+
+
+def flooded(stack: Stack) -> list[int]:
+    """The chats that a message was refused to."""
+    calls = stack.calls("sendMessage")
+    return [int(call["request"]["chat_id"]) for call in calls if call["fault"] == "429"]
+
+
+def test_a_broadcast_goes_on_where_the_bot_was_killed(
+    admin: Person, ann: Person, masha: Person, bot: Service, stack: Stack
+) -> None:
+    for person in (ann, masha):
+        person.says("/start")
+        person.sees(words, "the greeting")
+    stack.fault("429", "sendMessage", chat_id=masha.id, count=1, seconds=60)
+    preview = admin.reads("Maintenance", after=admin.says("/broadcast Maintenance tonight"))
+    [send] = [button for button in buttons(preview) if button.startswith("Send to")]
+    admin.presses(preview, send)
+    until(lambda: masha.id in flooded(stack), "masha's turn, after ann's")
+    bot.kill()
+    stack.restart(bot)
+    masha.reads("Maintenance tonight")
+    told = admin.reads("Sent to")
+    assert told["message_id"] == preview["message_id"]
+    for person in (ann, masha):
+        assert [words(m) for m in person.from_bot()].count("Maintenance tonight") == 1
