@@ -68,11 +68,12 @@ def install(app: FastAPI, *, max_body: int, render: Renderer = problem_response)
 def _methods(app: FastAPI, request: Request) -> list[str]:
     """What may be done at the address of this request."""
     asked = [(method, {**request.scope, "method": method}) for method in _METHODS]
-    return [
+    found = [
         method
         for method, scope in asked
         if any(route.matches(scope)[0] is Match.FULL for route in app.routes)
     ]
+    return ["GET", "HEAD", *found[1:]] if "GET" in found else found
 
 
 def request_id() -> str:

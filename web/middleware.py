@@ -53,6 +53,7 @@ class Edge:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(**ids)
         exchange = Exchange(receive, send, ids["request_id"], self.max_body)
+        exchange.without_body = scope["method"] == "HEAD"
         began = time.perf_counter()
         try:
             await self._handle(scope, exchange, headers.get("content-length", ""))
@@ -69,7 +70,7 @@ class Edge:
     async def _handle(self, scope: Scope, exchange: "Exchange", declared: str) -> None:
         try:
             if not exchange.declares_too_much(declared):
-                await self.app(scope, exchange.receive, exchange.send)
+                await self.app(_as_get(scope), exchange.receive, exchange.send)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -107,6 +108,9 @@ class Exchange:
         self.read = 0
         self.overflowed = False
         self.status = 0
+        self.without_body = False
+        """The answer ends with its headers: to HEAD."""
+        self._ended = False
 
     def declares_too_much(self, length: str) -> bool:
         self.overflowed = bool(_WHOLE_NUMBER.fullmatch(length)) and int(length) > self.max_body
@@ -152,10 +156,19 @@ class Exchange:
             headers["X-Request-ID"] = self.request_id
             for name, value in _SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
+        elif self.without_body:
+            if self._ended:
+                return
+            self._ended, message = True, {"type": "http.response.body"}
         await self._send(message)
 
     def too_large(self) -> TooLarge:
         return TooLarge(f"The body may have at most {self.max_body // 1_000_000} MB")
+
+
+def _as_get(scope: Scope) -> Scope:
+    """FastAPI answers no HEAD; whoever watches a service from outside often asks so."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
 
 def _loggable(path: str) -> str:

@@ -1,15 +1,17 @@
 """The edge of a service, over real connections."""
 
+import asyncio
 import json
 import logging
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
+from fastapi.responses import StreamingResponse
 
 from tests.services import served, until
 from tests.web.service import MAX_BODY, Left, make_app
@@ -101,8 +103,28 @@ def test_a_wrong_method_is_told_all_that_an_address_takes() -> None:
     app.include_router(some)
     with served(app) as url:
         answer = httpx.post(f"{url}/thing/1")
-    assert answer.headers["allow"] == "GET, DELETE"
-    assert "GET, DELETE" in problem(answer, 405, "invalid_request")["detail"]
+    assert answer.headers["allow"] == "GET, HEAD, DELETE"
+    assert "GET, HEAD, DELETE" in problem(answer, 405, "invalid_request")["detail"]
+
+
+def test_head_is_answered_as_get_is_but_without_the_body() -> None:
+    async def forever() -> AsyncIterator[bytes]:
+        while True:
+            yield b"."
+            await asyncio.sleep(0.01)
+
+    app = FastAPI()
+    edge.install(app, max_body=100)
+    app.get("/thing")(lambda: "got")
+    app.get("/events")(lambda: StreamingResponse(forever()))
+    app.post("/only-post")(lambda: "done")
+    with served(app) as url, httpx.Client(base_url=url) as http:
+        head, got = http.head("/thing"), http.get("/thing")
+        assert head.status_code == http.head("/events").status_code == 200
+        assert http.head("/only-post").status_code == 405
+        assert http.get("/thing").text == '"got"'
+    assert head.content == b""
+    assert head.headers["content-length"] == str(len(got.content))
 
 
 def test_what_breaks_on_our_side_tells_nothing_but_the_id(
