@@ -123,7 +123,7 @@ class ComfyClient:
         """Queue `graph` under `prompt_id`.
 
         Never sends `number`: with a repeated id it can kill ComfyUI's worker. Raises GraphRefused
-        (nothing runs), or PostUnknown when no answer came: ComfyUI may or may not have queued it.
+        (nothing runs), or PostUnknown without a readable answer: ComfyUI may have queued it or not.
         """
         body = json.dumps(
             {
@@ -135,14 +135,14 @@ class ComfyClient:
         )
         try:
             answer = await self._request("POST", "/prompt", data=body.encode(), headers=_JSON)
+            with reading("POST /prompt"):
+                said = answer.json() if answer.body[:1] == b"{" else {}
+                refused = answer.status != 200 or bool(said.get("node_errors"))
+                why = refusal(graph, said, answer.status) if refused else None
         except Refused:
             raise
         except Unreachable as error:
             raise PostUnknown(str(error)) from error
-        with reading("POST /prompt"):
-            said = answer.json() if answer.body[:1] == b"{" else {}
-            refused = answer.status != 200 or bool(said.get("node_errors"))
-            why = refusal(graph, said, answer.status) if refused else None
         if why is not None and answer.status == 200:
             # The valid part of the graph was queued all the same: take it out again.
             await self.drop([prompt_id])

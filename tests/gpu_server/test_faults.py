@@ -6,8 +6,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
+from gpu_server import sketch
 from gpu_server.schemas import State
+from tests import services
 from tests.gpu_server.servers import QUICK, Comfy, Pod, engine, serving, until
 
 
@@ -161,6 +164,25 @@ async def test_a_lost_answer_to_a_prompt_draws_it_once(comfy: Comfy, tmp_path: P
         job = await pod.put()
         assert (await pod.ended(job.id)).status is State.succeeded
         assert await pod.metric("easel_gpu_jobs_resubmitted_total") == 0
+
+
+async def test_an_unreadable_answer_to_a_prompt_draws_it_once(tmp_path: Path) -> None:
+    """As of a proxy between us and a ComfyUI that has queued it all the same."""
+    app = sketch.create_app(tmp_path / "engine")
+
+    async def garbled(scope: Scope, receive: Receive, send: Send) -> None:
+        async def half(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [(b"content-type", b"application/json")]
+            await send({**message, "body": b"{"} if "body" in message else message)
+
+        await app(scope, receive, half if scope.get("path") == "/prompt" else send)
+
+    with services.served(garbled) as url:
+        async with serving(url, tmp_path / "data") as pod:
+            job = await pod.put()
+            assert (await pod.ended(job.id)).status is State.succeeded
+            assert await pod.metric("easel_gpu_jobs_resubmitted_total") == 0
 
 
 async def test_out_of_memory_is_tried_once_more(comfy: Comfy, pod: Pod) -> None:
