@@ -40,6 +40,9 @@ _SERVERS_DEADLINES = """
     SET tcp_user_timeout = 10000
 """
 """When PostgreSQL does, whose default is hours, and frees the lock: 11 s after a power cut."""
+_FROZEN_AFTER_MS = 20_000
+"""A leader's host may answer while the process does nothing: so long it may ask for nothing. More
+than it takes to take up what is unfinished."""
 Serve = Callable[[], AbstractAsyncContextManager[None]]
 
 
@@ -118,6 +121,8 @@ class Leadership:
 
 async def _prepare(connection: psycopg.AsyncConnection) -> None:
     await connection.execute(_SERVERS_DEADLINES)
+    with suppress(psycopg.errors.UndefinedObject):  # PostgreSQL before 14
+        await connection.execute(f"SET idle_session_timeout = {_FROZEN_AFTER_MS}")
     with suppress(psycopg.errors.UniqueViolation):  # two replicas at once
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS leader (one INTEGER PRIMARY KEY, url TEXT NOT NULL)"

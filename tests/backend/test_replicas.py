@@ -1,6 +1,7 @@
 """Two backends on one PostgreSQL: one schedules, both serve, and either may die."""
 
 import asyncio
+import signal
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -139,6 +140,38 @@ async def test_when_the_lead_is_lost_those_who_wait_are_answered_by_the_next(
         await leading.up(http)
         again = await http.get(f"{leading.url}/generations/{one}")
     assert again.json()["status"] == "succeeded"
+
+
+async def test_when_the_scheduling_replica_freezes_the_other_goes_on(
+    farm: Farm, replicas: tuple[Backend, Backend]
+) -> None:
+    leading, other = replicas
+    ids = [str(uuid.uuid4()) for _ in range(12)]
+    await farm.fault("slow", seconds=0.1)
+    async with httpx.AsyncClient(timeout=120) as http:
+        for one in ids:
+            body = {"mode": "tiny", "prompt": one, "steps": 10}
+            await http.put(f"{other.url}/generations/{one}", json=body)
+        followed = asyncio.create_task(http.get(f"{other.url}/generations/{ids[-1]}/events"))
+        leading.send(signal.SIGSTOP)
+        try:
+            assert "event: result" in (await followed).text
+        finally:
+            leading.send(signal.SIGCONT)
+        assert LEADING in other.output()
+        await farm.clear()
+
+        async def all_ended() -> bool:
+            found = await states(http, other.url)
+            return all(found[one]["status"] == "succeeded" for one in ids)
+
+        await until(all_ended, "all to end", 60)
+        await leading.up(http)
+        again = await http.get(f"{leading.url}/generations/{ids[0]}")
+        assert again.json()["status"] == "succeeded"
+    assert "lead_lost" in leading.output()
+    asked = Counter(prompt for prompt in farm.prompts() if prompt in ids)
+    assert asked == Counter(ids)
 
 
 async def test_when_the_scheduling_replica_is_killed_the_other_goes_on(
