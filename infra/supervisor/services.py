@@ -28,6 +28,8 @@ class Service:
 
     Args:
         ready_url: Answers 200 when the service can do its work; None: ready while it runs.
+        live_path: Answers anything while the process works; one that answers no more is killed
+            and started again.
         starts_s: A program that ends sooner has failed to start, and the next try waits longer.
         retries: Failed starts in a row until the supervisor gives it up.
         ready_s: How long it may take to be ready once the services before it are.
@@ -39,6 +41,7 @@ class Service:
     ready_url: str | None = None
     address: str = "127.0.0.1"
     port: int | None = None
+    live_path: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     starts_s: int = 5
@@ -124,7 +127,8 @@ def _backend(host: Host) -> Service | None:
 
 def _local_telegram(host: Host) -> Service | None:
     port = host.port("LOCAL_TELEGRAM_PORT", 8081)
-    return _ours(host, "local_telegram", "telegram_bot.local", "127.0.0.1", port, ready_path="/")
+    service = _ours(host, "local_telegram", "telegram_bot.local", "127.0.0.1", port, "/")
+    return service and replace(service, live_path="/")
 
 
 def _telegram_bot(host: Host) -> Service | None:
@@ -139,14 +143,14 @@ def _telegram_bot(host: Host) -> Service | None:
 
 
 def _ours(
-    host: Host, name: str, module: str, address: str, port: int, *, ready_path: str = "/readyz"
+    host: Host, name: str, module: str, address: str, port: int, ready_path: str = "/readyz"
 ) -> Service | None:
     if not _in_tree(host, module):
         return None
     url = base_url(address, port) + ready_path
     # On a pod's network volume the first import of everything can take a minute.
     ready_s = 60.0 if host.pod_dir is None else 180.0
-    return Service(name, _module(module), url, address, port, ready_s=ready_s)
+    return Service(name, _module(module), url, address, port, "/livez", ready_s=ready_s)
 
 
 def base_url(address: str, port: int) -> str:

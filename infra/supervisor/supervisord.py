@@ -26,6 +26,8 @@ from infra.supervisor.errors import HostError
 from infra.supervisor.host import SHARED_PREFIXES, Host
 from infra.supervisor.services import Service
 
+WATCH = "watch"
+"""The program that ends what hangs: of the supervisor's own, not one of the host's services."""
 CHILD = Path(__file__).with_name("child.py")
 LONGEST_SOCKET_PATH = 100  # the kernel allows 107; supervisord adds a suffix while it binds
 LOG_BYTES, LOG_BACKUPS = "10MB", 3
@@ -86,11 +88,12 @@ class Supervisord:
             raise Unreachable(f"The supervisor does not answer; see {self._log}.") from error
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        """What it says of each program (state, pid, start, spawnerr …); empty when it is down."""
+        """What it says of each service (state, pid, start, spawnerr …); empty when it is down."""
         try:
-            return {info["name"]: info for info in self.call("getAllProcessInfo")}
+            found = {info["name"]: info for info in self.call("getAllProcessInfo")}
         except Unreachable:
             return {}
+        return {name: info for name, info in found.items() if name != WATCH}
 
     def runs(self) -> bool:
         """Whether it answers."""
@@ -102,6 +105,8 @@ class Supervisord:
 
     def configure(self, services: list[Service]) -> None:
         """Write its configuration and, for each service, what `child` is to run."""
+        watch = (sys.executable, "-m", "infra.supervisor.watch", str(self._host.run_dir))
+        services = [Service(WATCH, watch), *services]
         for service in services:
             _write_private(self.spec_file(service.name), json.dumps(self._spec(service), indent=1))
         sections = [self._main_section(), *(self._section(service) for service in services)]
@@ -140,6 +145,7 @@ class Supervisord:
             if time.monotonic() > deadline:
                 raise Unreachable(f"The supervisor does not answer; see {self._log}.")
             time.sleep(processes.POLL_S)
+        self.start(WATCH)
 
     def update(self) -> None:
         """Make a running one follow a changed configuration: new services, gone services."""
@@ -149,6 +155,7 @@ class Supervisord:
             self.call("removeProcessGroup", group)
         for group in (*changed, *added):
             self.call("addProcessGroup", group)
+        self.start(WATCH)
 
     def start(self, name: str) -> None:
         """Start one program without waiting for it; one that runs stays as it is."""
@@ -208,6 +215,7 @@ class Supervisord:
             "env": {"PYTHONUNBUFFERED": "1", **shared, **directories, **service.env},
             "cwd": str(host.root),
             "pid_file": str(host.run_dir / f"{service.name}.pid"),
+            "live": [service.address, service.port, service.live_path] if service.live_path else [],
         }
 
     def _main_section(self) -> str:

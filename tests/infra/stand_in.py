@@ -18,6 +18,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/crash":
             os._exit(3)
+        if self.path == "/livez":
+            print("was asked whether it lives", flush=True)
         unready = Path(f"{sys.argv[1]}.unready").exists()
         self.send_response(503 if unready else 200)
         self.end_headers()

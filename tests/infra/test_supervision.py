@@ -154,6 +154,21 @@ def test_a_frozen_service_is_not_ready(lab: LabHost) -> None:
     assert "does not answer" in row.detail
 
 
+def test_a_service_that_hangs_is_started_again(lab: LabHost) -> None:
+    lab.add("backend", live_path="/livez", starts_s=1)
+    lab.add("gpu_server", starts_s=1)  # nothing tells of this one whether it works
+    lab.run("start")
+    log = lab.path / "log" / "backend.log"
+    until(lambda: "was asked whether it lives" in log.read_text())
+    hung, waiting = lab.pid("backend"), lab.pid("gpu_server")
+    for pid in (hung, waiting):
+        os.kill(pid, signal.SIGSTOP)
+    fresh = until(lambda: ready_with_other_pid(lab, "backend", hung))
+    assert lab.pid("backend") == fresh
+    assert is_alive(waiting)
+    assert '"service": "backend"' in (lab.path / "log" / "watch.log").read_text()
+
+
 def test_a_taken_port_is_named_with_who_has_it_and_nothing_is_started(lab: LabHost) -> None:
     lab.add("gpu_server")
     port = lab.add("backend")

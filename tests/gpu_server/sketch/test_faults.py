@@ -152,11 +152,13 @@ async def test_an_interrupt_may_be_lost(sketch: Comfy) -> None:
 
 
 async def test_a_slow_load_does_not_look_at_an_interrupt(sketch: Comfy) -> None:
-    await sketch.fault("slow_load", seconds=0.3)
+    await sketch.fault("slow_load", seconds=60, count=1)
     async with sketch.socket("me") as socket:
         await sketch.post(picture(), "me")
-        await socket.read_until("executing(4)")
+        while (await sketch.http.get("/sketch/faults")).json()["armed"]:
+            await asyncio.sleep(0.01)  # it is used up as soon as the load has begun
         await sketch.http.post("/interrupt")
+        await sketch.http.delete("/sketch/faults")  # and is over now
         seen = await socket.read_until("executing(None)")
     # The node after the loader is the one that history names, as recorded.
     assert "execution_interrupted(5 EmptyLatentImage)" in seen
