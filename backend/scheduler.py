@@ -12,10 +12,11 @@ import math
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
+from backend.scheduling.choice import Choice
 from backend.scheduling.estimates import Estimates
 from backend.scheduling.fair_queue import FairQueue, Job
 from backend.scheduling.places import Places
-from backend.scheduling.pods import Pod
+from backend.scheduling.pods import Pod, Pods
 from backend.scheduling.turn import Turn
 from backend.scheduling.work import (
     Assignment,
@@ -46,7 +47,8 @@ class Scheduler:
         self._queue = FairQueue(self.estimates)
         self._turn = Turn(self.estimates)
         self._jobs: dict[UUID, Job] = {}
-        self._pods: dict[str, Pod] = {}
+        self._pods = Pods()
+        self._choice = Choice(self._queue, self._turn, self._pods, self.estimates, self._limits)
         self._numbers = 0
         self._model_changes = 0
         self._places = Places(self._queue, [], self.estimates, {}, 0.0)
@@ -66,7 +68,7 @@ class Scheduler:
             self.check_room(work.user, now)
         newcomer = self._queue.add(self._enrol(work, now))
         if newcomer:
-            self._turn.hurry(now, len(self._in_service()))
+            self._turn.hurry(now, len(self._pods.in_service()))
         self._changed = True
 
     def check_room(self, user: str, now: float, entering: int = 0) -> None:
@@ -192,14 +194,14 @@ class Scheduler:
             return None
         times = [
             pod.jobs[0].started + pod.jobs[0].expected - self._limits.ahead_s
-            for pod in self._in_service()
+            for pod in self._pods.in_service()
             if len(pod.jobs) == 1
         ]
         return min((time for time in times if time > now), default=now + 1.0)
 
     def _fill(self, pods: list[Pod], given: list[Assignment], now: float) -> bool:
         """Gives one job to one of these pods, to one that has the model if possible."""
-        for choose in (self._same_model, self._stay, self._change, self._beyond):
+        for choose in self._choice.rules:
             for pod in pods:
                 if not self._turn.size:
                     self._open_turn(now)
@@ -215,60 +217,9 @@ class Scheduler:
                     return True
         return False
 
-    def _same_model(self, pod: Pod, now: float) -> Job | None:
-        if not self._limits.affinity:
-            return None
-        kinds = [k for k in self._turn.kinds if k[1] == pod.model and k[0] in pod.styles]
-        job = self._turn.first(kinds, lambda job: self._allowed(job, pod))
-        # Behind a running job only if no idle pod could have it sooner, loading included.
-        if job and pod.jobs and self._idle_for(job):
-            return job if pod.seconds_left(now) <= self.estimates.load(job.work.model) else None
-        return job
-
-    def _stay(self, pod: Pod, now: float) -> Job | None:
-        """A job beyond the turn for the loaded model, if those in the turn can spare the time."""
-        if not self._limits.affinity or pod.model is None or not self._turn.size:
-            return None
-        load = self.estimates.load(pod.model)
-        for kind in self._queue.kinds():
-            if kind[1] == pod.model and kind[0] in pod.styles:
-                job = self._queue.borrow(kind, -load, lambda job: self._allowed(job, pod))
-                if job and self._can_spare(self._queue.cost(job), pod.model, now):
-                    return job
-        return None
-
-    def _change(self, pod: Pod, now: float) -> Job | None:
-        """A job of the turn for another model: one no pod has, else that with most work a pod."""
-        models = self._worth_loading(self._turn.models(), now)
-        if not models:
-            return None
-        kinds = [k for k in self._turn.kinds if k[1] in models and k[0] in pod.styles]
-        if self._limits.affinity and kinds:
-            having = self._having()
-            need = {
-                m: self._turn.seconds[m] / len(having[m]) if m in having else math.inf
-                for _, m in kinds
-            }
-            most = max(need.values())
-            kinds = [kind for kind in kinds if need[kind[1]] == most]
-        return self._turn.first(kinds, lambda job: self._allowed(job, pod))
-
-    def _beyond(self, pod: Pod, now: float) -> Job | None:
-        """A job beyond the turn rather than none: the pod can do nothing for those in the turn."""
-        if pod.jobs:
-            return None
-        worth = self._worth_loading({model for _, model in self._queue.kinds()}, now)
-        kinds = [k for k in self._queue.kinds() if k[0] in pod.styles]
-        for kind in sorted(kinds, key=lambda kind: kind[1] != pod.model):
-            if kind[1] == pod.model or kind[1] in worth:
-                job = self._queue.borrow(kind, -math.inf, lambda job: self._allowed(job, pod))
-                if job is not None:
-                    return job
-        return None
-
     def _open_turn(self, now: float) -> None:
-        pods = len(self._in_service())
-        served = {style for pod in self._in_service() for style in pod.styles}
+        pods = len(self._pods.in_service())
+        served = {style for pod in self._pods.in_service() for style in pod.styles}
         kinds = [kind for kind in self._queue.kinds() if kind[0] in served]
         if not kinds:
             return
@@ -286,51 +237,14 @@ class Scheduler:
 
         self._queue.deal(kinds, admit)
 
-    def _can_spare(self, seconds: float, model: str, now: float) -> bool:
-        """Whether the turn's other models still all begin by its deadline if a pod stays on."""
-        left = self._turn.deadline - now
-        having = self._having()
-        unserved = 0.0
-        for other in self._turn.models() - {model}:
-            work = self._turn.seconds[other]
-            if other not in having:
-                unserved += self.estimates.load(other) + work
-            elif work / len(having[other]) > left:
-                return False
-        return seconds + unserved / len(self._in_service()) <= left
-
-    def _worth_loading(self, models: set[str], now: float) -> set[str]:
-        """Models whose waiting jobs would not begin sooner on the pods that have them."""
-        if not self._limits.affinity:
-            return models
-        having = self._having()
-        worth = set()
-        for model in models:
-            pods = having.get(model, ())
-            left = [pod.seconds_left(now) for pod in pods]
-            work = self._turn.seconds.get(model, 0.0)
-            if not left or (min(left) + work / len(left)) > self.estimates.load(model):
-                worth.add(model)
-        return worth
-
     def idle_pod(self, style: str, model: str) -> str | None:
         """The pod that would begin a job of this kind at once, one with its model first."""
         if self._queue.waiting or self._turn.size:
             return None
-        idle = [pod for pod in self._in_service() if not pod.jobs and style in pod.styles]
+        idle = [pod for pod in self._pods.in_service() if not pod.jobs and style in pod.styles]
         return min(idle, key=lambda pod: pod.model != model).id if idle else None
 
     # State
-
-    def _in_service(self) -> list[Pod]:
-        return [pod for pod in self._pods.values() if pod.in_service]
-
-    def _having(self) -> dict[str, list[Pod]]:
-        having: dict[str, list[Pod]] = {}
-        for pod in self._in_service():
-            if pod.model is not None:
-                having.setdefault(pod.model, []).append(pod)
-        return having
 
     def position(self, id: UUID, now: float) -> Place:  # noqa: A002
         """Where a job stands. In a long line this may lag behind by a few seconds."""
@@ -370,7 +284,7 @@ class Scheduler:
         if not due and (waiting > EXACT_BELOW or age < 1.0):
             return
         speeds: dict[str, float] = {}
-        pods = self._in_service()
+        pods = self._pods.in_service()
         for pod in pods:
             for style in pod.styles:
                 speeds[style] = speeds.get(style, 0.0) + 1 / self.estimates.speed(pod.id)
@@ -441,19 +355,9 @@ class Scheduler:
 
     def _served_changed(self) -> None:
         """Jobs in turn that no pod serves any more go back to their lines, uncharged."""
-        served = {style for pod in self._in_service() for style in pod.styles}
+        served = {style for pod in self._pods.in_service() for style in pod.styles}
         for job in self._turn.jobs():
             if job.work.style not in served:
                 self._withdraw(job)
                 self._queue.add(job)
         self._changed = True
-
-    def _allowed(self, job: Job, pod: Pod) -> bool:
-        """Not on a pod it failed on, unless no other pod in service could take it."""
-        return pod.id not in job.excluded or not any(
-            other.id not in job.excluded and job.work.style in other.styles
-            for other in self._in_service()
-        )
-
-    def _idle_for(self, job: Job) -> bool:
-        return any(not pod.jobs and job.work.style in pod.styles for pod in self._in_service())

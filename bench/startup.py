@@ -26,7 +26,8 @@ SETTLED_S = 6.0  # what ends within 5 s of its start waits for its next try
 GIVEN_UP_S = 60.0
 
 
-def _environment(folder: str) -> dict[str, str]:
+def own_environment(folder: str) -> dict[str, str]:
+    """For a host of its own below `folder`, on free ports."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
     ports = {name: str(sock.getsockname()[1]) for name, sock in zip(PORTS, sockets, strict=True)}
     for sock in sockets:
@@ -39,7 +40,8 @@ def _environment(folder: str) -> dict[str, str]:
     return os.environ | own | ports | peers
 
 
-def _seconds(environment: dict[str, str], command: str) -> float:
+def startup_sh(environment: dict[str, str], command: str) -> float:
+    """Run one of its commands; the seconds it took."""
     began = time.perf_counter()
     subprocess.run(
         (str(ROOT / "startup.sh"), command), env=environment, check=True, capture_output=True
@@ -73,12 +75,12 @@ def _is_ready(client: httpx.Client, port: str) -> bool:
 def measure(repeat: int) -> Figures:
     described = {"machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
-        environment = _environment(folder)
+        environment = own_environment(folder)
         try:
             # The first round also compiles and creates the database.
             rounds = [_round(environment) for _ in range(repeat + 1)][1:]
         finally:
-            _seconds(environment, "stop")
+            startup_sh(environment, "stop")
     figures = {name: _figures([taken[name] for taken in rounds]) for name in rounds[0]}
     killed = {service: figures.pop(f"kill {service}") for service in KILLED}
     return described | figures | {"killed": killed}
@@ -90,10 +92,10 @@ def _figures(taken: list[float]) -> dict[str, float]:
 
 def _round(environment: dict[str, str]) -> dict[str, float]:
     return {
-        "start": _seconds(environment, "start"),
-        "start_again": _seconds(environment, "start"),
+        "start": startup_sh(environment, "start"),
+        "start_again": startup_sh(environment, "start"),
         **{f"kill {service}": _killed_to_ready(environment, service) for service in KILLED},
-        "stop": _seconds(environment, "stop"),
+        "stop": startup_sh(environment, "stop"),
     }
 
 

@@ -1,4 +1,4 @@
-"""What the scheduler knows of a pod."""
+"""What the scheduler knows of the pods."""
 
 from dataclasses import dataclass, field
 
@@ -36,3 +36,18 @@ class Pod:
         if not self.in_service or len(self.jobs) > AHEAD:
             return False
         return not self.jobs or self.jobs[0].started + self.jobs[0].expected - now <= ahead_s
+
+
+class Pods(dict[str, Pod]):
+    """By their ids."""
+
+    def in_service(self) -> list[Pod]:
+        return [pod for pod in self.values() if pod.in_service]
+
+    def having(self) -> dict[str, list[Pod]]:
+        """Those in service by the model they have."""
+        having: dict[str, list[Pod]] = {}
+        for pod in self.in_service():
+            if pod.model is not None:
+                having.setdefault(pod.model, []).append(pod)
+        return having
