@@ -323,7 +323,9 @@ class Dispatcher:
         structlog.contextvars.bind_contextvars(**live.trace, generation_id=str(live.row.id))
         await pod.clear(live.row.id)
         if live.kept_pod != pod.name:
-            await self._store.set_pod(live.row.id, pod.name)
+            if not await self._store.set_pod(live.row.id, pod.name, known=live.kept_pod):
+                self._let_go(live)
+                return
             live.kept_pod = pod.name
         pod.running += 1
         try:
@@ -347,6 +349,14 @@ class Dispatcher:
             pod.running -= 1
         await self._end(live, ending)
         pod.fetched.add(live.row.id)
+
+    def _let_go(self, live: Live) -> None:
+        """Another process has taken the lead, and this one up; or it was deleted."""
+        log.warning("generation_let_go")
+        self._scheduler.finished(live.row.id, time.monotonic())
+        self._drawings.pop(live.row.id, None)
+        self.live.pop(live.row.id, None)
+        live.update(dropped=True)
 
     def _started(self, live: Live) -> None:
         with suppress(KeyError):

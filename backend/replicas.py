@@ -136,11 +136,14 @@ async def _lock(connection: psycopg.AsyncConnection) -> bool:
 
 
 async def _until_silent(connection: psycopg.AsyncConnection) -> None:
-    """While it answers, its session holds the lock."""
-    while True:
-        await asyncio.sleep(CHECK_S)
-        if not await _answers(connection):
-            return
+    """While it answers, its session holds the lock. Whoever thaws after its session was ended
+    hears of that at once."""
+    with suppress(psycopg.OperationalError):
+        while True:
+            async for _ in connection.notifies(timeout=CHECK_S):
+                pass  # nobody sends any: it is the end of the session that wakes us
+            if not await _answers(connection):
+                return
 
 
 async def _answers(connection: psycopg.AsyncConnection) -> bool:

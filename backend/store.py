@@ -180,10 +180,19 @@ class Store:
         query = sa.select(generations.c.id).where(generations.c.ended.is_(None))
         return await self._db.run(lambda c: set(map(UUID, c.scalars(query))))
 
-    async def set_pod(self, generation_id: UUID, pod: str | None) -> None:
-        """Commit which pod draws it, before the pod is asked: so a restart asks the same one."""
-        change = generations.update().where(generations.c.id == str(generation_id)).values(pod=pod)
-        await self._db.insist(lambda c: c.execute(change))
+    async def set_pod(self, generation_id: UUID, pod: str, known: str | None) -> bool:
+        """Commit which pod draws it, before the pod is asked: so a restart asks the same one.
+
+        False when it has ended, or has another pod than `known`: somebody else sees to it.
+        """
+        t = generations.c
+        ours = t.pod.is_not_distinct_from(known) | (t.pod == pod)  # or committed and not heard of
+        change = (
+            generations.update()
+            .where(t.id == str(generation_id), t.ended.is_(None), ours)
+            .values(pod=pod)
+        )
+        return await self._db.insist(lambda c: c.execute(change).rowcount == 1)
 
     async def end(self, row: Row) -> Row | None:
         """Commit how it ended, a failure with a refund. The row as it is kept now, which may have
