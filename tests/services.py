@@ -169,12 +169,19 @@ class Pod:
 
 @contextlib.contextmanager
 def pod(folder: Path) -> Iterator[Pod]:
-    """A GPU server that draws sketches, everything below `folder`."""
+    """A GPU server that draws sketches, as processes: threads of servers would draw from the
+    random numbers that Hypothesis watches."""
+    port, engine_port = free_port(), free_port()
+    found = Pod(f"http://127.0.0.1:{port}", folder / "data", folder / "comfyui")
+    arguments = ("--port", str(engine_port), "--base-dir", str(found.engine))
+    gpu = {"GPU_PORT": str(port), "COMFYUI_URL": f"http://127.0.0.1:{engine_port}"}
+    gpu |= {"EASEL_DATA_DIR": str(found.data), "GPU_MAX_JOBS": "100"}
     with (
-        sketch_engine(folder / "comfyui") as engine_url,
-        gpu_server(engine_url, folder / "data", gpu_max_jobs=100) as url,
+        Program("gpu_server.sketch", arguments, folder=folder),
+        Program("gpu_server", (), gpu, folder) as server,
     ):
-        yield Pod(url, folder / "data", folder / "comfyui")
+        server.wait_ready(found.url)
+        yield found
 
 
 @dataclass(frozen=True)
