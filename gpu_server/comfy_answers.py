@@ -46,7 +46,7 @@ def reading(request: str) -> Iterator[None]:
     """Raises Strange when an answer has another shape than ComfyUI's."""
     try:
         yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise Strange(f"{request}: not as ComfyUI answers") from error
 
 

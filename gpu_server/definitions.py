@@ -1,7 +1,8 @@
 """A graph against ComfyUI's own node definitions, before it is sent.
 
 ComfyUI checks less than one would think: some graphs kill its worker thread, some fail minutes
-later. What passes here is safe to post. Formats as given by `/object_info` of ComfyUI 0.3.64.
+later. What passes here is safe to post. What it takes passes: inputs that a node does not have,
+types of custom nodes. Formats as given by `/object_info` of ComfyUI 0.3.64.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -16,6 +17,14 @@ Fetch = Callable[[str], Awaitable[dict[str, Any] | None]]
 
 _NUMBERS: dict[str, tuple[type, ...]] = {"INT": (int,), "FLOAT": (int, float)}
 _UPLOADED = ("image_upload",)
+_ANY = "*"
+_DYNAMIC = "COMFY_"
+_HANDED_ON = {
+    *("AUDIO", "CLIP", "CLIP_VISION", "CLIP_VISION_OUTPUT", "CONDITIONING", "CONTROL_NET"),
+    *("GUIDER", "IMAGE", "LATENT", "MASK", "MODEL", "NOISE", "SAMPLER", "SIGMAS", "STYLE_MODEL"),
+    *("UPSCALE_MODEL", "VAE", "VIDEO"),
+}
+"""ComfyUI's own types that only a link gives; a custom node's may be entered in a widget."""
 
 
 @dataclass
@@ -60,43 +69,64 @@ def _faults_in_node(
     definition: Definition,
 ) -> list[NodeFault]:
     node = graph[node_id]
-    inputs = definition["input"]
-    required = inputs.get("required", {})
-    known = {**required, **inputs.get("optional", {})}
-    faults = [
-        _fault(node_id, node, name, "is missing") for name in required if name not in node["inputs"]
-    ]
-    for name, value in node["inputs"].items():
-        if name not in known:
-            faults.append(_fault(node_id, node, name, "is not an input of this node"))
-            continue
-        problem = (
-            _fault_in_link(graph, definitions, value, known[name])
-            if isinstance(value, list)
-            else _fault_in_value(value, known[name])
-        )
-        if problem:
-            choice = value if problem == _NOT_A_CHOICE and isinstance(value, str) else None
-            faults.append(_fault(node_id, node, name, problem, choice))
-    return faults
+    try:
+        inputs = definition["input"]
+        required = inputs.get("required", {})
+        known = {**required, **inputs.get("optional", {})}
+        missing = [
+            _fault(node_id, node, name, "is missing")
+            for name, spec in required.items()
+            if name not in node["inputs"] and not _is_dynamic(spec)
+        ]
+        wrong = [
+            _fault_in_input(graph, definitions, node_id, name, known[name])
+            for name in node["inputs"]
+            if name in known and not _is_dynamic(known[name])
+        ]
+    except (AttributeError, IndexError, KeyError, TypeError):
+        return [_fault(node_id, node, "", "has a definition that cannot be read")]
+    return [*missing, *(fault for fault in wrong if fault)]
+
+
+def _is_dynamic(spec: list[Any]) -> bool:
+    """Whether the input's names and types are ComfyUI's to work out, as those of growing lists."""
+    return isinstance(spec[0], str) and spec[0].startswith(_DYNAMIC)
+
+
+def _fault_in_input(
+    graph: Graph,
+    definitions: Mapping[str, Definition | None],
+    node_id: str,
+    name: str,
+    spec: list[Any],
+) -> NodeFault | None:
+    node = graph[node_id]
+    value = node["inputs"][name]
+    problem = (
+        _fault_in_link(graph, definitions, value, spec)
+        if isinstance(value, list)
+        else _fault_in_value(value, spec)
+    )
+    if problem is None:
+        return None
+    choice = value if problem == _NOT_A_CHOICE and isinstance(value, str) else None
+    return _fault(node_id, node, name, problem, choice)
 
 
 _NOT_A_CHOICE = "is not one of the choices"
 
 
-def choices(spec: list[Any]) -> list[Any] | None:
-    """The choices of an input, or None when it is not a list to choose from."""
+def _choices(spec: list[Any], options: Mapping[str, Any]) -> list[Any] | None:
+    """The choices of an input, or None when it is not a list to choose from, or one that only
+    the node itself knows."""
     if isinstance(spec[0], list):
         return spec[0]
-    if spec[0] == "COMBO" and len(spec) > 1:
-        options: list[Any] = spec[1].get("options", [])
-        return options
-    return None
+    return options.get("options") if spec[0] == "COMBO" else None
 
 
 def _fault_in_value(value: Any, spec: list[Any]) -> str | None:
     options: Mapping[str, Any] = spec[1] if len(spec) > 1 else {}
-    listed = choices(spec)
+    listed = _choices(spec, options)
     if listed is not None:
         uploaded = any(options.get(flag) for flag in _UPLOADED)
         return None if uploaded or value in listed else _NOT_A_CHOICE
@@ -109,7 +139,7 @@ def _fault_in_value(value: Any, spec: list[Any]) -> str | None:
         return None
     if kind in ("STRING", "BOOLEAN"):
         return None if isinstance(value, str if kind == "STRING" else bool) else f"must be {kind}"
-    return f"must be linked to a {kind}"
+    return f"must be linked to a {kind}" if kind in _HANDED_ON else None
 
 
 def _fault_in_link(
@@ -121,11 +151,20 @@ def _fault_in_link(
     given = list(source["output"]) if source else []
     if link[1] >= len(given):
         return "is linked to an output that does not exist"
-    wanted = spec[0]
-    return (
-        None
-        if "*" in (given[link[1]], wanted) or given[link[1]] == wanted
-        else (f"needs {wanted}, is linked to {given[link[1]]}")
+    kind, wanted = given[link[1]], spec[0]
+    return None if _fits(kind, wanted) else f"needs {wanted}, is linked to {kind}"
+
+
+def _fits(given: Any, wanted: Any) -> bool:
+    """As ComfyUI compares types: both may name several, with commas; one in common is enough."""
+    if given == wanted or _ANY in (given, wanted):
+        return True
+    if not (isinstance(given, str) and isinstance(wanted, str)):
+        return False
+    if given.startswith(_DYNAMIC):
+        return True
+    return not {kind.strip() for kind in given.split(",")}.isdisjoint(
+        kind.strip() for kind in wanted.split(",")
     )
 
 

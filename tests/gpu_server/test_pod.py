@@ -1,6 +1,5 @@
 """The pod as a whole: what it says of itself, and what operators can do."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from gpu_server import sketch
 from gpu_server.schemas import State
 from tests import services
 from tests.gpu_server.servers import SMALL, Comfy, Pod, engine, free_port, serving, until
@@ -109,21 +109,21 @@ async def test_a_picture_of_before_a_restart_is_signed_as_what_it_is(
         assert b"trainedAlgorithmicMedia" not in picture
 
 
-async def test_a_gpu_server_with_a_broken_part_says_so_and_ends(tmp_path: Path) -> None:
-    async def odd(_: Request) -> JSONResponse:
-        return JSONResponse({"system": {"comfyui_version": "0"}})
+async def test_a_node_definition_that_cannot_be_read_takes_out_its_styles_alone(
+    tmp_path: Path,
+) -> None:
+    async def broken(_: Request) -> JSONResponse:
+        return JSONResponse({"CheckpointLoaderSimple": 5})
 
-    async def broken_definition(request: Request) -> JSONResponse:
-        return JSONResponse({request.path_params["name"]: 5})
-
-    routes = [Route("/system_stats", odd), Route("/object_info/{name}", broken_definition)]
-    with services.served(Starlette(routes=routes)) as url:
-        settings = {"COMFYUI_URL": url, "EASEL_DATA_DIR": str(tmp_path)}
-        settings["GPU_PORT"] = str(free_port())
-        with services.Program("gpu_server", (), settings, tmp_path) as program:
-            await asyncio.to_thread(program.exit_code)
-            [broken] = [line for line in program.log() if line["event"] == "part_broke"]
-    assert (broken["level"], broken["part"]) == ("critical", "engine")
+    engine_app = sketch.create_app(tmp_path / "comfyui")
+    route = Route("/object_info/CheckpointLoaderSimple", broken)
+    engine_app.router.routes.insert(0, route)
+    with services.served(engine_app) as url:
+        async with serving(url, tmp_path / "data") as pod:
+            styles = (await pod.client.health()).styles["free"]
+            assert not styles["anime"].available
+            assert "definition that cannot be read" in (styles["anime"].reason or "")
+            assert (await pod.ended((await pod.put(style="lux")).id)).status is State.succeeded
 
 
 async def test_an_operator_can_free_memory(comfy: Comfy, pod: Pod) -> None:

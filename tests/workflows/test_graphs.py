@@ -7,7 +7,7 @@ import pytest
 from gpu_server.definitions import faults_in
 from tests.workflows import recorded
 from tests.workflows.drawing import EVERY_STYLE, OWN, draw
-from workflows.catalog import Catalog
+from workflows.catalog import Catalog, Graph
 from workflows.render import OUTPUT_CLASSES
 from workflows.spec import Parameter, Scalar
 
@@ -29,6 +29,9 @@ def test_every_exported_graph_is_one_that_comfyui_takes(
     for name, graph in mode.graphs.items():
         if name != "plain":  # its checkpoint is the owner's, see below
             assert faults_in(graph, definitions) == []
+        for node in graph.values():
+            spec = definitions[node["class_type"]]["input"]
+            assert node["inputs"].keys() <= {*spec["required"], *spec.get("optional", {})}
 
 
 @pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
@@ -107,7 +110,7 @@ def test_every_model_file_names_the_styles_that_need_it() -> None:
         ("Sampler", "cfg", "8"),
         ("Sampler", "model", ["13", 0]),
         ("Sampler", "model", ["99", 0]),
-        ("Sampler", "colour", 1),
+        ("Sampler", "model", "z_image"),
     ],
 )
 def test_the_check_finds_what_comfyui_refuses(
@@ -129,3 +132,62 @@ def test_the_check_finds_a_missing_input_and_an_unknown_class(definitions: dict[
         "is missing",
         "ComfyUI does not have this node",
     }
+
+
+CUSTOM = {
+    "Picker": {
+        "input": {"required": {"colour": ["COLOR"], "voice": ["COMBO", {"remote": {}}]}},
+        "output": ["STRING,INT", "*"],
+    },
+    "Joiner": {
+        "input": {
+            "required": {
+                "words": ["STRING,BOOLEAN"],
+                "anything": ["*"],
+                "images": ["COMFY_AUTOGROW_V3", {}],
+            },
+        },
+        "output": ["COMFY_MATCHTYPE_V3"],
+    },
+    "Odd": {"input": {"required": {"a": ["INT", {"min": None}], "b": 5}}, "output": []},
+    "Number": 5,
+}
+"""As `/object_info` tells of custom nodes; the last two of broken ones."""
+
+
+def custom(*nodes: tuple[str, dict[str, Any]]) -> Graph:
+    return {
+        str(n): {"class_type": name, "inputs": inputs} for n, (name, inputs) in enumerate(nodes)
+    }
+
+
+def test_the_check_lets_pass_what_comfyui_takes_of_custom_nodes() -> None:
+    picker = ("Picker", {"colour": "#fff", "voice": "Ann", "saved_by_a_page": {"__value__": [1]}})
+    joiner = ("Joiner", {"words": ["0", 0], "anything": ["0", 1], "images.image0": ["0", 1]})
+    again = ("Joiner", joiner[1] | {"words": ["1", 0]})
+    assert faults_in(custom(picker, joiner, again), CUSTOM) == []
+
+
+def test_types_of_custom_nodes_that_have_none_in_common_are_found() -> None:
+    saved = custom(
+        ("Picker", {"colour": "#fff", "voice": "Ann"}),
+        ("Picker", {"colour": ["0", 0], "voice": "Ann"}),
+    )
+    assert [(fault.node_id, fault.field) for fault in faults_in(saved, CUSTOM)] == [("1", "colour")]
+
+
+@pytest.mark.parametrize("name", ["Odd", "Number"])
+def test_a_definition_that_cannot_be_read_is_its_nodes_fault_alone(name: str) -> None:
+    graph = custom((name, {"a": 1}), ("Picker", {"colour": "#fff", "voice": "Ann"}))
+    [fault] = faults_in(graph, CUSTOM)
+    assert fault.node_class == name
+    assert "cannot be read" in fault.message
+
+
+def test_an_older_export_with_inputs_of_the_page_alone_is_taken(
+    definitions: dict[str, Any],
+) -> None:
+    graph = OWN.modes["restyle"].graph("realism")
+    photo = next(node for node in graph.values() if node["class_type"] == "LoadImage")
+    photo["inputs"]["upload"] = "image"
+    assert faults_in(graph, definitions) == []
