@@ -134,7 +134,7 @@ def test_the_check_finds_a_missing_input_and_an_unknown_class(definitions: dict[
     }
 
 
-CUSTOM = {
+CUSTOM: dict[str, Any] = {
     "Picker": {
         "input": {"required": {"colour": ["COLOR"], "voice": ["COMBO", {"remote": {}}]}},
         "output": ["STRING,INT", "*"],
