@@ -17,7 +17,7 @@ import structlog
 from gpu_server.comfy_answers import ComfyError, EngineInfo, NodeFault, Refused, Strange
 from gpu_server.comfy_client import ComfyClient
 from gpu_server.definitions import Definitions
-from gpu_server.failures import files_of
+from gpu_server.failures import files_of, lacking, missing_models
 from gpu_server.metrics import Metrics
 from gpu_server.patience import Patience
 from workflows.catalog import Catalog, Graph, Mode
@@ -30,7 +30,6 @@ SKETCH = "sketch"
 """What the built-in engine calls itself."""
 
 NO_CONTROLNET = "set EASEL_CONTROLNET to the Canny ControlNet that fits EASEL_CHECKPOINT"
-FETCH_COMMAND = "./startup.sh models pull --style {style}"
 
 
 Reason = Literal["frozen", "hang", "worker_dead", "cuda_fault"]
@@ -255,16 +254,13 @@ class Engine:
     async def _style_state(self, style: str, graph: Graph) -> StyleState:
         faults = await self.definitions.faults_in(graph)
         files = tuple(files_of(graph))
-        missing = tuple(f.missing_choice for f in faults if f.missing_choice)
+        missing = missing_models(faults)
         damaged = sorted(self.damaged.intersection(files))
         if damaged:
             reason = f"{damaged[0]} is damaged; pull it again and restart ComfyUI"
             return StyleState(False, reason, missing, files)
         if missing:
-            command = FETCH_COMMAND.format(style=style)
-            names = ", ".join(sorted(set(missing)))
-            reason = f"ComfyUI has no {names}; fetch it with `{command}`"
-            return StyleState(False, reason, missing, files)
+            return StyleState(False, lacking(missing, style), missing, files)
         if any(fault.field == "control_net_name" for fault in faults):
             return StyleState(False, NO_CONTROLNET, files=files)
         if faults:

@@ -1,8 +1,11 @@
 """What a failed prompt died of, told from ComfyUI's exception; and how that is put in words."""
 
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
+from functools import cache
 
-from gpu_server.comfy_answers import GraphRefused, HistoryEntry
+from gpu_server.comfy_answers import GraphRefused, HistoryEntry, NodeFault
+from gpu_server.models.manifest import load_manifest
 from gpu_server.progress import LOADERS
 from web import errors
 from workflows.catalog import Graph
@@ -61,12 +64,30 @@ def error_of(failure: Failure, entry: HistoryEntry, graph: Graph) -> errors.Ease
 
 def refused(refusal: GraphRefused) -> errors.EaselError:
     """The error of a graph that ComfyUI does not take."""
-    missing = [fault.missing_choice for fault in refusal.faults if fault.missing_choice]
+    missing = missing_models(refusal.faults)
     if missing:
-        return errors.ModelMissing(
-            f"ComfyUI has no {missing[0]}; fetch it with `./startup.sh models pull`"
-        )
+        return errors.ModelMissing(lacking(missing))
     return errors.EngineError(f"ComfyUI does not take this graph: {refusal}")
+
+
+def missing_models(faults: Iterable[NodeFault]) -> tuple[str, ...]:
+    """The model files among what ComfyUI does not have."""
+    names = (fault.missing_choice or "" for fault in faults)
+    return tuple(dict.fromkeys(name for name in names if name.endswith(MODEL_SUFFIXES)))
+
+
+def lacking(names: Sequence[str], style: str = "") -> str:
+    """That ComfyUI has no such model files, and what to do about it."""
+    said = f"ComfyUI has no {', '.join(sorted(names))}"
+    if not _published().issuperset(names):
+        return f"{said}; put it into the folder of ComfyUI's models where its loader looks"
+    return f"{said}; fetch it with `./startup.sh models pull{style and f' --style {style}'}`"
+
+
+@cache
+def _published() -> frozenset[str]:
+    """Names of the files that `models pull` can fetch."""
+    return frozenset(file.dest.partition("/")[2] for file in load_manifest().files)
 
 
 def files_of(graph: Graph, node_class: str | None = None) -> list[str]:

@@ -269,6 +269,23 @@ async def test_a_missing_model_is_named_with_the_command_that_fetches_it(tmp_pat
         assert health.styles["free"]["anime"].files == {"animagine-xl-4.0-opt.safetensors": False}
 
 
+async def test_a_missing_checkpoint_of_the_owners_is_not_said_to_be_fetched(tmp_path: Path) -> None:
+    async with (
+        engine(tmp_path / "comfyui") as comfy,
+        serving(comfy.url, tmp_path, ready=False, easel_checkpoint="mine.safetensors") as pod,
+    ):
+
+        async def reason() -> str:
+            return (await pod.client.health()).styles["free"]["anime"].reason or ""
+
+        async def looked() -> bool:
+            return "ComfyUI has no mine.safetensors" in await reason()
+
+        await until(looked, "the styles were looked at")
+        assert "folder of ComfyUI's models" in await reason()
+        assert "pull" not in await reason()
+
+
 async def test_a_worker_that_runs_nothing_is_noticed_and_said(comfy: Comfy, pod: Pod) -> None:
     await comfy.fault("worker_dead")
     ended = await pod.ended((await pod.put()).id)
