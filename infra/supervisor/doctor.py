@@ -16,7 +16,7 @@ import httpx
 
 from infra.supervisor import comfyui, lifecycle, processes
 from infra.supervisor.errors import HostError
-from infra.supervisor.host import Host
+from infra.supervisor.host import Host, unread_settings
 from infra.supervisor.services import Service, service_table
 from infra.supervisor.supervisord import Supervisord
 
@@ -150,6 +150,9 @@ def _output_node(engine: Service) -> Iterator[Finding]:
 def _models(host: Host) -> Iterator[Finding]:
     if comfyui.engine(host) != "comfyui" or not (host.root / "gpu_server/models").is_dir():
         return
+    if checkpoint := host.settings.get("EASEL_CHECKPOINT", "").strip():
+        yield _own_checkpoint(host, checkpoint)
+        return
     answer = _python_output(host, "-m", "gpu_server.models", "list", "--json")
     rows: list[dict[str, Any]] = json.loads(answer.stdout)["models"] if answer.stdout else []
     present = [row["id"] for row in rows if row["state"] == "installed"]
@@ -165,7 +168,18 @@ def _models(host: Host) -> Iterator[Finding]:
         yield Finding("models", "ok", text)
 
 
+def _own_checkpoint(host: Host, name: str) -> Finding:
+    """The one file that is needed when it serves every style."""
+    place = host.models_dir / "checkpoints"
+    if any((path / name).is_file() for path in (place, host.comfyui_dir / "models/checkpoints")):
+        return Finding("models", "ok", f"{name} serves every style (EASEL_CHECKPOINT)")
+    remedy = f"Put it into {place}, or correct EASEL_CHECKPOINT."
+    return Finding("models", "fault", f"{name} (EASEL_CHECKPOINT) is not there", remedy)
+
+
 def _settings(host: Host) -> Iterator[Finding]:
+    for sentence in unread_settings(host):
+        yield Finding("settings host", "fault", sentence, "Move or correct that line.")
     for service in ("gpu_server", "backend", "telegram_bot"):
         if not (host.root / service / "settings.py").is_file():
             continue

@@ -5,6 +5,7 @@ environment the pod was created with (its first process has it, a shell over SSH
 the `.env` of each service. No file is ever run as shell.
 """
 
+import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,23 @@ from infra.supervisor.errors import HostError
 POD_DIR = Path("/workspace")
 SHARED_PREFIXES = ("EASEL_", "COMFYUI_")
 FILE_PREFIXES = (*SHARED_PREFIXES, "HF_TOKEN")
-POD_PREFIXES = (*FILE_PREFIXES, "BACKEND_", "GPU_", "BOT_", "LOCAL_TELEGRAM_")
+SERVICE_PREFIXES = {
+    "BACKEND_": "backend/.env",
+    "GPU_": "gpu_server/.env",
+    "BOT_": "telegram_bot/.env",
+    "LOCAL_TELEGRAM_": "telegram_bot/.env",
+}
+"""Where the settings of one service alone belong, so that no other holds its secrets."""
+POD_PREFIXES = (*FILE_PREFIXES, *SERVICE_PREFIXES)
+HOST_SETTINGS = frozenset(
+    [
+        *("EASEL_SERVICES", "EASEL_DATA_DIR", "EASEL_LOG_DIR", "EASEL_RUN_DIR"),
+        *("EASEL_CHECKPOINT", "EASEL_CONTROLNET", "EASEL_CHECKPOINT_SIZE", "EASEL_WORKFLOWS_DIR"),
+        *("COMFYUI_URL", "COMFYUI_DIR", "COMFYUI_PORT", "COMFYUI_PYTHON", "COMFYUI_ARGS"),
+        "HF_TOKEN",
+    ]
+)
+"""What a host's `.env` may hold; its template describes each."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,27 @@ def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = POD_DIR) -
         settings=settings,
         exported=exported,
     )
+
+
+def unread_settings(host: Host) -> list[str]:
+    """A sentence for each name in the host's `.env` files that nothing reads there."""
+    files = [host.root / ".env", *([host.pod_dir / ".env"] if host.pod_dir else [])]
+    return [
+        f"{name} in {file} {_why_unread(name)}."
+        for file in files
+        for name in _prefixed(_read_env(file), POD_PREFIXES)
+        if name not in HOST_SETTINGS
+    ]
+
+
+def _why_unread(name: str) -> str:
+    for prefix, place in SERVICE_PREFIXES.items():
+        if name.startswith(prefix):
+            return f"is not read there; move it to {place}"
+    if name in ("EASEL_PYTHON", "EASEL_VENV"):
+        return "is not read there; set it in the environment"
+    near = difflib.get_close_matches(name, HOST_SETTINGS, n=1)
+    return f"is not a setting; perhaps {near[0]} is meant" if near else "is not a setting"
 
 
 def _service_settings(root: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from infra.supervisor import comfyui, processes
 from infra.supervisor.errors import HostError, ServiceFailed
-from infra.supervisor.host import Host
+from infra.supervisor.host import Host, unread_settings
 from infra.supervisor.services import Service, service_table
 from infra.supervisor.status import Status, log_file, prober, read_status
 from infra.supervisor.supervisord import Supervisord, local_directory
@@ -31,13 +31,20 @@ SETTINGS_EXIT = (
 def start(host: Host, names: Sequence[str] = ()) -> list[Status]:
     """Start what does not run and wait until it is ready; quick and harmless when all runs.
 
-    Raises `HostError` when a port or a directory is in the way, `ServiceFailed` when a service
-    ends again and again or is not ready in time.
+    Raises `HostError` when a setting, a port or a directory is in the way, `ServiceFailed` when a
+    service ends again and again or is not ready in time.
     """
-    services = select(service_table(host), names)
+    services = _wanted(host, names)
     make_directories(host)
     with _lock(host):
         return _wait_until_ready(host, services, _begin(host, services))
+
+
+def _wanted(host: Host, names: Sequence[str]) -> list[Service]:
+    """The services to be started; `HostError` for settings with which none should be."""
+    if unread := unread_settings(host):
+        raise HostError(" ".join(unread))
+    return select(service_table(host), names)
 
 
 def stop(host: Host, names: Sequence[str] = ()) -> list[str]:
@@ -63,7 +70,11 @@ def _goes_on(info: dict[str, Any]) -> bool:
 
 
 def restart(host: Host, names: Sequence[str] = ()) -> list[Status]:
-    """Stop, then start; without names the supervisor too, which then takes every new setting."""
+    """Stop, then start; without names the supervisor too, which then takes every new setting.
+
+    Nothing is stopped when a setting would keep it from being started again.
+    """
+    _wanted(host, names)
     stop(host, names)
     return start(host, names)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from backend.settings import Settings as BackendSettings
 from gpu_server.settings import Settings as GpuSettings
-from infra.supervisor.host import FILE_PREFIXES
+from infra.supervisor.host import FILE_PREFIXES, HOST_SETTINGS
 from telegram_bot.settings import Settings as BotSettings
 
 ROOT = Path(__file__).parents[2]
-OF_THE_TESTS = {"EASEL_SERVICE_TABLE"}
+NOT_OF_THE_FILE = {"EASEL_SERVICE_TABLE", "EASEL_PYTHON", "EASEL_VENV"}
 
 
 def test_the_template_names_every_setting_of_the_host_and_no_other() -> None:
@@ -23,5 +23,6 @@ def test_the_template_names_every_setting_of_the_host_and_no_other() -> None:
     launcher = "".join(f.read_text("utf-8") for f in (ROOT / "infra" / "supervisor").glob("*.py"))
     read = fields | set(re.findall(r'"([A-Z]+_[A-Z_]*[A-Z])"', launcher))
     assert sorted(named) == sorted(
-        name for name in read - OF_THE_TESTS if name.startswith(FILE_PREFIXES)
+        name for name in read - NOT_OF_THE_FILE if name.startswith(FILE_PREFIXES)
     )
+    assert set(named) == HOST_SETTINGS

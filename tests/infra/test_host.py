@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.supervisor import comfyui, pod
+from infra.supervisor import comfyui, lifecycle, pod
 from infra.supervisor.errors import HostError
 from infra.supervisor.host import Host, read_host
 from infra.supervisor.services import service_table
@@ -71,6 +71,26 @@ def test_env_files_are_read_in_order_and_never_executed(checkout: Path, volume: 
     assert host.port("COMFYUI_PORT", 8188) == 9000
     assert host.port("GPU_PORT", 8100) == 8200
     assert read_host(checkout, {"COMFYUI_PORT": "9002"}, volume).port("COMFYUI_PORT", 1) == 9002
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("GPU_MODELS_DIR", "move it to gpu_server/.env"),
+        ("BOT_TOKEN", "move it to telegram_bot/.env"),
+        ("EASEL_CHEKPOINT", "perhaps EASEL_CHECKPOINT is meant"),
+        ("COMFYUI_X", "is not a setting"),
+        ("EASEL_VENV", "set it in the environment"),
+    ],
+)
+def test_a_name_that_nothing_reads_in_the_hosts_file_stops_the_start(
+    checkout: Path, name: str, said: str
+) -> None:
+    (checkout / ".env").write_text(f"EASEL_CHECKPOINT=mine\n{name}=some-secret\nOTHER=x\n")
+    with pytest.raises(HostError, match=f"^{name} in .*{said}") as refused:
+        lifecycle.start(at_home(checkout))
+    assert "some-secret" not in str(refused.value)
+    assert "OTHER" not in str(refused.value)
 
 
 @pytest.mark.parametrize("value", ["http", "0", "70000", "-1"])

@@ -119,6 +119,27 @@ def test_doctor_goes_on_when_a_setting_keeps_it_from_looking_at_the_ports(lab: L
     assert findings["clock"]["result"] == "ok"
 
 
+def test_doctor_asks_for_no_other_model_than_the_owners_checkpoint(
+    lab: LabHost, tmp_path: Path
+) -> None:
+    (tmp_path / "ComfyUI").mkdir()
+    (tmp_path / "ComfyUI" / "main.py").touch()
+    models = tmp_path / "models"
+    lab.environment |= {"COMFYUI_DIR": str(tmp_path / "ComfyUI"), "GPU_MODELS_DIR": str(models)}
+    lab.environment |= {"EASEL_CHECKPOINT": "mine.safetensors"}
+
+    def finding() -> dict[str, str]:
+        findings = json.loads(lab.run("doctor", "--json").stdout)["findings"]
+        [found] = [finding for finding in findings if finding["check"] == "models"]
+        return dict(found)
+
+    assert finding()["result"] == "fault"
+    assert str(models / "checkpoints") in finding()["remedy"]
+    (models / "checkpoints").mkdir(parents=True)
+    (models / "checkpoints" / "mine.safetensors").touch()
+    assert finding()["result"] == "ok"
+
+
 def test_models_are_handled_through_startup_too(lab: LabHost) -> None:
     lab.environment["GPU_MODELS_DIR"] = str(lab.path / "models")
     listed = lab.run("models", "list", "flux1-vae", "--json")

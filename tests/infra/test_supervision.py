@@ -235,6 +235,17 @@ def test_one_service_can_be_stopped_and_started_alone(lab: LabHost) -> None:
     assert lab.pid("gpu_server") == kept
 
 
+def test_a_restart_with_a_wrong_setting_stops_nothing(lab: LabHost) -> None:
+    lab.add("backend")
+    assert lab.run("start").returncode == 0
+    pid = lab.pid("backend")
+    lab.environment["EASEL_SERVICES"] = "backendd"
+    done = lab.run("restart")
+    assert done.returncode == 1
+    assert "backendd" in done.stderr
+    assert is_alive(pid)
+
+
 def test_services_that_joined_or_left_the_table_follow_at_the_next_start(lab: LabHost) -> None:
     lab.add("gpu_server")
     lab.run("start")
