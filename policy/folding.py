@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 from string import ascii_letters
 
-from confusable_homoglyphs.confusables import confusables_data
+from confusable_homoglyphs import utils as confusables
 
 _CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
 # Letters drawn alike, after case folding (so that В stands for B and Н for H).
@@ -65,8 +65,10 @@ def folding_table(emoji: Mapping[str, str]) -> dict[int, str]:
             continue
         elif named := _LETTER_NAME.fullmatch(_name(code)):
             table[code] = named[1].lower()
+    # Read here: the package's own module would keep all of it, 7 MB, for as long as we run.
+    lookalikes = confusables.load("confusables.json")
     for letter in ascii_letters:
-        for lookalike in confusables_data.get(letter, ()):
+        for lookalike in lookalikes.get(letter, ()):
             character = lookalike["c"]
             if len(character) == 1 and not character.isascii():
                 table.setdefault(ord(character), letter)
