@@ -5,6 +5,7 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
+from backend.database import SqliteTooOld, suitable_sqlite
 from backend.main import create_app
 from backend.settings import ENV_FILE, Settings
 from gpu_server.provenance import ProvenanceError
@@ -30,8 +31,10 @@ def main() -> None:
     settings = load_or_exit(Settings, ENV_FILE)
     logs.configure("backend", settings.backend_log_level)
     try:
+        if not settings.is_shared:
+            suitable_sqlite()
         app = create_app(settings)
-    except (CatalogError, ProvenanceError) as error:
+    except (CatalogError, ProvenanceError, SqliteTooOld) as error:
         stop(error)
     config = uvicorn.Config(
         app,

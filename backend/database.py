@@ -153,7 +153,7 @@ def make_engine(url: str) -> sa.Engine:
             connect_args=DEADLINES,
         )
     Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, module=_sqlite(), hide_parameters=True)
+    engine = sa.create_engine(url, module=suitable_sqlite(), hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
@@ -163,11 +163,20 @@ def make_engine(url: str) -> sa.Engine:
     return engine
 
 
-def _sqlite() -> Any:
-    """The SQLite to use. DBOS needs 3.42 from Python 3.12 on, and Debian 12 has 3.40."""
+class SqliteTooOld(ValueError):
+    """This host has no SQLite that DBOS can keep its tables in; the message says what to do."""
+
+
+def suitable_sqlite() -> Any:
+    """The SQLite module to use. DBOS needs 3.42 from Python 3.12 on, and Debian 12 has 3.40.
+
+    Raises SqliteTooOld.
+    """
     if sys.version_info < (3, 12) or sqlite3.sqlite_version_info >= (3, 42):
         return sqlite3
     if importlib.util.find_spec("pysqlite3") is None:
-        log.error("sqlite_too_old", version=sqlite3.sqlite_version, help="install pysqlite3-binary")
-        return sqlite3
+        raise SqliteTooOld(
+            f"SQLite {sqlite3.sqlite_version} of this Python is older than 3.42; install "
+            "pysqlite3-binary, use Python 3.11, or set BACKEND_DATABASE_URL to a PostgreSQL"
+        )
     return importlib.import_module("pysqlite3")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FAMILY = re.compile(r"\b(?:[AL]?GPL|MIT|BSD|Apache|EPL|MPL|OFL|Zlib|CC0|PSF)\b")
+FAMILY = re.compile(r"\b(?:[AL]?GPL|MIT|BSD|Apache|EPL|MPL|OFL|[Zz]lib|CC0|PSF)\b")
 ROW = re.compile(r"^\| ([\w.-]+)[^|]*\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
