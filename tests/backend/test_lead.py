@@ -44,12 +44,12 @@ class Wire:
         self.whole.set()
         server = await asyncio.start_server(self._carry, "127.0.0.1")
         try:
-            async with server:
-                yield int(server.sockets[0].getsockname()[1])
+            yield int(server.sockets[0].getsockname()[1])
         finally:
+            server.close()
+            self.whole.set()
             for writer in self.writers:
                 writer.close()
-            self.whole.set()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)

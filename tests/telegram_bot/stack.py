@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ from urllib.parse import urljoin
 
 import httpx
 from PIL import Image, ImageDraw
+
+from telegram_bot.database import Database
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -212,6 +215,11 @@ class Stack:
         person = Person(self, user_id or next(_people))
         self.telegram_post("/chat/people", user_id=person.id, language_code=language)
         return person
+
+    def bots_database(self) -> closing[Database]:
+        """The bot's own, beside the bot; to be entered."""
+        name = f"{TOKEN.partition(':')[0]}.sqlite3"
+        return closing(Database(self.folder / "telegram_bot" / name))
 
     def telegram_post(self, path: str, timeout: float = 30, /, **body: Any) -> Json:
         answer = self.http.post(self.url["local_telegram"] + path, json=body, timeout=timeout)

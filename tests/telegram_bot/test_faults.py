@@ -6,7 +6,6 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from telegram_bot.database import Database
 from telegram_bot.people import People
 from tests.telegram_bot.stack import (
     TOKEN,
@@ -275,15 +274,16 @@ def test_a_bot_whose_token_is_revoked_ends_and_says_so(bot: Service, stack: Stac
 def test_after_a_block_is_lifted_broadcasts_reach_the_person_again(
     ann: Person, masha: Person, stack: Stack
 ) -> None:
-    reached = People(Database(stack.folder / "telegram_bot" / f"{TOKEN.split(':')[0]}.sqlite3"))
     for person in (ann, masha):
         person.says("/start")
         person.sees(words, "the menu")
         stack.telegram_post("/chat/people", user_id=person.id, blocked=True)
-    until(lambda: not {ann.id, masha.id} & set(reached.reachable()), "nobody is written to")
-    stack.telegram_post("/chat/people", user_id=ann.id, blocked=False)
-    until(lambda: ann.id in reached.reachable(), "she can be written to")
-    assert masha.id not in reached.reachable()
+    with stack.bots_database() as database:
+        reached = People(database)
+        until(lambda: not {ann.id, masha.id} & set(reached.reachable()), "nobody is written to")
+        stack.telegram_post("/chat/people", user_id=ann.id, blocked=False)
+        until(lambda: ann.id in reached.reachable(), "she can be written to")
+        assert masha.id not in reached.reachable()
 
 
 def test_the_token_is_in_no_log(ann: Person, bot: Service, stack: Stack) -> None:

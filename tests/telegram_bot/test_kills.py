@@ -1,7 +1,6 @@
 """`kill -9` of the bot, the backend, the GPU server or all in mid-job: the same message goes on."""
 
-from telegram_bot.database import Database
-from tests.telegram_bot.stack import TOKEN, Person, Service, Stack, buttons, photo, until, words
+from tests.telegram_bot.stack import Person, Service, Stack, buttons, photo, until, words
 
 SMALL = "--size 256x256"
 
@@ -230,10 +229,10 @@ def test_whoever_deletes_everything_in_mid_job_gets_nothing_any_more(
 def test_an_album_is_asked_about_though_the_bot_was_killed_while_it_came(
     ann: Person, bot: Service, stack: Stack
 ) -> None:
-    known = Database(stack.folder / "telegram_bot" / f"{TOKEN.split(':')[0]}.sqlite3")
     query, hers = "SELECT count(*) FROM albums WHERE group_id GLOB ?", f"{ann.id}/*"
     sent = ann.sends(photos=[photo(320, 240 + 80 * i) for i in range(3)])
-    until(lambda: known.count(query, hers) == 3, "the bot has them")
+    with stack.bots_database() as known:
+        until(lambda: known.count(query, hers) == 3, "the bot has them")
     bot.kill()
     assert not ann.from_bot(sent)
     stack.restart(bot)
