@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from backend.database import SqliteTooOld, suitable_sqlite
 from backend.main import create_app
 from backend.settings import ENV_FILE, Settings
-from gpu_server.provenance import ProvenanceError
+from gpu_server.pictures.provenance import ProvenanceError
 from web import logs
 from web.settings import load_or_exit, stop
 from workflows.catalog import CatalogError

@@ -26,7 +26,7 @@ from backend.settings import Settings
 from backend.store import Store
 from backend.transcoding import Transcoder
 from gpu_server.client import GpuClient
-from gpu_server.provenance import Signer
+from gpu_server.pictures.provenance import Signer
 from policy import Policy
 from web import VERSION, edge, parts
 from web.errors import EaselError

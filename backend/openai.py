@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.schemas import USER_CHARACTERS, USER_LENGTH, GenerationRequest
-from gpu_server.schemas import ImageFormat
+from gpu_server.pictures.formats import ImageFormat
 from web import errors
 from workflows.catalog import Catalog
 

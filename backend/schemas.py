@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gpu_server.schemas import ImageFormat, ModeInfo, Preview, ProgressEvent, State, Timings
+from gpu_server.pictures.formats import ImageFormat
+from gpu_server.schemas import ModeInfo, Preview, ProgressEvent, State, Timings
 from web.errors import Problem
 
 __all__ = ["ImageFormat", "ModeInfo", "Preview", "Problem", "ProgressEvent", "State", "Timings"]

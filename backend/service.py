@@ -29,9 +29,10 @@ from backend.schemas import (
 )
 from backend.store import Order, Row, Store, Taken
 from backend.transcoding import Transcoder
+from gpu_server.pictures import uploads
 from gpu_server.schemas import Result, State
 from policy import Policy
-from web import errors, photos
+from web import errors
 from web.sse import Event
 from workflows import parameters
 from workflows.catalog import Catalog
@@ -144,7 +145,7 @@ class GenerationService:
             if not mode.takes_image:
                 raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
             async with self._decoding:
-                await asyncio.to_thread(photos.decode, photo)
+                await asyncio.to_thread(uploads.decode, photo)
         await self._require_decency(owner, asked.user, request)
         style = mode.styles[request.style]
         return Order(

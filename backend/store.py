@@ -19,7 +19,8 @@ from obstore.store import from_url
 
 from backend.database import Database, generations, spending
 from backend.recent_images import RecentImages
-from gpu_server.schemas import ImageFormat, State
+from gpu_server.pictures.formats import ImageFormat
+from gpu_server.schemas import State
 from web import errors
 from workflows.parameters import Request
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from backend.store import Row
-from gpu_server import outputs
-from gpu_server.provenance import Origin, Signer, xmp_packet
-from gpu_server.schemas import ImageFormat, media_type
+from gpu_server.pictures import encoding
+from gpu_server.pictures.formats import ImageFormat, media_type
+from gpu_server.pictures.provenance import Origin, Signer, xmp_packet
 from web import VERSION
 
 SKETCH = "sketch"
@@ -29,5 +29,5 @@ class Transcoder:
             created=datetime.fromtimestamp(row.created, UTC),
         )
         software = f"Easel {VERSION} ({engine})"
-        converted = outputs.as_format(data, wanted, software, xmp_packet(origin))
+        converted = encoding.as_format(data, wanted, software, xmp_packet(origin))
         return self.signer.sign(converted, media_type(wanted), origin)

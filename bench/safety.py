@@ -19,8 +19,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from bench.photos import photo_like
 from bench.report import Figures, finish, machine, parser, percentile
-from gpu_server.provenance import Origin, Signer, xmp_packet
-from gpu_server.safety import Gate, blur
+from gpu_server.pictures.provenance import Origin, Signer, xmp_packet
+from gpu_server.safety.gate import Gate, blur
 
 REPEATS = 40
 ORIGIN = Origin("free", "realism", "bench", ai=True, created=datetime.now(UTC))

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import StreamingResponse
 
-from gpu_server import nvml, schemas
-from gpu_server.jobs import Job
+from gpu_server import bodies, nvml, schemas
+from gpu_server.jobs.job import Job
 from gpu_server.modes import describe_modes
-from gpu_server.schemas import MEDIA_TYPES, JobRequest
+from gpu_server.pictures.formats import MEDIA_TYPES
+from gpu_server.schemas import JobRequest
 from gpu_server.service import Service
-from web import bodies, edge, errors, negotiation, sse
+from web import edge, errors, negotiation, sse
 from workflows.catalog import Catalog
 
 GENERATE_TYPES = ["application/json", *MEDIA_TYPES, "text/event-stream"]

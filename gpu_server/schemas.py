@@ -7,22 +7,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gpu_server.pictures.formats import ImageFormat
 from web.errors import Problem
-
-ImageFormat = Literal["png", "jpeg", "webp"]
-MEDIA_TYPES: dict[str, ImageFormat] = {
-    "image/png": "png",
-    "image/jpeg": "jpeg",
-    "image/webp": "webp",
-}
-
 
 FORGOTTEN_AT_ONCE = 100
 """Jobs that one request may have the server forget: their ids are in its address."""
-
-
-def media_type(image_format: ImageFormat) -> str:
-    return f"image/{image_format}"
 
 
 class State(StrEnum):

@@ -12,19 +12,19 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from gpu_server import routes
-from gpu_server.comfy_client import ComfyClient
-from gpu_server.drawing import Drawing
-from gpu_server.engine import Engine
-from gpu_server.event_channel import EventChannel
-from gpu_server.guard import Guard
-from gpu_server.leftovers import Leftovers
+from gpu_server.comfy.client import ComfyClient
+from gpu_server.comfy.engine import Engine
+from gpu_server.comfy.events import EventChannel
+from gpu_server.jobs.cleanup import Leftovers
+from gpu_server.jobs.execution import Drawing
+from gpu_server.jobs.images import Pictures
+from gpu_server.jobs.records import Records
+from gpu_server.jobs.runner import Runner
 from gpu_server.metrics import Metrics
-from gpu_server.patience import Patience
-from gpu_server.pictures import Pictures
-from gpu_server.records import Records
-from gpu_server.runner import Runner
+from gpu_server.safety.guard import Guard
 from gpu_server.service import Service
 from gpu_server.settings import Settings
+from gpu_server.timeouts import Patience
 from policy import Policy
 from web import VERSION, edge
 from workflows import catalog as workflows

@@ -15,22 +15,23 @@ from uuid import UUID
 import structlog
 from PIL import Image
 
-from gpu_server import outputs, schemas
-from gpu_server.comfy_answers import Unreachable
-from gpu_server.drawing import AHEAD, Drawing
-from gpu_server.engine import Engine
-from gpu_server.event_channel import EventChannel, PreviewImage
-from gpu_server.guard import OUT_OF_ORDER, Guard
-from gpu_server.jobs import Job, Order
+from gpu_server import schemas
+from gpu_server.comfy.answers import Unreachable
+from gpu_server.comfy.engine import Engine
+from gpu_server.comfy.events import EventChannel, PreviewImage
+from gpu_server.jobs.execution import AHEAD, Drawing
+from gpu_server.jobs.images import Pictures
+from gpu_server.jobs.job import Job, Order
+from gpu_server.jobs.records import Record
+from gpu_server.jobs.runner import Runner
 from gpu_server.metrics import Metrics
-from gpu_server.pictures import Pictures
-from gpu_server.records import Record
-from gpu_server.runner import Runner
-from gpu_server.safety import blur
+from gpu_server.pictures import encoding, uploads
+from gpu_server.safety.gate import blur
+from gpu_server.safety.guard import OUT_OF_ORDER, Guard
 from gpu_server.schemas import JobRequest, State
 from gpu_server.settings import Settings
 from policy import Policy
-from web import VERSION, errors, parts, photos
+from web import VERSION, errors, parts
 from web.sse import Event
 from workflows import parameters
 from workflows.catalog import Catalog, Mode
@@ -320,11 +321,11 @@ def _prepare(
     guard: Guard, photo: bytes, mode: Mode, request: parameters.Request
 ) -> tuple[tuple[int, int], bytes]:
     """The photo as it is drawn from: upright, cropped, judged, and a file of our own making."""
-    upright = photos.decode(photo)
+    upright = uploads.decode(photo)
     size = size_of(mode, request, upright.size)
-    fitted = outputs.fit_photo(upright, size)
+    fitted = encoding.fit_photo(upright, size)
     guard.require_decent([fitted], photo=True)
-    return size, outputs.as_png(fitted)
+    return size, encoding.as_png(fitted)
 
 
 async def _pause(unless: asyncio.Event, seconds: float) -> None:
@@ -341,5 +342,5 @@ def _progress(view: schemas.Job) -> schemas.ProgressEvent:
 def _blurred(image: PreviewImage) -> schemas.Preview:
     """As a picture may be shown that the guard has not judged: colours and composition only."""
     with Image.open(io.BytesIO(image.data), formats=("JPEG", "PNG")) as opened:
-        data = outputs.encode(blur(opened.convert("RGB")), "jpeg", "Easel").data
+        data = encoding.encode(blur(opened.convert("RGB")), "jpeg", "Easel").data
     return schemas.Preview(media_type="image/jpeg", data=base64.b64encode(data).decode())

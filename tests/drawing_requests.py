@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 from hypothesis import strategies as st
 
-from tests.web import pictures
+from tests.gpu_server.pictures import samples
 
 SMALL: dict[str, Any] = {"prompt": "a red fox", "seed": 7, "width": 256, "height": 256}
-PNG = pictures.saved(pictures.halves(), "PNG")
+PNG = samples.saved(samples.halves(), "PNG")
 PHOTO = base64.b64encode(PNG).decode()
 GOOD: dict[str, dict[str, Any]] = {
     "free": {"mode": "free", **SMALL},

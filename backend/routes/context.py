@@ -9,7 +9,8 @@ from backend.access import Keys
 from backend.replicas import RELAYED_KEY
 from backend.schemas import GenerationRequest
 from backend.service import GenerationService
-from web import bodies, errors
+from gpu_server import bodies
+from web import errors
 
 Accept = Annotated[str, Header(description="the media type of the answer")]
 

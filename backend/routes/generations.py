@@ -32,8 +32,10 @@ from backend.schemas import (
 )
 from backend.service import GenerationService
 from backend.store import Row
-from gpu_server.schemas import MEDIA_TYPES, ImageFormat, Result
-from web import bodies, edge, errors, negotiation, sse
+from gpu_server import bodies
+from gpu_server.pictures.formats import MEDIA_TYPES, ImageFormat
+from gpu_server.schemas import Result
+from web import edge, errors, negotiation, sse
 from workflows.catalog import Catalog
 
 WAITING = """\

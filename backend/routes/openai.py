@@ -19,9 +19,9 @@ from backend.routes.context import IdempotencyKey, Owner, Serving, comes_back, o
 from backend.routes.pictures import picture_response
 from backend.service import GenerationService
 from backend.store import Row
-from gpu_server import outputs
+from gpu_server.pictures import encoding, uploads
 from gpu_server.schemas import Preview
-from web import VERSION, edge, errors, photos, sse
+from web import VERSION, edge, errors, sse
 from web.edge import retry_header
 from workflows.catalog import Catalog
 
@@ -75,7 +75,7 @@ async def _edit_request(request: Request) -> tuple[ImageRequest, bytes]:
         if len(files) != 1 or not isinstance(files[0], UploadFile):
             raise errors.InvalidRequest(f"image: exactly one file is needed, {len(files)} came")
         fields = {key: value for key, value in form.items() if isinstance(value, str)}
-        return _validated(fields), photos.check_bytes(await files[0].read())
+        return _validated(fields), uploads.check_bytes(await files[0].read())
 
 
 def _validated(given: Any) -> ImageRequest:
@@ -222,7 +222,7 @@ async def _partials(
         if isinstance(event.data, Preview) and due and shown < ask.partial_images:
             image = base64.b64decode(event.data.data)
             wanted = ask.request.format
-            data = await asyncio.to_thread(outputs.as_format, image, wanted, f"Easel {VERSION}")
+            data = await asyncio.to_thread(encoding.as_format, image, wanted, f"Easel {VERSION}")
             yield openai.partial_event(kind, ask, shown, data, size)
             shown += 1
 

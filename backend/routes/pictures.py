@@ -8,7 +8,7 @@ from fastapi import Request, Response
 
 from backend.service import GenerationService
 from backend.store import Row
-from gpu_server.schemas import ImageFormat, media_type
+from gpu_server.pictures.formats import ImageFormat, media_type
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 

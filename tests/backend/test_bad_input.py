@@ -24,8 +24,8 @@ from tests.drawing_requests import (
     problem,
     send,
 )
+from tests.gpu_server.pictures import samples
 from tests.services import Platform
-from tests.web import pictures
 
 OWN_WRONG_FIELDS: list[tuple[str, str, Any]] = [
     ("free", "user", 7),
@@ -84,11 +84,11 @@ def test_a_form_with_wrong_parts_is_told_which(
     assert set(faults(http.post("/generate", files=parts))) == wrong
 
 
-@pytest.mark.parametrize("kind", pictures.BAD)
+@pytest.mark.parametrize("kind", samples.BAD)
 def test_a_photo_that_cannot_be_used_is_refused_before_it_is_accepted(
     http: httpx.Client, kind: str
 ) -> None:
-    data, message = pictures.BAD[kind]
+    data, message = samples.BAD[kind]
     number = f"/generations/{uuid4()}"
     body = {**GOOD["restyle"], "image": base64.b64encode(data).decode()}
     for answer in (
@@ -100,10 +100,10 @@ def test_a_photo_that_cannot_be_used_is_refused_before_it_is_accepted(
     assert http.get(number).status_code == 404
 
 
-@pytest.mark.parametrize("kind", pictures.GOOD)
+@pytest.mark.parametrize("kind", samples.GOOD)
 def test_every_kind_of_photo_is_redrawn(http: httpx.Client, kind: str) -> None:
     body = {**GOOD["restyle"], "style": "chatgpt", "format": "jpeg"}
-    body["image"] = base64.b64encode(pictures.GOOD[kind]).decode()
+    body["image"] = base64.b64encode(samples.GOOD[kind]).decode()
     answer = send(http, body)
     assert answer.status_code == 200, answer.text
 

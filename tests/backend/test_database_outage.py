@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from tests.backend.databases import Postgres, postgres_server, why_no_postgres
 from tests.backend.processes import Backend, Farm, started, states, until
-from tests.gpu_server.fault_proxy import fault_proxy
+from tests.gpu_server.comfy.fault_proxy import fault_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 if why_no_postgres():

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.backend.processes import Backend, Farm, started, until
-from tests.gpu_server.fault_proxy import fault_proxy
+from tests.gpu_server.comfy.fault_proxy import fault_proxy
 
 LIMIT_S = 1.0
 LONG = {"mode": "tiny", "prompt": "a lake", "steps": 25}

@@ -22,10 +22,10 @@ from fastapi import FastAPI
 
 from gpu_server import sketch
 from gpu_server.client import GpuClient, JobEvent
-from gpu_server.patience import Patience
 from gpu_server.schemas import Job
 from gpu_server.server import create_app
 from gpu_server.settings import Settings
+from gpu_server.timeouts import Patience
 from tests.services import files_below
 
 QUICK = Patience(

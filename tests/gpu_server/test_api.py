@@ -14,13 +14,13 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.gpu_server.pictures import samples
 from tests.services import Pod, until
-from tests.web import pictures
 from workflows import catalog as workflows
 
 SMALL: dict[str, Any] = {"prompt": "a red fox", "seed": 7, "width": 256, "height": 256}
 STYLES = ["realism", "lux", "anime", "chatgpt"]
-PHOTO = base64.b64encode(pictures.saved(pictures.halves((512, 384)), "PNG")).decode()
+PHOTO = base64.b64encode(samples.saved(samples.halves((512, 384)), "PNG")).decode()
 RESTYLE = {"mode": "restyle", "image": PHOTO, "seed": 7, "width": 256, "height": 256}
 
 
@@ -184,9 +184,9 @@ def test_every_style_draws_its_own_picture(http: httpx.Client, body: dict[str, A
 
 @pytest.mark.parametrize("style", STYLES)
 def test_a_restyle_follows_the_photo(http: httpx.Client, style: str) -> None:
-    photo = pictures.halves((512, 384))
+    photo = samples.halves((512, 384))
     beside = photo.transpose(Image.Transpose.ROTATE_90).resize((512, 384))
-    packed = base64.b64encode(pictures.saved(beside, "PNG")).decode()
+    packed = base64.b64encode(samples.saved(beside, "PNG")).decode()
     across = pixels(drawn(http, **RESTYLE, style=style, strength=1)).astype(float)
     upright = pixels(drawn(http, **{**RESTYLE, "image": packed}, style=style, strength=1))
     assert np.abs(across - upright).mean() > 3
@@ -200,9 +200,9 @@ def halves_differ(image: npt.NDArray[Any], axis: int) -> float:
 
 
 def test_a_photo_held_sideways_is_redrawn_upright(http: httpx.Client) -> None:
-    upright = pictures.saved(pictures.halves((512, 384)), "PNG")
-    turned = pictures.halves((512, 384)).transpose(Image.Transpose.ROTATE_90)
-    sideways = pictures.saved(turned, "PNG", exif=pictures.with_exif(6))
+    upright = samples.saved(samples.halves((512, 384)), "PNG")
+    turned = samples.halves((512, 384)).transpose(Image.Transpose.ROTATE_90)
+    sideways = samples.saved(turned, "PNG", exif=samples.with_exif(6))
     body = {name: value for name, value in RESTYLE.items() if name != "image"}
     drawings = [
         drawn(http, **body, image=base64.b64encode(photo).decode()) for photo in (upright, sideways)
@@ -211,7 +211,7 @@ def test_a_photo_held_sideways_is_redrawn_upright(http: httpx.Client) -> None:
 
 
 def test_nothing_of_the_photos_file_is_in_the_picture(http: httpx.Client) -> None:
-    photo = pictures.saved(pictures.halves((512, 384)), "JPEG", exif=pictures.with_exif(1))
+    photo = samples.saved(samples.halves((512, 384)), "JPEG", exif=samples.with_exif(1))
     for accept in ("image/png", "image/jpeg", "image/webp"):
         body = {**RESTYLE, "image": base64.b64encode(photo).decode()}
         data = generate(http, accept, **body).content

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_server.pictures.uploads import MAX_BYTES
 from tests.drawing_requests import (
     GOOD,
     NO_REQUESTS,
@@ -25,9 +26,8 @@ from tests.drawing_requests import (
     problem,
     send,
 )
+from tests.gpu_server.pictures import samples
 from tests.services import Pod, until
-from tests.web import pictures
-from web.photos import MAX_BYTES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -148,9 +148,9 @@ def test_a_body_of_unknown_length_over_the_limit_is_refused(http: httpx.Client) 
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("kind", pictures.BAD)
+@pytest.mark.parametrize("kind", samples.BAD)
 def test_a_photo_that_cannot_be_used_is_refused_in_words(http: httpx.Client, kind: str) -> None:
-    data, message = pictures.BAD[kind]
+    data, message = samples.BAD[kind]
     packed = base64.b64encode(data).decode()
     answers = [
         send(http, {**GOOD["restyle"], "image": packed}),
@@ -186,10 +186,10 @@ def test_a_photo_over_the_limit_is_refused(http: httpx.Client) -> None:
         assert list(faults(answer, "too_large")) == ["image"]
 
 
-@pytest.mark.parametrize("kind", pictures.GOOD)
+@pytest.mark.parametrize("kind", samples.GOOD)
 def test_every_kind_of_photo_is_redrawn(http: httpx.Client, kind: str) -> None:
     body = {**GOOD["restyle"], "style": "chatgpt", "format": "jpeg"}
-    body["image"] = base64.b64encode(pictures.GOOD[kind]).decode()
+    body["image"] = base64.b64encode(samples.GOOD[kind]).decode()
     assert send(http, body).status_code == 200
 
 

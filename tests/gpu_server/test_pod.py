@@ -12,8 +12,8 @@ from starlette.routing import Route
 from gpu_server import sketch
 from gpu_server.schemas import State
 from tests import services
+from tests.gpu_server.jobs.test_jobs import photo, pixels
 from tests.gpu_server.servers import SMALL, Comfy, Pod, engine, free_port, serving, until
-from tests.gpu_server.test_jobs import photo, pixels
 
 
 async def test_health_names_each_style_with_its_files(pod: Pod) -> None:

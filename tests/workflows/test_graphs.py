@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gpu_server.definitions import faults_in
+from gpu_server.comfy.object_info import faults_in
 from tests.workflows import recorded
 from tests.workflows.drawing import EVERY_STYLE, OWN, draw
 from workflows.catalog import Catalog, Graph

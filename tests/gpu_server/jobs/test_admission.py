@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from gpu_server.jobs import Job
+from gpu_server.jobs.job import Job
 from gpu_server.schemas import JobRequest, State
 from gpu_server.server import open_service
 from gpu_server.service import Service
 from gpu_server.settings import Settings
+from tests.gpu_server.jobs.test_jobs import photo
 from tests.gpu_server.servers import QUICK, SMALL, Comfy, until
-from tests.gpu_server.test_jobs import photo
 from web import errors
 
 DRAW = JobRequest.model_validate(SMALL)

@@ -14,12 +14,12 @@ from typing import Literal
 
 import structlog
 
-from gpu_server.comfy_answers import ComfyError, EngineInfo, NodeFault, Refused, Strange
-from gpu_server.comfy_client import ComfyClient
-from gpu_server.definitions import Definitions
-from gpu_server.failures import files_of, lacking, missing_models
+from gpu_server.comfy.answers import ComfyError, EngineInfo, NodeFault, Refused, Strange
+from gpu_server.comfy.client import ComfyClient
+from gpu_server.comfy.failures import files_of, lacking, missing_models
+from gpu_server.comfy.object_info import Definitions
 from gpu_server.metrics import Metrics
-from gpu_server.patience import Patience
+from gpu_server.timeouts import Patience
 from workflows.catalog import Catalog, Graph, Mode
 from workflows.parameters import Request
 from workflows.render import render, size_of

@@ -8,7 +8,8 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from web import edge, photos
+from gpu_server.pictures import uploads
+from web import edge
 from web.errors import EaselError, FieldError, InvalidImage, InvalidRequest, TooLarge
 from workflows.catalog import Catalog
 from workflows.parameters import InvalidValues, check, json_schema
@@ -91,7 +92,7 @@ async def _parts(form: FormData) -> tuple[dict[str, Any], str | bytes | None]:
     given = _parse(await _content(form["request"]), "request")
     image = form.get("image")
     if image is not None and given.get("image") is not None:
-        fault = FieldError(field="image", message="is given twice", allowed=photos.ALLOWED)
+        fault = FieldError(field="image", message="is given twice", allowed=uploads.ALLOWED)
         raise InvalidRequest.of([fault])
     kept = given.pop("image", None)
     return given, kept if image is None else await _content(image)
@@ -117,10 +118,10 @@ async def _photo(image: Any) -> bytes | None:
     if image is None:
         return None
     if isinstance(image, bytes):
-        return photos.check_bytes(image)
+        return uploads.check_bytes(image)
     if isinstance(image, str) and len(image) > LARGE:
-        return await asyncio.to_thread(photos.from_base64, image)
-    return photos.from_base64(image)
+        return await asyncio.to_thread(uploads.from_base64, image)
+    return uploads.from_base64(image)
 
 
 def _value_faults(

@@ -14,14 +14,14 @@ from uuid import UUID
 import structlog
 
 from gpu_server import schemas
-from gpu_server.drawing import Drawing
-from gpu_server.engine import Engine
-from gpu_server.jobs import Job, Order, attempt_ids, fingerprint
-from gpu_server.leftovers import Leftover, Leftovers, leftover_of
+from gpu_server.comfy.engine import Engine
+from gpu_server.jobs.cleanup import Leftover, Leftovers, leftover_of
+from gpu_server.jobs.execution import Drawing
+from gpu_server.jobs.job import Job, Order, attempt_ids, fingerprint
+from gpu_server.jobs.records import Record, Records
 from gpu_server.metrics import Metrics
-from gpu_server.patience import Patience
-from gpu_server.records import Record, Records
 from gpu_server.schemas import State
+from gpu_server.timeouts import Patience
 from web import errors
 
 log = structlog.get_logger()

@@ -11,8 +11,8 @@ from pathlib import Path
 import structlog
 from PIL import Image
 
-from gpu_server.provenance import Origin, ProvenanceError, Signer
-from gpu_server.safety import Gate, GateUnavailable
+from gpu_server.pictures.provenance import Origin, ProvenanceError, Signer
+from gpu_server.safety.gate import Gate, GateUnavailable
 from web import errors
 
 log = structlog.get_logger()

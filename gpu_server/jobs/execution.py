@@ -13,19 +13,19 @@ from typing import Any, TypeVar
 
 import structlog
 
-from gpu_server import failures
-from gpu_server.comfy_answers import GraphRefused, HistoryEntry, Refused, Unreachable
-from gpu_server.comfy_client import ComfyClient
-from gpu_server.engine import Engine, describe
-from gpu_server.event_channel import EventChannel
-from gpu_server.failures import Failure
-from gpu_server.jobs import Job
+from gpu_server.comfy import failures
+from gpu_server.comfy.answers import GraphRefused, HistoryEntry, Refused, Unreachable
+from gpu_server.comfy.client import ComfyClient
+from gpu_server.comfy.engine import Engine, describe
+from gpu_server.comfy.events import EventChannel
+from gpu_server.comfy.failures import Failure
+from gpu_server.jobs.images import Drawn, Pictures, PicturesGone
+from gpu_server.jobs.job import Job
+from gpu_server.jobs.prompt import Lost, PromptRun, WorkerDead
+from gpu_server.jobs.records import Records
 from gpu_server.metrics import Metrics
-from gpu_server.patience import Patience
-from gpu_server.pictures import Drawn, Pictures, PicturesGone
-from gpu_server.prompt_run import Lost, PromptRun, WorkerDead
-from gpu_server.records import Records
 from gpu_server.schemas import State
+from gpu_server.timeouts import Patience
 from web import errors
 from workflows.catalog import Catalog
 from workflows.render import Rendered, render

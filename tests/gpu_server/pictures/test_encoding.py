@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gpu_server import outputs
+from gpu_server.pictures import encoding
 
 SIDE = st.integers(16, 400)
 DRAWN = st.integers(2, 60).map(lambda n: 8 * n)
@@ -16,13 +16,13 @@ def test_a_photo_is_fitted_to_the_size_exactly(
     width: int, height: int, wide: int, high: int
 ) -> None:
     photo = Image.new("RGB", (width, height))
-    assert outputs.fit_photo(photo, (wide, high)).size == (wide, high)
+    assert encoding.fit_photo(photo, (wide, high)).size == (wide, high)
 
 
 def test_a_photo_is_cropped_evenly() -> None:
     photo = Image.new("RGB", (300, 100), "black")
     photo.paste((255, 0, 0), (100, 0, 200, 100))
-    fitted = outputs.fit_photo(photo, (64, 64))
+    fitted = encoding.fit_photo(photo, (64, 64))
     assert fitted.getpixel((32, 32)) == (255, 0, 0)
     assert fitted.getpixel((4, 32)) == (255, 0, 0)
     assert fitted.getpixel((60, 32)) == (255, 0, 0)

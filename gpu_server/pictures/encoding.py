@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from gpu_server.schemas import ImageFormat
+from gpu_server.pictures.formats import ImageFormat
 
 JPEG_QUALITY = 92
 WEBP_QUALITY = 90

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import structlog
 
-from gpu_server.comfy_answers import ComfyError
-from gpu_server.comfy_client import ComfyClient
-from gpu_server.engine import Engine
-from gpu_server.jobs import Job, attempt_ids
+from gpu_server.comfy.answers import ComfyError
+from gpu_server.comfy.client import ComfyClient
+from gpu_server.comfy.engine import Engine
+from gpu_server.jobs.job import Job, attempt_ids
 
 log = structlog.get_logger()
 

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from gpu_server.detector import SCORE_FLOOR, Detection, Detector
+from gpu_server.safety.detector import SCORE_FLOOR, Detection, Detector
 
 _CLOSE_UP = 0.10
 _PREVIEW_CELLS = 12

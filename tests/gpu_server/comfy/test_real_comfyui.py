@@ -16,10 +16,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from gpu_server.patience import Patience
 from gpu_server.schemas import Job, ProgressEvent, State
+from gpu_server.timeouts import Patience
+from tests.gpu_server.jobs.test_jobs import photo, pixels
 from tests.gpu_server.servers import Pod, serving, until
-from tests.gpu_server.test_jobs import photo, pixels
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -11,16 +11,17 @@ from typing import TypeVar
 
 from PIL import Image
 
-from gpu_server import outputs, schemas
-from gpu_server.comfy_answers import FileGone, OutputFile
-from gpu_server.comfy_client import ComfyClient
-from gpu_server.engine import SKETCH
-from gpu_server.guard import OUT_OF_ORDER, Guard, origin_of
-from gpu_server.jobs import Job
-from gpu_server.outputs import BadPixels, Encoded
-from gpu_server.patience import Patience
-from gpu_server.provenance import Origin, xmp_packet
-from gpu_server.schemas import ImageFormat, ImageInfo
+from gpu_server.comfy.answers import FileGone, OutputFile
+from gpu_server.comfy.client import ComfyClient
+from gpu_server.comfy.engine import SKETCH
+from gpu_server.jobs.job import Job
+from gpu_server.pictures import encoding, formats
+from gpu_server.pictures.encoding import BadPixels, Encoded
+from gpu_server.pictures.formats import ImageFormat
+from gpu_server.pictures.provenance import Origin, xmp_packet
+from gpu_server.safety.guard import OUT_OF_ORDER, Guard, origin_of
+from gpu_server.schemas import ImageInfo
+from gpu_server.timeouts import Patience
 from web import errors
 from workflows.catalog import Catalog
 
@@ -62,9 +63,9 @@ class Pictures:
     def warm_up(self) -> None:
         """Load Pillow's codecs, which the first picture would else wait for."""
         blank = Image.new("RGB", (16, 16))
-        for image_format in schemas.MEDIA_TYPES.values():
-            outputs.encode(blank, image_format, "")
-        outputs.open_pixels(b"P6\n1 1\n255\n\0\0\0")
+        for image_format in formats.MEDIA_TYPES.values():
+            encoding.encode(blank, image_format, "")
+        encoding.open_pixels(b"P6\n1 1\n255\n\0\0\0")
 
     async def collect(self, job: Job, drawn: Drawn) -> list[bytes]:
         """The encoded pictures, in the order of their seeds, which are noted in the job.
@@ -84,7 +85,7 @@ class Pictures:
                 seed=seed,
                 width=image.width,
                 height=image.height,
-                media_type=schemas.media_type(job.order.format),
+                media_type=formats.media_type(job.order.format),
                 bytes=len(image.data),
             )
             for seed, image in zip(drawn.seeds, encoded, strict=True)
@@ -107,21 +108,21 @@ class Pictures:
 
         Runs in a worker. Raises ContentRefused, and then nothing of the picture is kept.
         """
-        pixels = outputs.open_pixels(data)
+        pixels = encoding.open_pixels(data)
         encode = partial(self._file, image_format, software, origin, pixels)
         # Beside the judging, which takes longer, if another worker is free.
-        encoding = self._workers.submit(encode)
+        encoded = self._workers.submit(encode)
         try:
             self._guard.require_decent([pixels])
         finally:
-            is_mine = encoding.cancel()
-        return encode() if is_mine else encoding.result()
+            is_mine = encoded.cancel()
+        return encode() if is_mine else encoded.result()
 
     def _file(
         self, image_format: ImageFormat, software: str, origin: Origin, image: Image.Image
     ) -> Encoded:
-        encoded = outputs.encode(image, image_format, software, xmp_packet(origin))
-        signed = self._guard.sign(encoded.data, schemas.media_type(image_format), origin)
+        encoded = encoding.encode(image, image_format, software, xmp_packet(origin))
+        signed = self._guard.sign(encoded.data, formats.media_type(image_format), origin)
         return replace(encoded, data=signed)
 
     def _origin(self, job: Job) -> Origin:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from PIL import Image
 
-from gpu_server import certificates
+from gpu_server.pictures import certificates
 from web import VERSION
 
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")

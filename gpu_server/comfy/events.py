@@ -18,10 +18,10 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from gpu_server.comfy_answers import HistoryEntry, OutputFile, failed_entry
+from gpu_server.comfy.answers import HistoryEntry, OutputFile, failed_entry
+from gpu_server.comfy.progress import Progress
 from gpu_server.metrics import Metrics
-from gpu_server.patience import Patience
-from gpu_server.progress import Progress
+from gpu_server.timeouts import Patience
 
 log = structlog.get_logger()
 

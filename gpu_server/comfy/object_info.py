@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpu_server.comfy_answers import NodeFault
+from gpu_server.comfy.answers import NodeFault
 from workflows.catalog import Graph, Node
 
 Definition = Mapping[str, Any]

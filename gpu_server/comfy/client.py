@@ -10,7 +10,7 @@ from uuid import UUID
 
 import aiohttp
 
-from gpu_server.comfy_answers import (
+from gpu_server.comfy.answers import (
     EngineInfo,
     FileGone,
     HistoryEntry,

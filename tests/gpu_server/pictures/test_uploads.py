@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.web import pictures
-from web import photos
+from gpu_server.pictures import uploads
+from tests.gpu_server.pictures import samples
 from web.errors import EaselError, InvalidImage, TooLarge
 
 DEEP_BYTES = 400_000_000
@@ -18,7 +18,7 @@ DEEP_BYTES = 400_000_000
 
 def fields_refused(data: bytes) -> list[str]:
     try:
-        photos.decode(data)
+        uploads.decode(data)
     except EaselError as error:
         return [fault.field for fault in error.errors]
     return []
@@ -30,25 +30,25 @@ def colour_at(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
     return tuple(int(value) for value in found)
 
 
-@pytest.mark.parametrize("kind", pictures.GOOD)
+@pytest.mark.parametrize("kind", samples.GOOD)
 def test_every_kind_of_picture_becomes_plain_colour(kind: str) -> None:
-    image = photos.decode(pictures.GOOD[kind])
-    assert (image.mode, image.size, image.info) == ("RGB", pictures.SIZE, {})
+    image = uploads.decode(samples.GOOD[kind])
+    assert (image.mode, image.size, image.info) == ("RGB", samples.SIZE, {})
     assert not image.getexif()
     if kind in ("png", "jpeg", "webp", "cmyk", "16-bit colour", "with a script behind it"):
-        assert colour_at(image, 5, 5) == pytest.approx(pictures.COLOUR, abs=3)
+        assert colour_at(image, 5, 5) == pytest.approx(samples.COLOUR, abs=3)
     if kind == "16-bit grey":
         assert colour_at(image, 5, 5) == (200, 200, 200)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("kind", pictures.BAD)
+@pytest.mark.parametrize("kind", samples.BAD)
 def test_a_file_that_cannot_be_used_is_refused_in_words(kind: str) -> None:
-    data, message = pictures.BAD[kind]
+    data, message = samples.BAD[kind]
     with pytest.raises(InvalidImage) as refused:
-        photos.decode(data, "photo")
+        uploads.decode(data, "photo")
     [fault] = refused.value.errors
-    assert (fault.field, fault.message, fault.allowed) == ("photo", message, photos.ALLOWED)
+    assert (fault.field, fault.message, fault.allowed) == ("photo", message, uploads.ALLOWED)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -56,7 +56,7 @@ def test_bombs_are_refused_before_they_are_unpacked() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for kind in ("bomb", "largest png", "41 megapixels", "webp bomb", "text bomb"):
         with pytest.raises(InvalidImage):
-            photos.decode(pictures.BAD[kind][0])
+            uploads.decode(samples.BAD[kind][0])
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < DEEP_BYTES
 
@@ -67,10 +67,10 @@ def test_bombs_are_refused_before_they_are_unpacked() -> None:
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_a_photo_held_sideways_is_upright(orientation: int, upper: str | None, kind: str) -> None:
-    data = pictures.saved(pictures.halves(), kind, exif=pictures.with_exif(orientation))
-    image = photos.decode(data)
+    data = samples.saved(samples.halves(), kind, exif=samples.with_exif(orientation))
+    image = uploads.decode(data)
     turned = orientation >= 5
-    assert image.size == (pictures.SIZE[::-1] if turned else pictures.SIZE)
+    assert image.size == (samples.SIZE[::-1] if turned else samples.SIZE)
     first, last = colour_at(image, 2, 2), colour_at(image, image.width - 3, image.height - 3)
     red_first = upper == "red" if upper else orientation in (5, 8)
     assert (first[0] > first[2]) == red_first
@@ -79,43 +79,43 @@ def test_a_photo_held_sideways_is_upright(orientation: int, upper: str | None, k
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_where_it_was_taken_and_by_what_is_not_kept(kind: str) -> None:
-    data = pictures.saved(pictures.plain(), kind, exif=pictures.with_exif(1))
+    data = samples.saved(samples.plain(), kind, exif=samples.with_exif(1))
     assert b"SecretPhone" in data
-    image = photos.decode(data)
-    assert b"SecretPhone" not in pictures.saved(image, kind)
+    image = uploads.decode(data)
+    assert b"SecretPhone" not in samples.saved(image, kind)
     assert not image.getexif().get_ifd(0x8825)
 
 
 def test_transparent_parts_become_white() -> None:
     for image in (
-        Image.new("RGBA", pictures.SIZE, (*pictures.COLOUR, 0)),
-        Image.new("LA", pictures.SIZE, (0, 0)),
+        Image.new("RGBA", samples.SIZE, (*samples.COLOUR, 0)),
+        Image.new("LA", samples.SIZE, (0, 0)),
     ):
-        assert colour_at(photos.decode(pictures.saved(image, "PNG")), 0, 0) == (255, 255, 255)
-    palette = pictures.plain("P")
+        assert colour_at(uploads.decode(samples.saved(image, "PNG")), 0, 0) == (255, 255, 255)
+    palette = samples.plain("P")
     index = palette.getpixel((0, 0))
     for transparency in (index, bytes(256)):
-        data = pictures.saved(palette, "PNG", transparency=transparency)
-        assert colour_at(photos.decode(data), 0, 0) == (255, 255, 255)
-    half = Image.new("RGBA", pictures.SIZE, (0, 0, 0, 128))
-    shown = colour_at(photos.decode(pictures.saved(half, "WEBP", lossless=True)), 0, 0)
+        data = samples.saved(palette, "PNG", transparency=transparency)
+        assert colour_at(uploads.decode(data), 0, 0) == (255, 255, 255)
+    half = Image.new("RGBA", samples.SIZE, (0, 0, 0, 128))
+    shown = colour_at(uploads.decode(samples.saved(half, "WEBP", lossless=True)), 0, 0)
     assert shown == pytest.approx((127, 127, 127), abs=1)
 
 
 def test_what_is_hidden_in_a_file_does_not_come_out_again() -> None:
     script = b"<script>alert(1)</script>"
-    text = pictures.chunk(b"tEXt", b"Comment\0" + script)
-    inside = pictures.png(pictures.SIZE, (b"\0" + b"\1\2\3" * 64) * 48, text)
-    for data in (inside + script, pictures.saved(pictures.plain(), "JPEG", comment=script)):
-        image = photos.decode(data)
+    text = samples.chunk(b"tEXt", b"Comment\0" + script)
+    inside = samples.png(samples.SIZE, (b"\0" + b"\1\2\3" * 64) * 48, text)
+    for data in (inside + script, samples.saved(samples.plain(), "JPEG", comment=script)):
+        image = uploads.decode(data)
         for kind in ("PNG", "JPEG", "WEBP"):
-            assert script not in pictures.saved(image, kind)
+            assert script not in samples.saved(image, kind)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about damaged EXIF
 @settings(max_examples=300)
 @given(
-    kind=st.sampled_from(list(pictures.GOOD)),
+    kind=st.sampled_from(list(samples.GOOD)),
     changes=st.lists(
         st.tuples(st.integers(0, 400), st.sampled_from("rid"), st.binary(min_size=1, max_size=4)),
         min_size=1,
@@ -125,7 +125,7 @@ def test_what_is_hidden_in_a_file_does_not_come_out_again() -> None:
 def test_a_damaged_file_is_a_picture_or_refused_in_words(
     kind: str, changes: list[tuple[int, str, bytes]]
 ) -> None:
-    data = bytearray(pictures.GOOD[kind])
+    data = bytearray(samples.GOOD[kind])
     for place, how, new in changes:
         at = place % max(1, len(data))
         if how == "r":
@@ -139,7 +139,7 @@ def test_a_damaged_file_is_a_picture_or_refused_in_words(
 
 # -- base64 ------------------------------------------------------------------------------
 
-PNG = pictures.GOOD["png"]
+PNG = samples.GOOD["png"]
 PACKED = base64.b64encode(PNG).decode()
 
 
@@ -157,14 +157,14 @@ PACKED = base64.b64encode(PNG).decode()
     ],
 )
 def test_base64_is_taken_as_people_write_it(text: str) -> None:
-    assert photos.from_base64(text) == PNG
+    assert uploads.from_base64(text) == PNG
 
 
 @given(data=st.binary(min_size=1, max_size=300))
 def test_base64_of_anything_gives_its_bytes(data: bytes) -> None:
     for packed in (base64.b64encode(data), base64.urlsafe_b64encode(data)):
-        assert photos.from_base64(packed.decode()) == data
-        assert photos.from_base64(packed.decode().rstrip("=")) == data
+        assert uploads.from_base64(packed.decode()) == data
+        assert uploads.from_base64(packed.decode().rstrip("=")) == data
 
 
 def test_a_long_text_is_taken_whole_and_padded_only_at_its_end() -> None:
@@ -172,12 +172,12 @@ def test_a_long_text_is_taken_whole_and_padded_only_at_its_end() -> None:
     packed = base64.b64encode(data).decode()
     assert packed.endswith("=")
     lines = "\r\n".join(packed[at : at + 76] for at in range(0, len(packed), 76))
-    assert photos.from_base64(packed) == photos.from_base64(lines) == data
+    assert uploads.from_base64(packed) == uploads.from_base64(lines) == data
     short = base64.b64encode(bytes(786_431)).decode()
-    assert photos.from_base64(short + "\n" * 2_000_000) == bytes(786_431)
+    assert uploads.from_base64(short + "\n" * 2_000_000) == bytes(786_431)
     for more in ("AAAA", "AA", "=", "\n" * 2_000_000 + "AAAA"):
         with pytest.raises(InvalidImage):
-            photos.from_base64(short + more)
+            uploads.from_base64(short + more)
 
 
 @pytest.mark.parametrize(
@@ -202,15 +202,15 @@ def test_a_long_text_is_taken_whole_and_padded_only_at_its_end() -> None:
 )
 def test_what_is_not_base64_is_refused_in_words(given_: object, message: str) -> None:
     with pytest.raises(InvalidImage) as refused:
-        photos.from_base64(given_)
+        uploads.from_base64(given_)
     [fault] = refused.value.errors
     assert (fault.field, fault.message) == ("image", message)
 
 
 def test_more_than_twenty_megabytes_are_refused() -> None:
     with pytest.raises(TooLarge) as refused:
-        photos.from_base64("A" * (photos.MAX_BYTES // 3 * 4 + 8))
+        uploads.from_base64("A" * (uploads.MAX_BYTES // 3 * 4 + 8))
     assert refused.value.errors[0].message == "has over 20 MB"
     with pytest.raises(TooLarge):
-        photos.decode(b"\0" * (photos.MAX_BYTES + 1))
-    assert photos.from_base64(base64.b64encode(bytes(photos.MAX_BYTES)).decode())
+        uploads.decode(b"\0" * (uploads.MAX_BYTES + 1))
+    assert uploads.from_base64(base64.b64encode(bytes(uploads.MAX_BYTES)).decode())

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from functools import cache
 
-from gpu_server.comfy_answers import GraphRefused, HistoryEntry, NodeFault
+from gpu_server.comfy.answers import GraphRefused, HistoryEntry, NodeFault
+from gpu_server.comfy.progress import LOADERS
 from gpu_server.models.manifest import load_manifest
-from gpu_server.progress import LOADERS
 from web import errors
 from workflows.catalog import Graph
 

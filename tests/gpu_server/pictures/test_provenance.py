@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 
-from gpu_server.provenance import MEDIA_TYPES, Origin, ProvenanceError, Signer, xmp_packet
+from gpu_server.pictures.provenance import MEDIA_TYPES, Origin, ProvenanceError, Signer, xmp_packet
 from tests.signatures import EMAIL, PrivateKey, operators, read_manifest, read_xmp
 from web import VERSION
 
@@ -158,7 +158,7 @@ def test_the_key_is_made_once_and_only_its_owner_can_read_it(home: Path, signer:
 
 LOAD_WHEN_TOLD = """
 import pathlib, sys
-from gpu_server.provenance import Signer
+from gpu_server.pictures.provenance import Signer
 print("ready", flush=True)
 input()
 Signer.load(pathlib.Path(sys.argv[1]))
@@ -168,7 +168,7 @@ print(pathlib.Path(sys.argv[1], "signing/certificate.pem").read_text())
 
 def test_processes_that_start_together_end_up_with_one_certificate(tmp_path: Path) -> None:
     command = [sys.executable, "-c", LOAD_WHEN_TOLD, str(tmp_path / "data")]
-    root, pipe = Path(__file__).parents[2], subprocess.PIPE
+    root, pipe = Path(__file__).parents[3], subprocess.PIPE
     with ExitStack() as stack:
         started = [
             stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=root))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from gpu_server.detector import LABELS, Detection, without_overlaps
-from gpu_server.safety import Gate, GateUnavailable, blur, decide
+from gpu_server.safety.detector import LABELS, Detection, without_overlaps
+from gpu_server.safety.gate import Gate, GateUnavailable, blur, decide
 
 EXPLICIT = [
     "ANUS_EXPOSED",

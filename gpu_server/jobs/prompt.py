@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import structlog
 
-from gpu_server.comfy_answers import HistoryEntry, PostUnknown, Unreachable
-from gpu_server.comfy_client import ComfyClient
-from gpu_server.engine import Engine
-from gpu_server.event_channel import EventChannel, Watch
-from gpu_server.jobs import Job
-from gpu_server.patience import Patience
-from gpu_server.progress import Progress
+from gpu_server.comfy.answers import HistoryEntry, PostUnknown, Unreachable
+from gpu_server.comfy.client import ComfyClient
+from gpu_server.comfy.engine import Engine
+from gpu_server.comfy.events import EventChannel, Watch
+from gpu_server.comfy.progress import Progress
+from gpu_server.jobs.job import Job
 from gpu_server.schemas import State
+from gpu_server.timeouts import Patience
 from web import errors
 from workflows.render import Rendered
 

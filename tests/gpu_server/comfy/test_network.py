@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from gpu_server.schemas import State
-from tests.gpu_server.fault_proxy import FaultProxy, fault_proxy
+from tests.gpu_server.comfy.fault_proxy import FaultProxy, fault_proxy
+from tests.gpu_server.jobs.test_jobs import pixels
 from tests.gpu_server.servers import Comfy, Pod, serving, until
-from tests.gpu_server.test_jobs import pixels
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from gpu_server.guard import Guard
-from gpu_server.patience import Patience
-from gpu_server.safety import Gate
+from gpu_server.safety.gate import Gate
+from gpu_server.safety.guard import Guard
 from gpu_server.server import create_app
 from gpu_server.settings import Settings
+from gpu_server.timeouts import Patience
 from tests import services
 from web.errors import EngineError, EngineLost
 

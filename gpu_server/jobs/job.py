@@ -12,8 +12,9 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from gpu_server import schemas
-from gpu_server.event_channel import PreviewImage
-from gpu_server.schemas import ImageFormat, State
+from gpu_server.comfy.events import PreviewImage
+from gpu_server.pictures.formats import ImageFormat
+from gpu_server.schemas import State
 from web.errors import EaselError
 from workflows.parameters import Request
 

@@ -1,0 +1,1 @@
+"""Jobs on this pod, from admission to the encoded images."""

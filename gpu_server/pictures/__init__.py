@@ -1,0 +1,1 @@
+"""Bytes and pixels of pictures: formats, uploads, encoding, provenance. Free of both services."""

@@ -1,0 +1,1 @@
+"""The gate that every picture and photo passes."""
