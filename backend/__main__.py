@@ -5,9 +5,9 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
-from backend.database import SqliteTooOld, suitable_sqlite
 from backend.main import create_app
 from backend.settings import ENV_FILE, Settings
+from backend.storage.database import SqliteTooOld, suitable_sqlite
 from gpu_server.pictures.provenance import ProvenanceError
 from web import logs
 from web.settings import load_or_exit, stop

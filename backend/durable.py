@@ -20,7 +20,7 @@ import sqlalchemy as sa
 import structlog
 from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatusString
 
-from backend.dispatcher import Dispatcher
+from backend.dispatch.dispatcher import Dispatcher
 
 log = structlog.get_logger()
 T = TypeVar("T")

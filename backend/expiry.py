@@ -6,10 +6,10 @@ import time
 import structlog
 from obstore.exceptions import BaseError
 
-from backend.abuse import Abuse
-from backend.access import DAY_S
-from backend.database import DatabaseAway
-from backend.store import Store
+from backend.limits.quotas import DAY_S
+from backend.limits.refusals import Abuse
+from backend.storage.database import DatabaseAway
+from backend.storage.generations import Store
 
 log = structlog.get_logger()
 

@@ -8,22 +8,23 @@ from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
-from backend.abuse import Abuse
-from backend.access import Keys, Quotas
-from backend.database import Database, make_engine
-from backend.dispatcher import Dispatcher
+from backend.dispatch.dispatcher import Dispatcher
 from backend.durable import Workflows
 from backend.expiry import expire
+from backend.health import Platform
+from backend.limits.quotas import Keys, Quotas
+from backend.limits.refusals import Abuse
 from backend.metrics import Metrics
-from backend.openai import Links
-from backend.platform import Platform
-from backend.relay import Relay
-from backend.replicas import Leadership
-from backend.routes import generations, health, openai
-from backend.scheduler import Limits
+from backend.openai import routes as openai_routes
+from backend.openai.translation import Links
+from backend.replication.leadership import Leadership
+from backend.replication.relay import Relay
+from backend.routes import generations, health
+from backend.scheduling.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
-from backend.store import Store
+from backend.storage.database import Database, make_engine
+from backend.storage.generations import Store
 from backend.transcoding import Transcoder
 from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
@@ -97,7 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["*"],
         )
     app.include_router(generations.router(catalog))
-    app.include_router(openai.router(catalog, Links.of(settings.backend_api_keys)))
+    app.include_router(openai_routes.router(catalog, Links.of(settings.backend_api_keys)))
     app.include_router(health.router())
     return app
 
@@ -105,7 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
 def render_error(error: EaselError, request: Request, request_id: str) -> Response:
     """A problem; below /v1 in OpenAI's shape."""
     of_openai = request.url.path.startswith("/v1/")
-    render = openai.render_error if of_openai else edge.problem_response
+    render = openai_routes.render_error if of_openai else edge.problem_response
     return render(error, request, request_id)
 
 

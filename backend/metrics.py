@@ -2,8 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from backend.live import Ending
-from backend.store import Order
+from backend.dispatch.active import Ending
+from backend.storage.generations import Order
 
 _BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 

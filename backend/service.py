@@ -12,13 +12,14 @@ from uuid import UUID
 
 import structlog
 
-from backend import scheduler, views
-from backend.abuse import Abuse
-from backend.access import Quotas
-from backend.dispatcher import Dispatcher
-from backend.live import Live
+from backend import views
+from backend.dispatch.active import Live
+from backend.dispatch.dispatcher import Dispatcher
+from backend.health import Platform
+from backend.limits.quotas import Quotas
+from backend.limits.refusals import Abuse
 from backend.metrics import Metrics
-from backend.platform import Platform
+from backend.scheduling import scheduler
 from backend.schemas import (
     Generation,
     GenerationEnded,
@@ -27,7 +28,7 @@ from backend.schemas import (
     ProgressEvent,
     UserDeleted,
 )
-from backend.store import Order, Row, Store, Taken
+from backend.storage.generations import Order, Row, Store, Taken
 from backend.transcoding import Transcoder
 from gpu_server.pictures import uploads
 from gpu_server.schemas import Result, State

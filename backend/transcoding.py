@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from backend.store import Row
+from backend.storage.generations import Row
 from gpu_server.pictures import encoding
 from gpu_server.pictures.formats import ImageFormat, media_type
 from gpu_server.pictures.provenance import Origin, Signer, xmp_packet

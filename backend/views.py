@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from backend.schemas import Generation, ImageLink
-from backend.store import Row
+from backend.storage.generations import Row
 from gpu_server.schemas import State
 from web import errors
 

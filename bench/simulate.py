@@ -1,7 +1,7 @@
 """The scheduler in simulated time: pods busy, model changes, and how fair it is.
 
-Nothing but `backend.scheduler` runs, so the machine counts only for what `ten_thousand_waiting`
-takes of CPU and memory.
+Nothing but `backend.scheduling.scheduler` runs, so the machine counts only for what
+`ten_thousand_waiting` takes of CPU and memory.
 """
 
 import heapq
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID
 
-from backend.scheduler import Limits, Scheduler, Work
+from backend.scheduling.scheduler import Limits, Scheduler, Work
 from bench.report import Figures, finish, machine, parser
 
 OPEN = Limits(queue=1_000_000, per_user=1_000_000)

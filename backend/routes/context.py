@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from backend.access import Keys
-from backend.replicas import RELAYED_KEY
+from backend.limits.quotas import Keys
+from backend.replication.leadership import RELAYED_KEY
 from backend.schemas import GenerationRequest
 from backend.service import GenerationService
 from gpu_server import bodies

@@ -20,7 +20,7 @@ from backend.routes.context import (
     comes_back,
     owner_of,
 )
-from backend.routes.pictures import picture_response
+from backend.routes.images import picture_response
 from backend.schemas import (
     USER_CHARACTERS,
     USER_LENGTH,
@@ -31,7 +31,7 @@ from backend.schemas import (
     UserDeleted,
 )
 from backend.service import GenerationService
-from backend.store import Row
+from backend.storage.generations import Row
 from gpu_server import bodies
 from gpu_server.pictures.formats import MEDIA_TYPES, ImageFormat
 from gpu_server.schemas import Result

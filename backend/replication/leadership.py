@@ -1,7 +1,7 @@
 """Several backends on one PostgreSQL: one schedules, all serve.
 
 The replica that holds an advisory lock leads: it schedules and answers. The others hand requests
-on to it (`backend.relay`). PostgreSQL frees the lock of a process that dies or is cut off, and
+on to it (`backend.replication.relay`). PostgreSQL frees the lock of a process that dies or is cut off, and
 whoever takes it resumes the durable workflows.
 """
 
@@ -19,7 +19,7 @@ import psycopg
 import structlog
 from psycopg.conninfo import make_conninfo
 
-from backend.database import DEADLINES, DatabaseAway
+from backend.storage.database import DEADLINES, DatabaseAway
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ import re
 from fastapi import Request, Response
 
 from backend.service import GenerationService
-from backend.store import Row
+from backend.storage.generations import Row
 from gpu_server.pictures.formats import ImageFormat, media_type
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backend.store import Row
+from backend.storage.generations import Row
 from gpu_server.schemas import ImageInfo, Preview, State, Timings
 from web import edge
 from web.changes import Changing

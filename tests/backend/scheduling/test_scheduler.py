@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from backend.scheduler import Limits, QueueFull, Scheduler, UserBusy, Work
+from backend.scheduling.scheduler import Limits, QueueFull, Scheduler, UserBusy, Work
 
 ROOMY = Limits(queue=100_000, per_user=100_000)
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import structlog
 
-from backend.live import Ending, Live
-from backend.pods import Pod
-from backend.store import IMAGE_ERRORS, Store
+from backend.dispatch.active import Ending, Live
+from backend.dispatch.pods import Pod
+from backend.storage.generations import IMAGE_ERRORS, Store
 from gpu_server import schemas as gpu
 from gpu_server.schemas import State
 from web import errors

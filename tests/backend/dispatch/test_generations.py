@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from backend.database import Database
-from backend.store import Store
+from backend.storage.database import Database
+from backend.storage.generations import Store
 from gpu_server.schemas import State
 from tests.backend.conftest import ALICE, BOB
 from tests.backend.processes import Backend, Farm, until

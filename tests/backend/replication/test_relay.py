@@ -12,9 +12,9 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from backend.replicas import LOCK
-from tests.backend.databases import postgres, why_no_postgres
+from backend.replication.leadership import LOCK
 from tests.backend.processes import Backend, started
+from tests.backend.storage.databases import postgres, why_no_postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 if why_no_postgres():

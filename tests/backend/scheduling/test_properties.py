@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from backend.scheduler import Limits, Scheduler, Work
+from backend.scheduling.scheduler import Limits, Scheduler, Work
 
 PODS = st.sampled_from(["p0", "p1", "p2"])
 MODELS = st.sampled_from("abc")

@@ -10,18 +10,18 @@ from uuid import uuid4
 
 import pytest
 
-from backend.abuse import Abuse
-from backend.database import Database
-from backend.dispatcher import MAX_FAILURES, Dispatcher
-from backend.live import Live
+from backend.dispatch.active import Live
+from backend.dispatch.dispatcher import MAX_FAILURES, Dispatcher
+from backend.dispatch.pods import LOST_AFTER_S
+from backend.limits.refusals import Abuse
 from backend.metrics import Metrics
-from backend.pods import LOST_AFTER_S
-from backend.scheduler import Limits
-from backend.store import Order, Row, Store
+from backend.scheduling.scheduler import Limits
+from backend.storage.database import Database
+from backend.storage.generations import Order, Row, Store
 from gpu_server.client import GpuClient
 from gpu_server.schemas import State
+from tests.backend.dispatch.scripted_pod import IMAGE, PICTURE, ScriptedPod, scripted_pod
 from tests.backend.processes import PATIENCE_S, until
-from tests.backend.scripted_pod import IMAGE, PICTURE, ScriptedPod, scripted_pod
 from web import errors
 from workflows.parameters import Request
 

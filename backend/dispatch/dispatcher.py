@@ -15,14 +15,14 @@ from weakref import WeakValueDictionary
 import sqlalchemy as sa
 import structlog
 
-from backend.abuse import Abuse
-from backend.database import DatabaseAway
-from backend.drawing import Drawing, Moved
-from backend.live import Ending, Live
+from backend.dispatch.active import Ending, Live
+from backend.dispatch.attempt import Drawing, Moved
+from backend.dispatch.pods import Pod
+from backend.limits.refusals import Abuse
 from backend.metrics import Metrics
-from backend.pods import Pod
-from backend.scheduler import Limits, Scheduler, Work
-from backend.store import IMAGE_ERRORS, Order, Row, Store
+from backend.scheduling.scheduler import Limits, Scheduler, Work
+from backend.storage.database import DatabaseAway
+from backend.storage.generations import IMAGE_ERRORS, Order, Row, Store
 from gpu_server import schemas as gpu
 from gpu_server.client import GpuClient
 from gpu_server.schemas import State

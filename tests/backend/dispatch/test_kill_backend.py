@@ -12,8 +12,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.backend.databases import postgres, why_no_postgres
 from tests.backend.processes import Backend, Farm, started, states, until
+from tests.backend.storage.databases import postgres, why_no_postgres
 
 PODS = 10
 RUNNING = 20

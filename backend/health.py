@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from backend.dispatcher import Dispatcher
+from backend.dispatch.dispatcher import Dispatcher
 from backend.metrics import Metrics
 from backend.schemas import BackendHealth, PodInfo, QueueInfo
 from gpu_server.modes import describe_modes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from backend.store import Spent, Store
+from backend.storage.generations import Spent, Store
 from web.errors import QuotaExceeded, RateLimited, Unauthorized
 
 ANYBODY = "local"

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from tests.backend.databases import postgres, why_no_postgres
 from tests.backend.processes import Backend, started, until
+from tests.backend.storage.databases import postgres, why_no_postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 if why_no_postgres():

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from backend.database import Database
+from backend.storage.database import Database
 from tests.backend.processes import Backend, Farm, Process, free_ports, started, states, until
 
-WORKFLOWS = Path(__file__).with_name("workflows")
+WORKFLOWS = Path(__file__).parents[1] / "workflows"
 
 
 async def put(http: httpx.AsyncClient, url: str, **more: Any) -> str:

@@ -13,8 +13,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.backend.databases import Postgres, postgres_server, why_no_postgres
 from tests.backend.processes import Backend, Farm, started, states, until
+from tests.backend.storage.databases import Postgres, postgres_server, why_no_postgres
 from tests.gpu_server.comfy.fault_proxy import fault_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

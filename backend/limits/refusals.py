@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import sqlalchemy as sa
 
-from backend.database import Database, DatabaseAway, refusals
 from backend.schemas import RefusalCount
+from backend.storage.database import Database, DatabaseAway, refusals
 from web.errors import RateLimited
 
 WINDOW_S = 3600.0

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from tests.backend.databases import postgres, why_no_postgres
 from tests.backend.processes import Backend, Farm, started, states, until
+from tests.backend.storage.databases import postgres, why_no_postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 if why_no_postgres():

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.abuse import BLOCK_FROM, BLOCK_S, SLOW_FROM, Abuse, pause_after
-from backend.database import Database
+from backend.limits.refusals import BLOCK_FROM, BLOCK_S, SLOW_FROM, Abuse, pause_after
+from backend.storage.database import Database
 from web.errors import RateLimited
 
 

@@ -16,9 +16,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.database import DatabaseAway
-from backend.platform import out_of_service
-from backend.replicas import ANSWER_S, CHECK_S, RELAYED_KEY, Leadership
+from backend.health import out_of_service
+from backend.replication.leadership import ANSWER_S, CHECK_S, RELAYED_KEY, Leadership
+from backend.storage.database import DatabaseAway
 from web import edge
 from web.errors import NoGpu
 

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, StreamingResponse
 
-from backend import openai
-from backend.openai import Ask, ImageRequest, Links
+from backend.openai import translation
+from backend.openai.translation import Ask, ImageRequest, Links
 from backend.routes.context import IdempotencyKey, Owner, Serving, comes_back, owner_of
-from backend.routes.pictures import picture_response
+from backend.routes.images import picture_response
 from backend.service import GenerationService
-from backend.store import Row
+from backend.storage.generations import Row
 from gpu_server.pictures import encoding, uploads
 from gpu_server.schemas import Preview
 from web import VERSION, edge, errors, sse
@@ -51,7 +51,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 def render_error(error: errors.EaselError, _: Request, request_id: str) -> Response:
     """An error as OpenAI's API answers it."""
-    status, body = openai.error_body(error)
+    status, body = translation.error_body(error)
     headers = {**retry_header(error), "x-request-id": request_id}
     return JSONResponse(body, status, headers=headers)
 
@@ -113,7 +113,7 @@ def router(catalog: Catalog, links: Links) -> APIRouter:
         request: Request,
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        ask = openai.translate(catalog, asked, default_mode="free")
+        ask = translation.translate(catalog, asked, default_mode="free")
         return await _answer(service, owner, ask, None, request, links, idempotency_key)
 
     @routes.post("/images/edits", dependencies=first, openapi_extra=edit_body)
@@ -124,18 +124,18 @@ def router(catalog: Catalog, links: Links) -> APIRouter:
         request: Request,
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        ask = openai.translate(catalog, asked[0], default_mode="restyle")
+        ask = translation.translate(catalog, asked[0], default_mode="restyle")
         return await _answer(service, owner, ask, asked[1], request, links, idempotency_key)
 
     @routes.get("/models")
     async def list_models(_: Owner) -> dict[str, Any]:
-        return openai.models_answer(catalog)
+        return translation.models_answer(catalog)
 
     @routes.get("/models/{model_id}")
     async def get_model(model_id: str, _: Owner) -> dict[str, Any]:
-        if model_id not in openai.model_ids(catalog):
-            raise openai.ModelNotFound(f"The model '{model_id[:60]}' does not exist")
-        return openai.model_entry(model_id)
+        if model_id not in translation.model_ids(catalog):
+            raise translation.ModelNotFound(f"The model '{model_id[:60]}' does not exist")
+        return translation.model_entry(model_id)
 
     @routes.get(
         "/files/{generation_id}/{number}/{until}/{mark}",
@@ -179,7 +179,7 @@ async def _answer(
         await _picture(service, ended, number, ask, links, request)
         for number in range(ended.order.request.count)
     ]
-    return JSONResponse(openai.images_answer(ask, data, _size(ended)))
+    return JSONResponse(translation.images_answer(ask, data, _size(ended)))
 
 
 async def _picture(
@@ -203,9 +203,9 @@ async def _streamed(
         ended = await service.finished(row)
         for number in range(ended.order.request.count):
             image = await service.image(ended, number)
-            yield _event(openai.completed_event(kind, ask, image, _size(ended)))
+            yield _event(translation.completed_event(kind, ask, image, _size(ended)))
     except errors.EaselError as error:
-        yield format_sse_event(data_str=json.dumps(openai.error_body(error)[1]), event="error")
+        yield format_sse_event(data_str=json.dumps(translation.error_body(error)[1]), event="error")
     finally:
         if not done and not keep:
             await asyncio.shield(service.abandon(row))
@@ -223,7 +223,7 @@ async def _partials(
             image = base64.b64decode(event.data.data)
             wanted = ask.request.format
             data = await asyncio.to_thread(encoding.as_format, image, wanted, f"Easel {VERSION}")
-            yield openai.partial_event(kind, ask, shown, data, size)
+            yield translation.partial_event(kind, ask, shown, data, size)
             shown += 1
 
 

@@ -17,8 +17,8 @@ import structlog
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import from_url
 
-from backend.database import Database, generations, spending
-from backend.recent_images import RecentImages
+from backend.storage.database import Database, generations, spending
+from backend.storage.recent_images import RecentImages
 from gpu_server.pictures.formats import ImageFormat
 from gpu_server.schemas import State
 from web import errors

@@ -1,0 +1,1 @@
+"""OpenAI's Images API on top of the generation service."""

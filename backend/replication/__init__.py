@@ -1,0 +1,1 @@
+"""Several backend replicas on one PostgreSQL: which one leads, and how the others relay to it."""

@@ -1,0 +1,1 @@
+"""What the backend keeps: rows in the database, images in the object store."""
