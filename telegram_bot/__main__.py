@@ -13,8 +13,8 @@ from backend.client import BackendClient
 from telegram_bot import profile
 from telegram_bot.app import build_application
 from telegram_bot.context import Easel, EaselApplication
-from telegram_bot.inbox import Inbox
 from telegram_bot.settings import ENV_FILE, Settings
+from telegram_bot.storage.inbox import Inbox
 from telegram_bot.webhook import ALLOWED_UPDATES, announce, listen
 from web import logs
 from web.settings import load_or_exit

@@ -4,8 +4,8 @@ from telegram import Chat, Update, User
 from telegram.ext import ApplicationHandlerStop, TypeHandler
 
 from telegram_bot.context import Context, toast
+from telegram_bot.messages.view import View
 from telegram_bot.settings import Settings
-from telegram_bot.view import View
 
 GROUP = -1
 """Handlers of this group run before all flows."""

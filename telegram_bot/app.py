@@ -10,9 +10,6 @@ from backend.client import BackendClient
 from telegram_bot import access
 from telegram_bot.catalogue import Catalogue
 from telegram_bot.context import Context, Easel, EaselApplication
-from telegram_bot.database import Database
-from telegram_bot.deliveries import Deliveries
-from telegram_bot.editor import Editor
 from telegram_bot.flows import (
     admin,
     errors,
@@ -27,12 +24,15 @@ from telegram_bot.flows import (
 from telegram_bot.flows import (
     settings as preferences,
 )
-from telegram_bot.follower import Follower
-from telegram_bot.inbox import Inbox
-from telegram_bot.people import People
+from telegram_bot.generating.tracker import Follower
+from telegram_bot.messages.editor import Editor
+from telegram_bot.messages.rate_limiter import RateLimiter, Urgency
 from telegram_bot.processor import PerPerson
-from telegram_bot.rate_limiter import RateLimiter, Urgency
 from telegram_bot.settings import Settings
+from telegram_bot.storage.database import Database
+from telegram_bot.storage.deliveries import Deliveries
+from telegram_bot.storage.inbox import Inbox
+from telegram_bot.storage.people import People
 from telegram_bot.texts import Texts
 from web.settings import is_loopback
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from backend.client import BackendClient
 from backend.schemas import ModeInfo
 from gpu_server.schemas import StyleInfo
-from telegram_bot.database import Database
+from telegram_bot.storage.database import Database
 from web.errors import EaselError, NoGpu
 
 SKETCH = "sketch"

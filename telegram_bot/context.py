@@ -10,19 +10,19 @@ from telegram.error import BadRequest
 from telegram.ext import Application, CallbackContext, ExtBot
 
 from backend.client import BackendClient
-from telegram_bot.callback_data import JobPress, MenuPress
 from telegram_bot.catalogue import Catalogue
-from telegram_bot.database import Database
-from telegram_bot.deliveries import Deliveries, Delivery
-from telegram_bot.editor import Editor, MessageGone, Place
-from telegram_bot.follower import Follower
-from telegram_bot.inbox import Inbox
-from telegram_bot.people import Draft, People, Person
-from telegram_bot.rate_limiter import Urgency
+from telegram_bot.generating.request import Wish, generation_id
+from telegram_bot.generating.tracker import Follower
+from telegram_bot.messages.callback_data import JobPress, MenuPress
+from telegram_bot.messages.editor import Editor, MessageGone, Place
+from telegram_bot.messages.rate_limiter import Urgency
+from telegram_bot.messages.view import View
 from telegram_bot.settings import Settings
+from telegram_bot.storage.database import Database
+from telegram_bot.storage.deliveries import Deliveries, Delivery
+from telegram_bot.storage.inbox import Inbox
+from telegram_bot.storage.people import Draft, People, Person
 from telegram_bot.texts import Language, Texts
-from telegram_bot.view import View
-from telegram_bot.wish import Wish, generation_id
 
 MOST_TOAST = 200
 PAUSED = "paused"

@@ -9,7 +9,7 @@ import structlog
 from telegram import Update
 from telegram.ext import BaseUpdateProcessor
 
-from telegram_bot.inbox import Inbox
+from telegram_bot.storage.inbox import Inbox
 
 _AT_ONCE = 2000
 _MOST_WAITING = 100

@@ -1,8 +1,8 @@
 """Several backends on one PostgreSQL: one schedules, all serve.
 
-The replica that holds an advisory lock leads: it schedules and answers. The others hand requests
-on to it (`backend.replication.relay`). PostgreSQL frees the lock of a process that dies or is cut off, and
-whoever takes it resumes the durable workflows.
+The replica that holds an advisory lock leads: it schedules and answers. The others relay requests
+to it (`backend.replication.relay`). PostgreSQL frees the lock of a process that dies or is cut off,
+and the replica that takes it goes on with the committed generations.
 """
 
 import asyncio

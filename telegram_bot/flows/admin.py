@@ -12,14 +12,14 @@ from telegram import Update
 from telegram.error import Forbidden, TelegramError
 from telegram.ext import CommandHandler
 
-from telegram_bot import presenter
-from telegram_bot.callback_data import MenuPress
 from telegram_bot.context import PAUSED, Context, the_message, the_query, the_user, toast
-from telegram_bot.deliveries import DAY_S
 from telegram_bot.flows import errors
-from telegram_bot.rate_limiter import Urgency
+from telegram_bot.messages import presenter
+from telegram_bot.messages.callback_data import MenuPress
+from telegram_bot.messages.rate_limiter import Urgency
+from telegram_bot.messages.view import Button, View
+from telegram_bot.storage.deliveries import DAY_S
 from telegram_bot.texts import Markup, utf16_length
-from telegram_bot.view import Button, View
 
 _DRAFT = "broadcast"
 _LONGEST = 3500

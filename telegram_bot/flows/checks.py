@@ -5,9 +5,9 @@ from telegram import Update
 from backend.schemas import ModeInfo
 from telegram_bot.catalogue import schema_of
 from telegram_bot.context import PAUSED, Context, toast
-from telegram_bot.options import Options
+from telegram_bot.generating.options import Options
+from telegram_bot.messages.view import View
 from telegram_bot.texts import Markup
-from telegram_bot.view import View
 
 
 async def fit(update: Update, context: Context, mode: ModeInfo, options: Options) -> bool:

@@ -8,9 +8,9 @@ from telegram import Chat, Message, Update
 from telegram.error import BadRequest, Forbidden, NetworkError, TelegramError
 from telegram.ext import CommandHandler, MessageHandler, filters
 
-from telegram_bot import presenter
 from telegram_bot.context import Context
-from telegram_bot.view import View
+from telegram_bot.messages import presenter
+from telegram_bot.messages.view import View
 from web.errors import EaselError, Internal, NotFound
 
 _log = structlog.get_logger("telegram_bot.errors")

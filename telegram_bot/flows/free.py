@@ -5,7 +5,6 @@ from telegram.ext import CommandHandler, MessageHandler, filters
 
 from backend.schemas import ModeInfo
 from telegram_bot.addressing import words_for_bot
-from telegram_bot.callback_data import MenuPress, named
 from telegram_bot.catalogue import style_of
 from telegram_bot.context import (
     Context,
@@ -16,10 +15,11 @@ from telegram_bot.context import (
     toast,
 )
 from telegram_bot.flows import checks, menus, restyle
-from telegram_bot.options import parse
-from telegram_bot.people import Draft
-from telegram_bot.view import View
-from telegram_bot.wish import Wish, sized
+from telegram_bot.generating.options import parse
+from telegram_bot.generating.request import Wish, sized
+from telegram_bot.messages.callback_data import MenuPress, named
+from telegram_bot.messages.view import View
+from telegram_bot.storage.people import Draft
 
 
 async def on_text(update: Update, context: Context) -> None:

@@ -7,13 +7,14 @@ from telegram import Update
 from telegram.error import BadRequest
 from telegram.ext import CommandHandler
 
-from telegram_bot import photos, presenter
-from telegram_bot.callback_data import JobPress, MenuPress
 from telegram_bot.catalogue import style_of
 from telegram_bot.context import Context, the_query, the_user, toast
-from telegram_bot.deliveries import Delivery
+from telegram_bot.generating import photos
+from telegram_bot.messages import presenter
+from telegram_bot.messages.callback_data import JobPress, MenuPress
+from telegram_bot.messages.view import Button, Keyboard, Media, View
+from telegram_bot.storage.deliveries import Delivery
 from telegram_bot.texts import Markup
-from telegram_bot.view import Button, Keyboard, Media, View
 from web.errors import NotFound
 
 HERE = "h"

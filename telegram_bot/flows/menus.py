@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from backend.schemas import ModeInfo
 from gpu_server.schemas import StyleInfo
-from telegram_bot.callback_data import MenuPress, short
 from telegram_bot.catalogue import strengths, style_of
-from telegram_bot.people import Preferences
+from telegram_bot.messages.callback_data import MenuPress, short
+from telegram_bot.messages.view import Button, Keyboard, View, rows
+from telegram_bot.storage.people import Preferences
 from telegram_bot.texts import Language
-from telegram_bot.view import Button, Keyboard, View, rows
 
 _MOST_STYLES = 40
 

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from telegram import Update
 from telegram.ext import CallbackQueryHandler
 
-from telegram_bot.callback_data import JobPress, MenuPress, decode
 from telegram_bot.context import Context, the_query, the_user, toast
-from telegram_bot.deliveries import Delivery
+from telegram_bot.messages.callback_data import JobPress, MenuPress, decode
+from telegram_bot.storage.deliveries import Delivery
 
 OnMenu = Callable[[Update, Context, MenuPress], Awaitable[None]]
 OnJob = Callable[[Update, Context, JobPress, Delivery], Awaitable[None]]

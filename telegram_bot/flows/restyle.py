@@ -6,17 +6,17 @@ from telegram import Message, Update
 from telegram.ext import CommandHandler, MessageHandler, filters
 
 from backend.schemas import ModeInfo
-from telegram_bot import photos
 from telegram_bot.addressing import words_for_bot
-from telegram_bot.callback_data import MenuPress
 from telegram_bot.catalogue import schema_of, strengths, style_of
 from telegram_bot.context import Context, the_chat, the_message, the_query, the_user, toast
-from telegram_bot.editor import Place
 from telegram_bot.flows import checks, menus
-from telegram_bot.options import parse
-from telegram_bot.people import Draft
-from telegram_bot.view import Button, View, rows
-from telegram_bot.wish import Wish
+from telegram_bot.generating import photos
+from telegram_bot.generating.options import parse
+from telegram_bot.generating.request import Wish
+from telegram_bot.messages.callback_data import MenuPress
+from telegram_bot.messages.editor import Place
+from telegram_bot.messages.view import Button, View, rows
+from telegram_bot.storage.people import Draft
 
 _ALBUM_PAUSE_S = 1.0
 _MOST_ALBUM = 10

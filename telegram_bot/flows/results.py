@@ -8,16 +8,17 @@ from telegram import Message, Update
 from telegram.error import BadRequest, NetworkError
 
 from backend.schemas import Generation
-from telegram_bot import photos, presenter
-from telegram_bot.callback_data import JobPress
 from telegram_bot.catalogue import style_of
 from telegram_bot.context import Context, the_chat, the_query, the_user, toast
-from telegram_bot.deliveries import Delivery, State
-from telegram_bot.editor import MessageGone, Place
 from telegram_bot.flows import checks, history, restyle
-from telegram_bot.people import Draft
-from telegram_bot.view import Button, Keyboard, View, can_be_copied
-from telegram_bot.wish import Wish, again, of_request, sized, variation
+from telegram_bot.generating import photos
+from telegram_bot.generating.request import Wish, again, of_request, sized, variation
+from telegram_bot.messages import presenter
+from telegram_bot.messages.callback_data import JobPress
+from telegram_bot.messages.editor import MessageGone, Place
+from telegram_bot.messages.view import Button, Keyboard, View, can_be_copied
+from telegram_bot.storage.deliveries import Delivery, State
+from telegram_bot.storage.people import Draft
 from web.errors import NotFound
 
 _DOUBLE_TAP_S = 2.0

@@ -3,10 +3,10 @@
 from telegram import Update
 from telegram.ext import CommandHandler
 
-from telegram_bot.callback_data import MenuPress
 from telegram_bot.context import Context, the_query, the_user, toast
+from telegram_bot.messages.callback_data import MenuPress
+from telegram_bot.messages.view import Button, View
 from telegram_bot.texts import FORMS
-from telegram_bot.view import Button, View
 
 _SWITCHES = ("previews", "as_file", "quiet")
 

@@ -3,10 +3,10 @@
 from telegram import Chat, ChatMember, Update
 from telegram.ext import BaseHandler, ChatMemberHandler, CommandHandler
 
-from telegram_bot.callback_data import MenuPress
 from telegram_bot.context import Context, the_chat, the_query, the_user, toast
 from telegram_bot.flows import menus
-from telegram_bot.view import View
+from telegram_bot.messages.callback_data import MenuPress
+from telegram_bot.messages.view import View
 
 
 async def start(update: Update, context: Context) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import urljoin
 import httpx
 from PIL import Image, ImageDraw
 
-from telegram_bot.database import Database
+from telegram_bot.storage.database import Database
 
 T = TypeVar("T")
 Json = dict[str, Any]

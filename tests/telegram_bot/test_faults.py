@@ -6,7 +6,7 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from telegram_bot.people import People
+from telegram_bot.storage.people import People
 from tests.telegram_bot.stack import (
     TOKEN,
     Person,

@@ -11,18 +11,19 @@ from telegram.error import BadRequest, TelegramError
 
 from backend.client import BackendClient
 from backend.schemas import Generation
-from telegram_bot import photos, presenter
 from telegram_bot.catalogue import Catalogue
-from telegram_bot.course import Course
-from telegram_bot.deliveries import Deliveries
-from telegram_bot.editor import Editor
-from telegram_bot.view import Media, View
+from telegram_bot.generating import photos
+from telegram_bot.generating.tracked import Course
+from telegram_bot.messages import presenter
+from telegram_bot.messages.editor import Editor
+from telegram_bot.messages.view import Media, View
+from telegram_bot.storage.deliveries import Deliveries
 
 _NOTIFY_S = 30.0
 """Edits make no sound: after so long a wait a short message says that it is ready."""
 
 _AT_ONCE = 24
-_log = structlog.get_logger("telegram_bot.handover")
+_log = structlog.get_logger("telegram_bot.generating.delivery")
 
 
 class Patiently(Protocol):

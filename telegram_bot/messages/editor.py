@@ -16,8 +16,8 @@ from telegram.constants import ParseMode
 from telegram.error import BadRequest, TelegramError
 from telegram.ext import ExtBot
 
-from telegram_bot.rate_limiter import RateLimiter, Urgency
-from telegram_bot.view import Keyboard, Media, View, markup
+from telegram_bot.messages.rate_limiter import RateLimiter, Urgency
+from telegram_bot.messages.view import Keyboard, Media, View, markup
 
 _BLANK = Path(__file__).with_name("blank.png")
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from telegram_bot.database import Database
+from telegram_bot.storage.database import Database
 
 DAY_S = 86400.0
 

@@ -17,24 +17,24 @@ from telegram.error import Forbidden, TelegramError
 
 from backend.client import BackendClient, BackendUnreachable
 from backend.schemas import Generation
-from telegram_bot import presenter
 from telegram_bot.catalogue import Catalogue
-from telegram_bot.course import PATIENCE_S, Course
-from telegram_bot.deliveries import DAY_S, Deliveries, Delivery, State
-from telegram_bot.editor import Editor
-from telegram_bot.handover import Handover
-from telegram_bot.live_message import LiveMessage, Spot
-from telegram_bot.people import People
+from telegram_bot.generating.delivery import Handover
+from telegram_bot.generating.gateway import Traffic
+from telegram_bot.generating.tracked import PATIENCE_S, Course
+from telegram_bot.messages import presenter
+from telegram_bot.messages.editor import Editor
+from telegram_bot.messages.live_message import LiveMessage, Spot
+from telegram_bot.messages.view import View
+from telegram_bot.storage.deliveries import DAY_S, Deliveries, Delivery, State
+from telegram_bot.storage.people import People
 from telegram_bot.texts import Texts
-from telegram_bot.traffic import Traffic
-from telegram_bot.view import View
 from web.errors import Cancelled, EaselError, Internal, NoGpu, NotFound
 
 T = TypeVar("T")
 _RETRY_S = 1.0
 _LONGEST_RETRY_S = 60.0
 _QUIET_S = 0.4
-_log = structlog.get_logger("telegram_bot.follower")
+_log = structlog.get_logger("telegram_bot.generating.tracker")
 
 
 @dataclass

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from telegram_bot.database import Database
+from telegram_bot.storage.database import Database
 
 Step = Literal["prompt", "style", "strength", "words"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from backend.schemas import Generation, Preview, ProgressEvent
-from telegram_bot.view import Media
+from telegram_bot.messages.view import Media
 
 _SURE = 0.15
 """From this share on, the time taken so far says more than the backend's estimate."""

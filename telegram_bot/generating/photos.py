@@ -5,7 +5,7 @@ from uuid import UUID
 from telegram import Bot, Message
 
 from backend.client import BackendClient
-from telegram_bot.view import Media
+from telegram_bot.messages.view import Media
 
 LARGEST_BYTES = 20 * 1024 * 1024
 """What Telegram lets a bot download."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from telegram import CopyTextButton, InlineKeyboardButton, InlineKeyboardMarkup
 
-from telegram_bot.callback_data import JobPress, MenuPress
+from telegram_bot.messages.callback_data import JobPress, MenuPress
 from telegram_bot.texts import Markup, utf16_length
 
 _COPY_LIMIT = 256

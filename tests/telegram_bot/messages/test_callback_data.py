@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telegram_bot.callback_data import LIMIT, JobPress, MenuPress, decode, named, short
+from telegram_bot.messages.callback_data import LIMIT, JobPress, MenuPress, decode, named, short
 
 WORD = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
 

@@ -8,13 +8,13 @@ from uuid import UUID
 import structlog
 
 from backend.schemas import Generation
-from telegram_bot import presenter
-from telegram_bot.deliveries import Delivery, State
-from telegram_bot.estimate import Estimate
-from telegram_bot.live_message import LiveMessage
-from telegram_bot.people import People, Person
+from telegram_bot.generating.eta import Estimate
+from telegram_bot.messages import presenter
+from telegram_bot.messages.live_message import LiveMessage
+from telegram_bot.messages.view import View
+from telegram_bot.storage.deliveries import Delivery, State
+from telegram_bot.storage.people import People, Person
 from telegram_bot.texts import Language, Texts
-from telegram_bot.view import View
 from web.errors import EaselError, Internal
 
 PATIENCE_S = 1800.0
@@ -22,7 +22,7 @@ PATIENCE_S = 1800.0
 
 _LEAST_PATIENCE_S = 60.0
 _NO_GPU = 0
-_log = structlog.get_logger("telegram_bot.course")
+_log = structlog.get_logger("telegram_bot.generating.tracked")
 
 
 @dataclass

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from backend.schemas import Generation, ModeInfo
-from telegram_bot.callback_data import JobPress
 from telegram_bot.catalogue import SKETCH, schema_of, style_of
+from telegram_bot.messages.callback_data import JobPress
+from telegram_bot.messages.view import Button, Keyboard, Media, View, can_be_copied, rows
 from telegram_bot.texts import Language, Markup, cut
-from telegram_bot.view import Button, Keyboard, Media, View, can_be_copied, rows
 from web.errors import UNCHECKED, Problem
 
 _BAR = 8

@@ -3,7 +3,7 @@
 import pytest
 
 from backend.schemas import ModeInfo
-from telegram_bot.options import parse
+from telegram_bot.generating.options import parse
 from tests.telegram_bot.published import published
 
 FREE, RESTYLE = published("free"), published("restyle")

@@ -11,7 +11,7 @@ import time
 
 from telegram import Bot, Update
 
-from telegram_bot.database import Database
+from telegram_bot.storage.database import Database
 
 _MOST_TRIES = 3
 _KEPT_S = 2 * 86400.0

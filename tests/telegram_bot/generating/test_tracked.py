@@ -9,15 +9,15 @@ import pytest
 from telegram.ext import ExtBot
 
 from backend.client import BackendClient
-from telegram_bot.course import PATIENCE_S, Course
-from telegram_bot.database import Database
-from telegram_bot.deliveries import Delivery, State
-from telegram_bot.editor import Editor
-from telegram_bot.live_message import LiveMessage, Spot
-from telegram_bot.people import People
-from telegram_bot.rate_limiter import RateLimiter, Urgency
+from telegram_bot.generating.gateway import Traffic
+from telegram_bot.generating.tracked import PATIENCE_S, Course
+from telegram_bot.messages.editor import Editor
+from telegram_bot.messages.live_message import LiveMessage, Spot
+from telegram_bot.messages.rate_limiter import RateLimiter, Urgency
+from telegram_bot.storage.database import Database
+from telegram_bot.storage.deliveries import Delivery, State
+from telegram_bot.storage.people import People
 from telegram_bot.texts import Texts
-from telegram_bot.traffic import Traffic
 from tests.telegram_bot.stack import Stack
 
 HOURS = 3600.0

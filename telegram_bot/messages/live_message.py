@@ -17,15 +17,15 @@ from telegram.error import (
     TelegramError,
 )
 
-from telegram_bot.editor import Editor, MessageGone, Place, may_have_arrived
-from telegram_bot.rate_limiter import EditSkipped, Urgency
-from telegram_bot.view import Keyboard, View
+from telegram_bot.messages.editor import Editor, MessageGone, Place, may_have_arrived
+from telegram_bot.messages.rate_limiter import EditSkipped, Urgency
+from telegram_bot.messages.view import Keyboard, View
 
 _TEXT_GAP_S, _MEDIA_GAP_S, _GROUP_GAP_S = 2.0, 4.0, 6.0
 _LONGEST_PAUSE_S = 60.0
 _MOST_TRIES = 300
 _NEXT = 3
-_log = structlog.get_logger("telegram_bot.live_message")
+_log = structlog.get_logger("telegram_bot.messages.live_message")
 
 
 @dataclass

@@ -12,8 +12,8 @@ from telegram.error import BadRequest
 
 from backend.client import BackendClient, GenerationEvent
 from backend.schemas import Generation
-from telegram_bot import photos
-from telegram_bot.course import Course
+from telegram_bot.generating import photos
+from telegram_bot.generating.tracked import Course
 from web.errors import Cancelled, InvalidImage
 
 _REQUESTS_AT_ONCE = 12
