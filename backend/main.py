@@ -29,8 +29,9 @@ from backend.transcoding import Transcoder
 from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
 from policy import Policy
-from web import VERSION, edge, parts
+from web import VERSION, edge
 from web.errors import EaselError
+from web.tasks import end_if_broken
 from workflows import catalog as workflows
 
 MAX_BODY = 30_000_000
@@ -61,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
                 yield
             return
         striving = asyncio.create_task(leadership.run(serve), name="leadership")
-        striving.add_done_callback(parts.end_if_broken)
+        striving.add_done_callback(end_if_broken)
         try:
             yield
         finally:
@@ -156,7 +157,7 @@ async def open_service(
         asyncio.create_task(expire(store, abuse, settings.backend_result_ttl_hours), name="expiry"),
     ]
     for task in tasks:
-        task.add_done_callback(parts.end_if_broken)
+        task.add_done_callback(end_if_broken)
     try:
         await _started(ready, tasks)
         yield service

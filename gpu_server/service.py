@@ -31,7 +31,7 @@ from gpu_server.safety.guard import OUT_OF_ORDER, Guard
 from gpu_server.schemas import JobRequest, State
 from gpu_server.settings import Settings
 from policy import Policy
-from web import VERSION, errors, parts
+from web import VERSION, errors, tasks
 from web.sse import Event
 from workflows import parameters
 from workflows.catalog import Catalog, Mode
@@ -72,7 +72,7 @@ class Service:
         }
         self._tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
         for task in self._tasks:
-            task.add_done_callback(parts.end_if_broken)
+            task.add_done_callback(tasks.end_if_broken)
         try:
             await self.runner.ready.wait()
             yield

@@ -13,11 +13,11 @@ import os
 import signal
 from typing import NoReturn
 
-from infra import interrupts
-from infra.arguments import HANDLERS, parse
-from infra.console import Console
-from infra.errors import InterruptError, SshError, UsageError
-from infra.targets import Target, config_path, load_config
+from infra.ssh.arguments import HANDLERS, parse
+from infra.ssh.connection import interrupts
+from infra.ssh.console import Console
+from infra.ssh.errors import InterruptError, SshError, UsageError
+from infra.ssh.targets import Target, config_path, load_config
 
 _FOR_ONE_TARGET = ("shell", "tunnel", "pull")
 
@@ -58,7 +58,7 @@ def run(argv: list[str]) -> int:
     except SshError as error:
         return _failed(console, error, None)
     if len(targets) > 1:
-        from infra.fleet import run_on_all  # noqa: PLC0415 - only where it is needed
+        from infra.ssh.parallel import run_on_all  # noqa: PLC0415 - only where it is needed
 
         return run_on_all(argv, targets, console)
     return _run_on(targets[0], options, console)
@@ -67,7 +67,7 @@ def run(argv: list[str]) -> int:
 def _run_on(target: Target, options: argparse.Namespace, console: Console) -> int:
     try:
         module, function = HANDLERS[options.command].split(":")
-        session = importlib.import_module("infra.session").Session(target, options, console)
+        session = importlib.import_module("infra.ssh.session").Session(target, options, console)
         outcome = getattr(importlib.import_module(module), function)(session)
     except SshError as error:
         return _failed(console, error, target)

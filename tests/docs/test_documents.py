@@ -7,7 +7,7 @@ import pytest
 
 from backend.settings import Settings as BackendSettings
 from gpu_server.settings import Settings as GpuSettings
-from infra.arguments import HANDLERS
+from infra.ssh.arguments import HANDLERS
 from infra.supervisor.__main__ import main as startup
 from telegram_bot.settings import Settings as BotSettings
 

@@ -1,7 +1,7 @@
 import json
 import subprocess
 
-from infra.logs import Replay
+from infra.ssh.commands.logs import Replay
 from tests.infra.ssh.conftest import Pod
 from tests.infra.ssh.test_redact import BOT_TOKEN
 

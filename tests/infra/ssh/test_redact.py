@@ -1,6 +1,6 @@
 import pytest
 
-from infra.redact import Redactor, holds_secret, redact
+from infra.ssh.redact import Redactor, holds_secret, redact
 
 BOT_TOKEN = b"123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1"
 

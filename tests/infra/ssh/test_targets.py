@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import ConfigError, UsageError
-from infra.targets import load_config
+from infra.ssh.errors import ConfigError, UsageError
+from infra.ssh.targets import load_config
 
 ROUTE = {"host": "203.0.113.7", "user": "root"}
 TEMPLATE = Path(__file__).resolve().parents[3] / "infra" / "ssh_config.json.template"

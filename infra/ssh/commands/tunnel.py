@@ -9,9 +9,9 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import paramiko
 
-from infra.errors import ProtocolError, RemoteError, UsageError
-from infra.remote import CONNECT_SECONDS, Remote
-from infra.session import Outcome, Session
+from infra.ssh.connection.remote import CONNECT_SECONDS, Remote
+from infra.ssh.errors import ProtocolError, RemoteError, UsageError
+from infra.ssh.session import Outcome, Session
 
 _CHUNK = 65536
 

@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 import paramiko
 
-from infra.channel import Deadline, Feed, nothing_to_send, pump
-from infra.errors import (
+from infra.ssh.connection.channel import Deadline, Feed, nothing_to_send, pump
+from infra.ssh.connection.framing import Frame, Sink, Window, stdin_frame
+from infra.ssh.connection.interrupts import held
+from infra.ssh.errors import (
     ConnectionLostError,
     InterruptError,
     ProtocolError,
     SshError,
     TimeLimitError,
 )
-from infra.framing import Frame, Sink, Window, stdin_frame
-from infra.interrupts import held
-from infra.targets import Route
+from infra.ssh.targets import Route
 
 _GRACE_SECONDS = 3.0
 _RETYPE_SECONDS = 3.0

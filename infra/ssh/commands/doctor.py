@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from infra import hostkeys
-from infra.errors import UNHEALTHY, SshError
-from infra.remote import CONNECT_SECONDS, Remote, load_key, login, loose_permissions
-from infra.session import Outcome, Session
-from infra.targets import Route, Target
+from infra.ssh.connection import hostkeys
+from infra.ssh.connection.remote import CONNECT_SECONDS, Remote, load_key, login, loose_permissions
+from infra.ssh.errors import UNHEALTHY, SshError
+from infra.ssh.session import Outcome, Session
+from infra.ssh.targets import Route, Target
 
 _CLOCK_SECONDS = 30
 _DISK_PERCENT = 90

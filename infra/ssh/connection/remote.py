@@ -9,17 +9,17 @@ from typing import Self
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
-from infra import hostkeys
-from infra.channel import Deadline
-from infra.errors import (
+from infra.ssh.connection import hostkeys
+from infra.ssh.connection.channel import Deadline
+from infra.ssh.connection.execution import DirectExecution, GatewayExecution
+from infra.ssh.connection.framing import Sink
+from infra.ssh.errors import (
     AuthenticationError,
     ConnectionLostError,
     RemoteError,
     UnreachableError,
 )
-from infra.execution import DirectExecution, GatewayExecution
-from infra.framing import Sink
-from infra.targets import Route, Target
+from infra.ssh.targets import Route, Target
 
 CONNECT_SECONDS = 20.0
 _FALLBACK_SECONDS = 8.0  # before the proxy is tried instead

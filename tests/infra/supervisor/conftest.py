@@ -21,7 +21,7 @@ from infra.supervisor.services import service_table
 from infra.supervisor.status import Status, prober, read_status
 from infra.supervisor.supervisord import Supervisord, local_directory
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STAND_IN = Path(__file__).with_name("stand_in.py")
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from gpu_server.settings import Settings as GpuSettings
 from infra.supervisor.host import FILE_PREFIXES, HOST_SETTINGS
 from telegram_bot.settings import Settings as BotSettings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOT_OF_THE_FILE = {"EASEL_SERVICE_TABLE", "EASEL_PYTHON", "EASEL_VENV"}
 
 

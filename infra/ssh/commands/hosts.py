@@ -1,10 +1,10 @@
 """`hosts`: the targets, and trust in their host keys."""
 
-from infra import hostkeys
-from infra.errors import UsageError
-from infra.remote import CONNECT_SECONDS
-from infra.session import Outcome, Session
-from infra.targets import Route
+from infra.ssh.connection import hostkeys
+from infra.ssh.connection.remote import CONNECT_SECONDS
+from infra.ssh.errors import UsageError
+from infra.ssh.session import Outcome, Session
+from infra.ssh.targets import Route
 
 
 def hosts(session: Session) -> Outcome:

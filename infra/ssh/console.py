@@ -6,8 +6,8 @@ import json
 import sys
 from collections.abc import Iterator
 
-from infra.framing import Sink
-from infra.redact import Redactor, redact_text
+from infra.ssh.connection.framing import Sink
+from infra.ssh.redact import Redactor, redact_text
 
 
 class Output:

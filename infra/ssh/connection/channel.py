@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import paramiko
 
-from infra.framing import Sink
-from infra.interrupts import held
+from infra.ssh.connection.framing import Sink
+from infra.ssh.connection.interrupts import held
 
 _CHUNK = 262144
 _WAIT = 0.25

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from infra.supervisor.processes import is_alive
-from tests.infra.conftest import LabHost, until
+from tests.infra.supervisor.conftest import LabHost, until
 
 
 def ready_with_other_pid(lab: LabHost, name: str, old: int) -> int | None:

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import paramiko
 
-from infra.console import write_stdout
-from infra.errors import ConnectionLostError, UsageError
-from infra.session import Outcome, Session
+from infra.ssh.console import write_stdout
+from infra.ssh.errors import ConnectionLostError, UsageError
+from infra.ssh.session import Outcome, Session
 
 _CHUNK = 65536
 

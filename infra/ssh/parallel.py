@@ -13,13 +13,13 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import IO
 
-from infra.commands import piped_stdin
-from infra.console import Console, write_stderr, write_stdout
-from infra.errors import InterruptError
-from infra.framing import Sink
-from infra.targets import Target
+from infra.ssh.commands.run import piped_stdin
+from infra.ssh.connection.framing import Sink
+from infra.ssh.console import Console, write_stderr, write_stdout
+from infra.ssh.errors import InterruptError
+from infra.ssh.targets import Target
 
-_PROGRAM = Path(__file__).with_name("ssh_manager.py")
+_PROGRAM = Path(__file__).parents[1] / "ssh_manager.py"
 
 
 class _Member:

@@ -7,9 +7,9 @@ import shlex
 import stat
 import sys
 
-from infra.errors import UNHEALTHY, ProtocolError, UsageError
-from infra.redact import holds_secret
-from infra.session import Outcome, Session
+from infra.ssh.errors import UNHEALTHY, ProtocolError, UsageError
+from infra.ssh.redact import holds_secret
+from infra.ssh.session import Outcome, Session
 
 _ENV_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 

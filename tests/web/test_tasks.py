@@ -10,7 +10,8 @@ from tests.services import DEADLINE_S, clean_environment
 PROGRAM = """
 import asyncio, contextlib
 import fastapi, uvicorn
-from web import logs, parts
+from web import logs
+from web import tasks
 logs.configure("shop", "INFO")
 
 async def work():
@@ -19,7 +20,7 @@ async def work():
 @contextlib.asynccontextmanager
 async def lifespan(_):
     oven = asyncio.create_task(work(), name="oven")
-    oven.add_done_callback(parts.end_if_broken)
+    oven.add_done_callback(tasks.end_if_broken)
     yield
 
 uvicorn.run(fastapi.FastAPI(lifespan=lifespan), port=0, log_config=None)

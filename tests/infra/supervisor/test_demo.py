@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from infra.supervisor.status import Status
-from tests.infra.conftest import ROOT, LabHost, free_port, until
+from tests.infra.supervisor.conftest import ROOT, LabHost, free_port, until
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import NoReturn
 import paramiko
 from paramiko.hostkeys import InvalidHostKey
 
-from infra.errors import ConfigError, HostKeyError, UnreachableError
-from infra.targets import Route, Target
+from infra.ssh.errors import ConfigError, HostKeyError, UnreachableError
+from infra.ssh.targets import Route, Target
 
 _KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
 HOW_TO_READ_IT = (

@@ -3,9 +3,9 @@
 import argparse
 from dataclasses import dataclass, field
 
-from infra.console import Console
-from infra.remote import Remote, connect
-from infra.targets import Target
+from infra.ssh.connection.remote import Remote, connect
+from infra.ssh.console import Console
+from infra.ssh.targets import Target
 
 
 @dataclass(frozen=True)

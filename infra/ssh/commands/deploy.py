@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from infra.errors import UsageError
-from infra.session import Outcome, Session
-from infra.transfer import sha256
+from infra.ssh.commands.transfer import sha256
+from infra.ssh.errors import UsageError
+from infra.ssh.session import Outcome, Session
 
-_HERE = Path(__file__).resolve().parent
+_INFRA = Path(__file__).resolve().parents[2]
 
 
 def deploy(session: Session) -> Outcome:
@@ -46,7 +46,7 @@ class _Tree:
 
 def _tree(source: str | None) -> _Tree:
     """The checkout at `source`; by default that of this program, else the current folder's."""
-    own = _HERE.parent
+    own = _INFRA.parent
     start = Path(source) if source else own if (own / ".git").exists() else Path.cwd()
     top = _git(start, "rev-parse", "--show-toplevel")
     commit = _git(start, "rev-parse", "--verify", "HEAD^{commit}")
@@ -90,7 +90,7 @@ def _run(
     }
     lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
     lines.append(f"SHARED=({shlex.join(target.shared)})")
-    lines.append(_HERE.joinpath("remote_deploy.sh").read_text("utf-8"))
+    lines.append(_INFRA.joinpath("remote_deploy.sh").read_text("utf-8"))
     with session.connect() as remote, session.console.output() as output:
         code = remote.run(
             "\n".join(lines),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.conftest import ROOT, LabHost
+from tests.infra.supervisor.conftest import ROOT, LabHost
 
 SCRIPTS = ("startup.sh", "infra/install_test_packages.sh", "requirements/compile.sh", ".ci/run")
 REQUIREMENTS = ("all", "backend", "bot", "dev", "gpu", "ops")

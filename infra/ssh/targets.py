@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from infra.errors import ConfigError, UsageError
+from infra.ssh.errors import ConfigError, UsageError
 
 Via = Literal["direct", "proxy"]
 
@@ -94,7 +94,7 @@ class Config:
 def config_path(environ: Mapping[str, str]) -> Path:
     """`EASEL_SSH_CONFIG`, else `ssh_config.json` beside this module."""
     configured = environ.get("EASEL_SSH_CONFIG")
-    return Path(configured or Path(__file__).with_name("ssh_config.json")).expanduser().absolute()
+    return Path(configured or Path(__file__).parents[1] / "ssh_config.json").expanduser().absolute()
 
 
 def load_config(path: Path) -> Config:

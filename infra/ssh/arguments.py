@@ -3,23 +3,23 @@
 import argparse
 from typing import NoReturn
 
-from infra.errors import UsageError
+from infra.ssh.errors import UsageError
 
 HANDLERS = {
-    "shell": "infra.terminal:shell",
-    "exec": "infra.commands:execute",
-    "status": "infra.commands:status",
-    "start": "infra.commands:start",
-    "stop": "infra.commands:stop",
-    "restart": "infra.commands:restart",
-    "logs": "infra.logs:logs",
-    "deploy": "infra.deploy:deploy",
-    "push": "infra.transfer:push",
-    "pull": "infra.transfer:pull",
-    "tunnel": "infra.tunnel:tunnel",
-    "models": "infra.commands:models",
-    "hosts": "infra.hosts:hosts",
-    "doctor": "infra.doctor:doctor",
+    "shell": "infra.ssh.commands.shell:shell",
+    "exec": "infra.ssh.commands.run:execute",
+    "status": "infra.ssh.commands.run:status",
+    "start": "infra.ssh.commands.run:start",
+    "stop": "infra.ssh.commands.run:stop",
+    "restart": "infra.ssh.commands.run:restart",
+    "logs": "infra.ssh.commands.logs:logs",
+    "deploy": "infra.ssh.commands.deploy:deploy",
+    "push": "infra.ssh.commands.transfer:push",
+    "pull": "infra.ssh.commands.transfer:pull",
+    "tunnel": "infra.ssh.commands.tunnel:tunnel",
+    "models": "infra.ssh.commands.run:models",
+    "hosts": "infra.ssh.commands.hosts:hosts",
+    "doctor": "infra.ssh.commands.doctor:doctor",
 }
 """Command → module:function; a module is loaded only for its own command."""
 

@@ -5,18 +5,18 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 
-from infra.channel import Deadline
-from infra.commands import startup
-from infra.console import Output
-from infra.errors import (
+from infra.ssh.commands.run import startup
+from infra.ssh.connection.channel import Deadline
+from infra.ssh.connection.framing import Sink
+from infra.ssh.console import Output
+from infra.ssh.errors import (
     ConnectionLostError,
     ProtocolError,
     TimeLimitError,
     UnreachableError,
     UsageError,
 )
-from infra.framing import Sink
-from infra.session import Outcome, Session
+from infra.ssh.session import Outcome, Session
 
 _REPEATED = 1000
 _ANCHORS = (20, 3)

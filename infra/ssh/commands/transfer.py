@@ -16,9 +16,9 @@ from typing import BinaryIO
 
 import paramiko
 
-from infra.errors import ProtocolError, SshError, TimeLimitError, UsageError
-from infra.remote import Remote
-from infra.session import Outcome, Session
+from infra.ssh.connection.remote import Remote
+from infra.ssh.errors import ProtocolError, SshError, TimeLimitError, UsageError
+from infra.ssh.session import Outcome, Session
 
 _CHUNK = 1 << 20
 _GRACE_SECONDS = 3.0
