@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from gpu_server.pictures.formats import ImageFormat
 from gpu_server.schemas import ModeInfo, Preview, ProgressEvent, State, Timings
 from web.errors import Problem
+from workflows.parameters import Request
 
 __all__ = ["ImageFormat", "ModeInfo", "Preview", "Problem", "ProgressEvent", "State", "Timings"]
 
@@ -18,12 +19,9 @@ USER_CHARACTERS = r"^[^\x00-\x1F\x7F]*$"
 """No control characters: PostgreSQL keeps no NUL, and logs and lists are read by people."""
 
 
-class GenerationRequest(BaseModel):
+class GenerationRequest(Request):
     """What to draw. Beside these fields it has the values of its mode (see `GET /modes`)."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
-
-    mode: str = "free"
     format: ImageFormat = "png"
     user: str = Field(
         "",
@@ -33,10 +31,6 @@ class GenerationRequest(BaseModel):
         "each user, and for all together who are not named",
     )
     priority: int = Field(0, ge=-10, le=10, description="orders this user's own generations")
-
-    def values(self) -> dict[str, Any]:
-        """The values for the mode's parameters, unchecked."""
-        return dict(self.model_extra or {})
 
 
 class ImageLink(BaseModel):

@@ -137,10 +137,7 @@ class GenerationService:
         return found
 
     async def _order(self, owner: str, asked: GenerationRequest, photo: bytes | None) -> Order:
-        given = asked.values()
-        if photo is not None:
-            given["image"] = True
-        request = parameters.check(self.catalog, asked.mode, given)
+        request = parameters.complete(asked, self.catalog, has_image=photo is not None)
         mode = self.catalog.modes[request.mode]
         if photo is not None:
             if not mode.takes_image:

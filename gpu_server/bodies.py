@@ -66,7 +66,7 @@ async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, by
         asked = kind.model_validate(given)
     except ValidationError as error:
         # `check` tells more of the mode, and of what is no field of the envelope.
-        own = kind.model_fields.keys() - {"mode"}
+        own = kind.model_fields.keys() - {"mode", "style"}
         faults = [fault for fault in edge.invalid_request(error).errors if fault.field in own]
         faults += _value_faults(catalog, kind, given, has_image=image is not None)
     else:
@@ -128,7 +128,8 @@ def _value_faults(
     catalog: Catalog, kind: type[BaseModel], given: dict[str, Any], *, has_image: bool
 ) -> list[FieldError]:
     mode = given.get("mode", kind.model_fields["mode"].default)
-    values = {name: value for name, value in given.items() if name not in kind.model_fields}
+    own = kind.model_fields.keys() - {"style"}
+    values = {name: value for name, value in given.items() if name not in own}
     if has_image:
         values["image"] = True
     try:

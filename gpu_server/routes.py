@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -16,28 +15,12 @@ from gpu_server.modes import describe_modes
 from gpu_server.pictures.formats import MEDIA_TYPES
 from gpu_server.schemas import JobRequest
 from gpu_server.service import Service
-from web import edge, errors, negotiation, sse
+from web import errors, negotiation, sse, waiting
 from workflows.catalog import Catalog
 
-GENERATE_TYPES = ["application/json", *MEDIA_TYPES, "text/event-stream"]
 JOB_TYPES = ["application/json", "text/event-stream"]
-REQUEST_ERRORS = errors.documented(
-    errors.InvalidRequest,
-    errors.InvalidImage,
-    errors.TooLarge,
-    errors.ContentRefused,
-    errors.QueueFull,
-    errors.NoGpu,
-    errors.ModelMissing,
-    errors.Conflict,
-)
-OUTCOME_ERRORS = errors.documented(
-    errors.Cancelled,
-    errors.Timeout,
-    errors.OutOfMemory,
-    errors.EngineError,
-    errors.EngineLost,
-)
+REQUEST_ERRORS = errors.documented(*errors.REQUEST_ERRORS)
+OUTCOME_ERRORS = errors.documented(*errors.OUTCOME_ERRORS)
 
 
 async def service_of(request: Request) -> Service:
@@ -94,9 +77,7 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         "/generate",
         summary="Draw and wait",
         response_model=schemas.Result,
-        responses=REQUEST_ERRORS
-        | OUTCOME_ERRORS
-        | {200: {"content": {kind: {} for kind in (*MEDIA_TYPES, "text/event-stream")}}},
+        responses=REQUEST_ERRORS | OUTCOME_ERRORS | waiting.documented(MEDIA_TYPES),
         openapi_extra=body_schema,
     )
     async def generate(
@@ -107,30 +88,28 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         previews: bool = False,
     ) -> Response:
         asked, photo = body
-        kind = negotiation.choose(accept, GENERATE_TYPES)
+        kind = waiting.choose(accept, MEDIA_TYPES)
         if kind in MEDIA_TYPES:
             asked = asked.model_copy(update={"format": MEDIA_TYPES[kind]})
         job = await service.submit(uuid4(), asked, photo, keep=False)
-        if kind == "text/event-stream":
-            return sse.response(_events_then_forget(service, job, previews))
-        try:
-            await edge.unless_disconnected(request, service.finished(job))
+
+        async def respond() -> Response:
+            await service.finished(job)
             if kind in MEDIA_TYPES:
                 return _image_response(await service.runner.image(job, 0), kind, job)
             result = await service.result(job)
             return Response(result.model_dump_json(), media_type="application/json")
-        finally:
+
+        async def release(_: bool) -> None:
             service.drop(job)
 
-
-async def _events_then_forget(
-    service: Service, job: Job, previews: bool
-) -> AsyncIterator[sse.Event]:
-    try:
-        async for event in service.events(job, previews=previews, with_images=True):
-            yield event
-    finally:
-        service.drop(job)
+        return await waiting.answer(
+            request,
+            kind,
+            events=lambda: service.events(job, previews=previews, with_images=True),
+            response=respond,
+            release=release,
+        )
 
 
 def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:

@@ -5,10 +5,11 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from gpu_server.pictures.formats import ImageFormat
 from web.errors import Problem
+from workflows.parameters import Request
 
 FORGOTTEN_AT_ONCE = 100
 """Jobs that one request may have the server forget: their ids are in its address."""
@@ -26,20 +27,13 @@ class State(StrEnum):
         return self in (State.succeeded, State.failed, State.cancelled)
 
 
-class JobRequest(BaseModel):
+class JobRequest(Request):
     """What to draw. Beside these fields it has the values of its mode (see `GET /modes`)."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    mode: str = "free"
     format: ImageFormat = "png"
     timeout_s: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="GPU seconds it may take"
     )
-
-    def values(self) -> dict[str, Any]:
-        """The values for the mode's parameters, unchecked."""
-        return dict(self.model_extra or {})
 
 
 class Timings(BaseModel):

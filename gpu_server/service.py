@@ -91,10 +91,7 @@ class Service:
         self, job_id: UUID, asked: JobRequest, photo: bytes | None, *, keep: bool = True
     ) -> Job:
         """Take the job on. Raises InvalidValues, InvalidImage, Conflict, QueueFull, NoGpu, …"""
-        given = asked.values()
-        if photo is not None:
-            given["image"] = True
-        request = parameters.check(self.catalog, asked.mode, given)
+        request = parameters.complete(asked, self.catalog, has_image=photo is not None)
         mode = self.catalog.modes[request.mode]
         if photo is not None and not mode.takes_image:
             raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
@@ -115,7 +112,7 @@ class Service:
             asked.format,
             asked.timeout_s or style.timeout_s or self.settings.gpu_job_timeout_s,
         )
-        body = {"mode": request.mode, "format": asked.format, **asked.values()}
+        body = {"mode": request.mode, "format": asked.format, **asked.values}
         return await self.runner.admit(job_id, order, prepared, body, keep=keep)
 
     def _require_decent_words(self, request: parameters.Request, *, photo: bool) -> None:

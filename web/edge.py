@@ -12,7 +12,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 from web.errors import (
     EaselError,
@@ -23,12 +22,10 @@ from web.errors import (
     Problem,
     documented,
 )
-from web.middleware import Edge, Renderer
+from web.middleware import ClientGone, Edge, Renderer
 from workflows.parameters import InvalidValues
 
 T = TypeVar("T")
-
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def problem_response(error: EaselError, _: Request, request_id: str) -> Response:
@@ -52,7 +49,7 @@ def install(app: FastAPI, *, max_body: int, render: Renderer = problem_response)
 
     async def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
-            # Starlette names the methods of the first route only.
+            # Starlette names only the methods of the first route at this path.
             error = HTTPException(405, headers={"Allow": ", ".join(_methods(app, request))})
         response = render(as_easel_error(error), request, request_id())
         if isinstance(error, HTTPException):
@@ -66,14 +63,11 @@ def install(app: FastAPI, *, max_body: int, render: Renderer = problem_response)
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
-    """What may be done at the address of this request."""
-    asked = [(method, {**request.scope, "method": method}) for method in _METHODS]
-    found = [
-        method
-        for method, scope in asked
-        if any(route.matches(scope)[0] is Match.FULL for route in app.routes)
-    ]
-    return ["GET", "HEAD", *found[1:]] if "GET" in found else found
+    """Return every method that the path of this request takes, as documented."""
+    route = request.scope.get("route")
+    described = app.openapi()["paths"].get(getattr(route, "path_format", ""), {})
+    methods = {name.upper() for name in described} | (getattr(route, "methods", None) or set())
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 def request_id() -> str:
@@ -186,17 +180,14 @@ async def until_disconnected(request: Request) -> None:
 
 
 async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled when the client hangs up.
-
-    Raises asyncio.CancelledError in that case.
-    """
+    """Return the result of `work`; cancel it and raise ClientGone when the client hangs up."""
     task: asyncio.Future[T] = asyncio.ensure_future(work)
     gone = asyncio.create_task(until_disconnected(request))
     try:
         waiting: set[asyncio.Future[Any]] = {task, gone}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise asyncio.CancelledError
+            raise ClientGone
         return task.result()
     finally:
         gone.cancel()

@@ -12,9 +12,12 @@ A server raises them and `web.edge` answers with them; a client raises what the 
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
+
+Retry = Literal["never", "same_pod", "other_pod"]
+"""Whether another try can help: on the pod that raised it, only on another one, or nowhere."""
 
 CODES: dict[str, type["EaselError"]] = {}
 UNCHECKED = "unchecked"
@@ -59,6 +62,7 @@ class EaselError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Something broke on our side"
+    retry: ClassVar[Retry] = "never"
 
     def __init_subclass__(cls) -> None:
         CODES.setdefault(cls.code, cls)
@@ -124,18 +128,21 @@ class Unauthorized(EaselError):
     code = "unauthorized"
     status = 401
     title = "A valid key is needed"
+    retry = "other_pod"
 
 
 class NotFound(EaselError):
     code = "not_found"
     status = 404
     title = "There is no such thing here"
+    retry = "other_pod"
 
 
 class Conflict(EaselError):
     code = "conflict"
     status = 409
     title = "This id is taken by another request"
+    retry = "other_pod"
 
 
 class Cancelled(EaselError):
@@ -148,6 +155,7 @@ class RateLimited(EaselError):
     code = "rate_limited"
     status = 429
     title = "Too many requests"
+    retry = "other_pod"
 
 
 class QuotaExceeded(EaselError):
@@ -160,18 +168,21 @@ class QueueFull(EaselError):
     code = "queue_full"
     status = 429
     title = "The line is full"
+    retry = "other_pod"
 
 
 class NoGpu(EaselError):
     code = "no_gpu"
     status = 503
     title = "No GPU can draw this now"
+    retry = "other_pod"
 
 
 class ModelMissing(EaselError):
     code = "model_missing"
     status = 503
     title = "A model file is missing"
+    retry = "other_pod"
 
 
 class Timeout(EaselError):
@@ -196,12 +207,14 @@ class EngineLost(EaselError):
     code = "engine_lost"
     status = 502
     title = "ComfyUI was lost"
+    retry = "same_pod"
 
 
 class Internal(EaselError):
     code = "internal"
     status = 500
     title = "Something broke on our side"
+    retry = "same_pod"
 
 
 def error_from(problem: Problem, retry_after: float | None = None) -> EaselError:
@@ -221,6 +234,21 @@ def error_from_answer(
         return error_from(Problem.model_validate_json(body), seconds)
     except ValueError:
         return default(f"The server answered {status}", retry_after=seconds)
+
+
+REQUEST_ERRORS = (
+    InvalidRequest,
+    InvalidImage,
+    TooLarge,
+    ContentRefused,
+    Conflict,
+    QueueFull,
+    NoGpu,
+    ModelMissing,
+)
+"""How a request to draw may be refused."""
+OUTCOME_ERRORS = (Cancelled, Timeout, OutOfMemory, EngineError, EngineLost)
+"""How an accepted one may end."""
 
 
 def documented(*kinds: type[EaselError]) -> dict[int | str, dict[str, Any]]:

@@ -17,6 +17,11 @@ from web.errors import EaselError, Internal, TooLarge
 
 log = structlog.get_logger()
 
+
+class ClientGone(Exception):
+    """The client hung up: nobody is left to answer."""
+
+
 Renderer = Callable[[EaselError, Request, str], Response]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -71,11 +76,8 @@ class Edge:
         try:
             if not exchange.declares_too_much(declared):
                 await self.app(_as_get(scope), exchange.receive, exchange.send)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # Else it is from `unless_disconnected`: there is nobody left to answer.
+        except ClientGone:
+            pass
         except Exception as error:  # the outermost edge
             if not exchange.overflowed:
                 await self._answer_fault(scope, exchange, error)

@@ -4,7 +4,9 @@ import difflib
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from workflows.catalog import Catalog, Mode
 from workflows.spec import Parameter, Scalar
@@ -34,17 +36,31 @@ class InvalidValues(ValueError):
         self.faults = faults
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to draw, complete and checked: the input of rendering.
+class Request(BaseModel):
+    """What to draw: a mode, a style, and the values of the mode's parameters as further fields.
 
-    `values` has every parameter of the mode that was given or has a default; sizes may be absent
-    and then follow the style (or the photo).
+    The bot, the backend and the GPU server send and keep subclasses of it. It arrives unchecked;
+    `complete` makes it ready for rendering. Sizes may stay absent: they then follow the style or
+    the photo. A photo's bytes travel beside it.
     """
 
-    mode: str
-    style: str
-    values: Mapping[str, Scalar]
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+    mode: str = "free"
+    style: str = Field("", exclude_if=lambda style: not style)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        own = cls.model_fields.keys() - {"style"}
+        return {name: value for name, value in data.items() if value is not None or name in own}
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values of the mode's parameters."""
+        return self.model_extra or {}
 
     @property
     def seed(self) -> int:
@@ -63,6 +79,24 @@ class Request:
     @property
     def unwanted_words(self) -> str:
         return str(self.values.get(_UNWANTED, ""))
+
+
+R = TypeVar("R", bound=Request)
+
+
+def complete(request: R, catalog: Catalog, *, has_image: bool = False) -> R:
+    """Check a request against its mode; fill in defaults and choose a seed.
+
+    Raises:
+        InvalidValues: with every fault found.
+    """
+    given = dict(request.values)
+    if request.style:
+        given["style"] = request.style
+    if has_image:
+        given["image"] = True
+    checked = check(catalog, request.mode, given)
+    return request.model_copy(update={"style": checked.style, **checked.values})
 
 
 def check(catalog: Catalog, mode: str, given: Mapping[str, Any]) -> Request:
@@ -84,7 +118,7 @@ def check(catalog: Catalog, mode: str, given: Mapping[str, Any]) -> Request:
         faults += _check_size(found, style, values)
     if faults:
         raise InvalidValues(faults)
-    return Request(mode, style, values)
+    return Request(mode=mode, style=style, **values)
 
 
 def _check_values(mode: Mode, given: Mapping[str, Any], faults: list[Fault]) -> dict[str, Scalar]:

@@ -8,8 +8,8 @@ from typing import Any
 from backend.storage.generations import Row
 from gpu_server.schemas import ImageInfo, Preview, State, Timings
 from web import edge
-from web.changes import Changing
 from web.errors import EaselError
+from web.following import Followed
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Ending:
 NO_TIMINGS = Timings()
 
 
-class Live(Changing):
+class Live(Followed):
     """Changed only by the dispatcher, by `update`; others follow."""
 
     def __init__(self, row: Row) -> None:
@@ -68,6 +68,15 @@ class Live(Changing):
         self.dropped = False
         """This process schedules no more, before its end: whoever does next takes it up."""
         self.no_pod_since: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.done.is_set() or self.dropped
+
+    def update(self, **changes: Any) -> None:
+        for name, value in changes.items():
+            setattr(self, name, value)
+        self._changed()
 
     @property
     def user(self) -> str:

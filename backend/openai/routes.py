@@ -21,7 +21,7 @@ from backend.service import GenerationService
 from backend.storage.generations import Row
 from gpu_server.pictures import encoding, uploads
 from gpu_server.schemas import Preview
-from web import VERSION, edge, errors, sse
+from web import VERSION, edge, errors, sse, waiting
 from web.edge import retry_header
 from workflows.catalog import Catalog
 
@@ -169,12 +169,12 @@ async def _answer(
         kind = "image_generation" if photo is None else "image_edit"
         events = _streamed(service, row, ask, kind, keep=comes_back(key))
         return StreamingResponse(events, headers=sse.HEADERS, media_type="text/event-stream")
-    try:
-        ended = await edge.unless_disconnected(request, service.finished(row))
-    except asyncio.CancelledError:
-        if not comes_back(key):
-            await asyncio.shield(service.abandon(row))
-        raise
+
+    async def release(complete: bool) -> None:
+        if not complete and not comes_back(key):
+            await service.abandon(row)
+
+    ended = await waiting.waited(request, service.finished(row), release)
     data = [
         await _picture(service, ended, number, ask, links, request)
         for number in range(ended.order.request.count)

@@ -56,23 +56,6 @@ async def read_request(
 
 Body = Annotated[tuple[GenerationRequest, bytes | None], Depends(read_request)]
 
-REQUEST_ERRORS = errors.documented(
-    errors.InvalidRequest,
-    errors.InvalidImage,
-    errors.TooLarge,
-    errors.ContentRefused,
-    errors.Conflict,
-    errors.RateLimited,
-    errors.QuotaExceeded,
-    errors.QueueFull,
-    errors.NoGpu,
-    errors.ModelMissing,
-)
-OUTCOME_ERRORS = errors.documented(
-    errors.Cancelled,
-    errors.Timeout,
-    errors.OutOfMemory,
-    errors.EngineError,
-    errors.EngineLost,
-)
+REQUEST_ERRORS = errors.documented(*errors.REQUEST_ERRORS, errors.RateLimited, errors.QuotaExceeded)
+OUTCOME_ERRORS = errors.documented(*errors.OUTCOME_ERRORS)
 NOT_FOUND = errors.documented(errors.NotFound)

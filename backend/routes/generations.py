@@ -1,7 +1,5 @@
 """Generations: accept, look, follow, take the pictures, cancel, delete."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -35,7 +33,7 @@ from backend.storage.generations import Row
 from gpu_server import bodies
 from gpu_server.pictures.formats import MEDIA_TYPES, ImageFormat
 from gpu_server.schemas import Result
-from web import edge, errors, negotiation, sse
+from web import errors, negotiation, sse, waiting
 from workflows.catalog import Catalog
 
 WAITING = """\
@@ -43,7 +41,6 @@ Hanging up cancels the drawing. So does a proxy that cuts requests at a time lim
 100 s): behind one, use `PUT /generations/{id}` under an id of yours, then its `/events` (taken up
 again with `Last-Event-ID` when cut) or `GET /generations/{id}`. Or send an `Idempotency-Key`: then
 it goes on, and the same request under the same key waits on for the same pictures."""
-GENERATE_TYPES = ["application/json", *MEDIA_TYPES, "text/event-stream"]
 
 
 def router(catalog: Catalog) -> APIRouter:
@@ -66,9 +63,7 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         summary="Draw and wait; `Accept` decides the answer",
         description=WAITING,
         response_model=Result,
-        responses=REQUEST_ERRORS
-        | OUTCOME_ERRORS
-        | {200: {"content": {kind: {} for kind in (*MEDIA_TYPES, "text/event-stream")}}},
+        responses=REQUEST_ERRORS | OUTCOME_ERRORS | waiting.documented(MEDIA_TYPES),
         openapi_extra=body_schema,
     )
     async def generate(
@@ -81,36 +76,29 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         previews: bool = False,
     ) -> Response:
         asked, photo = body
-        kind = negotiation.choose(accept, GENERATE_TYPES)
+        kind = waiting.choose(accept, MEDIA_TYPES)
         if kind in MEDIA_TYPES:
             asked = asked.model_copy(update={"format": MEDIA_TYPES[kind]})
         row, _ = await service.submit(uuid4(), owner, asked, photo, key=idempotency_key, wait=True)
-        keep = comes_back(idempotency_key)
-        if kind == "text/event-stream":
-            return sse.response(_events(service, row, previews=previews, keep=keep))
-        try:
-            ended = await edge.unless_disconnected(request, service.finished(row))
-        except asyncio.CancelledError:
-            if not keep:
-                await asyncio.shield(service.abandon(row))
-            raise
-        if kind in MEDIA_TYPES:
-            return await picture_response(service, ended, 0, MEDIA_TYPES[kind], request)
-        result = await service.result(ended)
-        return Response(result.model_dump_json(), media_type="application/json")
 
+        async def respond() -> Response:
+            ended = await service.finished(row)
+            if kind in MEDIA_TYPES:
+                return await picture_response(service, ended, 0, MEDIA_TYPES[kind], request)
+            result = await service.result(ended)
+            return Response(result.model_dump_json(), media_type="application/json")
 
-async def _events(
-    service: GenerationService, row: Row, *, previews: bool, keep: bool
-) -> AsyncIterator[sse.Event]:
-    done = False
-    try:
-        async for event in service.events(row, previews=previews, with_images=True):
-            done = event.name == "result"
-            yield event
-    finally:
-        if not done and not keep:
-            await asyncio.shield(service.abandon(row))
+        async def release(complete: bool) -> None:
+            if not complete and not comes_back(idempotency_key):
+                await service.abandon(row)
+
+        return await waiting.answer(
+            request,
+            kind,
+            events=lambda: service.events(row, previews=previews, with_images=True),
+            response=respond,
+            release=release,
+        )
 
 
 def _add_accepting(routes: APIRouter, body_schema: dict[str, Any]) -> None:

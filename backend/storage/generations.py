@@ -57,12 +57,12 @@ class Order:
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> "Order":
-        request = Request(kept["mode"], kept["style"], kept["values"])
+        request = Request(mode=kept["mode"], style=kept["style"], **kept["values"])
         names = ("format", "priority", "model", "timeout_s", "has_photo")
         return cls(request, **{name: kept[name] for name in names})
 
 
-_NO_ORDER = Order(Request("", "", {}), "png", 0, "", 0.0, has_photo=False)
+_NO_ORDER = Order(Request(mode="", style=""), "png", 0, "", 0.0, has_photo=False)
 
 
 @dataclass(frozen=True)

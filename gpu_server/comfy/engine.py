@@ -276,12 +276,12 @@ def describe(fault: NodeFault) -> str:
 
 def _sample(mode: Mode, style: str, output_class: str) -> Graph:
     """A graph of the style with values of no importance."""
-    values: dict[str, str | int | float] = {
+    texts = {
         name: parameter.default if parameter.default is not None else "sample"
         for name, parameter in mode.spec.parameters.items()
         if parameter.type == "text"
     }
-    request = Request(mode.name, style, {**values, "seed": 0})
+    request = Request(mode=mode.name, style=style, seed=0, **texts)
     image = "sample.png" if mode.takes_image else ""
     rendered = render(
         mode,

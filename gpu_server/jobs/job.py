@@ -41,7 +41,7 @@ class Order:
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> "Order":
         return cls(
-            Request(kept["mode"], kept["style"], kept["values"]),
+            Request(mode=kept["mode"], style=kept["style"], **kept["values"]),
             (kept["size"][0], kept["size"][1]),
             kept["format"],
             kept["timeout_s"],

@@ -11,6 +11,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web import edge, errors, sse
+from web.middleware import ClientGone
 
 MAX_BODY = 10_000
 
@@ -107,7 +108,7 @@ def waiters(left: Left) -> APIRouter:
         left.waits += 1
         try:
             await edge.unless_disconnected(request, asyncio.Event().wait())
-        except asyncio.CancelledError:
+        except ClientGone:
             left.cancelled += 1
             raise
 

@@ -103,8 +103,8 @@ def test_a_wrong_method_is_told_all_that_an_address_takes() -> None:
     app.include_router(some)
     with served(app) as url:
         answer = httpx.post(f"{url}/thing/1")
-    assert answer.headers["allow"] == "GET, HEAD, DELETE"
-    assert "GET, HEAD, DELETE" in problem(answer, 405, "invalid_request")["detail"]
+    assert answer.headers["allow"] == "DELETE, GET, HEAD"
+    assert "DELETE, GET, HEAD" in problem(answer, 405, "invalid_request")["detail"]
 
 
 def test_head_is_answered_as_get_is_but_without_the_body() -> None:

@@ -214,6 +214,6 @@ def test_whatever_a_mode_calls_its_texts_they_are_words_of_the_picture() -> None
         "negative_prompt": "a bear",
         "seed": 7,
     }
-    request = Request("poster", "plain", values)
+    request = Request(mode="poster", style="plain", **values)
     assert request.wanted_words.split("\n") == ["a fox", "and a hare"]
     assert request.unwanted_words == "a bear"

@@ -214,7 +214,7 @@ def test_an_image_is_needed_where_the_mode_takes_one() -> None:
 
 
 def test_a_value_that_nothing_takes_is_refused() -> None:
-    request = Request("free", "realism", {"prompt": "a", "seed": 1, "colour": "red"})
+    request = Request(mode="free", style="realism", prompt="a", seed=1, colour="red")
     with pytest.raises(RenderError, match="nothing in the graph takes 'colour'"):
         render(OWN.modes["free"], request, size=(512, 512), prefix="p")
 
@@ -238,12 +238,12 @@ def test_the_first_size_of_the_style_is_drawn_when_none_is_asked_for() -> None:
     for catalog in (OWN, PLAIN):
         for mode in catalog:
             for style in mode.styles:
-                request = Request(mode.name, style, {})
+                request = Request(mode=mode.name, style=style)
                 assert size_of(mode, request) == mode.graph_spec(style).sizes["1:1"]
 
 
 def test_the_size_asked_for_wins_over_the_photo() -> None:
-    request = Request("restyle", "anime", {"width": 640, "height": 512})
+    request = Request(mode="restyle", style="anime", width=640, height=512)
     assert size_of(OWN.modes["restyle"], request, (4000, 3000)) == (640, 512)
 
 
@@ -254,7 +254,7 @@ def test_a_photo_gives_its_shape_at_the_pixels_the_model_was_made_for(
     mode = OWN.modes["restyle"]
     for style in mode.styles:
         spec = mode.graph_spec(style)
-        drawn = size_of(mode, Request("restyle", style, {}), (width, height))
+        drawn = size_of(mode, Request(mode="restyle", style=style), (width, height))
         own = spec.sizes["1:1"][0] * spec.sizes["1:1"][1]
         assert all(side % spec.multiple_of == 0 for side in drawn)
         assert drawn[0] * drawn[1] == pytest.approx(own, rel=0.05)

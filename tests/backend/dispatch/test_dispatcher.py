@@ -52,7 +52,7 @@ class Scheduling:
 
 
 def new_row() -> Row:
-    request = Request("tiny", "plain", {"seed": 1, "prompt": "a lake"})
+    request = Request(mode="tiny", style="plain", seed=1, prompt="a lake")
     order = Order(request, "png", 0, "tiny.safetensors", 60.0, has_photo=False)
     return Row(uuid4(), "shop", "anna", "mark", order, time.time())
 
