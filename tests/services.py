@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from gpu_server.settings import Settings
 
 DEADLINE_S = 60.0
 ROOT = Path(__file__).parent.parent
+_PORTS = 1500
+_FIRST_PORT = 15_000 + _PORTS * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 
 
 def until(condition: Callable[[], Any], what: str) -> None:
@@ -85,10 +88,16 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nothing listens on, out of this test process's own share.
+
+    The shares lie below the ports that the kernel gives to connections, so that neither another
+    worker nor a client takes the port before its server does.
+    """
+    while True:
+        port = _FIRST_PORT + random.randrange(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Every check of the project, as `./startup.sh test` runs them."""
+"""Run the project's checks and tests, as `./startup.sh test` does."""
 
 import subprocess
 import sys
@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TESTS_FAILED = 1
-"""pytest's exit code for that, and for nothing else."""
+"""pytest's exit code for failed tests, and for nothing else."""
+FAST = "--fast"
+WORKERS = 4
+"""Test processes side by side: on 2 cores, half of them wait for a promise's clock."""
+_OWN_CHOICE = ("-n", "--numprocesses", "--dist", "--pdb", "-p", "--collect-only", "--co")
+"""With one of these pytest options the caller decides how the tests are spread."""
 
 
-def run_all(root: Path, pytest_arguments: Sequence[str]) -> int:
-    """Run style, types, imports and tests, all of them; returns the first code that is not 0.
+def run_all(root: Path, arguments: Sequence[str]) -> int:
+    """Run style, types, imports and tests, all of them; return the first code that is not 0.
 
-    The tests' own code comes before that of the others.
+    The tests' own code comes before that of the others. `--fast` leaves out the tests that start
+    processes; all other arguments go to pytest.
     """
     python = sys.executable
     checks = (
@@ -22,17 +28,18 @@ def run_all(root: Path, pytest_arguments: Sequence[str]) -> int:
         (str(Path(python).parent / "lint-imports"),),
     )
     codes = [_run(root, check) for check in checks]
-    return _run_tests(root, pytest_arguments) or next((code for code in codes if code), 0)
+    return _run_tests(root, arguments) or next((code for code in codes if code), 0)
 
 
 def _run_tests(root: Path, arguments: Sequence[str]) -> int:
-    """The suite; what failed in it runs once more by itself.
+    """Run the suite; what failed in it runs once more, alone and one test after the other.
 
-    Many tests drive real processes against the clock of a promise, and a machine that is busy with
-    something else can starve one. What fails twice has failed.
+    Many tests drive real processes against the clock of a promise, and a busy machine can starve
+    one. What fails twice has failed.
     """
     pytest = (sys.executable, "-m", "pytest", *arguments)
-    code = _run(root, pytest)
+    spread = any(argument.startswith(_OWN_CHOICE) for argument in arguments)
+    code = _run(root, pytest if spread else (*pytest, "-n", str(WORKERS), "--dist", "loadfile"))
     if code != TESTS_FAILED:
         return code
     print("Some tests failed, see above. They run once more, by themselves.", flush=True)

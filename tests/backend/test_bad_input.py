@@ -39,6 +39,8 @@ OWN_WRONG_FIELDS: list[tuple[str, str, Any]] = [
     ("free", "priority", 0.5),
 ]
 
+UNUSED_ID = "7b0c6a52-3f0e-4a55-9a0b-2d1c0f4e8a11"
+
 
 @pytest.fixture(scope="module")
 def http(easel: Platform) -> Iterator[httpx.Client]:
@@ -122,8 +124,8 @@ def test_a_body_over_the_limit_is_refused(http: httpx.Client) -> None:
         ("DELETE", "/generations/7", "generation_id"),
         ("GET", "/generations/7/events", "generation_id"),
         ("GET", "/generations/7/images/0", "generation_id"),
-        ("GET", f"/generations/{uuid4()}/images/x", "number"),
-        ("GET", f"/generations/{uuid4()}/images/0?format=gif", "format"),
+        ("GET", f"/generations/{UNUSED_ID}/images/x", "number"),
+        ("GET", f"/generations/{UNUSED_ID}/images/0?format=gif", "format"),
         ("GET", "/generations?limit=0", "limit"),
         ("GET", "/generations?limit=101", "limit"),
         ("GET", "/generations?limit=x", "limit"),
