@@ -1,4 +1,4 @@
-"""What every test shares."""
+"""Fixtures and options that every test shares."""
 
 import signal
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ settings.register_profile(
 )
 settings.load_profile("easel")
 
-# Whoever is started in the background by a script ignores Ctrl-C, and so would all that we start.
+# A program that a script starts in the background ignores Ctrl-C; so would all that we start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Through the standard library, so that `caplog` has it, and without costly pretty tracebacks.
+# Through the standard library, so that `caplog` sees it, and without costly pretty tracebacks.
 structlog.configure(
     processors=[
         structlog.contextvars.merge_contextvars,
@@ -52,13 +52,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def sketches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Pod]:
-    """A GPU server that draws sketches, shared by all tests that leave it as it was."""
+    """Run a GPU server that draws sketches, for all tests that leave it as it was."""
     with services.pod(tmp_path_factory.mktemp("pod")) as pod:
         yield pod
 
 
 @pytest.fixture(scope="session")
 def easel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Platform]:
-    """The whole platform as processes, shared by all tests that leave it as it was."""
+    """Run the whole platform as processes, for all tests that leave it as it was."""
     with services.platform(tmp_path_factory.mktemp("easel")) as platform:
         yield platform

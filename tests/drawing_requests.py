@@ -127,7 +127,7 @@ def send(http: httpx.Client, body: Any) -> httpx.Response:
 
 
 def problem(answer: httpx.Response) -> dict[str, Any]:
-    """The answer's problem; it must be the caller's fault, told as the contract has it."""
+    """Return the answer's problem; it must be a caller's error as the contract has it."""
     assert 400 <= answer.status_code < 500, answer.text[:500]
     assert answer.headers["content-type"] == "application/problem+json"
     found: dict[str, Any] = answer.json()

@@ -39,7 +39,7 @@ def until(condition: Callable[[], Any], what: str) -> None:
 
 @contextlib.contextmanager
 def served(app: ASGIApp) -> Iterator[str]:
-    """The application on a real uvicorn, in a thread of its own; gives its base URL."""
+    """Serve the application on a real uvicorn in a thread of its own; yield its base URL."""
     config = uvicorn.Config(
         app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
@@ -49,14 +49,14 @@ def served(app: ASGIApp) -> Iterator[str]:
 
 @contextlib.contextmanager
 def sketch_engine(folder: Path) -> Iterator[str]:
-    """The sketch engine, with its folders below `folder`; gives its base URL."""
+    """Run the sketch engine with its folders below `folder`; yield its base URL."""
     with _in_thread(sketch.create_server(sketch.create_app(folder), port=0)) as url:
         yield url
 
 
 @contextlib.contextmanager
 def gpu_server(engine_url: str, folder: Path, **settings: Any) -> Iterator[str]:
-    """A GPU server that is ready to draw with that engine; gives its base URL."""
+    """Run a GPU server that is ready to draw with that engine; yield its base URL."""
     own = Settings(comfyui_url=engine_url, easel_data_dir=folder, **settings)
     with served(create_app(own)) as url:
         until(lambda: is_ready(url), "the GPU server is ready")
@@ -83,7 +83,7 @@ def _in_thread(server: uvicorn.Server) -> Iterator[str]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files; folders may vanish while it looks, as they do under a service that tidies up."""
+    """Return all files; folders may vanish meanwhile, as under a service that tidies up."""
     return [Path(where, name) for where, _, names in os.walk(folder) for name in names]
 
 
@@ -102,7 +102,7 @@ def free_port() -> int:
 
 @dataclass
 class Program:
-    """`python -m module` as a process; what it says is kept in files."""
+    """`python -m module` as a process; its output is kept in files."""
 
     module: str
     arguments: tuple[str, ...] = ()
@@ -137,7 +137,7 @@ class Program:
         assert self._process.poll() is None, self.errors()
 
     def exit_code(self) -> int:
-        """Waits for its end."""
+        """Wait for its end and return its exit code."""
         return self._process.wait(DEADLINE_S)
 
     def output(self) -> str:
@@ -147,12 +147,12 @@ class Program:
         return (self.folder / f"{self.module}.err").read_text("utf-8")
 
     def log(self) -> list[dict[str, Any]]:
-        """Its log lines, each of which must be JSON."""
+        """Return its log lines, each of which must be JSON."""
         return [json.loads(line) for line in self.output().splitlines()]
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without anybody's settings of Easel."""
+    """Return the environment without any settings of Easel."""
     prefixes = ("BACKEND_", "BOT_", "COMFYUI_", "EASEL_", "GPU_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     return kept | {"PYTHONPATH": str(ROOT)}
@@ -170,7 +170,7 @@ class Pod:
         return httpx.Client(base_url=self.url, timeout=DEADLINE_S, trust_env=False)
 
     def left_behind(self) -> list[str]:
-        """Files of jobs that are still there."""
+        """List files of jobs that are still there."""
         folders = [self.data / "gpu_server" / "jobs", self.engine / "input", self.engine / "output"]
         folders.append(self.engine / "temp")
         return [str(path) for folder in folders for path in files_below(folder)]
@@ -178,8 +178,10 @@ class Pod:
 
 @contextlib.contextmanager
 def pod(folder: Path) -> Iterator[Pod]:
-    """A GPU server that draws sketches, as processes: threads of servers would draw from the
-    random numbers that Hypothesis watches."""
+    """Run a GPU server that draws sketches, as processes.
+
+    Threads of servers would draw from the random numbers that Hypothesis watches.
+    """
     port, engine_port = free_port(), free_port()
     found = Pod(f"http://127.0.0.1:{port}", folder / "data", folder / "comfyui")
     arguments = ("--port", str(engine_port), "--base-dir", str(found.engine))
@@ -206,14 +208,14 @@ class Platform:
         return httpx.Client(base_url=self.url, timeout=DEADLINE_S, trust_env=False)
 
     def left_behind(self) -> list[str]:
-        """Pictures and photos that are still kept anywhere."""
+        """List images and photos that are still kept anywhere."""
         own = [str(path) for path in files_below(self.data / "backend" / "images")]
         return own + self.pod.left_behind()
 
 
 @contextlib.contextmanager
 def platform(folder: Path, gpu_token: str = "", **settings: str) -> Iterator[Platform]:
-    """All services, ready to draw, everything below `folder`; `settings` are the backend's."""
+    """Run all services, ready to draw, below `folder`; `settings` are the backend's."""
     ports = {name: free_port() for name in ("engine", "gpu", "backend")}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     pod = Pod(urls["gpu"], folder / "gpu", folder / "comfyui")

@@ -49,7 +49,7 @@ def operators(
     purpose: x509.ObjectIdentifier = EMAIL,
     ends: timedelta = timedelta(days=9),
 ) -> tuple[Path, Path]:
-    """An operator's certificate and key, issued by an authority of their own."""
+    """Make an operator's certificate and key, issued by an authority of their own."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Press Ltd")])
     subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Press Ltd Pictures")])

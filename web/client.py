@@ -1,7 +1,7 @@
-"""What our clients share: one place where transport errors and problems become exceptions.
+"""The base of our clients: the one place where transport errors and problems become exceptions.
 
-Over aiohttp: a generation takes several requests one after the other, and httpx needs several times
-the CPU for each (docs/decisions/0008).
+It uses aiohttp: a generation takes several requests in a row, and httpx needs several times the
+CPU for each (docs/decisions/0008).
 """
 
 import json
@@ -16,11 +16,11 @@ from web.errors import EaselError, EngineLost, error_from_answer
 
 CONNECT_S = 3.0
 ANSWER_S = 10.0
-"""An answer that pauses for so long will not come."""
+"""Timeout for the next bytes of an answer."""
 QUIET_S = 30.0
-"""An event stream that is silent for so long, heartbeats included, is dead."""
+"""Timeout for the next bytes of an event stream, heartbeats included."""
 _KEEP_ALIVE_S = 4.0
-"""Idle connections are closed by us, before uvicorn does it (after 5 s) while we are asking."""
+"""How long an idle connection is kept: less than uvicorn's 5 s, so that it never closes first."""
 _TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Message:
-    """A server-sent event, as it was read."""
+    """A server-sent event as read."""
 
     event: str
     data: str
@@ -43,8 +43,8 @@ class Message:
 class Peer:
     """One of our HTTP services, over one pool of connections.
 
-    `token` is sent as a bearer token, `headers` are asked for and sent with every request; `lost`
-    is raised when the service cannot be reached or breaks off.
+    `token` is sent as a bearer token, the result of `headers` with every request. `lost` is the
+    error for a service that cannot be reached or breaks off.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Peer:
     async def request(
         self, method: str, path: str, *, timeout_s: float = ANSWER_S, **options: Any
     ) -> Answer:
-        """The answer, if it is not an error; raises what its problem stands for."""
+        """Return the answer. Raises the EaselError that a problem stands for."""
         async with self._answer(method, path, timeout_s, options) as answer:
             try:
                 return Answer(await answer.read())
@@ -81,7 +81,7 @@ class Peer:
     async def stream(
         self, method: str, path: str, **options: Any
     ) -> AsyncIterator[AsyncIterator[Message]]:
-        """An event stream; raises as `request` does, also when it breaks off."""
+        """Open an event stream. Raises as `request` does, also when the stream breaks off."""
         options["headers"] = {"Accept": "text/event-stream", **options.get("headers", {})}
         async with self._answer(method, path, QUIET_S, options) as answer:
             yield self._messages(answer)
@@ -97,7 +97,7 @@ class Peer:
     async def _answer(
         self, method: str, path: str, quiet_s: float, options: dict[str, Any]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The head of an answer that is not an error."""
+        """Yield a successful answer, its body still unread."""
         headers = {**self._headers(), **options.pop("headers", {})}
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_S, sock_read=quiet_s)
         try:
@@ -116,7 +116,7 @@ class Peer:
             answer.release()
 
     def _pool(self) -> aiohttp.ClientSession:
-        """Made when first needed: it belongs to the event loop that runs then."""
+        """Return the session, made on first use: it belongs to the running event loop."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 headers=self._own_headers,
@@ -129,14 +129,14 @@ class Peer:
 
 
 def form(request: Mapping[str, Any], image: bytes) -> aiohttp.FormData:
-    """A request and its photo, to be sent as `data`."""
+    """Return a request and its photo as a form to send as `data`."""
     data = aiohttp.FormData({"request": json.dumps(dict(request))})
     data.add_field("image", image, filename="photo", content_type="application/octet-stream")
     return data
 
 
 async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-    """The events of a stream that one of our services writes: lines end with a plain newline."""
+    """Yield the events of one of our services, which ends lines with a plain newline."""
     rest = b""
     async for chunk in chunks:
         *frames, rest = (rest + chunk).split(b"\n\n")

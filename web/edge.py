@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def problem_response(error: EaselError, _: Request, request_id: str) -> Response:
-    """An error as `application/problem+json`."""
+    """Return an error as `application/problem+json`."""
     return Response(
         error.problem(request_id).model_dump_json(),
         error.status,
@@ -45,7 +45,7 @@ def retry_header(error: EaselError) -> dict[str, str]:
 
 
 def install(app: FastAPI, *, max_body: int, render: Renderer = problem_response) -> None:
-    """Give `app` Easel's edge. `max_body` is in bytes and enforced while reading."""
+    """Put Easel's edge around `app`. `max_body` is in bytes and enforced while reading."""
 
     async def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
@@ -71,25 +71,25 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
 
 
 def request_id() -> str:
-    """The id of the request being handled."""
+    """Return the id of the request being handled."""
     return str(structlog.contextvars.get_contextvars().get("request_id", ""))
 
 
 def trace_headers() -> dict[str, str]:
-    """Headers that carry this request's ids on to the next service."""
+    """Return the headers that pass this request's ids on to the next service."""
     known = trace_ids()
     names = {"request_id": "X-Request-ID", "traceparent": "traceparent"}
     return {header: known[name] for name, header in names.items() if name in known}
 
 
 def trace_ids() -> dict[str, str]:
-    """This request's ids, to be bound again where its work goes on."""
+    """Return this request's ids, to be bound again by work that outlives it."""
     known = structlog.contextvars.get_contextvars()
     return {name: known[name] for name in ("request_id", "traceparent") if known.get(name)}
 
 
 def as_easel_error(error: Exception) -> EaselError:
-    """Any exception as the error that is shown for it."""
+    """Return the error that is shown for any exception."""
     match error:
         case EaselError():
             return error
@@ -113,7 +113,7 @@ def as_easel_error(error: Exception) -> EaselError:
 
 
 def invalid_request(error: RequestValidationError | ValidationError) -> InvalidRequest:
-    """Pydantic's faults as ours."""
+    """Return pydantic's faults as one InvalidRequest."""
     return InvalidRequest.of([_field_error(dict(e)) for e in error.errors()])
 
 
@@ -135,7 +135,7 @@ def _field_error(error: dict[str, Any]) -> FieldError:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "json_invalid":
         path, message = [], "the body is not valid JSON"
-    # "Input should be a valid UUID, invalid length": what it should be is what is allowed.
+    # Pydantic says "Input should be a valid UUID, invalid length": the first half is the rule.
     wanted = re.search(r" should (?:be |match )?([^,]+)", message)
     if allowed is None and wanted is not None:
         allowed = wanted[1]
@@ -163,7 +163,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _document_validation(schema: dict[str, Any]) -> None:
-    """FastAPI's own 422, of every route with a parameter, as the problem that it is here."""
+    """Describe FastAPI's own 422 as the problem that it is here."""
     ours = documented(InvalidRequest)[422]
     for path in schema["paths"].values():
         for operation in path.values():
@@ -172,7 +172,7 @@ def _document_validation(schema: dict[str, Any]) -> None:
 
 
 async def until_disconnected(request: Request) -> None:
-    """Returns when the client has hung up; the body must have been read."""
+    """Return when the client has hung up; the body must have been read."""
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":

@@ -1,4 +1,4 @@
-"""The tree of errors, one class per stable code, as answers (RFC 9457) and as exceptions.
+"""The tree of errors: one class per stable code, an exception here and a problem on the wire.
 
     EaselError
     ├── InvalidRequest 422   ├── InvalidImage 422   ├── TooLarge 413   ├── ContentRefused 422
@@ -8,7 +8,8 @@
     ├── OutOfMemory 502      ├── EngineError 502    ├── EngineLost 502
     └── Internal 500
 
-A server raises them and `web.edge` answers with them; a client raises what the answer said.
+A server raises them and `web.edge` answers with them as RFC 9457 has it; a client raises the class
+that the answer names.
 """
 
 from collections.abc import Sequence
@@ -17,11 +18,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 Retry = Literal["never", "same_pod", "other_pod"]
-"""Whether another try can help: on the pod that raised it, only on another one, or nowhere."""
+"""Where another try can help: nowhere, on the same pod, or only on another one."""
 
 CODES: dict[str, type["EaselError"]] = {}
 UNCHECKED = "unchecked"
-"""The category of what is refused because nothing can be judged: nobody's offence."""
+"""The category of a refusal because the safety check is out of order: nobody's offence."""
 
 
 class FieldError(BaseModel):
@@ -53,10 +54,17 @@ class Problem(BaseModel):
 
 
 class EaselError(Exception):
-    """An error with a stable code. `detail` is written for a person: what was wrong, what to do.
+    """An error with a stable code.
 
-    `retry_after` is in seconds and becomes the `Retry-After` header; `category` is why content was
-    refused.
+    Attributes:
+        code: The code that programs rely on.
+        status: The HTTP status of its answer.
+        title: What the code means, in words.
+        retry: Whether another try can help, and where.
+        detail: What was wrong and what to do, for a person.
+        errors: The wrong fields, if any.
+        retry_after: Seconds to wait before the next try; becomes the `Retry-After` header.
+        category: Why content was refused.
     """
 
     code: ClassVar[str] = "internal"
@@ -75,7 +83,7 @@ class EaselError(Exception):
         retry_after: float | None = None,
         category: str | None = None,
     ) -> None:
-        # What a caller wrote may be quoted in it, and JSON has no lone surrogates.
+        # It may quote what a caller wrote, and JSON has no lone surrogates.
         self.detail = (detail or self.title).encode(errors="replace").decode()
         self.errors = list(errors)
         self.retry_after = retry_after
@@ -102,7 +110,7 @@ class InvalidRequest(EaselError):
 
     @classmethod
     def of(cls, errors: Sequence[FieldError]) -> "InvalidRequest":
-        """Every wrong field at once, named in the detail too."""
+        """Name every wrong field at once, in the detail too."""
         return cls("; ".join(f"{e.field}: {e.message}" for e in errors), errors=errors)
 
 
@@ -167,7 +175,7 @@ class QuotaExceeded(EaselError):
 class QueueFull(EaselError):
     code = "queue_full"
     status = 429
-    title = "The line is full"
+    title = "The queue is full"
     retry = "other_pod"
 
 
@@ -218,7 +226,7 @@ class Internal(EaselError):
 
 
 def error_from(problem: Problem, retry_after: float | None = None) -> EaselError:
-    """The exception a problem stands for; an unknown code becomes Internal."""
+    """Return the exception that a problem stands for; Internal for an unknown code."""
     kind = CODES.get(problem.code, Internal)
     return kind(
         problem.detail, errors=problem.errors, retry_after=retry_after, category=problem.category
@@ -228,7 +236,7 @@ def error_from(problem: Problem, retry_after: float | None = None) -> EaselError
 def error_from_answer(
     status: int, body: bytes, retry_after: str | None, default: type[EaselError] = EngineLost
 ) -> EaselError:
-    """The exception for an HTTP error answer, ours or a proxy's in between."""
+    """Return the exception for an error answer, be it ours or a proxy's."""
     seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
     try:
         return error_from(Problem.model_validate_json(body), seconds)
@@ -248,11 +256,11 @@ REQUEST_ERRORS = (
 )
 """How a request to draw may be refused."""
 OUTCOME_ERRORS = (Cancelled, Timeout, OutOfMemory, EngineError, EngineLost)
-"""How an accepted one may end."""
+"""How an accepted request may end without images."""
 
 
 def documented(*kinds: type[EaselError]) -> dict[int | str, dict[str, Any]]:
-    """FastAPI's `responses=` for these errors."""
+    """Return FastAPI's `responses=` for these errors."""
     responses: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         entry = responses.setdefault(kind.status, {"description": "", "content": {}})

@@ -1,6 +1,6 @@
-"""Logs: one JSON line per event on stdout, without prompts, pictures or secrets.
+"""Logs: one JSON line per event on stdout, without prompts, images or secrets.
 
-Everything goes through the standard library's logging, so that a library's lines look the same.
+Everything goes through the standard library's logging, so that lines of libraries look the same.
 """
 
 import logging
@@ -23,7 +23,7 @@ _NOISY = ("httpx", "httpcore", "websockets", "uvicorn.access", "PIL", "asyncio",
 
 
 def redact(text: str) -> str:
-    """The text with every token in it replaced by ***."""
+    """Replace every token in the text by ***."""
     return _SECRETS.sub("***", text)
 
 
@@ -46,21 +46,21 @@ def _redacted(value: Any) -> Any:
 
 
 def _trace_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Where an exception came from, without its message, which may quote a prompt."""
+    """Log where an exception came from, without its message, which may quote a prompt."""
     match event.pop("exc_info", None):
         case BaseException() as error:
             pass
         case (_, error, _):
             pass
-        case asked:
-            error = sys.exc_info()[1] if asked else None
+        case is_wanted:
+            error = sys.exc_info()[1] if is_wanted else None
     if error is not None:
         event["exception"] = "".join(_traced(error))
     return event
 
 
 def _traced(error: BaseException) -> Iterator[str]:
-    """The lines of a traceback, what led to it first, each exception by its type only."""
+    """Yield the lines of a traceback, causes first; of each exception only its type."""
     earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if earlier is not None:
         yield from _traced(earlier)

@@ -1,4 +1,4 @@
-"""The outermost layer of a service: ids in, headers out, body limit, one log line a request."""
+"""The outermost layer of a service: ids in, headers out, body limit, one log line per request."""
 
 import asyncio
 import re
@@ -27,8 +27,8 @@ Renderer = Callable[[EaselError, Request, str], Response]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
-_KEYS = re.compile(r"(/v1/files(?:/[^/]*){3}/).*")
-"""Addresses whose last part lets anybody in for an hour."""
+_SIGNED_LINK = re.compile(r"(/v1/files(?:/[^/]*){3}/).*")
+"""An address whose last part admits anybody for an hour: it is left out of the log."""
 _QUIET = ("/livez", "/readyz", "/health", "/metrics")
 _SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
@@ -38,11 +38,11 @@ _SECURITY_HEADERS = {
 }
 
 LINGER_S = 2.0
-"""A client whose body is refused may go on sending so long before its connection is closed."""
+"""How long to drain a refused body before closing the connection."""
 
 
 class Edge:
-    """ASGI middleware, outermost: ids in, headers out, one log line, nothing escapes as text."""
+    """ASGI middleware around everything: no error leaves it as plain text or with a traceback."""
 
     def __init__(self, app: ASGIApp, max_body: int, render: Renderer) -> None:
         self.app = app
@@ -86,10 +86,10 @@ class Edge:
             await exchange.refuse_body(response)
 
     async def _answer_fault(self, scope: Scope, exchange: "Exchange", error: Exception) -> None:
-        """What is not ours is logged here with its id, and never shown."""
+        """Answer with the error; log an unexpected one with its id and show nothing of it."""
         if isinstance(error, ClientDisconnect):
-            return  # a caller that hangs up while its body is read is no fault of ours
-        if not isinstance(error, EaselError):  # else of another middleware
+            return  # the caller hung up while sending the body
+        if not isinstance(error, EaselError):  # an EaselError here comes from another middleware
             path = _loggable(scope["path"])
             log.exception("unhandled", path=path, error=type(error).__name__)
         if exchange.status:
@@ -100,7 +100,7 @@ class Edge:
 
 
 class Exchange:
-    """One request and its answer: counts the body while it is read, adds headers to the answer."""
+    """One request and its answer: counts the body while reading, adds headers to the answer."""
 
     def __init__(self, receive: Receive, send: Send, request_id: str, max_body: int) -> None:
         self._receive = receive
@@ -111,7 +111,7 @@ class Exchange:
         self.overflowed = False
         self.status = 0
         self.without_body = False
-        """The answer ends with its headers: to HEAD."""
+        """Whether the answer ends after its headers, as for HEAD."""
         self._ended = False
 
     def declares_too_much(self, length: str) -> bool:
@@ -129,14 +129,14 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         if self.overflowed and not self.status:
-            return  # whatever a framework makes of a half-read body; `refuse_body` answers
+            return  # `refuse_body` answers, not the framework's error about half a body
         await self._pass_on(message)
 
     async def refuse_body(self, response: Response) -> None:
         """Answer and close the connection, whose body was not read.
 
-        Closed at once, it would be reset under a client that still sends, and some never see the
-        answer then: what comes meanwhile is thrown away.
+        Closing at once would reset the connection under a client that still sends, and some would
+        never see the answer: drain what comes for a while.
         """
         if self.status:
             return
@@ -169,17 +169,17 @@ class Exchange:
 
 
 def _as_get(scope: Scope) -> Scope:
-    """FastAPI answers no HEAD; whoever watches a service from outside often asks so."""
+    """Treat HEAD as GET: FastAPI has no answer for HEAD, which monitors often use."""
     return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
 
 def _loggable(path: str) -> str:
-    return _KEYS.sub(r"\1***", path)
+    return _SIGNED_LINK.sub(r"\1***", path)
 
 
 def _ids(headers: Headers) -> dict[str, str]:
-    given = headers.get("x-request-id", "")
-    ids = {"request_id": given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)}
+    own = headers.get("x-request-id", "")
+    ids = {"request_id": own if _REQUEST_ID.fullmatch(own) else secrets.token_hex(16)}
     trace = headers.get("traceparent", "")
     if _TRACEPARENT.fullmatch(trace):
         ids["traceparent"] = trace

@@ -1,4 +1,4 @@
-"""Which of the offered media types an `Accept` header prefers (RFC 9110, section 12.5.1)."""
+"""Choose the media type that an `Accept` header prefers (RFC 9110, section 12.5.1)."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from web.errors import FieldError, InvalidRequest
 
 
 def best(accept: str, offered: Sequence[str]) -> str | None:
-    """The preferred type; the first offered when anything goes; None when none is acceptable."""
+    """Return the preferred type, the first offered by default, or None if none is acceptable."""
     if not accept.strip():
         return offered[0]
     wanted = [_parse(part) for part in accept.split(",") if part.strip()]
@@ -16,10 +16,12 @@ def best(accept: str, offered: Sequence[str]) -> str | None:
 
 
 def choose(accept: str, offered: Sequence[str]) -> str:
-    """As `best`; raises InvalidRequest when none is acceptable."""
+    """Return the preferred type. Raises InvalidRequest when none is acceptable."""
     kind = best(accept, offered)
     if kind is None:
-        fault = FieldError(field="Accept", message="asks for none of ours", allowed=list(offered))
+        fault = FieldError(
+            field="Accept", message="accepts nothing that is offered here", allowed=list(offered)
+        )
         raise InvalidRequest.of([fault])
     return kind
 
@@ -36,7 +38,7 @@ def _parse(part: str) -> tuple[str, float]:
 
 
 def _quality(kind: str, wanted: Sequence[tuple[str, float]]) -> float:
-    """The most specific match decides: `image/png` over `image/*` over `*/*`."""
+    """Let the most specific match decide: `image/png` over `image/*` over `*/*`."""
     family = kind.partition("/")[0] + "/*"
     for pattern in (kind, family, "*/*"):
         for name, quality in wanted:

@@ -1,4 +1,4 @@
-"""Settings of a service: the environment and its `.env` file, refused with one clear sentence."""
+"""Settings of a service, from the environment and its `.env` file; a bad one is one sentence."""
 
 import difflib
 import os
@@ -19,7 +19,7 @@ POD = Path("/workspace")
 
 
 def on_pod() -> bool:
-    """Whether this host is a rented pod: its volume is mounted and writable."""
+    """Tell whether this host is a rented pod: whether a pod's volume is mounted and writable."""
     return POD.is_dir() and os.access(POD, os.W_OK)
 
 
@@ -32,18 +32,18 @@ class SettingsError(ValueError):
 
 
 class ServiceSettings(BaseSettings):
-    """Base of each service's settings. Variables' names are the fields' names in capitals."""
+    """Base of each service's settings. A variable is its field's name in capitals."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
 
     @classmethod
     def own_prefix(cls) -> str:
-        """Variables beginning so are this service's alone: an unknown one is a spelling mistake."""
+        """Return the prefix of this service's variables: an unknown one is a spelling mistake."""
         raise NotImplementedError
 
 
 class PlatformSettings(ServiceSettings):
-    """Settings that backend and GPU server share: where data is kept, and what is drawn with."""
+    """Settings that backend and GPU server share: the data directory, the modes, the checkpoint."""
 
     easel_data_dir: Path = Field(default_factory=data_dir)
     easel_workflows_dir: Path | None = None
@@ -52,7 +52,7 @@ class PlatformSettings(ServiceSettings):
     easel_checkpoint_size: int = Field(1024, ge=256, le=2048)
 
     def load_catalog(self) -> Catalog:
-        """The catalogue as this platform serves it. Raises CatalogError."""
+        """Load the catalogue as this platform serves it. Raises CatalogError."""
         further = [self.easel_workflows_dir] if self.easel_workflows_dir else []
         catalog = load_modes(*further)
         if not self.easel_checkpoint:
@@ -63,10 +63,10 @@ class PlatformSettings(ServiceSettings):
 
 
 def load(kind: type[S], env_file: Path) -> S:
-    """The service's settings; the environment wins over `env_file`. Raises SettingsError."""
-    given = {**dotenv_values(env_file), **os.environ} if env_file.is_file() else dict(os.environ)
+    """Load a service's settings; the environment wins over `env_file`. Raises SettingsError."""
+    variables = {**dotenv_values(env_file), **os.environ} if env_file.is_file() else os.environ
     known = {name.upper() for name in kind.model_fields}
-    for name in given:
+    for name in variables:
         if name.startswith(kind.own_prefix()) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -78,7 +78,7 @@ def load(kind: type[S], env_file: Path) -> S:
 
 
 def load_or_exit(kind: type[S], env_file: Path) -> S:
-    """As `load`, for entry points: prints the sentence and exits with 2."""
+    """Load settings in an entry point: on an error print its sentence and exit with 2."""
     try:
         return load(kind, env_file)
     except SettingsError as error:
@@ -86,7 +86,7 @@ def load_or_exit(kind: type[S], env_file: Path) -> S:
 
 
 def stop(error: Exception) -> NoReturn:
-    """End the process, for entry points: what is set up wrong, in one sentence; exit code 2."""
+    """End the process with exit code 2 and the error's sentence."""
     sys.stderr.write(f"error: {error}\n")
     sys.exit(2)
 
@@ -105,7 +105,7 @@ def is_loopback(host: str) -> bool:
 
 
 def require_secret_off_loopback(host: str, secret: Any, host_name: str, secret_name: str) -> None:
-    """Raises ValueError when a service without a secret would be open to the network."""
+    """Raise ValueError when a service without a secret would be open to the network."""
     if not secret and not is_loopback(host):
         raise ValueError(
             f"{host_name} is {host}, which others can reach, but {secret_name} is empty; "

@@ -1,4 +1,4 @@
-"""Server-sent events, written from an async iterator, with a comment when it is quiet."""
+"""Server-sent events from an async iterator, with a comment whenever it is quiet."""
 
 import asyncio
 import re
@@ -27,8 +27,10 @@ class Event:
 def response(
     events: AsyncIterator[Event], status: int = 200, *, heartbeat_s: float = HEARTBEAT_S
 ) -> StreamingResponse:
-    """An event stream, never silent for longer than `heartbeat_s`; `events` is closed when the
-    client hangs up."""
+    """Return an event stream that is never silent for longer than `heartbeat_s` seconds.
+
+    `events` is closed when the client hangs up.
+    """
     return StreamingResponse(
         _encoded(events, heartbeat_s), status, headers=HEADERS, media_type="text/event-stream"
     )
@@ -58,5 +60,5 @@ async def _encoded(events: AsyncIterator[Event], heartbeat_s: float) -> AsyncIte
 
 
 def last_event_id(header: str | None) -> int:
-    """The `Last-Event-ID` of a client that comes back, or -1."""
+    """Return the `Last-Event-ID` of a client that reconnects, or -1."""
     return int(header) if header and re.fullmatch(r"[0-9]{1,18}", header) else -1

@@ -1,4 +1,4 @@
-"""The tasks a service is made of, which run for as long as it does."""
+"""The long-running tasks of a service."""
 
 import asyncio
 import signal
@@ -8,9 +8,11 @@ import structlog
 log = structlog.get_logger()
 
 
-def end_if_broken(part: asyncio.Task[None]) -> None:
-    """To be told of each part's end. A service without one of its parts would take on what it
-    never does: when one breaks, the process ends, to be started again."""
-    if not part.cancelled() and part.exception() is not None:
-        log.critical("part_broke", part=part.get_name(), exc_info=part.exception())
+def end_if_broken(task: asyncio.Task[None]) -> None:
+    """End the process when a long-running task crashed; a done callback.
+
+    The supervisor starts the service again, which would otherwise accept work it cannot do.
+    """
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("task_crashed", task=task.get_name(), exc_info=task.exception())
         signal.raise_signal(signal.SIGTERM)

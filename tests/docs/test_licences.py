@@ -42,7 +42,7 @@ def _brought_along() -> dict[str, str]:
 
 
 def _families(package: str) -> set[str]:
-    """The families of licences that the installed package states itself."""
+    """Return the families of licences that the installed package states itself."""
     stated = metadata(package)
     own = stated.get_all("License-Expression", [])
     if not own:

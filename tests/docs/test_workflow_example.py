@@ -23,7 +23,7 @@ def _blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The example's two files where the document puts them."""
+    """Put the example's two files where the document puts them."""
     place = tmp_path / "modes" / "wallpaper"
     place.mkdir(parents=True)
     (place / "sdxl.json").write_text(_blocks("json")[0], "utf-8")

@@ -18,7 +18,7 @@ TOKEN, KEY = "gpu-token-0123456789abcdef", "backend-key-0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The platform with a key and a token, whose logs nobody else has written in."""
+    """Run a platform with a key and a token, whose logs no other test writes."""
     folder = tmp_path_factory.mktemp("guarded")
     with platform(folder, gpu_token=TOKEN, BACKEND_API_KEYS=f"me:{KEY}") as found:
         yield found
@@ -26,7 +26,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture(scope="module")
 def journey(guarded: Platform) -> dict[str, Any]:
-    """A picture in each mode and one refusal, asked for under the ids above; the JSON answers."""
+    """Draw in each mode and be refused once, under the ids above; return the JSON answers."""
     headers = {**IDS, "Authorization": f"Bearer {KEY}"}
     with guarded.http() as http:
         free = {**GOOD["free"], "prompt": WORDS, "user": "anna"}
@@ -46,7 +46,7 @@ def journey(guarded: Platform) -> dict[str, Any]:
 def drawn(
     guarded: Platform, http: httpx.Client, body: dict[str, Any], headers: dict[str, str]
 ) -> httpx.Response:
-    """The answer, asked for again while a loaded machine makes the pod look away."""
+    """Return the answer; ask again while a loaded machine keeps the pod out of service."""
     answer = http.post("/generate", json=body, headers=headers)
     while answer.status_code == 503:
         assert answer.json()["code"] == "no_gpu"

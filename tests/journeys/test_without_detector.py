@@ -14,8 +14,7 @@ from tests.services import ROOT, Program, files_below, free_port, until
 
 
 def without(what: str, folder: Path) -> str:
-    """A PYTHONPATH on which the distribution `nudenet` lacks its model or has a damaged one, or on
-    which onnxruntime does not load."""
+    """Return a PYTHONPATH on which the detector's model is missing or damaged, or onnxruntime is."""
     if what == "onnxruntime":
         folder.mkdir(parents=True)
         (folder / "onnxruntime.py").write_text("raise ImportError('libgomp.so.1: no such file')")
@@ -36,7 +35,7 @@ def without(what: str, folder: Path) -> str:
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[dict[str, str], Path]]:
-    """The URLs of engine, GPU server and backend, and the folder they work in."""
+    """Run engine, GPU server and backend; yield their URLs and the folder they work in."""
     folder = tmp_path_factory.mktemp("unsafe")
     ports = {name: free_port() for name in ("engine", "gpu", "backend")}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}

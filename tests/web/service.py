@@ -94,7 +94,7 @@ def breakers() -> APIRouter:
 
     @routes.get("/busy")
     async def busy() -> None:
-        raise errors.QueueFull("The line is full", retry_after=4.6)
+        raise errors.QueueFull("The queue is full", retry_after=4.6)
 
     return routes
 

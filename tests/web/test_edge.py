@@ -38,7 +38,7 @@ def http(url: str) -> Iterator[httpx.Client]:
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The problem in the answer, complete and with the answer's own ids."""
+    """Return the problem in the answer, complete and with the answer's own ids."""
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     found: dict[str, Any] = answer.json()
@@ -144,7 +144,7 @@ def test_an_answer_that_breaks_in_the_middle_is_cut_off(http: httpx.Client) -> N
 
 def test_when_to_come_back_is_told_in_whole_seconds(http: httpx.Client) -> None:
     answer = http.get("/busy")
-    assert problem(answer, 429, "queue_full")["detail"] == "The line is full"
+    assert problem(answer, 429, "queue_full")["detail"] == "The queue is full"
     assert answer.headers["retry-after"] == "5"
 
 
@@ -230,14 +230,14 @@ def test_a_body_of_unknown_length_is_refused_at_the_limit(url: str, path: str) -
 
 
 def chunked(first: bytes) -> Iterator[bytes]:
-    """A body without end."""
+    """Yield a body without end."""
     yield f"{len(first):x}\r\n".encode() + first + b"\r\n"
     while True:
         yield b"400\r\n" + b"x" * 1024 + b"\r\n"
 
 
 def exchange(url: str, head: bytes, body: Iterable[bytes] = ()) -> bytes:
-    """What the server says until it closes, while the client sends on regardless."""
+    """Return what the server says until it closes, while the client sends on regardless."""
     host, port = url.removeprefix("http://").split(":")
     said, parts = b"", iter(body)
     with socket.create_connection((host, int(port)), timeout=30) as connection:

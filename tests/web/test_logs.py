@@ -74,7 +74,7 @@ log.info("многострочно\\nдва", text="\\u2028")
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What a real program logs."""
+    """Return what a real program logs."""
     path: Path = tmp_path_factory.mktemp("logs") / "program.py"
     path.write_text(PROGRAM, "utf-8")
     ran = subprocess.run(

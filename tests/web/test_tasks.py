@@ -1,4 +1,4 @@
-"""A service that lost one of its parts ends, instead of taking on what it never does."""
+"""A service that lost one of its tasks ends, instead of accepting work it cannot do."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ uvicorn.run(fastapi.FastAPI(lifespan=lifespan), port=0, log_config=None)
 """
 
 
-def test_a_service_with_a_broken_part_says_so_and_ends(tmp_path: Path) -> None:
+def test_a_service_with_a_crashed_task_says_so_and_ends(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, "utf-8")
     ran = subprocess.run(
@@ -38,6 +38,6 @@ def test_a_service_with_a_broken_part_says_so_and_ends(tmp_path: Path) -> None:
         timeout=DEADLINE_S,
     )
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
-    [broken] = [line for line in lines if line["event"] == "part_broke"]
-    assert (broken["level"], broken["part"]) == ("critical", "oven")
+    [broken] = [line for line in lines if line["event"] == "task_crashed"]
+    assert (broken["level"], broken["task"]) == ("critical", "oven")
     assert "RuntimeError" in broken["exception"]
