@@ -14,7 +14,7 @@ from tests.services import ROOT, Program, files_below, free_port, until
 
 
 def without(what: str, folder: Path) -> str:
-    """Return a PYTHONPATH on which the detector's model is missing or damaged, or onnxruntime is."""
+    """Return a PYTHONPATH without the detector's model, with a damaged one, or no onnxruntime."""
     if what == "onnxruntime":
         folder.mkdir(parents=True)
         (folder / "onnxruntime.py").write_text("raise ImportError('libgomp.so.1: no such file')")
