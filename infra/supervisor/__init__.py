@@ -1,1 +1,1 @@
-"""Starts, watches and stops the services of this host; `startup.sh` hands over to it."""
+"""Start, watch and stop the services of this host, for `startup.sh`; nobody else imports it."""

@@ -1,4 +1,4 @@
-"""`./startup.sh`: start, stop, restart, status, logs, doctor, models, demo, test, install-comfyui.
+"""Run one command of `./startup.sh`, such as start, stop, status or logs.
 
 Exit: 0 done, 1 failed, 2 usage, 3 a service is not ready, 130 interrupted.
 """
@@ -12,25 +12,24 @@ from pathlib import Path
 from typing import NoReturn
 
 from infra.supervisor import checks, comfyui, demo, doctor, lifecycle, pod
-from infra.supervisor.errors import HostError
-from infra.supervisor.host import Host, read_host
+from infra.supervisor.host import Host, HostError, read_host
 from infra.supervisor.services import service_table
-from infra.supervisor.status import as_json, as_table, log_file, prober, read_status
+from infra.supervisor.status import as_json, as_table, prober, read_status
 from infra.supervisor.supervisord import Supervisord
 
-ROOT = Path(__file__).resolve().parents[2]
-UNREADY = 3
+_ROOT = Path(__file__).resolve().parents[2]
+_UNREADY = 3
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code; faults of this host go to stderr as a sentence."""
+    """Run one command and return its exit code; print a fault of this host to stderr."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and not arguments.passes_on:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
-        host = read_host(ROOT, os.environ)
+        host = read_host(_ROOT, os.environ)
         return int(arguments.run(host, arguments))
     except (HostError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -50,7 +49,7 @@ def _start(host: Host, arguments: argparse.Namespace) -> int:
 def _keep_host_keys(host: Host) -> None:
     try:
         pod.keep_host_keys(host)
-    except HostError as error:  # no reason to do without the services
+    except HostError as error:  # the services can run without them
         print(f"warning: {error}", file=sys.stderr)
 
 
@@ -70,13 +69,13 @@ def _status(host: Host, arguments: argparse.Namespace) -> int:
         rows = read_status(host, service_table(host), Supervisord(host).processes(), client)
     answer = as_json(rows, comfyui.engine(host))
     print(json.dumps(answer) if arguments.json else as_table(rows))
-    return 0 if answer["ready"] else UNREADY
+    return 0 if answer["ready"] else _UNREADY
 
 
 def _logs(host: Host, arguments: argparse.Namespace) -> int:
     names = [arguments.service] if arguments.service else []
     services = [s for s in lifecycle.select(service_table(host), names) if s.supervised]
-    files = [str(path) for s in services if (path := log_file(host, s)).exists()]
+    files = [str(path) for s in services if (path := host.log_file(s.name)).exists()]
     if not files:
         raise HostError(f"There is no log in {host.log_dir} yet.")
     follow = ["-F"] if arguments.follow else []
@@ -126,18 +125,18 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("services", nargs="*", metavar="SERVICE")
         command.set_defaults(run=run)
     for name, run, text in (
-        ("status", _status, "how the services are; exit 3 when one is not ready"),
-        ("doctor", _doctor, "look for faults of this host and say what to do"),
+        ("status", _status, "show the services; exit 3 when one is not ready"),
+        ("doctor", _doctor, "look for faults of this host and say how to mend them"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("--json", action="store_true", help="for programs")
+        command.add_argument("--json", action="store_true", help="output for programs")
         command.set_defaults(run=run)
-    logs = commands.add_parser("logs", help="the end of the services' logs")
+    logs = commands.add_parser("logs", help="show the end of the services' logs")
     logs.add_argument("service", nargs="?", metavar="SERVICE")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on as they grow")
-    logs.add_argument("-n", "--lines", type=int, default=100, metavar="N")
+    logs.add_argument("-f", "--follow", action="store_true", help="keep showing new lines")
+    logs.add_argument("-n", "--lines", type=int, default=100, metavar="N", help="lines (100)")
     logs.set_defaults(run=_logs)
-    demonstration = commands.add_parser("demo", help="start, and draw a picture in each mode")
+    demonstration = commands.add_parser("demo", help="start and draw a picture in each mode")
     demonstration.set_defaults(run=_demo)
     test = commands.add_parser("test", help="run every check and the tests; arguments go to pytest")
     test.set_defaults(run=_test, passes_on=True)

@@ -1,6 +1,6 @@
-"""Becomes a service: dies with its supervisor, leaves a PID file, then runs the command.
+"""Become a service: die with the supervisor, leave a PID file, then run the command.
 
-Run by supervisord as `python -I -S child.py SPEC`, with the standard library alone so that it
+supervisord runs it as `python -I -S child.py SPEC`, with the standard library alone so that it
 costs a few milliseconds. SPEC is a JSON file: `command`, `env`, `cwd`, `pid_file`.
 """
 
@@ -11,14 +11,14 @@ import signal
 import sys
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(spec_file: str) -> None:
     """Replace this process by the service that `spec_file` describes."""
     supervisor = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
-    if os.getppid() != supervisor:  # it died before the kernel knew of our wish
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    if os.getppid() != supervisor:  # it died before prctl took effect
         sys.exit(1)
     spec = json.loads(Path(spec_file).read_text())
     pid_file = Path(spec["pid_file"])

@@ -1,4 +1,4 @@
-"""Looks for faults of this host and says for each what to do."""
+"""Look for faults of this host and say for each what to do."""
 
 import json
 import os
@@ -15,16 +15,15 @@ from typing import Any, Literal
 import httpx
 
 from infra.supervisor import comfyui, lifecycle, processes
-from infra.supervisor.errors import HostError
-from infra.supervisor.host import Host, unread_settings
+from infra.supervisor.host import Host, HostError, unread_settings
 from infra.supervisor.services import Service, service_table
 from infra.supervisor.supervisord import Supervisord
 
-UNHEALTHY = 3
-LEAST_FREE_BYTES = 2 * 10**9
-LEAST_COMFYUI = (0, 38, 0)  # the first with every node of our graphs
-CLOCK_TOLERANCE_S = 30
-SETTINGS_CHECK = (
+_UNHEALTHY = 3
+_MIN_FREE_BYTES = 2 * 10**9
+_MIN_COMFYUI = (0, 38, 0)  # the first with every node of the shipped graphs
+_CLOCK_TOLERANCE_S = 30
+_SETTINGS_CHECK = (
     "import sys; from importlib import import_module; from web.settings import load_or_exit; "
     "m = import_module(sys.argv[1]); load_or_exit(m.Settings, m.ENV_FILE)"
 )
@@ -32,7 +31,7 @@ SETTINGS_CHECK = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What one look found; `remedy` is empty when it is in order."""
+    """The result of one check; `remedy` is empty when it is in order."""
 
     check: str
     result: Literal["ok", "warning", "fault"]
@@ -41,8 +40,8 @@ class Finding:
 
 
 def report(host: Host, *, as_json: bool) -> int:
-    """Print every finding; returns 0, or 3 when there is a fault."""
-    findings = [f for name, look in LOOKS.items() for f in _findings(name, look, host)]
+    """Print every finding; return 0, or 3 when there is a fault."""
+    findings = [f for name, check in _CHECKS.items() for f in _findings(name, check, host)]
     healthy = all(finding.result != "fault" for finding in findings)
     if as_json:
         print(json.dumps({"healthy": healthy, "findings": [asdict(f) for f in findings]}))
@@ -50,14 +49,14 @@ def report(host: Host, *, as_json: bool) -> int:
         print(f"{finding.result:<8} {finding.check:<16} {finding.message}")
         if finding.remedy:
             print(f"{'':<25} → {finding.remedy}")
-    return 0 if healthy else UNHEALTHY
+    return 0 if healthy else _UNHEALTHY
 
 
-def _findings(name: str, look: "Look", host: Host) -> Iterator[Finding]:
+def _findings(name: str, check: "Check", host: Host) -> Iterator[Finding]:
     try:
-        yield from look(host)
-    except HostError as error:  # a setting that keeps us from looking; the rest still counts
-        yield Finding(name, "fault", str(error), "Correct that setting, then look again.")
+        yield from check(host)
+    except HostError as error:  # a setting that prevents this check; the others still run
+        yield Finding(name, "fault", str(error), "Correct that setting, then check again.")
 
 
 def _python(host: Host) -> Iterator[Finding]:
@@ -70,7 +69,7 @@ def _disk(host: Host) -> Iterator[Finding]:
     for name, path in places.items():
         free = shutil.disk_usage(_existing(path)).free
         text = f"{free / 1e9:.1f} GB free at {path}"
-        if free < LEAST_FREE_BYTES:
+        if free < _MIN_FREE_BYTES:
             yield Finding(f"disk {name}", "fault", text, "Free some space or use another disk.")
         else:
             yield Finding(f"disk {name}", "ok", text)
@@ -82,9 +81,9 @@ def _disk(host: Host) -> Iterator[Finding]:
 
 def _gpu(host: Host) -> Iterator[Finding]:
     query = "--query-gpu=name,driver_version,memory.used,memory.total"
-    found = _output("nvidia-smi", query, "--format=csv,noheader")
-    if found is not None:
-        yield Finding("gpu", "ok", found.replace("\n", "; "))
+    gpus = _output("nvidia-smi", query, "--format=csv,noheader")
+    if gpus is not None:
+        yield Finding("gpu", "ok", gpus.replace("\n", "; "))
     elif comfyui.engine(host) == "comfyui":
         remedy = (
             "Install the NVIDIA driver, or rent a pod with a GPU; on a CPU pictures take minutes."
@@ -95,13 +94,13 @@ def _gpu(host: Host) -> Iterator[Finding]:
 
 
 def _ports(host: Host) -> Iterator[Finding]:
-    ours = {name for name, info in Supervisord(host).processes().items() if info["pid"]}
+    running = {name for name, info in Supervisord(host).processes().items() if info["pid"]}
     for service in service_table(host):
         if service.port is None:
             continue
         name, port = f"port {service.port}", service.port
-        if service.name in ours:
-            yield Finding(name, "ok", f"used by our {service.name}")
+        if service.name in running:
+            yield Finding(name, "ok", f"used by {service.name}")
         elif processes.port_is_free(service.address, port):
             yield Finding(name, "ok", f"free for {service.name}")
         else:
@@ -125,8 +124,8 @@ def _comfyui(host: Host) -> Iterator[Finding]:
 
 def _comfyui_version(version: str) -> Iterator[Finding]:
     numbers = tuple(int(part) for part in version.lstrip("v").split(".") if part.isdecimal())
-    if numbers < LEAST_COMFYUI:
-        wanted = ".".join(map(str, LEAST_COMFYUI))
+    if numbers < _MIN_COMFYUI:
+        wanted = ".".join(map(str, _MIN_COMFYUI))
         remedy = f"Update ComfyUI to {wanted} or newer; newer styles need it."
         yield Finding("comfyui version", "warning", f"{version} is older than {wanted}", remedy)
     else:
@@ -141,16 +140,16 @@ def _output_node(engine: Service) -> Iterator[Finding]:
         yield Finding("output node", "warning", f"{base} does not answer", "./startup.sh start")
         return
     if any(name.startswith("Easel") for name in nodes):
-        yield Finding("output node", "ok", "our output node is loaded")
+        yield Finding("output node", "ok", "Easel's output node is loaded")
     else:
         remedy = "Copy gpu_server/comfyui_nodes to its custom_nodes/easel_nodes and restart it."
-        yield Finding("output node", "warning", "our output node is missing: slower", remedy)
+        yield Finding("output node", "warning", "Easel's output node is missing: slower", remedy)
 
 
 def _models(host: Host) -> Iterator[Finding]:
     if comfyui.engine(host) != "comfyui" or not (host.root / "gpu_server/models").is_dir():
         return
-    if checkpoint := host.settings.get("EASEL_CHECKPOINT", "").strip():
+    if checkpoint := host.setting("EASEL_CHECKPOINT"):
         yield _own_checkpoint(host, checkpoint)
         return
     answer = _python_output(host, "-m", "gpu_server.models", "list", "--json")
@@ -160,7 +159,8 @@ def _models(host: Host) -> Iterator[Finding]:
     text = f"{len(present)} of {len(rows)} files in {host.models_dir}, hashes checked"
     if broken:
         remedy = "./startup.sh models verify, then ./startup.sh models pull"
-        yield Finding("models", "fault", f"not what they should be: {', '.join(broken)}", remedy)
+        text = f"unverified or of the wrong size: {', '.join(broken)}"
+        yield Finding("models", "fault", text, remedy)
     elif not present:
         remedy = "./startup.sh models pull"
         yield Finding("models", "fault", text, remedy)
@@ -169,7 +169,7 @@ def _models(host: Host) -> Iterator[Finding]:
 
 
 def _own_checkpoint(host: Host, name: str) -> Finding:
-    """The one file that is needed when it serves every style."""
+    """Check the one file that is needed when it serves every style."""
     place = host.models_dir / "checkpoints"
     if any((path / name).is_file() for path in (place, host.comfyui_dir / "models/checkpoints")):
         return Finding("models", "ok", f"{name} serves every style (EASEL_CHECKPOINT)")
@@ -183,7 +183,7 @@ def _settings(host: Host) -> Iterator[Finding]:
     for service in ("gpu_server", "backend", "telegram_bot"):
         if not (host.root / service / "settings.py").is_file():
             continue
-        done = _python_output(host, "-c", SETTINGS_CHECK, f"{service}.settings")
+        done = _python_output(host, "-c", _SETTINGS_CHECK, f"{service}.settings")
         if done.returncode:
             text = (done.stderr.strip().splitlines() or ["cannot be read"])[-1]
             yield Finding(f"settings {service}", "fault", text, f"Correct {service}/.env.")
@@ -192,10 +192,10 @@ def _settings(host: Host) -> Iterator[Finding]:
 
 
 def _clock(host: Host) -> Iterator[Finding]:
-    """Against Telegram's clock when the bot uses it, else only against our own files."""
+    """Compare with Telegram's clock when the bot uses it, else only with Easel's own files."""
     newest = (host.root / "pyproject.toml").stat().st_mtime
     behind = newest - time.time()
-    if host.settings.get("BOT_TOKEN", "").strip():
+    if host.setting("BOT_TOKEN"):
         try:
             date = httpx.head("https://api.telegram.org", timeout=5).headers["date"]
             behind = parsedate_to_datetime(date).timestamp() - time.time()
@@ -205,15 +205,15 @@ def _clock(host: Host) -> Iterator[Finding]:
             return
     else:
         behind = max(behind, 0)
-    if abs(behind) > CLOCK_TOLERANCE_S:
+    if abs(behind) > _CLOCK_TOLERANCE_S:
         remedy = "Set the clock (chrony, ntp); TLS and tokens depend on it."
         yield Finding("clock", "fault", f"it is wrong by {abs(behind):.0f} s", remedy)
     else:
         yield Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
 
 
-Look = Callable[[Host], Iterator[Finding]]
-LOOKS: dict[str, Look] = {
+Check = Callable[[Host], Iterator[Finding]]
+_CHECKS: dict[str, Check] = {
     "python": _python,
     "disk": _disk,
     "gpu": _gpu,

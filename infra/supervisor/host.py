@@ -13,19 +13,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from infra.supervisor.errors import HostError
-
-POD_DIR = Path("/workspace")
 SHARED_PREFIXES = ("EASEL_", "COMFYUI_")
 FILE_PREFIXES = (*SHARED_PREFIXES, "HF_TOKEN")
-SERVICE_PREFIXES = {
-    "BACKEND_": "backend/.env",
-    "GPU_": "gpu_server/.env",
-    "BOT_": "telegram_bot/.env",
-    "LOCAL_TELEGRAM_": "telegram_bot/.env",
-}
-"""Where the settings of one service alone belong, so that no other holds its secrets."""
-POD_PREFIXES = (*FILE_PREFIXES, *SERVICE_PREFIXES)
 HOST_SETTINGS = frozenset(
     [
         *("EASEL_SERVICES", "EASEL_DATA_DIR", "EASEL_LOG_DIR", "EASEL_RUN_DIR"),
@@ -35,11 +24,28 @@ HOST_SETTINGS = frozenset(
     ]
 )
 """What a host's `.env` may hold; its template describes each."""
+_POD_DIR = Path("/workspace")
+_SERVICE_PREFIXES = {
+    "BACKEND_": "backend/.env",
+    "GPU_": "gpu_server/.env",
+    "BOT_": "telegram_bot/.env",
+    "LOCAL_TELEGRAM_": "telegram_bot/.env",
+}
+"""Prefix → the file for settings of one service alone, so that no other holds its secrets."""
+_POD_PREFIXES = (*FILE_PREFIXES, *_SERVICE_PREFIXES)
 
 
-@dataclass(frozen=True)
+class HostError(Exception):
+    """Something on this host stops the command; the message says what, where and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Host:
-    """Absolute directories of this host and its settings by name."""
+    """The directories of this host, all absolute, and its settings by name.
+
+    `settings` are all that apply; `exported` are those among them that the launcher has to add to
+    its own environment to pass them on to every service.
+    """
 
     root: Path
     pod_dir: Path | None
@@ -51,9 +57,21 @@ class Host:
     settings: Mapping[str, str]
     exported: Mapping[str, str]
 
+    def pid_file(self, name: str) -> Path:
+        """Return where the process id of a program is."""
+        return self.run_dir / f"{name}.pid"
+
+    def log_file(self, name: str) -> Path:
+        """Return where the output of a program goes."""
+        return self.log_dir / f"{name}.log"
+
+    def setting(self, name: str) -> str:
+        """Return the value of a setting without surrounding blanks; empty when it is not set."""
+        return self.settings.get(name, "").strip()
+
     def port(self, name: str, default: int) -> int:
-        """A TCP port from the settings; `HostError` when it is none."""
-        text = self.settings.get(name, "").strip()
+        """Return a TCP port from the settings; raise `HostError` when it is not a port number."""
+        text = self.setting(name)
         if not text:
             return default
         if not text.isdecimal() or not 1 <= int(text) <= 65535:
@@ -61,18 +79,18 @@ class Host:
         return int(text)
 
     def address(self, name: str) -> str:
-        """Where a client on this host reaches a service bound to the address in setting `name`."""
-        bound = self.settings.get(name, "").strip()
+        """Return where a client on this host reaches a service bound to the address in `name`."""
+        bound = self.setting(name)
         return "127.0.0.1" if bound in {"", "0.0.0.0", "::", "localhost"} else bound  # noqa: S104
 
 
-def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = POD_DIR) -> Host:
-    """Read the settings and lay out the directories; nothing is created."""
+def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = _POD_DIR) -> Host:
+    """Read the settings and lay out the directories; create nothing."""
     pod = pod_dir if pod_dir.is_dir() and os.access(pod_dir, os.W_OK) else None
     shared = [_prefixed(_read_env(root / ".env"), FILE_PREFIXES)]
     if pod is not None:
         shared.append(_prefixed(_read_env(pod / ".env"), FILE_PREFIXES))
-        shared.append(_prefixed(_first_process_environment(), POD_PREFIXES))
+        shared.append(_prefixed(_first_process_environment(), _POD_PREFIXES))
     exported: dict[str, str] = {}
     for source in shared:
         for name, value in source.items():
@@ -86,34 +104,34 @@ def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = POD_DIR) -
         pod_dir=pod,
         data_dir=data_dir,
         log_dir=_directory(settings, "EASEL_LOG_DIR", root, state / "logs"),
-        # Resolved: of several releases with one data folder, all must find the same supervisor.
+        # Resolved, so that releases that share a data folder find the same supervisor.
         run_dir=_directory(settings, "EASEL_RUN_DIR", root, root / "data" / "run").resolve(),
         models_dir=_directory(settings, "GPU_MODELS_DIR", root, state / "models"),
-        comfyui_dir=_directory(settings, "COMFYUI_DIR", root, POD_DIR / "ComfyUI"),
+        comfyui_dir=_directory(settings, "COMFYUI_DIR", root, _POD_DIR / "ComfyUI"),
         settings=settings,
         exported=exported,
     )
 
 
 def unread_settings(host: Host) -> list[str]:
-    """A sentence for each name in the host's `.env` files that nothing reads there."""
+    """Return a sentence for each name in the host's `.env` files that nothing reads there."""
     files = [host.root / ".env", *([host.pod_dir / ".env"] if host.pod_dir else [])]
     return [
         f"{name} in {file} {_why_unread(name)}."
         for file in files
-        for name in _prefixed(_read_env(file), POD_PREFIXES)
+        for name in _prefixed(_read_env(file), _POD_PREFIXES)
         if name not in HOST_SETTINGS
     ]
 
 
 def _why_unread(name: str) -> str:
-    for prefix, place in SERVICE_PREFIXES.items():
+    for prefix, place in _SERVICE_PREFIXES.items():
         if name.startswith(prefix):
             return f"is not read there; move it to {place}"
     if name in ("EASEL_PYTHON", "EASEL_VENV"):
         return "is not read there; set it in the environment"
     near = difflib.get_close_matches(name, HOST_SETTINGS, n=1)
-    return f"is not a setting; perhaps {near[0]} is meant" if near else "is not a setting"
+    return f"is not a setting; the nearest is {near[0]}" if near else "is not a setting"
 
 
 def _service_settings(root: Path) -> dict[str, str]:
@@ -125,15 +143,15 @@ def _service_settings(root: Path) -> dict[str, str]:
 
 def _read_env(path: Path) -> dict[str, str]:
     try:
-        found = dotenv_values(path, interpolate=False) if path.is_file() else {}
+        values = dotenv_values(path, interpolate=False) if path.is_file() else {}
     except OSError as error:
         raise HostError(
-            f"{path} cannot be read: {error.strerror}. Give it to the user who runs Easel (chown), "
-            "readable for nobody else (chmod 600)."
+            f"{path} cannot be read: {error.strerror}. Make the user who runs Easel its owner "
+            "(chown) and let nobody else read it (chmod 600)."
         ) from error
     except UnicodeDecodeError as error:
-        raise HostError(f"{path} is not UTF-8 text: {error}. Write it anew.") from error
-    return {name: value for name, value in found.items() if value is not None}
+        raise HostError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from error
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _first_process_environment() -> dict[str, str]:

@@ -12,27 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from infra.supervisor import comfyui, processes
-from infra.supervisor.errors import HostError, ServiceFailed
-from infra.supervisor.host import Host, unread_settings
+from infra.supervisor.configuration import local_directory, write_configuration
+from infra.supervisor.host import Host, HostError, unread_settings
 from infra.supervisor.services import Service, service_table
-from infra.supervisor.status import Status, log_file, prober, read_status
-from infra.supervisor.supervisord import Supervisord, local_directory
+from infra.supervisor.status import Status, prober, read_status
+from infra.supervisor.supervisord import Supervisord
 
-POLL_S = 0.1
-LOCK_TIMEOUT_S = 600.0
-TRIES = 3  # a service that ended so often while we wait is broken, even if retries are left
-LOG_LINES = 15
-LINE_LENGTH = 500
-SETTINGS_EXIT = (
-    "exit status 2"  # how our services end when a setting is wrong: trying again cannot help
-)
+_POLL_S = 0.1
+_LOCK_TIMEOUT_S = 600.0
+_STOP_MARGIN_S = 5.0
+"""How long to wait for a stop beyond the `stop_s` after which the supervisor kills."""
+_TRIES = 3
+"""A service that ends this often during one start is broken, even if retries are left."""
+_SETTINGS_EXIT = "exit status 2"
+"""How Easel's services end when a setting is wrong: another try cannot help."""
+_LOG_LINES = 15
+_LINE_LENGTH = 500
+_LINE_START = 80
 
 
 def start(host: Host, names: Sequence[str] = ()) -> list[Status]:
     """Start what does not run and wait until it is ready; quick and harmless when all runs.
 
-    Raises `HostError` when a setting, a port or a directory is in the way, `ServiceFailed` when a
-    service ends again and again or is not ready in time.
+    Raises `HostError` when a setting, a port or a directory is in the way, or when a service keeps
+    ending or is not ready in time.
     """
     services = _wanted(host, names)
     make_directories(host)
@@ -41,16 +44,16 @@ def start(host: Host, names: Sequence[str] = ()) -> list[Status]:
 
 
 def _wanted(host: Host, names: Sequence[str]) -> list[Service]:
-    """The services to be started; `HostError` for settings with which none should be."""
+    """Return the services to start; raise `HostError` for settings that forbid any start."""
     if unread := unread_settings(host):
         raise HostError(" ".join(unread))
     return select(service_table(host), names)
 
 
 def stop(host: Host, names: Sequence[str] = ()) -> list[str]:
-    """Stop services, all of them with their supervisor by default; returns those that ran."""
+    """Stop services, by default all with their supervisor; return the names of those that ran."""
     table = service_table(host) if names else []  # a wrong setting never keeps all from stopping
-    chosen = [service.name for service in select(table, names) if service.supervised]
+    chosen = [service for service in select(table, names) if service.supervised]
     if not host.run_dir.is_dir():
         return []
     with _lock(host):
@@ -59,20 +62,20 @@ def stop(host: Host, names: Sequence[str] = ()) -> list[str]:
         if not names:
             supervisord.shut_down()
             return running
-        stopped = [name for name in reversed(chosen) if name in running]
-        _stop(host, supervisord, [service for service in table if service.name in stopped])
-        return stopped
+        stopped = [service for service in chosen if service.name in running]
+        _stop(host, supervisord, stopped)
+        return [service.name for service in reversed(stopped)]
 
 
 def _goes_on(info: dict[str, Any]) -> bool:
-    """Whether a program runs, or will by itself after its pause."""
+    """Return whether a program runs, or will by itself after its pause."""
     return bool(info["pid"]) or info["statename"] == "BACKOFF"
 
 
 def restart(host: Host, names: Sequence[str] = ()) -> list[Status]:
-    """Stop, then start; without names the supervisor too, which then takes every new setting.
+    """Stop, then start; without names the supervisor too, which then reads every new setting.
 
-    Nothing is stopped when a setting would keep it from being started again.
+    Stops nothing when a setting would prevent the start.
     """
     _wanted(host, names)
     stop(host, names)
@@ -80,7 +83,7 @@ def restart(host: Host, names: Sequence[str] = ()) -> list[Status]:
 
 
 def select(services: Sequence[Service], names: Sequence[str]) -> list[Service]:
-    """The named services in their order, all when none is named; `HostError` for unknown names."""
+    """Return the named services in their order, all of them when no name is given."""
     known = [service.name for service in services]
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -91,10 +94,13 @@ def select(services: Sequence[Service], names: Sequence[str]) -> list[Service]:
     return [service for service in services if not names or service.name in names]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Begun:
-    """What a start left and found: services held back until others are ready, and processes by
-    service that ran before it, whose end tells nothing about the settings of now."""
+    """The state in which `_begin` leaves the services.
+
+    `held` wait for others to be ready. `older_pids` are processes that ran before, by service:
+    their end tells nothing about the present settings.
+    """
 
     held: list[Service]
     older_pids: dict[str, int]
@@ -109,19 +115,21 @@ def _begin(host: Host, services: Sequence[Service]) -> _Begun:
     _check_ports(_idle(services, supervisord.processes()))
     if any(service.name == "comfyui" for service in services):
         comfyui.prepare(host)
-    supervisord.configure([service for service in table if service.supervised])
+    write_configuration(host, [service for service in table if service.supervised])
     if up:
         supervisord.update()
     else:
         supervisord.launch()
-    infos = supervisord.processes()  # now, as an update ends what has changed
+    infos = supervisord.processes()  # again, as an update stops what has changed
     idle = _idle(services, infos)
     for service in idle:
-        supervisord.stop(service.name)  # one that waits for its next try is to start now
+        supervisord.stop(service.name)  # one that waits for its next try starts now instead
         if not service.after:
             supervisord.start(service.name)
-    older = {name: info["pid"] for name, info in infos.items() if info["pid"]}
-    return _Begun([service for service in idle if service.after], older)
+    return _Begun(
+        held=[service for service in idle if service.after],
+        older_pids={name: info["pid"] for name, info in infos.items() if info["pid"]},
+    )
 
 
 def _idle(services: Sequence[Service], infos: dict[str, dict[str, Any]]) -> list[Service]:
@@ -132,10 +140,10 @@ def _wait_until_ready(host: Host, services: Sequence[Service], begun: _Begun) ->
     supervisord, waiting, held = Supervisord(host), _Waiting(host, begun), begun.held
     with prober() as client:
         while True:
-            known = supervisord.processes()
-            if not known and any(service.supervised for service in services):
-                raise HostError(f"The supervisor ended; see {host.log_dir / 'supervisord.log'}.")
-            rows = read_status(host, services, known, client)
+            infos = supervisord.processes()
+            if not infos and any(service.supervised for service in services):
+                raise HostError(f"The supervisor ended; see {host.log_file('supervisord')}.")
+            rows = read_status(host, services, infos, client)
             ready = {row.name for row in rows if row.ready}
             if len(ready) == len(services):
                 return rows
@@ -143,7 +151,7 @@ def _wait_until_ready(host: Host, services: Sequence[Service], begun: _Begun) ->
             for service in [one for one in held if _may_start(one, services, ready)]:
                 supervisord.start(service.name)
                 held.remove(service)
-            time.sleep(POLL_S)
+            time.sleep(_POLL_S)
 
 
 def _may_start(service: Service, services: Sequence[Service], ready: set[str]) -> bool:
@@ -152,7 +160,7 @@ def _may_start(service: Service, services: Sequence[Service], ready: set[str]) -
 
 
 class _Waiting:
-    """Notices what will not become ready any more."""
+    """Notices services that will not become ready."""
 
     def __init__(self, host: Host, begun: _Begun) -> None:
         self._host, self._supervisord, self._begun = host, Supervisord(host), begun
@@ -160,38 +168,39 @@ class _Waiting:
         self._first, self._since = "", time.monotonic()
 
     def check(self, services: Sequence[Service], rows: Sequence[Status]) -> None:
-        """Raise `ServiceFailed` for a service that is given up, keeps ending, or is too late."""
+        """Raise `HostError` for a service that was given up, keeps ending, or is too late."""
         for service, row in zip(services, rows, strict=True):
             older = self._begun.older_pids.get(row.name)
             if row.pid and row.pid != older:
                 self._pids[row.name].add(row.pid)
-            ours = older is None or bool(self._pids[row.name])
-            ended = row.state == "FATAL" or (row.state == "BACKOFF" and ours)
+            started = older is None or bool(self._pids[row.name])
+            ended = row.state == "FATAL" or (row.state == "BACKOFF" and started)
             if service in self._begun.held or not ended:
                 continue
             end = self._supervisord.last_exit(row.name)
-            if end == SETTINGS_EXIT:
+            if end == _SETTINGS_EXIT:
                 raise self._failure(service, "it does not accept its settings.", lines=1)
-            if row.state == "FATAL" or len(self._pids[row.name]) >= TRIES:
+            if row.state == "FATAL" or len(self._pids[row.name]) >= _TRIES:
                 raise self._failure(service, f"it keeps ending ({end or row.detail}).")
-        # Who is not ready first is the cause; those after it only wait.
-        first = next(i for i, row in enumerate(rows) if not row.ready)
-        service, row = services[first], rows[first]
+        # The first that is not ready is the cause; those after it only wait.
+        service, row = next(
+            (service, row) for service, row in zip(services, rows, strict=True) if not row.ready
+        )
         if service.name != self._first:
             self._first, self._since = service.name, time.monotonic()
         if time.monotonic() - self._since > service.ready_s:
             raise self._failure(service, f"not ready after {service.ready_s:.0f} s: {row.detail}")
 
-    def _failure(self, service: Service, reason: str, lines: int = LOG_LINES) -> ServiceFailed:
+    def _failure(self, service: Service, reason: str, lines: int = _LOG_LINES) -> HostError:
         message = f"{service.name} did not become ready: {reason}"
         if not service.supervised:
-            return ServiceFailed(f"{message}\nStart it, or correct or remove COMFYUI_URL.")
-        path = log_file(self._host, service)
-        return ServiceFailed(f"{message}\nThe end of {path}:\n{last_lines(path, lines)}")
+            return HostError(f"{message}\nStart it, or correct or remove COMFYUI_URL.")
+        path = self._host.log_file(service.name)
+        return HostError(f"{message}\nThe end of {path}:\n{_last_lines(path, lines)}")
 
 
-def last_lines(path: Path, count: int) -> str:
-    """The last lines of a log, indented, long ones shortened; says so when there is none."""
+def _last_lines(path: Path, count: int) -> str:
+    """Return the last lines of a log, indented and shortened; "(empty)" when there are none."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 65536))
@@ -202,21 +211,24 @@ def last_lines(path: Path, count: int) -> str:
 
 
 def _shortened(line: str) -> str:
-    """Without its middle: a traceback in a line of JSON says at its end what happened."""
-    return line if len(line) <= LINE_LENGTH else f"{line[:80]} … {line[-LINE_LENGTH + 80 :]}"
+    """Cut the middle of a long line: a traceback in JSON says at its end what happened."""
+    if len(line) <= _LINE_LENGTH:
+        return line
+    return f"{line[:_LINE_START]} … {line[_LINE_START - _LINE_LENGTH :]}"
 
 
 def _stop(host: Host, supervisord: Supervisord, services: Sequence[Service]) -> None:
     for service in services:
         supervisord.stop(service.name)
-    deadline = time.monotonic() + max((service.stop_s for service in services), default=0) + 5
+    timeout_s = max((service.stop_s for service in services), default=0) + _STOP_MARGIN_S
+    deadline = time.monotonic() + timeout_s
     names = {service.name for service in services}
     while any(_goes_on(info) for name, info in supervisord.processes().items() if name in names):
         if time.monotonic() > deadline:
-            raise HostError(f"{', '.join(sorted(names))} cannot be ended; see the logs.")
-        time.sleep(POLL_S)
+            raise HostError(f"{', '.join(sorted(names))} cannot be stopped; see the logs.")
+        time.sleep(_POLL_S)
     for name in names:
-        (host.run_dir / f"{name}.pid").unlink(missing_ok=True)
+        host.pid_file(name).unlink(missing_ok=True)
 
 
 def _check_ports(services: Sequence[Service]) -> None:
@@ -231,7 +243,7 @@ def _check_ports(services: Sequence[Service]) -> None:
 
 
 def make_directories(host: Host) -> None:
-    """Make the directories of this host's state; `HostError` when one cannot be written to."""
+    """Make the directories of this host's state; raise `HostError` when one is not writable."""
     for name, path in (
         ("EASEL_DATA_DIR", host.data_dir),
         ("EASEL_LOG_DIR", host.log_dir),
@@ -252,8 +264,8 @@ def make_directories(host: Host) -> None:
 
 @contextmanager
 def _lock(host: Host) -> Iterator[None]:
-    """One start or stop at a time; another waits here, up to ten minutes."""
-    deadline, told = time.monotonic() + LOCK_TIMEOUT_S, False
+    """Let one start or stop run at a time; wait for another up to `_LOCK_TIMEOUT_S`."""
+    deadline, told = time.monotonic() + _LOCK_TIMEOUT_S, False
     with (local_directory(host) / "startup.lock").open("w") as lock:
         while True:
             try:
@@ -261,11 +273,10 @@ def _lock(host: Host) -> Iterator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
-                    raise HostError(
-                        "Another startup.sh has been at work for 10 minutes."
-                    ) from error
+                    minutes = f"{_LOCK_TIMEOUT_S / 60:.0f} minutes"
+                    raise HostError(f"Another startup.sh has run for {minutes}.") from error
                 if not told:
-                    print("Another startup.sh is at work; waiting for it.", flush=True)
+                    print("Another startup.sh is running; waiting for it.", flush=True)
                 told = True
-                time.sleep(POLL_S)
+                time.sleep(_POLL_S)
         yield

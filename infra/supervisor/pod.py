@@ -1,8 +1,8 @@
 """What a rented pod forgets when it is reset, kept on its volume.
 
 The container's disk is cleared by every stop; only `/workspace` stays. Without its SSH host keys
-a pod looks like another machine each time. Start command of the pod, which leaves SSH working
-even when Easel does not start:
+a pod looks like another machine each time. Use this start command for the pod; SSH then works even
+when Easel does not start:
 
     bash -c '/workspace/easel/startup.sh || echo "startup failed: $?"; exec /start.sh'
 """
@@ -13,28 +13,27 @@ import signal
 import subprocess
 from pathlib import Path
 
-from infra.supervisor.errors import HostError
-from infra.supervisor.host import Host
+from infra.supervisor.host import Host, HostError
 from infra.supervisor.processes import command_of, read_pid
 
-KEYS = "ssh_host_*_key"
+_KEYS = "ssh_host_*_key"
 
 
 def keep_host_keys(host: Host) -> None:
-    """On a pod, as root: bring the kept host keys back, or keep the present ones."""
+    """On a pod and as root, bring the kept host keys back, or keep the present ones."""
     if host.pod_dir is not None and os.geteuid() == 0:
         sync_host_keys(Path("/etc/ssh"), host.pod_dir / ".ssh_host")
 
 
 def sync_host_keys(system: Path, kept: Path) -> bool:
-    """Make `system` have the keys in `kept`, made first if there are none at all.
+    """Give `system` the keys in `kept`, which takes those of `system` (made if none) when empty.
 
-    Returns whether a key of the system changed; a running sshd then reads them again.
+    A running sshd is told to read changed keys. Returns whether a key of `system` was replaced.
     """
     try:
-        if not any(kept.glob(KEYS)):
+        if not any(kept.glob(_KEYS)):
             kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if system.is_dir() and not any(system.glob(KEYS)):
+            if system.is_dir() and not any(system.glob(_KEYS)):
                 _make_key(system / "ssh_host_ed25519_key")
             _copy_keys(system, kept)
             return False
@@ -48,7 +47,7 @@ def sync_host_keys(system: Path, kept: Path) -> bool:
 
 def _copy_keys(source: Path, target: Path) -> bool:
     changed = False
-    for key in (path for kind in (KEYS, f"{KEYS}.pub") for path in source.glob(kind)):
+    for key in (path for kind in (_KEYS, f"{_KEYS}.pub") for path in source.glob(kind)):
         copy = target / key.name
         if copy.exists() and copy.read_bytes() == key.read_bytes():
             continue

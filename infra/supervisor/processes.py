@@ -1,37 +1,40 @@
-"""Processes of this host as /proc shows them: whose they are, what holds a port, ending them."""
+"""Processes and ports of this host."""
 
 import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 POLL_S = 0.05
+_KILL_TIMEOUT_S = 5.0
+_COMMAND_LENGTH = 80
 
 
 def command_of(pid: int) -> list[str]:
-    """The command line of a living process; empty when there is none (a zombie has none)."""
+    """Return the command line of a process; empty when it has ended, even if it is a zombie."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
-    except OSError:
+        return psutil.Process(pid).cmdline()
+    except (psutil.Error, ValueError):  # a broken PID file may hold a negative number
         return []
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process still holds anything; one that only waits for its parent does not.
+    """Return whether a process still holds memory and ports, which a zombie does not.
 
-    Its command line is no sign: an ending process loses that before its ports.
+    Its command line does not tell: an ending process loses that before its ports.
     """
     try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+        status = psutil.Process(pid).status()
+    except psutil.NoSuchProcess:
         return False
-    return status.rpartition(")")[2].split()[0] not in {"Z", "X"}
+    return status not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
 
 
 def read_pid(pid_file: Path) -> int | None:
-    """The number in a PID file, or None when there is no such file or no number in it."""
+    """Return the number in a PID file; None when there is no such file or no number in it."""
     try:
         return int(pid_file.read_text())
     except (OSError, ValueError):
@@ -39,20 +42,23 @@ def read_pid(pid_file: Path) -> int | None:
 
 
 def end(pid: int, grace_s: float) -> None:
-    """Ask a process to end, wait `grace_s`, then kill it; returns when it is gone."""
-    for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
+    """Ask a process to end and kill it after `grace_s`; wait until it is gone."""
+    for number, timeout_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, _KILL_TIMEOUT_S)):
         try:
             os.kill(pid, number)
         except ProcessLookupError:
             return
-        if wait_gone([pid], wait_s):
+        if wait_gone(pid, timeout_s):
             return
 
 
-def wait_gone(pids: Sequence[int], timeout_s: float) -> bool:
-    """Whether every process ended within `timeout_s`."""
+def wait_gone(pid: int, timeout_s: float) -> bool:
+    """Wait for a process to end, child or not; return whether it did within `timeout_s`.
+
+    `psutil.Process.wait` would wait for a zombie whose parent never reaps it.
+    """
     deadline = time.monotonic() + timeout_s
-    while any(is_alive(pid) for pid in pids):
+    while is_alive(pid):
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_S)
@@ -60,7 +66,7 @@ def wait_gone(pids: Sequence[int], timeout_s: float) -> bool:
 
 
 def port_is_free(address: str, port: int) -> bool:
-    """Whether a server could listen on `address`:`port` now."""
+    """Return whether a server could listen on `address`:`port` now."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,28 +78,10 @@ def port_is_free(address: str, port: int) -> bool:
 
 
 def port_owner(port: int) -> str:
-    """Who listens on `port`, for people: "process 12 (nginx)", or "another program"."""
-    inodes = _listening_inodes(port)
-    for entry in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            target = str(entry.readlink())
-        except OSError:
-            continue
-        if target.removeprefix("socket:[").removesuffix("]") in inodes:
-            pid = int(entry.parts[2])
-            return f"process {pid} ({' '.join(command_of(pid))[:80]})"
+    """Name the listener on `port`, for people: "process 12 (nginx)", or "another program"."""
+    for connection in psutil.net_connections("tcp"):
+        listens = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
+        if listens and connection.pid is not None:
+            command = " ".join(command_of(connection.pid))[:_COMMAND_LENGTH]
+            return f"process {connection.pid} ({command})"
     return "another program"
-
-
-def _listening_inodes(port: int) -> set[str]:
-    listen_state, found = "0A", set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            rows = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for row in rows:
-            local, state, inode = (row.split()[column] for column in (1, 3, 9))
-            if state == listen_state and int(local.rsplit(":", 1)[1], 16) == port:
-                found.add(inode)
-    return found

@@ -1,43 +1,46 @@
 """The services of this host, in the order in which they depend on each other.
 
-Each must bear that the ones it needs are missing (that is what a crash looks like), so all are
-started at once; `after` names the few that have to be ready first.
+Each must cope with the absence of those it needs (that is what their crash looks like), so all
+are started at once; `after` names the few that have to be ready first.
 
 `EASEL_SERVICE_TABLE` names a JSON file that replaces the table, a list of objects with the
-fields of `Service`: the place where tests put small programs.
+fields of `Service`: tests put small programs there.
 """
 
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 import httpx
 
 from infra.supervisor import comfyui
-from infra.supervisor.errors import HostError
-from infra.supervisor.host import Host
+from infra.supervisor.host import Host, HostError
 
-NAMES = ("comfyui", "gpu_server", "backend", "local_telegram", "telegram_bot")
+_NAMES = ("comfyui", "gpu_server", "backend", "local_telegram", "telegram_bot")
 
 
 @dataclass(frozen=True)
 class Service:
-    """One supervised program; without a `command` it runs elsewhere and is only watched.
+    """One program of this host; without a `command` it runs elsewhere and is only probed.
 
     Args:
+        name: Also names the PID file and the log.
         ready_url: Answers 200 when the service can do its work; None: ready while it runs.
-        live_path: Answers anything while the process works; one that answers no more is killed
-            and started again.
+        port: Must be free before it is started; None: it listens on none.
+        live_path: Answers anything while the process works; a service that stops answering there
+            is killed and started again.
+        after: Names of services that must be ready before it is started.
         starts_s: A program that ends sooner has failed to start, and the next try waits longer.
-        retries: Failed starts in a row until the supervisor gives it up.
+        retries: Consecutive failed starts before the supervisor gives up.
         ready_s: How long it may take to be ready once the services before it are.
         stop_s: How long it may take to end before it is killed.
     """
 
     name: str
     command: tuple[str, ...]
+    _: KW_ONLY
     ready_url: str | None = None
     address: str = "127.0.0.1"
     port: int | None = None
@@ -51,55 +54,52 @@ class Service:
 
     @property
     def supervised(self) -> bool:
-        """Whether it is ours to start and stop."""
+        """Whether this host starts and stops it."""
         return bool(self.command)
 
 
 def service_table(host: Host) -> list[Service]:
-    """The services that belong on this host, dependencies first."""
+    """Return the services that belong on this host, dependencies first."""
     substitute = host.settings.get("EASEL_SERVICE_TABLE")
     table = _read_table(Path(substitute)) if substitute else _built_in(host)
-    wanted = _wanted(host, [service.name for service in table])
+    wanted = _wanted(host) or {service.name for service in table}
+    unknown = sorted(wanted - {service.name for service in table} - set(_NAMES))
+    if unknown:
+        raise HostError(f"EASEL_SERVICES names {', '.join(unknown)}; allowed: {', '.join(_NAMES)}.")
     return [service for service in table if service.name in wanted]
+
+
+def _wanted(host: Host) -> set[str]:
+    return {name.strip() for name in host.setting("EASEL_SERVICES").split(",") if name.strip()}
 
 
 def _built_in(host: Host) -> list[Service]:
     candidates = [_engine(host), _gpu_server(host), _backend(host)]
-    if not host.settings.get("BOT_TOKEN", "").strip():
+    if not host.setting("BOT_TOKEN"):
         candidates.append(_local_telegram(host))
     candidates.append(_telegram_bot(host))
     return [service for service in candidates if service is not None]
 
 
-def _wanted(host: Host, known: list[str]) -> set[str]:
-    text = host.settings.get("EASEL_SERVICES", "")
-    chosen = {name.strip() for name in text.split(",") if name.strip()}
-    unknown = sorted(chosen - set(known) - set(NAMES))
-    if unknown:
-        raise HostError(f"EASEL_SERVICES names {', '.join(unknown)}; allowed: {', '.join(NAMES)}.")
-    return chosen or set(known)
-
-
 def _engine(host: Host) -> Service | None:
     port = host.port("COMFYUI_PORT", 8188)
     url = f"http://127.0.0.1:{port}/system_stats"
-    elsewhere = host.settings.get("COMFYUI_URL", "").strip()
-    if elsewhere:
+    if elsewhere := host.setting("COMFYUI_URL"):
         _require_address("COMFYUI_URL", elsewhere)
         return Service("comfyui", (), ready_url=f"{elsewhere.rstrip('/')}/system_stats")
     if comfyui.is_installed(host):
         command = comfyui.command(host, port)
-        return Service("comfyui", command, url, port=port, starts_s=10, ready_s=300.0)
-    checkpoint = host.settings.get("EASEL_CHECKPOINT", "").strip()
+        return Service("comfyui", command, ready_url=url, port=port, starts_s=10, ready_s=300.0)
+    if not _in_tree(host, "gpu_server.sketch"):
+        return None
+    checkpoint = host.setting("EASEL_CHECKPOINT")
     sketch = (
         *_module("gpu_server.sketch"),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--base-dir", str(host.data_dir / "sketch")),
         *(("--checkpoint", checkpoint) if checkpoint else ()),
     )
-    return (
-        Service("comfyui", sketch, url, port=port) if _in_tree(host, "gpu_server.sketch") else None
-    )
+    return Service("comfyui", sketch, ready_url=url, port=port)
 
 
 def _require_address(name: str, text: str) -> None:
@@ -113,48 +113,54 @@ def _require_address(name: str, text: str) -> None:
 
 def _gpu_server(host: Host) -> Service | None:
     address, port = host.address("GPU_HOST"), host.port("GPU_PORT", 8100)
-    service = _ours(host, "gpu_server", "gpu_server", address, port)
+    service = _server(host, "gpu_server", address=address, port=port)
     if service is None or comfyui.engine(host) == "external":
         return service
-    # A ComfyUI that hangs is ended by the GPU server, which notices, and started again here.
-    return replace(service, env={"GPU_COMFYUI_PID_FILE": str(host.run_dir / "comfyui.pid")})
+    # The GPU server notices when ComfyUI hangs and kills it; the supervisor starts it again.
+    return replace(service, env={"GPU_COMFYUI_PID_FILE": str(host.pid_file("comfyui"))})
 
 
 def _backend(host: Host) -> Service | None:
     address, port = host.address("BACKEND_HOST"), host.port("BACKEND_PORT", 8000)
-    return _ours(host, "backend", "backend", address, port)
+    return _server(host, "backend", address=address, port=port)
 
 
 def _local_telegram(host: Host) -> Service | None:
-    port = host.port("LOCAL_TELEGRAM_PORT", 8081)
-    service = _ours(host, "local_telegram", "telegram_bot.local", "127.0.0.1", port, "/")
-    return service and replace(service, live_path="/")
+    address, port = "127.0.0.1", host.port("LOCAL_TELEGRAM_PORT", 8081)
+    service = _server(host, "telegram_bot.local", address=address, port=port, ready_path="/")
+    return service and replace(service, name="local_telegram", live_path="/")
 
 
 def _telegram_bot(host: Host) -> Service | None:
     if not _in_tree(host, "telegram_bot"):
         return None
     command = _module("telegram_bot")
-    if host.settings.get("BOT_TOKEN", "").strip():
+    if host.setting("BOT_TOKEN"):
         return Service("telegram_bot", command, starts_s=2)
     port = host.port("LOCAL_TELEGRAM_PORT", 8081)
     local = {"BOT_API_BASE_URL": f"http://127.0.0.1:{port}/bot"}
     return Service("telegram_bot", command, env=local, after=("local_telegram",), starts_s=2)
 
 
-def _ours(
-    host: Host, name: str, module: str, address: str, port: int, ready_path: str = "/readyz"
+def _server(
+    host: Host, module: str, *, address: str, port: int, ready_path: str = "/readyz"
 ) -> Service | None:
     if not _in_tree(host, module):
         return None
-    url = base_url(address, port) + ready_path
-    # On a pod's network volume the first import of everything can take a minute.
-    ready_s = 60.0 if host.pod_dir is None else 180.0
-    return Service(name, _module(module), url, address, port, "/livez", ready_s=ready_s)
+    return Service(
+        module,
+        _module(module),
+        ready_url=base_url(address, port) + ready_path,
+        address=address,
+        port=port,
+        live_path="/livez",
+        # On a pod's network volume the first import of everything can take a minute.
+        ready_s=60.0 if host.pod_dir is None else 180.0,
+    )
 
 
 def base_url(address: str, port: int) -> str:
-    """`http://address:port`, an IPv6 address in brackets."""
+    """Return `http://address:port`, an IPv6 address in brackets."""
     return f"http://{f'[{address}]' if ':' in address else address}:{port}"
 
 
@@ -163,18 +169,14 @@ def _module(module: str) -> tuple[str, ...]:
 
 
 def _in_tree(host: Host, module: str) -> bool:
-    path = host.root.joinpath(*module.split("."))
-    return (path / "__main__.py").is_file() or path.with_suffix(".py").is_file()
+    return host.root.joinpath(*module.split("."), "__main__.py").is_file()
 
 
 def _read_table(path: Path) -> list[Service]:
     try:
-        rows = json.loads(path.read_text())
         return [
-            Service(
-                **{**row, "command": tuple(row["command"]), "after": tuple(row.get("after", ()))}
-            )
-            for row in rows
+            Service(**row | {name: tuple(row.get(name, ())) for name in ("command", "after")})
+            for row in json.loads(path.read_text())
         ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise HostError(f"EASEL_SERVICE_TABLE: {path} is not a service table: {error}.") from error

@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,29 +11,30 @@ import httpx
 from infra.supervisor.host import Host
 from infra.supervisor.services import Service
 
-PROBE_TIMEOUT_S = 2.0
+_PROBE_TIMEOUT_S = 2.0
+_EXCERPT_LENGTH = 400
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """One service now; `detail` says in a few words why it is not ready."""
 
     name: str
     state: str
-    pid: int | None
-    uptime_s: int | None
-    ready: bool
+    pid: int | None = None
+    uptime_s: int | None = None
+    ready: bool = False
     detail: str
     log: str
 
 
 def prober() -> httpx.Client:
-    """What asks services whether they are ready; making one costs more than asking often.
+    """Make a client for `read_status`; share it, as making one costs more than many probes.
 
     Proxies of the environment are not for this host's own services.
     """
     limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.Client(timeout=PROBE_TIMEOUT_S, trust_env=False, limits=limits)
+    return httpx.Client(timeout=_PROBE_TIMEOUT_S, trust_env=False, limits=limits)
 
 
 def read_status(
@@ -43,57 +43,54 @@ def read_status(
     processes: dict[str, dict[str, Any]],
     client: httpx.Client,
 ) -> list[Status]:
-    """The status of each service; `processes` is what the supervisor says of them."""
+    """Return the status of each service; `processes` is what the supervisor says of them."""
     with ThreadPoolExecutor(max_workers=max(len(services), 1)) as pool:
-        rows = pool.map(lambda s: _one(host, s, processes.get(s.name), client), services)
+        rows = pool.map(lambda s: _status(host, s, processes.get(s.name), client), services)
         return list(rows)
 
 
-def _one(
+def _status(
     host: Host, service: Service, process: dict[str, Any] | None, client: httpx.Client
 ) -> Status:
-    log = "-" if not service.supervised else str(log_file(host, service))
+    log = str(host.log_file(service.name)) if service.supervised else "-"
     if service.supervised and (process is None or not process["pid"]):
         state = "STOPPED" if process is None else process["statename"]
         detail = "" if process is None else process["spawnerr"]
-        return Status(service.name, state, None, None, False, detail or "not running", log)
-    ready, detail = _probe(service, process, client)
+        return Status(name=service.name, state=state, detail=detail or "not running", log=log)
+    detail = _probe(service, process, client)
+    ready = not detail
     if process is None:
-        return Status(service.name, "EXTERNAL", None, None, ready, detail, log)
-    uptime_s = max(0, int(time.time() - process["start"]))
-    # The supervisor calls a program "starting" until it has lasted some seconds.
-    state = "RUNNING" if ready else process["statename"]
-    return Status(service.name, state, process["pid"], uptime_s, ready, detail, log)
+        return Status(name=service.name, state="EXTERNAL", ready=ready, detail=detail, log=log)
+    return Status(
+        name=service.name,
+        # The supervisor calls a program "starting" until it has lasted `starts_s`.
+        state="RUNNING" if ready else process["statename"],
+        pid=process["pid"],
+        uptime_s=max(0, int(time.time() - process["start"])),
+        ready=ready,
+        detail=detail,
+        log=log,
+    )
 
 
-def _probe(
-    service: Service, process: dict[str, Any] | None, client: httpx.Client
-) -> tuple[bool, str]:
+def _probe(service: Service, process: dict[str, Any] | None, client: httpx.Client) -> str:
+    """Return why the service is not ready; empty when it is."""
     if service.ready_url is None:
-        runs = process is not None and process["statename"] == "RUNNING"
-        return runs, "" if runs else "starting"
+        return "" if process is not None and process["statename"] == "RUNNING" else "starting"
     try:
         answer = client.get(service.ready_url)
     except httpx.TimeoutException:
-        return False, f"{service.ready_url} does not answer"
+        return f"{service.ready_url} does not answer"
     except httpx.TransportError:
-        return False, f"{service.ready_url} cannot be reached"
+        return f"{service.ready_url} cannot be reached"
     if answer.status_code == 200:
-        return True, ""
-    return False, f"{service.ready_url} answers {answer.status_code}: {_excerpt(answer.text)}"
-
-
-def _excerpt(text: str) -> str:
-    return " ".join(text.split())[:400]
-
-
-def log_file(host: Host, service: Service) -> Path:
-    """Where the output of a supervised service goes."""
-    return host.log_dir / f"{service.name}.log"
+        return ""
+    excerpt = " ".join(answer.text.split())[:_EXCERPT_LENGTH]
+    return f"{service.ready_url} answers {answer.status_code}: {excerpt}"
 
 
 def as_table(rows: Sequence[Status]) -> str:
-    """The services as a table for people, with a line for each that is not ready."""
+    """Return the services as a table for people, with a line for each that is not ready."""
     cells = [("SERVICE", "STATE", "PID", "UPTIME", "READY", "LOG")]
     cells += [
         (
@@ -106,17 +103,17 @@ def as_table(rows: Sequence[Status]) -> str:
         )
         for row in rows
     ]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in cells
     ]
-    lines += [f"{row.name}: {row.detail}" for row in rows if not row.ready and row.detail]
+    lines += [f"{row.name}: {row.detail}" for row in rows if row.detail]
     return "\n".join(lines)
 
 
 def as_json(rows: Sequence[Status], engine: str) -> dict[str, Any]:
-    """The same for programs."""
+    """Return the same for programs."""
     return {
         "ready": all(row.ready for row in rows),
         "engine": engine,

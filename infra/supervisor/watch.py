@@ -1,9 +1,9 @@
-"""Kills a service that answered before and now answers nothing; the supervisor starts it again.
+"""Kill services that hang, so that the supervisor starts them again.
 
-`python -m infra.supervisor.watch RUN_DIR`, where each service's JSON file says at which address
-it answers while it lives (`live`: host, port, path). One that does not listen is no concern of
-ours: it is starting, or has ended. ComfyUI is watched by the GPU server, which knows a long node
-from a hang.
+`python -m infra.supervisor.watch RUN_DIR` reads from the spec of each service where it answers
+while it works (`live`: host, port, path). A service hangs when it has answered before and then
+accepts connections without answering. One that does not listen is starting or has ended, which is
+the supervisor's concern. ComfyUI is watched by the GPU server, which knows a long node from a hang.
 """
 
 import json
@@ -19,22 +19,22 @@ from typing import Any
 
 from infra.supervisor.processes import command_of, read_pid
 
-EVERY_S = 5.0
-ANSWER_S = 5.0
-MISSES = 3
-"""So often in a row it must not answer: nothing short of half a minute is called a hang."""
+_INTERVAL_S = 5.0
+_ANSWER_TIMEOUT_S = 5.0
+_MISSES = 3
+"""Consecutive missed answers before a service counts as hung (25 to 30 s)."""
 
 
 @dataclass
-class Watched:
-    """One service; `has_answered` since it was started as `pid`."""
+class _Watched:
+    """What is known of one service since it was started as `pid`."""
 
     pid: int | None = None
     has_answered: bool = False
     misses: int = 0
 
     def hangs(self, spec: dict[str, Any]) -> bool:
-        """Look once."""
+        """Probe the service once and return whether it counts as hung."""
         pid = read_pid(Path(spec["pid_file"]))
         if pid != self.pid:
             self.pid, self.has_answered, self.misses = pid, False, 0
@@ -48,42 +48,47 @@ class Watched:
             self.misses = 0
         else:
             self.has_answered, self.misses = self.has_answered or answers, 0
-        return self.misses >= MISSES
+        return self.misses >= _MISSES
 
 
 def _answers(host: str, port: int, path: str) -> bool:
-    """Whether a byte of an answer comes; raises TimeoutError, or OSError where nobody listens."""
-    with socket.create_connection((host, port), timeout=ANSWER_S) as connection:
+    """Return whether an answer begins.
+
+    Raises:
+        TimeoutError: Nothing came in time.
+        OSError: The port refuses or cuts connections.
+    """
+    with socket.create_connection((host, port), timeout=_ANSWER_TIMEOUT_S) as connection:
         connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
         return bool(connection.recv(1))
 
 
 def _specs(run_dir: Path) -> dict[str, dict[str, Any]]:
-    """What runs here now, by service: read anew, as services join and leave."""
-    found = {}
+    """Read the specs of all services that say where they answer; the set changes at run time."""
+    specs = {}
     for file in run_dir.glob("*.json"):
         try:
             spec = json.loads(file.read_text())
         except (OSError, ValueError):
             continue
         if isinstance(spec, dict) and spec.get("live"):
-            found[file.stem] = spec
-    return found
+            specs[file.stem] = spec
+    return specs
 
 
 def watch(run_dir: Path) -> None:
-    """Look at every service again and again, for ever."""
-    watched: dict[str, Watched] = {}
+    """Probe every service at an interval, without end."""
+    watched: dict[str, _Watched] = {}
     while True:
         for name, spec in _specs(run_dir).items():
-            service = watched.setdefault(name, Watched())
+            service = watched.setdefault(name, _Watched())
             if service.hangs(spec) and service.pid is not None:
-                said = {"event": "hung", "service": name, "pid": service.pid}
-                print(json.dumps(said), flush=True)
+                event = {"event": "hung_service_killed", "service": name, "pid": service.pid}
+                print(json.dumps(event), flush=True)
                 with suppress(ProcessLookupError):
                     os.kill(service.pid, signal.SIGKILL)
                 service.misses = 0
-        time.sleep(EVERY_S)
+        time.sleep(_INTERVAL_S)
 
 
 if __name__ == "__main__":

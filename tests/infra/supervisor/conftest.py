@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 import pytest
 
+from infra.supervisor.configuration import local_directory
 from infra.supervisor.host import read_host
 from infra.supervisor.processes import command_of, wait_gone
 from infra.supervisor.services import service_table
 from infra.supervisor.status import Status, prober, read_status
-from infra.supervisor.supervisord import Supervisord, local_directory
+from infra.supervisor.supervisord import Supervisord
 
 ROOT = Path(__file__).parents[3]
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -86,7 +87,7 @@ class LabHost:
         for pid in (int(file.read_text()) for file in left if file.exists()):
             if str(self.path) in " ".join(command_of(pid)):
                 os.kill(pid, signal.SIGKILL)
-                wait_gone([pid], 5)
+                wait_gone(pid, 5)
         private = local_directory(read_host(ROOT, self._write()))
         if not private.is_relative_to(self.path):  # in /tmp, as the path to its own is too long
             shutil.rmtree(private)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.supervisor import comfyui, lifecycle, pod
-from infra.supervisor.errors import HostError
-from infra.supervisor.host import Host, read_host
+from infra.supervisor.host import Host, HostError, read_host
 from infra.supervisor.services import service_table
 
 ENTRY_POINTS = ("gpu_server", "gpu_server/sketch", "backend", "telegram_bot", "telegram_bot/local")
@@ -78,7 +77,7 @@ def test_env_files_are_read_in_order_and_never_executed(checkout: Path, volume: 
     [
         ("GPU_MODELS_DIR", "move it to gpu_server/.env"),
         ("BOT_TOKEN", "move it to telegram_bot/.env"),
-        ("EASEL_CHEKPOINT", "perhaps EASEL_CHECKPOINT is meant"),
+        ("EASEL_CHEKPOINT", "the nearest is EASEL_CHECKPOINT"),
         ("COMFYUI_X", "is not a setting"),
         ("EASEL_VENV", "set it in the environment"),
     ],

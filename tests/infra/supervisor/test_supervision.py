@@ -91,6 +91,18 @@ def test_services_die_with_a_killed_supervisor_and_start_brings_all_back(lab: La
     assert lab.status()["backend"].ready
 
 
+def test_a_frozen_supervisor_is_ended_and_start_brings_all_back(lab: LabHost) -> None:
+    lab.add("backend")
+    lab.run("start")
+    frozen, service = lab.pid("supervisord"), lab.pid("backend")
+    os.kill(frozen, signal.SIGSTOP)
+    again = lab.run("start")
+    assert again.returncode == 0, again.stderr
+    assert not is_alive(frozen)
+    assert not is_alive(service)
+    assert lab.status()["backend"].ready
+
+
 def test_a_frozen_service_left_by_a_killed_supervisor_is_swept_away(lab: LabHost) -> None:
     lab.add("backend")
     lab.run("start")
