@@ -1,4 +1,4 @@
-"""The container files against rules like hadolint's: images cannot be built everywhere."""
+"""Check the container files by rules like hadolint's, as images cannot be built everywhere."""
 
 import json
 import re
@@ -39,8 +39,8 @@ def _read(path: Path) -> list[Instruction]:
 
 
 def _compose() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text("utf-8"))
-    return found
+    compose: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text("utf-8"))
+    return compose
 
 
 @pytest.fixture(params=["Dockerfile", "Dockerfile.gpu"])
@@ -98,7 +98,7 @@ def test_commands_are_programs_not_shell_lines(dockerfile: list[Instruction]) ->
         assert all(isinstance(word, str) for word in json.loads(command.text))
 
 
-def test_the_image_says_whether_it_is_well(dockerfile: list[Instruction]) -> None:
+def test_the_image_has_a_health_check_on_its_own_port(dockerfile: list[Instruction]) -> None:
     (check,) = _all(dockerfile, "HEALTHCHECK")
     command = json.loads(check.text.partition(" CMD ")[2])
     compile(command[-1], "HEALTHCHECK", "exec")
@@ -121,14 +121,14 @@ def test_everything_copied_is_there_and_reaches_the_build(dockerfile: list[Instr
 
 
 def _imported(folder: Path) -> set[str]:
-    """The packages of ours that the modules in `folder` import."""
+    """Return the packages of this repository that the modules in `folder` import."""
     lines = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
     texts = (file.read_text("utf-8") for file in folder.rglob("*.py"))
     names = set().union(*(lines.findall(text) for text in texts))
     return {name for name in names if (ROOT / name / "__init__.py").is_file()}
 
 
-def test_every_package_of_ours_that_is_run_or_imported_is_copied(
+def test_every_package_of_the_repository_that_is_run_or_imported_is_copied(
     dockerfile: list[Instruction],
 ) -> None:
     copied = {word for copy in _all(dockerfile, "COPY") for word in copy.words[:-1]}
@@ -174,9 +174,9 @@ def test_compose_holds_no_secret_and_asks_for_each() -> None:
 
 
 def test_the_template_names_every_variable_compose_asks_for() -> None:
-    asked = set(re.findall(r"\$\{(\w+)", (DOCKER / "compose.yaml").read_text("utf-8")))
+    expected = set(re.findall(r"\$\{(\w+)", (DOCKER / "compose.yaml").read_text("utf-8")))
     template = (DOCKER / "env.template").read_text("utf-8")
-    assert set(re.findall(r"^(\w+)=", template, re.MULTILINE)) == asked
+    assert set(re.findall(r"^(\w+)=", template, re.MULTILINE)) == expected
     assert re.findall(r"^\w+=.+", template, re.MULTILINE) == []
 
 
@@ -186,7 +186,7 @@ def test_compose_opens_ports_on_this_host_only() -> None:
             assert port.startswith("127.0.0.1:"), port
 
 
-def test_what_others_wait_for_has_a_health_check() -> None:
+def test_every_service_that_others_wait_for_has_a_health_check() -> None:
     services = _compose()["services"]
     files = {name: services[name].get("build", {}).get("dockerfile") for name in services}
     for service in services.values():

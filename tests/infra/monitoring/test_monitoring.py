@@ -1,4 +1,4 @@
-"""The monitoring files against promtool and against the metrics that our services really give."""
+"""Check the monitoring files with promtool and against the metrics that the services export."""
 
 import asyncio
 import json
@@ -30,21 +30,21 @@ needs_promtool = pytest.mark.skipif(
 
 @pytest.fixture
 async def pod(tmp_path: Path) -> AsyncIterator[Pod]:
-    async with engine(tmp_path / "engine") as comfy, serving(comfy.url, tmp_path / "gpu") as found:
-        yield found
+    async with engine(tmp_path / "engine") as comfy, serving(comfy.url, tmp_path / "gpu") as pod:
+        yield pod
 
 
 @pytest.fixture
 async def metrics(pod: Pod, tmp_path: Path) -> set[str]:
-    """The names of all series that a backend and a GPU server give."""
+    """Return the names of all series that a backend and a GPU server export."""
     settings = Settings(backend_gpu_servers=[pod.url], easel_data_dir=tmp_path / "backend")
-    # In a loop of its own: a backend takes the threads of its loop with it when it ends.
+    # In a loop of its own, as a backend that ends also ends the threads of its loop.
     texts = [await asyncio.to_thread(asyncio.run, _of_backend(settings))]
     async with httpx.AsyncClient() as http:
         texts.append((await http.get(f"{pod.url}/metrics")).text)
-    found = {name for text in texts for name in _series(text)}
-    assert {"easel_queue_depth", "easel_gpu_comfyui_up"} <= found
-    return found
+    names = {name for text in texts for name in _series(text)}
+    assert {"easel_queue_depth", "easel_gpu_comfyui_up"} <= names
+    return names
 
 
 async def _of_backend(settings: Settings) -> str:
@@ -64,7 +64,7 @@ def _series(text: str) -> Iterator[str]:
 
 
 def _names(expression: str) -> set[str]:
-    """The metrics an expression asks for: our names, and any other word before `{` or `[`."""
+    """Return the metrics in an expression: Easel's, and any other word before `{` or `[`."""
     bare = re.sub(r'"[^"]*"', '""', expression)
     return set(re.findall(r"\beasel_\w+|\b[a-z_]+(?=\s*[{\[])", bare)) - {"by"}
 
@@ -79,14 +79,14 @@ def _rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-async def test_every_metric_of_alerts_and_dashboard_is_one_a_service_gives(
+async def test_every_metric_of_alerts_and_dashboard_is_exported_by_a_service(
     metrics: set[str],
 ) -> None:
     expressions = [rule["expr"] for rule in _rules()]
     expressions += [query["expr"] for panel in _panels() for query in panel["targets"]]
-    asked = set().union(*map(_names, expressions))
-    assert asked - metrics - FOREIGN == set()
-    assert len(asked & metrics) > 10
+    used = set().union(*map(_names, expressions))
+    assert used - metrics - FOREIGN == set()
+    assert len(used & metrics) > 10
 
 
 @needs_promtool

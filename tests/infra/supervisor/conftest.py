@@ -1,4 +1,4 @@
-"""A host of its own for each test: directories, free ports, and stand-ins for the services."""
+"""Give each test a host of its own: directories, free ports, and stand-ins for the services."""
 
 import json
 import os
@@ -37,7 +37,7 @@ class LabHost:
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def add(self, name: str, *options: str, **fields: Any) -> int:
-        """Put a stand-in into the service table; returns its port."""
+        """Put a stand-in into the service table and return its port."""
         port = free_port()
         command = [sys.executable, str(STAND_IN), str(self.path / name), str(port), *options]
         url = f"http://127.0.0.1:{port}/readyz"
@@ -63,7 +63,7 @@ class LabHost:
         return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
     def status(self) -> dict[str, Status]:
-        """What `status` shows, by service."""
+        """Return what `status` shows, by service."""
         host = read_host(ROOT, self._write())
         with prober() as client:
             rows = read_status(host, service_table(host), Supervisord(host).processes(), client)
@@ -78,7 +78,7 @@ class LabHost:
         return os.environ | own | {"EASEL_SERVICE_TABLE": str(table)} | self.environment
 
     def clear(self) -> None:
-        """End what a test left, without the launcher's help."""
+        """Kill what a test left running, without the launcher."""
         for process in self.processes:
             process.kill()
             with process:  # closes its pipes
@@ -89,18 +89,18 @@ class LabHost:
                 os.kill(pid, signal.SIGKILL)
                 wait_gone(pid, 5)
         private = local_directory(read_host(ROOT, self._write()))
-        if not private.is_relative_to(self.path):  # in /tmp, as the path to its own is too long
+        if not private.is_relative_to(self.path):  # in /tmp, as the path of its own is too long
             shutil.rmtree(private)
 
     def pid(self, name: str) -> int:
         return int((self.path / "run" / f"{name}.pid").read_text())
 
 
-def until(found: Callable[[], T | None], seconds: float = 60) -> T:
-    """What `found` returns as soon as that is something."""
-    deadline = time.monotonic() + seconds
+def until(condition: Callable[[], T | None], timeout_s: float = 60) -> T:
+    """Return what `condition` returns as soon as that is true."""
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        if value := found():
+        if value := condition():
             return value
         time.sleep(0.05)
     raise AssertionError("it did not happen in time")
@@ -122,7 +122,7 @@ def lab(tmp_path: Path) -> Iterator[LabHost]:
 
 @pytest.fixture(scope="session")
 def shellcheck() -> str:
-    found = shutil.which("shellcheck")
-    if found is None:
+    program = shutil.which("shellcheck")
+    if program is None:
         pytest.skip("shellcheck is not installed")
-    return found
+    return program

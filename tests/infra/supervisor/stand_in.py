@@ -1,7 +1,8 @@
-"""A small service for tests of supervision: python stand_in.py NAME PORT [--exit-after S].
+"""Serve as a small service in tests of supervision: stand_in.py NAME PORT [--exit-code N].
 
-Answers 200 at /readyz (503 while the file NAME.unready is in its folder), ends with 3 at /crash,
-and drains a little at SIGTERM, as a server does.
+NAME is a path. It answers 200 (503 while the file NAME.unready exists), says so in its log at
+/livez, and at SIGTERM shuts down as a server does. With --exit-code it ends at once, as a service
+with a wrong setting does.
 """
 
 import argparse
@@ -16,8 +17,6 @@ from types import FrameType
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        if self.path == "/crash":
-            os._exit(3)
         if self.path == "/livez":
             print("was asked whether it lives", flush=True)
         unready = Path(f"{sys.argv[1]}.unready").exists()

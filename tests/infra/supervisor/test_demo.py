@@ -1,4 +1,4 @@
-"""The real services as startup.sh runs them: the demo, and what is killed under the supervisor."""
+"""The real services as startup.sh runs them: the demo, and services that are killed."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from tests.infra.supervisor.conftest import ROOT, LabHost, free_port, until
 
 @pytest.fixture
 def backend(lab: LabHost) -> str:
-    """The address of the backend of a host with the real services and the sketch engine.
+    """Prepare a host with the real services and the sketch engine; return its backend's address.
 
     Its pictures are in a folder whose name has to be quoted in a URL.
     """

@@ -1,4 +1,4 @@
-"""The host's own template names what the launcher and all services read of the host's `.env`."""
+"""The host's template names what the launcher and all services read from the host's `.env`."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from infra.supervisor.host import FILE_PREFIXES, HOST_SETTINGS
 from telegram_bot.settings import Settings as BotSettings
 
 ROOT = Path(__file__).parents[3]
-NOT_OF_THE_FILE = {"EASEL_SERVICE_TABLE", "EASEL_PYTHON", "EASEL_VENV"}
+ENVIRONMENT_ONLY = {"EASEL_SERVICE_TABLE", "EASEL_PYTHON", "EASEL_VENV"}
 
 
 def test_the_template_names_every_setting_of_the_host_and_no_other() -> None:
@@ -23,6 +23,6 @@ def test_the_template_names_every_setting_of_the_host_and_no_other() -> None:
     launcher = "".join(f.read_text("utf-8") for f in (ROOT / "infra" / "supervisor").glob("*.py"))
     read = fields | set(re.findall(r'"([A-Z]+_[A-Z_]*[A-Z])"', launcher))
     assert sorted(named) == sorted(
-        name for name in read - NOT_OF_THE_FILE if name.startswith(FILE_PREFIXES)
+        name for name in read - ENVIRONMENT_ONLY if name.startswith(FILE_PREFIXES)
     )
     assert set(named) == HOST_SETTINGS

@@ -1,4 +1,4 @@
-"""Settings and directories of a host, and which services that makes."""
+"""Settings and directories of a host, and the services that follow from them."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ ENTRY_POINTS = ("gpu_server", "gpu_server/sketch", "backend", "telegram_bot", "t
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A tree that has every service's entry point."""
+    """Make a tree that has every service's entry point."""
     for package in ENTRY_POINTS:
         (tmp_path / "easel" / package).mkdir(parents=True, exist_ok=True)
         (tmp_path / "easel" / package / "__main__.py").touch()
@@ -73,7 +73,7 @@ def test_env_files_are_read_in_order_and_never_executed(checkout: Path, volume: 
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "advice"),
     [
         ("GPU_MODELS_DIR", "move it to gpu_server/.env"),
         ("BOT_TOKEN", "move it to telegram_bot/.env"),
@@ -83,17 +83,17 @@ def test_env_files_are_read_in_order_and_never_executed(checkout: Path, volume: 
     ],
 )
 def test_a_name_that_nothing_reads_in_the_hosts_file_stops_the_start(
-    checkout: Path, name: str, said: str
+    checkout: Path, name: str, advice: str
 ) -> None:
     (checkout / ".env").write_text(f"EASEL_CHECKPOINT=mine\n{name}=some-secret\nOTHER=x\n")
-    with pytest.raises(HostError, match=f"^{name} in .*{said}") as refused:
+    with pytest.raises(HostError, match=f"^{name} in .*{advice}") as refused:
         lifecycle.start(at_home(checkout))
     assert "some-secret" not in str(refused.value)
     assert "OTHER" not in str(refused.value)
 
 
 @pytest.mark.parametrize("value", ["http", "0", "70000", "-1"])
-def test_a_port_that_is_none_is_refused_by_name(checkout: Path, value: str) -> None:
+def test_an_invalid_port_is_refused_by_name(checkout: Path, value: str) -> None:
     with pytest.raises(HostError, match=r"COMFYUI_PORT is .*1 to 65535"):
         service_table(at_home(checkout, COMFYUI_PORT=value))
 
@@ -136,12 +136,12 @@ def test_services_can_be_chosen_and_those_not_in_the_tree_are_left_out(checkout:
     assert "telegram_bot" not in commands(at_home(checkout))
 
 
-def test_the_engine_is_a_given_comfyui_or_an_installed_one_or_sketches(
+def test_the_engine_is_the_configured_comfyui_or_an_installed_one_or_the_sketch_engine(
     checkout: Path, tmp_path: Path
 ) -> None:
-    given = at_home(checkout, COMFYUI_URL="http://10.0.0.5:8188/")
-    assert service_table(given)[0].ready_url == "http://10.0.0.5:8188/system_stats"
-    assert not service_table(given)[0].supervised
+    external = at_home(checkout, COMFYUI_URL="http://10.0.0.5:8188/")
+    assert service_table(external)[0].ready_url == "http://10.0.0.5:8188/system_stats"
+    assert not service_table(external)[0].supervised
     sketch = at_home(checkout, COMFYUI_DIR="none", EASEL_CHECKPOINT="a.safetensors")
     assert commands(sketch)["comfyui"][1:] == [
         *("-m", "gpu_server.sketch", "--host", "127.0.0.1", "--port", "8188"),
@@ -163,7 +163,7 @@ def test_comfyui_gets_loopback_and_only_options_it_knows(checkout: Path, tmp_pat
     ]
 
 
-def test_our_output_node_is_linked_into_comfyui_in_place_of_an_old_copy(
+def test_the_output_node_is_linked_into_comfyui_in_place_of_an_old_copy(
     checkout: Path, tmp_path: Path
 ) -> None:
     pack = checkout / "gpu_server" / "comfyui_nodes"
@@ -199,7 +199,7 @@ def test_a_pods_host_keys_outlive_a_reset(tmp_path: Path) -> None:
     assert not pod.sync_host_keys(system, kept)
 
 
-def test_host_keys_that_cannot_be_made_are_a_sentence(
+def test_host_keys_that_cannot_be_made_are_reported_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "bin" / "ssh-keygen"

@@ -1,4 +1,4 @@
-"""startup.sh itself, the requirement files, and the doctor."""
+"""startup.sh, the requirement files, and the doctor."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def test_shell_scripts_are_clean(shellcheck: str, script: str) -> None:
 
 @pytest.fixture
 def bare_checkout(tmp_path: Path) -> Path:
-    """startup.sh and the launcher with nothing to install, as if a package index were at hand."""
+    """Make a checkout of startup.sh and the launcher that has nothing to install."""
     checkout = tmp_path / "with space"
     (checkout / "requirements").mkdir(parents=True)
     shutil.copy(ROOT / "startup.sh", checkout)
@@ -79,9 +79,9 @@ def test_requirement_files_pin_the_same_versions_by_hash_and_name_no_host() -> N
         assert "://" not in text
         assert "--index" not in text
         pinned = r"^([a-z0-9._-]+)==(\S+)( ; [^\\\n]+)? \\\n    --hash=sha256:"
-        found = re.findall(pinned, text, re.MULTILINE)
-        assert len(found) == len(re.findall(r"^\S+==", text, re.MULTILINE))
-        for package, version, _ in found:
+        lines = re.findall(pinned, text, re.MULTILINE)
+        assert len(lines) == len(re.findall(r"^\S+==", text, re.MULTILINE))
+        for package, version, _ in lines:
             assert pins.setdefault(package, version) == version
 
 
@@ -132,8 +132,8 @@ def test_doctor_asks_for_no_other_model_than_the_owners_checkpoint(
 
     def finding() -> dict[str, str]:
         findings = json.loads(lab.run("doctor", "--json").stdout)["findings"]
-        [found] = [finding for finding in findings if finding["check"] == "models"]
-        return dict(found)
+        [row] = [finding for finding in findings if finding["check"] == "models"]
+        return dict(row)
 
     assert finding()["result"] == "fault"
     assert str(models / "checkpoints") in finding()["remedy"]

@@ -18,7 +18,7 @@ def ready_with_other_pid(lab: LabHost, name: str, old: int) -> int | None:
     return row.pid if row.ready and row.pid != old else None
 
 
-def test_start_says_what_runs_where_and_starting_again_changes_nothing(lab: LabHost) -> None:
+def test_start_shows_what_runs_where_and_a_second_start_changes_nothing(lab: LabHost) -> None:
     lab.add("gpu_server")
     lab.add("backend")
     first = lab.run("start")
@@ -37,7 +37,7 @@ def test_start_says_what_runs_where_and_starting_again_changes_nothing(lab: LabH
     }
 
 
-def test_status_for_programs_and_its_exit_code_tell_whether_all_is_ready(lab: LabHost) -> None:
+def test_status_as_json_and_its_exit_code_tell_whether_all_services_are_ready(lab: LabHost) -> None:
     lab.add("backend")
     lab.run("start")
     ready = lab.run("status", "--json")
@@ -124,7 +124,7 @@ def test_a_pid_file_that_now_names_a_stranger_harms_nobody(lab: LabHost) -> None
     assert is_alive(os.getpid())
 
 
-def test_a_service_that_keeps_ending_is_shown_with_its_last_words_and_given_up(
+def test_a_service_that_keeps_ending_is_shown_with_the_end_of_its_log_and_given_up(
     lab: LabHost,
 ) -> None:
     lab.add("gpu_server")
@@ -145,7 +145,7 @@ def test_a_wrong_setting_stops_the_start_at_once_with_the_services_sentence(lab:
     assert "does not accept its settings" in start.stderr
     assert start.stderr.count("COLOUR is 'plaid'") == 1
     lab.table.clear()
-    lab.add("backend")  # the setting is mended
+    lab.add("backend")  # the setting is corrected
     assert lab.run("start").returncode == 0
 
 
@@ -168,7 +168,7 @@ def test_a_frozen_service_is_not_ready(lab: LabHost) -> None:
 
 def test_a_service_that_hangs_is_started_again(lab: LabHost) -> None:
     lab.add("backend", live_path="/livez", starts_s=1)
-    lab.add("gpu_server", starts_s=1)  # nothing tells of this one whether it works
+    lab.add("gpu_server", starts_s=1)  # without live_path, so nothing watches it
     lab.run("start")
     log = lab.path / "log" / "backend.log"
     until(lambda: "was asked whether it lives" in log.read_text())
@@ -203,7 +203,7 @@ def test_a_directory_that_cannot_be_written_is_named(lab: LabHost) -> None:
     assert "EASEL_LOG_DIR" in start.stderr
 
 
-def test_a_full_disk_is_called_so(lab: LabHost) -> None:
+def test_a_full_disk_is_named_as_the_cause(lab: LabHost) -> None:
     lab.add("backend")
     data = lab.path / "data"
     data.mkdir()
@@ -269,7 +269,7 @@ def test_services_that_joined_or_left_the_table_follow_at_the_next_start(lab: La
     assert not is_alive(gone)
 
 
-def test_a_service_whose_way_of_running_changed_runs_so_after_the_next_start(
+def test_a_changed_service_is_restarted_by_the_next_start(
     lab: LabHost,
 ) -> None:
     lab.add("gpu_server")
