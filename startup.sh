@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Easel on this host: sets up what is missing, then hands over to `infra.supervisor`.
+# Easel on this host: set up what is missing, then hand over to `infra.supervisor`.
 # ./startup.sh [start|stop|restart|status|logs|doctor|models|demo|test|install-comfyui] [--help]
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# setting NAME: from the environment, else the last such line of an .env file; nothing is executed.
+# setting NAME: print it from the environment, else from the last such line of an .env file.
+# Nothing in the file is executed.
 setting() {
   if [[ -n ${!1-} ]]; then printf '%s' "${!1}"; return; fi
   local file line
@@ -30,10 +31,10 @@ find_python() {
     "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
     command -v "$name"; return
   done
-  fail "no Python 3.11 or newer with venv was found. Debian, Ubuntu: apt-get install python3 python3-venv; or set EASEL_PYTHON."
+  fail "no Python 3.11 or newer with venv. On Debian and Ubuntu: apt-get install python3 python3-venv; or set EASEL_PYTHON."
 }
 
-# What this host needs, by the services it runs; gate.txt goes with the GPU server.
+# Name the requirement files that the services of this host need; gate goes with the GPU server.
 requirements() {
   local services
   services=$(setting EASEL_SERVICES)
@@ -52,7 +53,7 @@ pip_install() {
     fail "the packages cannot be installed, see above; a package index must be reachable."
 }
 
-# Whether the virtual environment already holds these requirement files, for this checkout.
+# Succeed if the virtual environment already has these requirement files, for this checkout.
 installed() {
   local file
   for file in "$@"; do grep -qxF "$(sha256sum "$file")" "$stamp" 2>/dev/null || return 1; done
@@ -63,17 +64,17 @@ set_up() {
   local names name files=() options=()
   mapfile -t names < <(requirements "$1")
   for name in "${names[@]}"; do
-    [[ -f requirements/$name.txt ]] || fail "requirements/$name.txt is missing: no whole checkout."
+    [[ -f requirements/$name.txt ]] || fail "requirements/$name.txt is missing: the checkout is incomplete."
     files+=("requirements/$name.txt")
     [[ $name == gate ]] || options+=(-r "requirements/$name.txt")
   done
   if installed requirements/{dev,gate}.txt || installed "${files[@]}"; then return; fi
   rm -f "$stamp"
   if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
-    echo "Making the virtual environment $venv" >&2
-    "$(find_python)" -m venv --clear "$venv" || fail "no virtual environment can be made in $venv."
+    echo "Creating the virtual environment $venv" >&2
+    "$(find_python)" -m venv --clear "$venv" || fail "the virtual environment cannot be created in $venv."
   fi
-  echo "Installing ${files[*]}" >&2 # not among the answer of status --json
+  echo "Installing ${files[*]}" >&2 # stdout is for the answer, such as that of status --json
   pip_install "${options[@]}"
   if [[ ${names[*]} == *gate* ]]; then pip_install --no-deps -r requirements/gate.txt; fi
   "$venv/bin/python" - "$PWD" <<'PYTHON'
@@ -97,6 +98,6 @@ mkdir -p "$(dirname "$venv")"
     flock -n 9 || { echo "Another startup.sh is setting up; waiting for it." >&2; flock 9 || true; }
   fi
   set_up "$command" 9>&-
-} 9<"$(dirname "$venv")" # which several releases share
+} 9<"$(dirname "$venv")" # the lock: several releases share the virtual environment
 
 exec "$venv/bin/python" -m infra.supervisor "$command" "$@"

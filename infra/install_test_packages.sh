@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what some tests need: a browser, an SSH server, PostgreSQL, promtool, shellcheck;
-# and Python's venv, which Debian ships apart and startup.sh cannot do without.
-# What cannot be installed here is named, and the tests that need it are skipped.
-# No server is started by it.
+# Install what some tests need: a browser, an SSH server, PostgreSQL, promtool, shellcheck; and
+# Python's venv, which startup.sh needs and Debian packages separately.
+# What cannot be installed here is listed at the end; the tests that need it are skipped.
+# The servers are installed, but not started.
 set -uo pipefail
 
 declare -A package_of=(
@@ -32,11 +32,11 @@ mapfile -t wanted < <(missing)
 (( ${#wanted[@]} )) || { echo "Everything the tests need is installed."; exit 0; }
 
 if ! command -v apt-get >/dev/null; then
-  echo "There is no apt-get here."
+  echo "apt-get is not available here."
 elif ! "${as_root[@]}" true 2>/dev/null; then
   echo "Installing needs root or sudo without a password."
 else
-  # sudo passes no environment on; a machine that has just booted may be updating itself
+  # env, as sudo drops the environment; the lock timeout, as a new machine may be updating itself
   apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq
     -o DPkg::Lock::Timeout=120 -o Acquire::Retries=1 -o Acquire::http::Timeout=20)
   policy=/usr/sbin/policy-rc.d # Debian's way to install a server without starting it
@@ -46,7 +46,7 @@ else
     "${as_root[@]}" chmod 755 "$policy"
   fi
   "${apt[@]}" update </dev/null || true
-  for program in "${wanted[@]}"; do # one by one: a package that is not there stops no other
+  for program in "${wanted[@]}"; do # one by one: a missing package must not stop the others
     "${apt[@]}" install -y --no-install-recommends "${package_of[$program]}" </dev/null >/dev/null || true
   done
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The first process of a GPU container: starts Easel, shows its logs, ends it in order.
+# The first process of a GPU container: start Easel, show its logs, stop it on SIGTERM.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
 
