@@ -148,5 +148,5 @@ def local_directory(host: Host) -> Path:
     private.mkdir(mode=0o700, exist_ok=True)
     status = private.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise HostError(f"{private} belongs to somebody else or is open to others; remove it.")
+        raise HostError(f"{private} belongs to another user or is open to others; remove it.")
     return private

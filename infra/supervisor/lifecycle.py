@@ -265,7 +265,7 @@ def make_directories(host: Host) -> None:
 @contextmanager
 def _lock(host: Host) -> Iterator[None]:
     """Let one start or stop run at a time; wait for another up to `_LOCK_TIMEOUT_S`."""
-    deadline, told = time.monotonic() + _LOCK_TIMEOUT_S, False
+    deadline, announced = time.monotonic() + _LOCK_TIMEOUT_S, False
     with (local_directory(host) / "startup.lock").open("w") as lock:
         while True:
             try:
@@ -275,8 +275,8 @@ def _lock(host: Host) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     minutes = f"{_LOCK_TIMEOUT_S / 60:.0f} minutes"
                     raise HostError(f"Another startup.sh has run for {minutes}.") from error
-                if not told:
+                if not announced:
                     print("Another startup.sh is running; waiting for it.", flush=True)
-                told = True
+                announced = True
                 time.sleep(_POLL_S)
         yield

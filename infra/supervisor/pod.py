@@ -28,7 +28,7 @@ def keep_host_keys(host: Host) -> None:
 def sync_host_keys(system: Path, kept: Path) -> bool:
     """Give `system` the keys in `kept`, which takes those of `system` (made if none) when empty.
 
-    A running sshd is told to read changed keys. Returns whether a key of `system` was replaced.
+    Makes a running sshd read changed keys. Returns whether a key of `system` was replaced.
     """
     try:
         if not any(kept.glob(_KEYS)):

@@ -18,7 +18,7 @@ from types import FrameType
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/livez":
-            print("was asked whether it lives", flush=True)
+            print("probed at /livez", flush=True)
         unready = Path(f"{sys.argv[1]}.unready").exists()
         self.send_response(503 if unready else 200)
         self.end_headers()

@@ -171,7 +171,7 @@ def test_a_service_that_hangs_is_started_again(lab: LabHost) -> None:
     lab.add("gpu_server", starts_s=1)  # without live_path, so nothing watches it
     lab.run("start")
     log = lab.path / "log" / "backend.log"
-    until(lambda: "was asked whether it lives" in log.read_text())
+    until(lambda: "probed at /livez" in log.read_text())
     hung, waiting = lab.pid("backend"), lab.pid("gpu_server")
     for pid in (hung, waiting):
         os.kill(pid, signal.SIGSTOP)
