@@ -1,1 +1,1 @@
-"""Easel's Telegram side: the bot and, for trying it out, a Telegram that runs here."""
+"""Easel's Telegram bot and, in `local`, a Telegram of its own to try it with; nobody imports it."""

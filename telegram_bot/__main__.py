@@ -1,4 +1,4 @@
-"""`python -m telegram_bot`: runs the bot until it is told to stop."""
+"""Run the bot until SIGTERM or SIGINT: `python -m telegram_bot`."""
 
 import asyncio
 import signal
@@ -19,11 +19,12 @@ from telegram_bot.webhook import ALLOWED_UPDATES, announce, listen
 from web import logs
 from web.settings import load_or_exit
 
-_STREAMS = 2000
-_LONGEST_PAUSE_S = 30.0
-_CLEANING_S = 3600.0
+_MAX_STREAMS = 2000
+_MAX_BACKOFF_S = 30.0
+_CLEANUP_INTERVAL_S = 3600.0
+_ALBUM_RETENTION_S = 3600.0
 _POLLING = "Updater:start_polling:polling_task"
-_log = structlog.get_logger("telegram_bot")
+log = structlog.get_logger("telegram_bot")
 
 
 def main() -> int:
@@ -39,16 +40,16 @@ def main() -> int:
 
 
 async def serve(settings: Settings) -> None:
-    """The bot at work until SIGTERM or SIGINT. Raises InvalidToken."""
+    """Run the bot until SIGTERM or SIGINT. Raises InvalidToken."""
     key = settings.bot_backend_key.get_secret_value()
     backend = BackendClient.at(settings.bot_backend_url, key)
-    events = BackendClient.at(settings.bot_backend_url, key, connections=_STREAMS)
+    events = BackendClient.at(settings.bot_backend_url, key, connections=_MAX_STREAMS)
     application = build_application(settings, backend, events)
     easel: Easel = application.bot_data
     stop = _stop_on_signals()
     try:
-        async with _until(stop):
-            await _insist("telegram_unreachable", application.initialize)
+        async with _cancelled_by(stop):
+            await _retry_until_reachable("telegram_unreachable", application.initialize)
             await _work(application, settings)
     finally:
         await application.shutdown()
@@ -58,16 +59,16 @@ async def serve(settings: Settings) -> None:
 async def _work(application: EaselApplication, settings: Settings) -> None:
     easel: Easel = application.bot_data
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(easel.follower.run())
+        tasks.create_task(easel.tracker.run())
         tasks.create_task(easel.catalogue.run())
-        tasks.create_task(_clean(easel, application))
+        tasks.create_task(_clean_up(easel, application))
         tasks.create_task(profile.publish(easel))
         await application.start()
         try:
             if isinstance(application.update_queue, Inbox):
                 await application.update_queue.resume(application.bot)
             async with _receiving(application, settings) as receiving:
-                _log.info("ready", bot_id=settings.bot_id, local_telegram=settings.local)
+                log.info("ready", bot_id=settings.bot_id, local_telegram=settings.local)
                 await receiving
         finally:
             await application.stop()
@@ -77,11 +78,13 @@ async def _work(application: EaselApplication, settings: Settings) -> None:
 async def _receiving(
     application: EaselApplication, settings: Settings
 ) -> AsyncIterator[Awaitable[object]]:
-    """Updates come in, by webhook or by polling, until what is yielded ends: by an error."""
+    """Receive updates, by webhook or polling; the yielded awaitable ends only by an error."""
     if settings.bot_webhook_url:
         server = listen(application, settings)
         try:
-            await _insist("telegram_unreachable", lambda: announce(application.bot, settings))
+            await _retry_until_reachable(
+                "telegram_unreachable", lambda: announce(application.bot, settings)
+            )
             yield asyncio.Event().wait()
         finally:
             server.stop()
@@ -93,44 +96,44 @@ async def _receiving(
     await updater.start_polling(
         bootstrap_retries=-1, allowed_updates=ALLOWED_UPDATES, error_callback=_polling_failed
     )
-    # The updater's own task: when it breaks, the bot is deaf, and has to be started again.
+    # The updater's own task: if it fails, no update comes in, and the bot has to be restarted.
     [polling] = [task for task in asyncio.all_tasks() if task.get_name() == _POLLING]
     try:
         yield asyncio.shield(polling)
     finally:
-        # It raises once more what broke the polling.
+        # It raises again what broke the polling.
         await asyncio.gather(updater.stop(), return_exceptions=True)
 
 
 def _polling_failed(error: TelegramError) -> None:
     if isinstance(error, Conflict):
-        _log.error("another_process_polls_with_this_token")
+        log.error("polling_conflict", hint="another process polls with this token")
     else:
-        _log.warning("polling_failed", reason=type(error).__name__)
+        log.warning("polling_failed", reason=type(error).__name__)
 
 
-async def _insist(event: str, call: Callable[[], Awaitable[None]]) -> None:
-    """Repeats it while Telegram cannot be reached: no network at boot is no reason to exit."""
+async def _retry_until_reachable(event: str, call: Callable[[], Awaitable[None]]) -> None:
+    """Repeat a call while Telegram cannot be reached: the bot waits for the network at boot."""
     pause = 0.5
     while True:
         try:
             await call()
         except (NetworkError, RetryAfter) as error:
-            _log.warning(event, reason=type(error).__name__)
+            log.warning(event, reason=type(error).__name__)
             await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE_S, pause * 2)
+            pause = min(_MAX_BACKOFF_S, pause * 2)
         else:
             return
 
 
-async def _clean(easel: Easel, application: EaselApplication) -> None:
-    """Nothing of ours grows without bound."""
+async def _clean_up(easel: Easel, application: EaselApplication) -> None:
+    """Delete what has expired, so that the database does not grow without bound."""
     while True:
         easel.deliveries.forget_ended(easel.settings.bot_retention_days)
-        easel.people.forget_albums(_CLEANING_S)
+        easel.people.forget_albums(_ALBUM_RETENTION_S)
         if isinstance(application.update_queue, Inbox):
             application.update_queue.forget_old()
-        await asyncio.sleep(_CLEANING_S)
+        await asyncio.sleep(_CLEANUP_INTERVAL_S)
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -142,8 +145,8 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 @asynccontextmanager
-async def _until(stop: asyncio.Event) -> AsyncIterator[None]:
-    """Cancels its body when `stop` is set."""
+async def _cancelled_by(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Cancel the body when `stop` is set."""
     body = asyncio.current_task()
     stopped = False
 

@@ -1,4 +1,4 @@
-"""Who is let in. Checked once, before anything else, for every kind of update."""
+"""Check who may use the bot: once, before anything else, for every kind of update."""
 
 from telegram import Chat, Update, User
 from telegram.ext import ApplicationHandlerStop, TypeHandler
@@ -8,26 +8,26 @@ from telegram_bot.messages.view import View
 from telegram_bot.settings import Settings
 
 GROUP = -1
-"""Handlers of this group run before all flows."""
+"""The handler group that runs before all flows."""
 
 
 def allowed(settings: Settings, user_id: int, chat_id: int | None) -> bool:
-    """On the list (or in a group on the list), an admin, or there is no list."""
+    """Return whether a person may use the bot: listed, in a listed group, an admin, or no list."""
     if not settings.bot_allowed_users or user_id in settings.bot_admins:
         return True
     return user_id in settings.bot_allowed_users or chat_id in settings.bot_allowed_users
 
 
 async def let_in(update: Update, context: Context) -> None:
-    """Raises ApplicationHandlerStop for everybody else, and for what comes from nobody."""
+    """Let an update pass to the flows, or raise ApplicationHandlerStop."""
     user, chat = update.effective_user, update.effective_chat
     easel = context.easel
     if user is None or user.is_bot:
         raise ApplicationHandlerStop
-    inside = allowed(easel.settings, user.id, chat.id if chat else None)
-    if inside and not easel.people.is_banned(user.id):
+    welcome = allowed(easel.settings, user.id, chat.id if chat else None)
+    if welcome and not easel.people.is_banned(user.id):
         private = chat is not None and chat.type == Chat.PRIVATE
-        easel.people.met(user.id, user.language_code or "en", private)
+        easel.people.record(user.id, user.language_code or "en", private)
         return
     await _turn_away(update, context, user)
     raise ApplicationHandlerStop

@@ -1,4 +1,4 @@
-"""In a group the bot listens when it is meant: by a mention, a reply or a command."""
+"""Tell whether a message in a group is for the bot: a mention, a reply or a command."""
 
 import re
 
@@ -7,8 +7,8 @@ from telegram import Bot, Chat, Message
 from telegram_bot.context import mention
 
 
-def words_for_bot(message: Message, bot: Bot) -> str | None:
-    """What is said to the bot, without the mention; None when it is not addressed."""
+def text_for_bot(message: Message, bot: Bot) -> str | None:
+    """Return the text for the bot, without the mention; None if it is not addressed."""
     text = message.text or message.caption or ""
     if message.chat.type == Chat.PRIVATE:
         return text

@@ -1,4 +1,4 @@
-"""Puts the bot together. Pure: nothing is opened but the bot's own database file."""
+"""Put the bot together. Nothing is opened except the bot's own database file."""
 
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ from telegram_bot.flows import (
 from telegram_bot.flows import (
     settings as preferences,
 )
-from telegram_bot.generating.tracker import Follower
+from telegram_bot.generating.tracker import Tracker
 from telegram_bot.messages.editor import Editor
 from telegram_bot.messages.rate_limiter import RateLimiter, Urgency
 from telegram_bot.processor import PerPerson
@@ -36,16 +36,17 @@ from telegram_bot.storage.people import People
 from telegram_bot.texts import Texts
 from web.settings import is_loopback
 
-_CONNECTIONS = 64
-_POOL_WAIT_S = 60.0
+_MAX_CONNECTIONS = 64
+_CONNECT_TIMEOUT_S = 5.0
+_POOL_TIMEOUT_S = 60.0
 
 
 def build_application(
     settings: Settings, backend: BackendClient, events: BackendClient | None = None
 ) -> EaselApplication:
-    """The bot, ready to be initialised and run.
+    """Build the bot, ready to be initialised and run.
 
-    `events` is the same backend over a pool wide enough for a stream per generation.
+    `events` is the same backend over a pool with a connection for each generation's stream.
     """
     database = Database(settings.database)
     limiter, inbox = RateLimiter(), Inbox(database)
@@ -53,19 +54,27 @@ def build_application(
     deliveries, people, texts = Deliveries(database), People(database), Texts()
     catalogue, editor = Catalogue(backend, database), Editor(bot, limiter)
     events = events or backend
-    follower = Follower(backend, events, deliveries, people, catalogue, editor, texts)
+    tracker = Tracker(
+        backend=backend,
+        events=events,
+        deliveries=deliveries,
+        people=people,
+        catalogue=catalogue,
+        editor=editor,
+        texts=texts,
+    )
     easel = Easel(
-        settings,
-        backend,
-        events,
-        database,
-        inbox,
-        deliveries,
-        people,
-        catalogue,
-        texts,
-        editor,
-        follower,
+        settings=settings,
+        backend=backend,
+        events=events,
+        database=database,
+        inbox=inbox,
+        deliveries=deliveries,
+        people=people,
+        catalogue=catalogue,
+        texts=texts,
+        editor=editor,
+        tracker=tracker,
     )
     application: EaselApplication = (
         ApplicationBuilder()
@@ -104,20 +113,20 @@ def _bot(settings: Settings, limiter: RateLimiter) -> ExtBot[Urgency]:
         settings.token,
         base_url=url,
         base_file_url=f"{url.removesuffix('/bot')}/file/bot",
-        request=_request(settings, _CONNECTIONS, settings.bot_api_timeout_s),
+        request=_request(settings, _MAX_CONNECTIONS, settings.bot_api_timeout_s),
         get_updates_request=_request(settings, 2, settings.bot_api_timeout_s),
         rate_limiter=limiter,
     )
 
 
 def _request(settings: Settings, connections: int, timeout_s: float) -> HTTPXRequest:
-    here = is_loopback(urlsplit(settings.api_url).hostname or "")
+    local = is_loopback(urlsplit(settings.api_url).hostname or "")
     return HTTPXRequest(
         connection_pool_size=connections,
         read_timeout=timeout_s,
         write_timeout=timeout_s,
-        connect_timeout=5.0,
-        pool_timeout=_POOL_WAIT_S,
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        pool_timeout=_POOL_TIMEOUT_S,
         media_write_timeout=2 * timeout_s,
-        httpx_kwargs={"trust_env": not here},
+        httpx_kwargs={"trust_env": not local},
     )

@@ -1,4 +1,4 @@
-"""What every handler works with."""
+"""The context every handler gets: the person, the answers, and the parts of the bot."""
 
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -10,9 +10,10 @@ from telegram.error import BadRequest
 from telegram.ext import Application, CallbackContext, ExtBot
 
 from backend.client import BackendClient
+from backend.schemas import GenerationRequest
 from telegram_bot.catalogue import Catalogue
-from telegram_bot.generating.request import Wish, generation_id
-from telegram_bot.generating.tracker import Follower
+from telegram_bot.generating.request import backend_user, generation_id
+from telegram_bot.generating.tracker import Tracker, guarded
 from telegram_bot.messages.callback_data import JobPress, MenuPress
 from telegram_bot.messages.editor import Editor, MessageGone, Place
 from telegram_bot.messages.rate_limiter import Urgency
@@ -24,12 +25,12 @@ from telegram_bot.storage.inbox import Inbox
 from telegram_bot.storage.people import Draft, People, Person
 from telegram_bot.texts import Language, Texts
 
-MOST_TOAST = 200
+_MAX_TOAST = 200
 PAUSED = "paused"
-"""Name of the note that is there while the bot takes no new wishes."""
+"""Name of the note that exists while the bot takes no new requests."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Easel:
     """The parts of the bot, opened once."""
 
@@ -43,7 +44,7 @@ class Easel:
     catalogue: Catalogue
     texts: Texts
     editor: Editor
-    follower: Follower
+    tracker: Tracker
 
     async def close(self) -> None:
         await self.backend.close()
@@ -80,7 +81,7 @@ class Context(CallbackContext[ExtBot[Urgency], dict[Any, Any], dict[Any, Any], E
         return self._who in self.easel.settings.bot_admins
 
     async def reply(self, update: Update, view: View) -> Message:
-        """Answer a message; in a group as a reply, so that it is clear to whom."""
+        """Answer a message; in a group as a reply, so that it is clear who is meant."""
         chat, message = the_chat(update), update.effective_message
         reply_to = message.message_id if message and chat.id < 0 else None
         return await self.easel.editor.send(chat.id, view, reply_to=reply_to)
@@ -95,26 +96,33 @@ class Context(CallbackContext[ExtBot[Urgency], dict[Any, Any], dict[Any, Any], E
             await self.easel.editor.edit(Place(message.chat.id, message.message_id, held), view)
 
     def in_background(self, update: Update, work: Awaitable[None]) -> None:
-        """Work that outlasts its handler; whoever dies in it handles the update once more."""
-        inbox, update_id = self.easel.inbox, update.update_id
-        inbox.hold(update_id)
-        self.easel.follower.spawn(work, then=lambda: inbox.release(update_id))
+        """Run work that outlives its handler. After a crash the update is handled again."""
+        inbox = self.easel.inbox
+        inbox.hold(update.update_id)
+
+        async def finish() -> None:
+            await guarded(work)
+            inbox.release(update.update_id)
+
+        self.easel.tracker.spawn(finish())
 
     def set_draft(self, draft: Draft | None) -> None:
         self.easel.people.set_draft(self._who, draft)
 
-    def wish(
+    def draw(
         self,
-        wish: Wish,
+        request: GenerationRequest,
         chat_id: int,
         origin: str,
         *,
+        photo: str | None = None,
         reply_to: int | None = None,
         place: Place | None = None,
     ) -> bool:
-        """Write a wish down and see it through; False when this very one was made before.
+        """Record a request of this person and track it; False if it was recorded before.
 
-        `origin` names the message or press it came from; `place`: the message to go on in.
+        `origin` names the message or press it came from; `photo` is the source of the photo to
+        restyle; `place` is the message to continue in.
         """
         easel = self.easel
         delivery = Delivery(
@@ -122,17 +130,15 @@ class Context(CallbackContext[ExtBot[Urgency], dict[Any, Any], dict[Any, Any], E
             user_id=self._who,
             chat_id=chat_id,
             origin=origin.split("/", maxsplit=1)[0],
-            request=wish.request(self._who),
-            photo=wish.photo,
+            request=request.model_copy(update={"user": backend_user(self._who)}),
+            photo=photo,
             message_id=place.message_id if place else None,
-            holds_media=place.holds_media if place else False,
+            holds_media=place is not None and place.holds_media,
             reply_to=reply_to,
         )
-        if not easel.deliveries.owe(delivery):
+        if not easel.deliveries.add(delivery):
             return False
-        stored = easel.deliveries.get(delivery.generation)
-        if stored is not None:
-            easel.follower.follow(stored)
+        easel.tracker.track(delivery)
         return True
 
 
@@ -143,9 +149,9 @@ Press = JobPress | MenuPress
 
 
 async def toast(query: CallbackQuery, text: str = "", *, alert: bool = False) -> None:
-    """Answer a press: first of all and always; too late is not worth a word."""
+    """Acknowledge a button press; call it first. An expired query is ignored."""
     with suppress(BadRequest):
-        await query.answer(text[:MOST_TOAST] or None, show_alert=alert)
+        await query.answer(text[:_MAX_TOAST] or None, show_alert=alert)
 
 
 def the_chat(update: Update) -> Chat:

@@ -1,4 +1,4 @@
-"""Updates of one person one after the other, of different people at the same time."""
+"""Handle the updates of one person in order, and those of different people at the same time."""
 
 import asyncio
 from collections import Counter
@@ -11,27 +11,28 @@ from telegram.ext import BaseUpdateProcessor
 
 from telegram_bot.storage.inbox import Inbox
 
-_AT_ONCE = 2000
-_MOST_WAITING = 100
-"""Of one person: more would keep everybody else's from being handled."""
+_MAX_CONCURRENT = 2000
+_MAX_WAITING = 100
+"""Updates of one person: more would keep those of everybody else from being handled."""
 
-_log = structlog.get_logger("telegram_bot.processor")
+log = structlog.get_logger("telegram_bot.processor")
 
 
 class PerPerson(BaseUpdateProcessor):
-    """Handlers never wait for a generation, so a person's next message is never held up long."""
+    """The application's processor. No handler waits for a generation, so no message waits long."""
 
     def __init__(self, inbox: Inbox) -> None:
-        super().__init__(_AT_ONCE)
+        super().__init__(_MAX_CONCURRENT)
         self._inbox = inbox
         self._last: dict[int, asyncio.Event] = {}
         self._waiting: Counter[int] = Counter()
 
     async def do_process_update(self, update: object, coroutine: Awaitable[Any]) -> None:
+        """Run an update's handlers after the person's earlier updates, and mark it as handled."""
         who = (
             update.effective_user.id if isinstance(update, Update) and update.effective_user else 0
         )
-        if who and self._waiting[who] >= _MOST_WAITING:
+        if who and self._waiting[who] >= _MAX_WAITING:
             self._drop(update, coroutine)
             return
         before, done = self._last.get(who), asyncio.Event()
@@ -52,14 +53,14 @@ class PerPerson(BaseUpdateProcessor):
                 del self._last[who]
 
     def _drop(self, update: object, coroutine: Awaitable[Any]) -> None:
-        _log.warning("too_many_updates_of_one_person")
+        log.warning("update_dropped", reason="too many updates of one person")
         if asyncio.iscoroutine(coroutine):
             coroutine.close()
         if isinstance(update, Update):
             self._inbox.handled(update.update_id)
 
     async def initialize(self) -> None:
-        """Nothing to open."""
+        """Open nothing; the base class requires the method."""
 
     async def shutdown(self) -> None:
-        """Nothing to close."""
+        """Close nothing; the base class requires the method."""

@@ -13,7 +13,7 @@ from web.settings import ServiceSettings, data_dir, is_loopback
 ENV_FILE = Path(__file__).with_name(".env")
 TELEGRAM = "https://api.telegram.org/bot"
 LOCAL_TOKEN = "7000000001:the-local-telegram-takes-any-token"  # noqa: S105 - no secret
-"""What the bot calls itself at the local Telegram, which accepts every well-formed token."""
+"""The token for the local Telegram, which accepts every well-formed one."""
 
 _TOKEN = re.compile(r"\d{3,17}:[A-Za-z0-9_-]{3,}")
 _SECRET = re.compile(r"[A-Za-z0-9_-]{16,256}")

@@ -49,7 +49,7 @@ async def stats(update: Update, context: Context) -> None:
         delivered=states.get("delivered", 0),
         failed=states.get("failed", 0),
         cancelled=states.get("cancelled", 0),
-        active=easel.follower.count,
+        active=easel.tracker.count,
         reports=easel.deliveries.count_reports(),
     )
     reported = [
@@ -100,9 +100,9 @@ async def ban(update: Update, context: Context) -> None:
         await context.reply(update, View(context.say.html("admin.ban_whom")))
         return
     context.easel.people.ban(user_id)
-    for delivery in context.easel.deliveries.owed():
+    for delivery in context.easel.deliveries.pending():
         if delivery.user_id == user_id:
-            context.easel.follower.cancel(delivery.generation)
+            context.easel.tracker.cancel(delivery.generation)
     await context.reply(update, View(context.say.html("admin.banned", id=user_id)))
 
 

@@ -20,8 +20,8 @@ async def fit(update: Update, context: Context, mode: ModeInfo, options: Options
         )
         return False
     limit = (schema_of(mode, "prompt") or {}).get("maxLength")
-    if limit and len(options.words) > limit:
-        n = len(options.words)
+    if limit and len(options.prompt) > limit:
+        n = len(options.prompt)
         shown = {
             "count": say.plain("number.group", n=n),
             "limit": say.plain("number.group", n=limit),

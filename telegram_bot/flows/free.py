@@ -4,7 +4,7 @@ from telegram import Update
 from telegram.ext import CommandHandler, MessageHandler, filters
 
 from backend.schemas import ModeInfo
-from telegram_bot.addressing import words_for_bot
+from telegram_bot.addressing import text_for_bot
 from telegram_bot.catalogue import style_of
 from telegram_bot.context import (
     Context,
@@ -16,7 +16,7 @@ from telegram_bot.context import (
 )
 from telegram_bot.flows import checks, menus, restyle
 from telegram_bot.generating.options import parse
-from telegram_bot.generating.request import Wish, sized
+from telegram_bot.generating.request import draw_request, sized
 from telegram_bot.messages.callback_data import MenuPress, named
 from telegram_bot.messages.view import View
 from telegram_bot.storage.people import Draft
@@ -24,7 +24,7 @@ from telegram_bot.storage.people import Draft
 
 async def on_text(update: Update, context: Context) -> None:
     """Words to the bot: for the draft at hand, or a new prompt."""
-    words = words_for_bot(the_message(update), context.bot)
+    words = text_for_bot(the_message(update), context.bot)
     if words is None:
         return
     draft = context.person.draft
@@ -54,19 +54,20 @@ async def prompt(update: Update, context: Context, text: str) -> None:
     options = parse(text, mode, style)
     if not await checks.fit(update, context, mode, options):
         return
-    if not options.words:
+    if not options.prompt:
         await _ask_for_words(update, context, mode)
         return
     context.set_draft(None)
     chosen = style_of(mode, options.values.pop("style", style)).name
     values = {} if mode.takes_image else sized(mode, chosen, person.preferences.size)
     values |= (draft.values if draft else {}) | options.values
-    wish = Wish(mode.name, chosen, options.words, draft.photo if draft else None, values)
+    request = draw_request(mode.name, chosen, options.prompt, values)
     if await checks.paused(update, context):
         return
     if not mode.takes_image and mode.name != person.preferences.mode:
         context.easel.people.prefer(person.user_id, mode=mode.name)
-    context.wish(wish, chat.id, str(message.message_id), reply_to=message.message_id)
+    photo, message_id = draft.photo if draft else None, message.message_id
+    context.draw(request, chat.id, str(message_id), photo=photo, reply_to=message_id)
 
 
 async def on_mode(update: Update, context: Context, press: MenuPress) -> None:

@@ -36,7 +36,7 @@ async def on_page(update: Update, context: Context, press: MenuPress) -> None:
 
 async def show_again(update: Update, context: Context, delivery: Delivery) -> None:
     """The page of this picture, among all."""
-    offset = context.easel.deliveries.place_of(delivery)
+    offset = context.easel.deliveries.offset_of(delivery)
     await _show(context, partial(_turn, update, context), delivery.user_id, offset)
 
 
@@ -100,7 +100,7 @@ async def _view(
     star = "⭐ " if delivery.favourite else ""
     facts = f"{star}{style} · {say.plain('job.seed', seed=generation.seed)}"
     text = say.html("history.caption", facts=facts, date=f"{generation.created_at:%d.%m.%Y}")
-    if prompt := presenter.own_words(generation, mode):
+    if prompt := presenter.own_prompt(generation, mode):
         text = Markup(f"{text}\n{presenter.quote(say, prompt)}")
     paging = _paging(delivery.user_id, offset, count, favourites=favourites)
     filtering = Button(

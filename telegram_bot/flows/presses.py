@@ -46,5 +46,5 @@ async def _job(update: Update, context: Context, press: JobPress, on_job: OnJob)
         await toast(query, context.say.plain("toast.not_yours"))
         return
     if delivery.message_id is None and query.message is not None and not delivery.ended:
-        easel.follower.adopt(press.job, query.message.message_id)
+        easel.tracker.adopt(press.job, query.message.message_id)
     await on_job(update, context, press, delivery)

@@ -36,7 +36,7 @@ async def on_forget_sure(update: Update, context: Context, press: MenuPress) -> 
     easel, say = context.easel, context.say
     await toast(the_query(update))
     for generation in easel.deliveries.of_user(press.owner):
-        easel.follower.cancel(generation)
+        easel.tracker.cancel(generation)
     deleted = await easel.backend.delete_user(backend_user(press.owner))
     easel.people.forget(press.owner)
     await context.change(the_query(update), View(say.html("privacy.done", n=deleted.images)))

@@ -6,13 +6,13 @@ from telegram import Message, Update
 from telegram.ext import CommandHandler, MessageHandler, filters
 
 from backend.schemas import ModeInfo
-from telegram_bot.addressing import words_for_bot
+from telegram_bot.addressing import text_for_bot
 from telegram_bot.catalogue import schema_of, strengths, style_of
 from telegram_bot.context import Context, the_chat, the_message, the_query, the_user, toast
 from telegram_bot.flows import checks, menus
 from telegram_bot.generating import photos
 from telegram_bot.generating.options import parse
-from telegram_bot.generating.request import Wish
+from telegram_bot.generating.request import draw_request
 from telegram_bot.messages.callback_data import MenuPress
 from telegram_bot.messages.editor import Place
 from telegram_bot.messages.view import Button, View, rows
@@ -25,7 +25,7 @@ _MOST_ALBUM = 10
 async def on_photo(update: Update, context: Context) -> None:
     """A photo, or an image as a file."""
     message = the_message(update)
-    words = words_for_bot(message, context.bot)
+    words = text_for_bot(message, context.bot)
     if words is None and not _album_goes_on(update, context):
         return
     sent = photos.sent_photo(message)
@@ -33,7 +33,7 @@ async def on_photo(update: Update, context: Context) -> None:
         await context.reply(update, View(context.say.html("restyle.not_a_photo")))
         return
     file_id, size = sent
-    if size > photos.LARGEST_BYTES:
+    if size > photos.MAX_BYTES:
         await context.reply(update, View(context.say.html("error.too_large")))
         return
     if message.media_group_id:
@@ -69,7 +69,7 @@ async def begin(update: Update, context: Context, photo: str, text: str) -> None
         chat_id=the_chat(update).id,
         step="style",
         style=style,
-        words=options.words,
+        words=options.prompt,
         photo=photo,
         values=options.values,
     )
@@ -107,7 +107,7 @@ async def with_words(update: Update, context: Context, draft: Draft, text: str) 
         return
     style = options.values.pop("style", draft.style)
     values = draft.values | options.values
-    changes = {"words": options.words, "style": style, "values": values}
+    changes = {"words": options.prompt, "style": style, "values": values}
     await _draw(update, context, draft.model_copy(update=changes), mode)
 
 
@@ -158,14 +158,15 @@ async def _draw(update: Update, context: Context, draft: Draft, mode: ModeInfo) 
         return
     context.set_draft(None)
     style = style_of(mode, draft.style).name
-    wish = Wish(mode.name, style, draft.words, draft.photo, draft.values)
+    request, photo = draw_request(mode.name, style, draft.words, draft.values), draft.photo
     query, chat_id = update.callback_query, the_chat(update).id
     if query is not None and query.message is not None:
         place = Place(chat_id, query.message.message_id)
-        context.wish(wish, chat_id, f"{place.message_id}:draw/{query.id}", place=place)
+        origin = f"{place.message_id}:draw/{query.id}"
+        context.draw(request, chat_id, origin, photo=photo, place=place)
         return
     message_id = the_message(update).message_id
-    context.wish(wish, chat_id, str(message_id), reply_to=message_id)
+    context.draw(request, chat_id, str(message_id), photo=photo, reply_to=message_id)
 
 
 async def _show(update: Update, context: Context, view: View) -> None:

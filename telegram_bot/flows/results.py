@@ -1,18 +1,17 @@
 """The buttons of a generation: while it is drawn, under its picture, after it failed."""
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from telegram import Message, Update
 from telegram.error import BadRequest, NetworkError
 
-from backend.schemas import Generation
+from backend.schemas import Generation, GenerationRequest
 from telegram_bot.catalogue import style_of
 from telegram_bot.context import Context, the_chat, the_query, the_user, toast
 from telegram_bot.flows import checks, history, restyle
 from telegram_bot.generating import photos
-from telegram_bot.generating.request import Wish, again, of_request, sized, variation
+from telegram_bot.generating.request import again, sized, variation
 from telegram_bot.messages import presenter
 from telegram_bot.messages.callback_data import JobPress
 from telegram_bot.messages.editor import MessageGone, Place
@@ -26,7 +25,7 @@ _SMALLER = 0.75
 
 
 async def on_cancel(update: Update, context: Context, _: JobPress, delivery: Delivery) -> None:
-    if delivery.ended or not context.easel.follower.cancel(delivery.generation):
+    if delivery.ended or not context.easel.tracker.cancel(delivery.generation):
         await toast(the_query(update), context.say.plain("toast.already_finished"))
         return
     await toast(the_query(update), context.say.plain("toast.cancelling"))
@@ -36,7 +35,7 @@ async def on_again(update: Update, context: Context, press: JobPress, delivery: 
     """The same once more, with another seed."""
     generation = await _about_to_draw(update, context, press, delivery)
     if generation is not None:
-        await _draw(update, context, press, again(generation, delivery.photo))
+        await _draw(update, context, press, again(generation), delivery.photo)
 
 
 async def on_variation(
@@ -47,7 +46,7 @@ async def on_variation(
     if generation is not None:
         mode = await context.easel.catalogue.for_photo()
         photo = photos.from_generation(press.job, _number(press))
-        await _draw(update, context, press, variation(generation, mode, photo))
+        await _draw(update, context, press, variation(generation, mode), photo)
 
 
 async def on_seed(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
@@ -55,15 +54,15 @@ async def on_seed(update: Update, context: Context, press: JobPress, delivery: D
     await toast(the_query(update))
     generation = await context.easel.backend.get(press.job)
     seed = generation.seed + _number(press)
-    wish = again(generation, delivery.photo, seed=seed, count=1)
-    await _ask_for_words(update, context, wish, "results.same_seed", seed=seed)
+    request, photo = again(generation, seed=seed, count=1), delivery.photo
+    await _ask_for_words(update, context, request, photo, "results.same_seed", seed=seed)
 
 
 async def on_edit(update: Update, context: Context, _: JobPress, delivery: Delivery) -> None:
     """Other words for a request that was not taken."""
     await toast(the_query(update))
-    wish = of_request(delivery.request, delivery.photo)
-    await _ask_for_words(update, context, wish, "results.other_words")
+    request, photo = delivery.request, delivery.photo
+    await _ask_for_words(update, context, request, photo, "results.other_words")
 
 
 async def on_restyle(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
@@ -120,7 +119,9 @@ async def on_delete(update: Update, context: Context, press: JobPress, _: Delive
     await toast(query)
     if query.message is not None:
         keyboard = presenter.confirm_delete(context.say, press.job, press.argument)
-        await context.easel.editor.rekey(the_chat(update).id, query.message.message_id, keyboard)
+        await context.easel.editor.set_keyboard(
+            the_chat(update).id, query.message.message_id, keyboard
+        )
 
 
 async def on_keep(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
@@ -177,26 +178,29 @@ async def on_page(update: Update, context: Context, press: JobPress, delivery: D
 
 async def on_retry(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
     """What failed or was cancelled, once more, in the same message."""
-    await _retry(update, context, press, delivery, of_request(delivery.request, delivery.photo))
+    await _retry(update, context, press, delivery, delivery.request)
 
 
 async def on_smaller(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
-    wish = of_request(delivery.request, delivery.photo)
-    mode = context.easel.catalogue.known(wish.mode)
+    request, values = delivery.request, delivery.request.values()
+    mode = context.easel.catalogue.known(request.mode)
     if mode is None:
         await toast(the_query(update), context.say.plain("toast.gone"))
         return
-    sizes = style_of(mode, wish.style).sizes
-    size = {"width": wish.values.get("width"), "height": wish.values.get("height")}
+    style = str(values.get("style", ""))
+    size = {"width": values.get("width"), "height": values.get("height")}
     if not all(size.values()):
-        size = dict(sized(mode, wish.style, next(iter(sizes), None)))
+        size = dict(sized(mode, style, next(iter(style_of(mode, style).sizes), None)))
     changed = {side: max(256, round(int(v or 0) * _SMALLER / 64) * 64) for side, v in size.items()}
-    wish = replace(wish, values={**wish.values, **changed})
-    await _retry(update, context, press, delivery, wish)
+    await _retry(update, context, press, delivery, request.model_copy(update=changed))
 
 
 async def _retry(
-    update: Update, context: Context, press: JobPress, delivery: Delivery, wish: Wish
+    update: Update,
+    context: Context,
+    press: JobPress,
+    delivery: Delivery,
+    request: GenerationRequest,
 ) -> None:
     query = the_query(update)
     message = query.message
@@ -209,8 +213,8 @@ async def _retry(
     held = isinstance(message, Message) and not message.text
     place = Place(message.chat.id, message.message_id, held)
     origin = f"{_origin(update, press)}/{query.id}"
-    made = context.wish(wish, place.chat_id, origin, place=place)
-    if made and delivery.ended:  # else the backend has still to be told of the old one
+    added = context.draw(request, place.chat_id, origin, photo=delivery.photo, place=place)
+    if added and delivery.ended:  # else the backend has still to be told of the old one
         context.easel.deliveries.forget(press.job)
 
 
@@ -236,31 +240,43 @@ async def _held_up(update: Update, context: Context, press: JobPress) -> bool:
     return await checks.paused(update, context)
 
 
-async def _draw(update: Update, context: Context, press: JobPress, wish: Wish) -> None:
+async def _draw(
+    update: Update,
+    context: Context,
+    press: JobPress,
+    request: GenerationRequest,
+    photo: str | None,
+) -> None:
     query = the_query(update)
     origin = f"{_origin(update, press)}/{query.id}"
     reply_to = query.message.message_id if query.message else None
-    context.wish(wish, the_chat(update).id, origin, reply_to=reply_to)
+    context.draw(request, the_chat(update).id, origin, photo=photo, reply_to=reply_to)
 
 
 async def _ask_for_words(
-    update: Update, context: Context, wish: Wish, key: str, **values: Any
+    update: Update,
+    context: Context,
+    request: GenerationRequest,
+    photo: str | None,
+    key: str,
+    **shown: Any,
 ) -> None:
-    chat_id = the_chat(update).id
+    values = request.values()
+    prompt = str(values.pop("prompt", ""))
     draft = Draft(
-        mode=wish.mode,
-        step="words" if wish.photo else "prompt",
-        chat_id=chat_id,
-        style=wish.style,
-        photo=wish.photo,
-        values=dict(wish.values),
+        mode=request.mode,
+        step="words" if photo else "prompt",
+        chat_id=the_chat(update).id,
+        style=values.pop("style", None),
+        photo=photo,
+        values=values,
     )
     context.set_draft(draft)
     say = context.say
-    text = say.html(key, quote=presenter.quote(say, wish.words), **values)
+    text = say.html(key, quote=presenter.quote(say, prompt), **shown)
     keyboard: Keyboard = ()
-    if can_be_copied(wish.words):
-        keyboard = ((Button(say.plain("button.copy"), copies=wish.words),),)
+    if can_be_copied(prompt):
+        keyboard = ((Button(say.plain("button.copy"), copies=prompt),),)
     await context.reply(update, View(text, keyboard))
 
 
@@ -277,9 +293,9 @@ async def _restore_buttons(update: Update, context: Context, press: JobPress) ->
         number=_number(press),
         starred=delivery.favourite,
         restyles=await _restyles(context),
-        prompt=presenter.own_words(generation, mode),
+        prompt=presenter.own_prompt(generation, mode),
     )
-    await easel.editor.rekey(the_chat(update).id, query.message.message_id, keyboard)
+    await easel.editor.set_keyboard(the_chat(update).id, query.message.message_id, keyboard)
 
 
 async def _restyles(context: Context) -> bool:

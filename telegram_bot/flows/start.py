@@ -21,12 +21,12 @@ async def show_help(update: Update, context: Context) -> None:
 async def cancel(update: Update, context: Context) -> None:
     """/cancel: the draft, or else the generation asked for last."""
     easel, user, chat = context.easel, the_user(update), the_chat(update)
-    going = easel.deliveries.under_way(user.id, chat.id)
+    going = easel.deliveries.in_progress(user.id, chat.id)
     draft = context.person.draft
     if draft is not None and draft.chat_id == chat.id:
         context.set_draft(None)
         key = "cancel.draft"
-    elif any(easel.follower.cancel(delivery.generation) for delivery in going):
+    elif any(easel.tracker.cancel(delivery.generation) for delivery in going):
         key = "cancel.job"
     else:
         key = "cancel.nothing"

@@ -1,1 +1,1 @@
-"""A generation from the request to the delivered picture. Flows start one; no flow is imported."""
+"""A generation from its request to the delivered picture; flows use it and it imports none."""

@@ -1,92 +1,75 @@
-"""The end of a generation: its picture, put into its message."""
+"""Put the picture of a finished generation into its message."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Protocol
 
 import structlog
 from telegram import Message
 from telegram.error import BadRequest, TelegramError
 
-from backend.client import BackendClient
 from backend.schemas import Generation
 from telegram_bot.catalogue import Catalogue
-from telegram_bot.generating import photos
-from telegram_bot.generating.tracked import Course
+from telegram_bot.generating.gateway import Gateway
+from telegram_bot.generating.tracked import TrackedGeneration
 from telegram_bot.messages import presenter
 from telegram_bot.messages.editor import Editor
-from telegram_bot.messages.view import Media, View
-from telegram_bot.storage.deliveries import Deliveries
+from telegram_bot.messages.view import View
 
-_NOTIFY_S = 30.0
-"""Edits make no sound: after so long a wait a short message says that it is ready."""
+_NOTIFY_AFTER_S = 30.0
+"""After a longer wait a short message says that the picture is ready: edits make no sound."""
 
-_AT_ONCE = 24
-_log = structlog.get_logger("telegram_bot.generating.delivery")
-
-
-class Patiently(Protocol):
-    """Asks again while the backend is away."""
-
-    def __call__(self, course: Course, ask: Callable[[], Awaitable[Media]]) -> Awaitable[Media]: ...
+_MAX_IN_MEMORY = 24
+log = structlog.get_logger("telegram_bot.generating.delivery")
 
 
-class Handover:
-    """Few pictures are in memory at once, however many are ready."""
+class PictureDelivery:
+    """Delivers pictures, with few of them in memory however many are ready."""
 
-    def __init__(
-        self,
-        backend: BackendClient,
-        deliveries: Deliveries,
-        catalogue: Catalogue,
-        editor: Editor,
-        patiently: Patiently,
-    ) -> None:
-        self._backend = backend
-        self._deliveries = deliveries
+    def __init__(self, gateway: Gateway, catalogue: Catalogue, editor: Editor) -> None:
+        self._gateway = gateway
         self._catalogue = catalogue
         self._editor = editor
-        self._patiently = patiently
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._in_memory = asyncio.Semaphore(_MAX_IN_MEMORY)
 
-    async def deliver(self, course: Course, generation: Generation) -> None:
-        """Raises Forbidden when the person has blocked the bot, EaselError without a picture."""
-        message = await self._hand_over(course, generation)
-        photo = message.photo[-1].file_id if message and message.photo else None
-        self._deliveries.delivered(course.id, photo)
-        _log.info("delivered", generation_id=str(course.id))
-        spot, quiet = course.live.spot, course.person.preferences.quiet
-        if course.delivery.age_s > _NOTIFY_S and not quiet and spot.message_id:
-            text = course.say.html("job.ready")
+    async def deliver(self, tracked: TrackedGeneration, generation: Generation) -> None:
+        """Show the picture, and notify the person after a long wait.
+
+        Raises:
+            Forbidden: The person has blocked the bot.
+            EaselError: The backend does not have the picture.
+        """
+        message = await self._show(tracked, generation)
+        tracked.deliver(message.photo[-1].file_id if message and message.photo else None)
+        log.info("picture_delivered", generation_id=str(tracked.id))
+        shown, quiet = tracked.message, tracked.person.preferences.quiet
+        if tracked.delivery.age_s > _NOTIFY_AFTER_S and not quiet and shown.message_id:
+            text = tracked.say.html("job.ready")
             with suppress(TelegramError):
-                await self._editor.send(spot.chat_id, View(text), reply_to=spot.message_id)
+                await self._editor.send(shown.chat_id, View(text), reply_to=shown.message_id)
 
-    async def _hand_over(self, course: Course, generation: Generation) -> Message | None:
-        # A chat that Telegram holds up must not hold up the others' pictures.
-        await self._editor.limiter.resumed(course.live.spot.chat_id)
-        async with self._turns:
-            as_file = course.person.preferences.as_file
-            for kind in (False, True)[as_file:]:
-                view = await self._result_view(course, generation, as_file=kind)
+    async def _show(self, tracked: TrackedGeneration, generation: Generation) -> Message | None:
+        # A chat that Telegram throttles must not delay the pictures of other chats.
+        await self._editor.limiter.resumed(tracked.message.chat_id)
+        async with self._in_memory:
+            only_file = tracked.person.preferences.as_file
+            for as_file in (True,) if only_file else (False, True):
+                view = await self._result_view(tracked, generation, as_file=as_file)
                 try:
-                    return await course.live.finish(view)
+                    return await tracked.message.finish(view)
                 except BadRequest as refusal:
-                    _log.warning(
-                        "photo_refused", generation_id=str(course.id), reason=refusal.message
+                    log.warning(
+                        "picture_rejected", generation_id=str(tracked.id), reason=refusal.message
                     )
-        return await course.live.finish(presenter.not_taken(course.say, course.id))
+        return await tracked.message.finish(presenter.not_taken(tracked.say, tracked.id))
 
-    async def _result_view(self, course: Course, generation: Generation, *, as_file: bool) -> View:
+    async def _result_view(
+        self, tracked: TrackedGeneration, generation: Generation, *, as_file: bool
+    ) -> View:
         seed = generation.images[0].seed if generation.images else generation.seed
-
-        async def fetch() -> Media:
-            return await photos.result(self._backend, course.id, 0, as_file=as_file, seed=seed)
-
-        media = await self._patiently(course, fetch)
+        media = await self._gateway.picture(tracked, as_file=as_file, seed=seed)
         restyles = any(mode.takes_image for mode in await self._catalogue.modes())
         return presenter.result(
-            course.say,
+            tracked.say,
             generation,
             self._catalogue.known(generation.mode),
             media,

@@ -3,56 +3,58 @@
 import base64
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from backend.schemas import Generation, Preview, ProgressEvent
 from telegram_bot.messages.view import Media
 
-_SURE = 0.15
-"""From this share on, the time taken so far says more than the backend's estimate."""
+_TRUSTED_PROGRESS = 0.15
+"""From this progress on, the time taken so far predicts better than the backend's estimate."""
 
 
-@dataclass
-class Estimate:
-    """What the events said so far."""
+class Eta:
+    """Progress, preview and remaining time of one generation, from the backend's events."""
 
-    clock: Callable[[], float] = time.monotonic
-    preview: Media | None = None
-    running: bool = False
-    _progress: float = 0.0
-    _stage: str = ""
-    _began: float | None = None
-    _expected_s: float | None = None
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._progress = 0.0
+        self._stage = ""
+        self._preview: Media | None = None
+        self._started_at: float | None = None
+        self._expected_s: float | None = None
 
-    def see(self, generation: Generation) -> None:
-        """A state: a job that went back to the line begins anew."""
+    @property
+    def running(self) -> bool:
+        return self._started_at is not None
+
+    @property
+    def preview(self) -> Media | None:
+        return self._preview
+
+    def update(self, generation: Generation) -> None:
+        """Take over a state; a generation that went back to the queue starts again."""
         if generation.status != "running":
-            self._began, self.running, self.preview = None, False, None
+            self._started_at, self._preview = None, None
             return
-        self.running = True
         self._progress = generation.progress
-        if self._began is None:
-            self._began = self.clock()
+        if self._started_at is None:
+            self._started_at = self._clock()
         if generation.estimated_seconds is not None:
-            self._expected_s = self.clock() - self._began + generation.estimated_seconds
+            self._expected_s = self._clock() - self._started_at + generation.estimated_seconds
 
-    def note(self, event: object, generation: Generation) -> None:
-        """An event between two states."""
+    def apply(self, event: object, state: Generation) -> Generation:
+        """Take over an event between two states; return the last state brought up to date."""
         if isinstance(event, ProgressEvent):
             self._progress, self._stage = event.progress, event.stage
-        elif isinstance(event, Preview) and generation.status == "running":
-            self.preview = Media("photo", base64.b64decode(event.data), "preview.jpg")
-
-    def generation(self, state: Generation) -> Generation:
-        """The state, brought up to date."""
+        elif isinstance(event, Preview) and state.status == "running":
+            self._preview = Media("photo", base64.b64decode(event.data), "preview.jpg")
         changes = {"progress": self._progress, "stage": self._stage or state.stage}
         return state.model_copy(update=changes)
 
-    def left_s(self) -> float | None:
-        """Seconds still to go; None when nothing is known."""
-        if self._began is None:
+    def remaining_s(self) -> float | None:
+        """Return the seconds still to go; None if nothing is known yet."""
+        if self._started_at is None:
             return None
-        taken = self.clock() - self._began
-        if self._progress > _SURE:
-            return taken * (1 - self._progress) / self._progress
-        return max(1.0, self._expected_s - taken) if self._expected_s else None
+        elapsed = self._clock() - self._started_at
+        if self._progress > _TRUSTED_PROGRESS:
+            return elapsed * (1 - self._progress) / self._progress
+        return max(1.0, self._expected_s - elapsed) if self._expected_s else None

@@ -1,4 +1,4 @@
-"""Parameters written into a text: `red fox --seed 42 --size 3:2 --no snow, trees`."""
+"""Parse options in a text: `red fox --seed 42 --size 3:2 --no snow, trees`."""
 
 import difflib
 import re
@@ -23,7 +23,7 @@ _SHORT = {"negative_prompt": "no", "width": "size", "height": "size"}
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with an option: the key of a text, and its values."""
+    """An error in an option: the key of the text that explains it, and its values."""
 
     key: str
     values: Mapping[str, str]
@@ -33,31 +33,30 @@ class Fault:
 class Options:
     """The text without its options, their values, and every fault."""
 
-    words: str
+    prompt: str
     values: dict[str, Any] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 
 def parse(text: str, mode: ModeInfo, style: str | None) -> Options:
-    """Values are checked against the mode's JSON Schema; `style` is the one used otherwise."""
-    marks = list(_OPTION.finditer(text))
-    if not marks:
+    """Check the values against the mode's JSON Schema; `style` applies if the text has none."""
+    matches = list(_OPTION.finditer(text))
+    if not matches:
         return Options(text.strip())
     options = Options("")
-    rest = [text[: marks[0].start()]]
-    given: dict[str, str] = {}
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
-        body = text[mark.end() : following.start() if following else len(text)]
-        name = mark["name"].lower()
+    rest = [text[: matches[0].start()]]
+    raw: dict[str, str] = {}
+    for match, following in zip(matches, [*matches[1:], None], strict=True):
+        body = text[match.end() : following.start() if following else len(text)]
+        name = match["name"].lower()
         name = _ALIASES.get(name, name)
-        value, _, words = (body, "", "") if name == "negative_prompt" else body.partition(" ")
-        given[name] = value.strip()
-        rest.append(words)
-    options.words = " ".join(" ".join(rest).split(" ")).strip()
-    options.words = re.sub(r" {2,}", " ", options.words)
-    chosen = given.get("style") or style
-    for name, value in given.items():
-        _take(options, name, value, mode, chosen)
+        value, _, prompt = (body, "", "") if name == "negative_prompt" else body.partition(" ")
+        raw[name] = value.strip()
+        rest.append(prompt)
+    options.prompt = re.sub(r" {2,}", " ", " ".join(rest)).strip()
+    style = raw.get("style") or style
+    for name, value in raw.items():
+        _take(options, name, value, mode, style)
     return options
 
 
@@ -81,7 +80,7 @@ def _take(options: Options, name: str, value: str, mode: ModeInfo, style: str | 
 
 
 def _offered(mode: ModeInfo) -> list[str]:
-    """The options this mode has, as they are written."""
+    """Return the options of this mode, as people write them."""
     schemas: Mapping[str, Mapping[str, Any]] = mode.parameters.get("properties", {})
     own = [
         n for n, schema in schemas.items() if n != "prompt" and not schema.get("contentEncoding")
@@ -119,8 +118,8 @@ def _take_style(options: Options, value: str, mode: ModeInfo) -> None:
     names = {style.name: style.name for style in mode.styles}
     for style in mode.styles:
         names |= {title.lower(): style.name for title in style.title.values()}
-    if found := names.get(value.lower()):
-        options.values["style"] = found
+    if name := names.get(value.lower()):
+        options.values["style"] = name
         return
     near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.5)
     shown = {"value": value[:40], "known": ", ".join(style.name for style in mode.styles)}

@@ -1,4 +1,4 @@
-"""Where pictures come from: Telegram's files and the backend's results."""
+"""Fetch photos from Telegram and pictures from the backend."""
 
 from uuid import UUID
 
@@ -7,8 +7,8 @@ from telegram import Bot, Message
 from backend.client import BackendClient
 from telegram_bot.messages.view import Media
 
-LARGEST_BYTES = 20 * 1024 * 1024
-"""What Telegram lets a bot download."""
+MAX_BYTES = 20 * 1024 * 1024
+"""The largest file that Telegram lets a bot download."""
 
 
 def from_file(file_id: str) -> str:
@@ -20,7 +20,7 @@ def from_generation(generation: UUID, number: int) -> str:
 
 
 async def fetch(bot: Bot, backend: BackendClient, source: str) -> bytes:
-    """The bytes of a photo; raises TelegramError or EaselError."""
+    """Return the bytes of a photo from its source; raises TelegramError or EaselError."""
     kind, _, rest = source.partition(":")
     if kind == "made":
         generation, _, number = rest.partition(":")
@@ -32,7 +32,7 @@ async def fetch(bot: Bot, backend: BackendClient, source: str) -> bytes:
 async def result(
     backend: BackendClient, generation: UUID, number: int, *, as_file: bool, seed: int
 ) -> Media:
-    """A finished picture: to look at, or losslessly as a file."""
+    """Fetch a finished picture, as a photo to look at or as a lossless file."""
     if as_file:
         content = await backend.image(generation, number, "png")
         return Media("document", content, f"easel-{seed}.png")
@@ -40,7 +40,7 @@ async def result(
 
 
 def sent_photo(message: Message) -> tuple[str, int] | None:
-    """The file id and bytes of a photo, or of an image sent as a file; None for anything else."""
+    """Return file id and size of a photo, or of an image sent as a file; None for anything else."""
     if message.photo:
         largest = message.photo[-1]
         return largest.file_id, largest.file_size or 0

@@ -1,123 +1,203 @@
-"""One generation on its way, and how it looks to the person meanwhile."""
+"""One generation on its way to the person, and what its message shows meanwhile."""
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
+from telegram.error import TelegramError
 
 from backend.schemas import Generation
-from telegram_bot.generating.eta import Estimate
+from telegram_bot.generating.eta import Eta
 from telegram_bot.messages import presenter
 from telegram_bot.messages.live_message import LiveMessage
 from telegram_bot.messages.view import View
-from telegram_bot.storage.deliveries import Delivery, State
+from telegram_bot.storage.deliveries import Deliveries, Delivery, State
 from telegram_bot.storage.people import People, Person
 from telegram_bot.texts import Language, Texts
-from web.errors import EaselError, Internal
+from web.errors import Cancelled, EaselError, Internal, NoGpu
 
-PATIENCE_S = 1800.0
-"""How long a request is kept while the backend is away."""
+BACKEND_TIMEOUT_S = 1800.0
+"""How long to keep a request while the backend does not answer."""
 
-_LEAST_PATIENCE_S = 60.0
+_MIN_TIMEOUT_S = 60.0
+"""How long a request older than that is still kept after a restart: the bot was away itself."""
+
+_RETRY_S = 1.0
+_LONG_OUTAGE_S = 60.0
 _NO_GPU = 0
-_log = structlog.get_logger("telegram_bot.generating.tracked")
+log = structlog.get_logger("telegram_bot.generating.tracked")
 
 
-@dataclass
-class Course:
-    """`resumed`: after a restart; `seen_at`: monotonic seconds of the backend's last sign of life.
+class TrackedGeneration:
+    """The state of a generation; only its own methods change it, here and in its row.
 
-    While the backend has never had the request, that is when it was made.
+    `resumed`: picked up again after a restart. `message` keeps the row's message columns itself.
     """
 
-    delivery: Delivery
-    live: LiveMessage
-    people: People
-    texts: Texts
-    resumed: bool
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    estimate: Estimate = field(default_factory=Estimate)
-    seen_at: float = field(default_factory=time.monotonic)
-    _shown_place: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.delivery.state is State.waiting:
-            self.seen_at -= min(self.delivery.age_s, PATIENCE_S - _LEAST_PATIENCE_S)
-        if self.delivery.state is State.cancelling:
-            self.cancelled.set()
+    def __init__(
+        self,
+        delivery: Delivery,
+        message: LiveMessage,
+        *,
+        deliveries: Deliveries,
+        people: People,
+        texts: Texts,
+        resumed: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.message = message
+        self.resumed = resumed
+        self._delivery = delivery
+        self._deliveries = deliveries
+        self._people = people
+        self._texts = texts
+        self._clock = clock
+        self._eta = Eta(clock)
+        self._shown_position: int | None = None
+        self._cancelled = asyncio.Event()
+        self._answered_at = clock()
+        if delivery.state is State.waiting:
+            self._answered_at -= min(delivery.age_s, BACKEND_TIMEOUT_S - _MIN_TIMEOUT_S)
+        elif delivery.state is State.cancelling:
+            self._cancelled.set()
 
     @property
     def id(self) -> UUID:
-        return self.delivery.generation
+        return self._delivery.generation
+
+    @property
+    def delivery(self) -> Delivery:
+        return self._delivery
 
     @property
     def person(self) -> Person:
-        return self.people.get(self.delivery.user_id)
+        return self._people.get(self._delivery.user_id)
 
     @property
     def say(self) -> Language:
-        return self.texts.language(self.person.language)
+        return self._texts.language(self.person.language)
 
     @property
     def prompt(self) -> str:
-        return str(self.delivery.request.get("prompt", ""))
+        return str(self._delivery.request.values().get("prompt", ""))
 
-    def show_event(self, generation: Generation, event: object) -> None:
-        """An event of the backend's stream; `generation` is the state known last."""
-        if isinstance(event, Generation):
-            self.show(event)
-            return
-        self.estimate.note(event, generation)
-        self.show(self.estimate.generation(generation))
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    @property
+    def ended(self) -> bool:
+        return self._delivery.message_ended
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether its row still exists: people may have all their data deleted."""
+        return self._deliveries.get(self.id) is not None
+
+    def cancel(self) -> bool:
+        """Mark it as cancelled, also for the time after a restart; False if it was already."""
+        if self._cancelled.is_set():
+            return False
+        self._cancelled.set()
+        self._set_state(State.cancelling)
+        self.message.show(View(self.say.html("job.cancelling")))
+        return True
+
+    def accept(self) -> None:
+        """Note that the backend has it."""
+        if self._delivery.state is State.waiting:
+            self._set_state(State.accepted)
+
+    def end(self, state: State) -> None:
+        """Note that its message shows how it ended, without a picture."""
+        self._set_state(state)
+
+    def deliver(self, file_id: str | None) -> None:
+        """Note that its picture is in its message, as Telegram's `file_id` if it is a photo."""
+        self._delivery = replace(self._delivery, state=State.delivered)
+        self._deliveries.set_delivered(self.id, file_id)
+
+    def _set_state(self, state: State) -> None:
+        self._delivery = replace(self._delivery, state=state)
+        self._deliveries.set_state(self.id, state)
+
+    def backend_answered(self) -> None:
+        self._answered_at = self._clock()
+
+    def away_s(self) -> float:
+        """Return the seconds since the backend answered, or since a request it never had."""
+        return self._clock() - self._answered_at
+
+    def raise_if_cancelled(self) -> None:
+        """Raise Cancelled once the person has cancelled it."""
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    async def wait_to_retry(self, error: EaselError | TelegramError) -> None:
+        """Pause before another try, and show the person what `error` means for them.
+
+        Raises:
+            Cancelled: The person has cancelled it.
+            EaselError: The backend has been away for longer than its timeout.
+        """
+        self.raise_if_cancelled()
+        away_s = self.away_s()
+        if away_s > BACKEND_TIMEOUT_S:
+            raise Internal() if isinstance(error, TelegramError) else error
+        if isinstance(error, NoGpu):
+            self._show_outage(presenter.no_gpu(self.say, self.id))
+        elif away_s > _RETRY_S and not isinstance(error, TelegramError):
+            minutes = max(1, round((BACKEND_TIMEOUT_S - away_s) / 60))
+            self._show_outage(presenter.no_backend(self.say, self.id, minutes))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RETRY_S if away_s < _LONG_OUTAGE_S else 5 * _RETRY_S):
+                await self._cancelled.wait()
+        self.raise_if_cancelled()
+
+    def _show_outage(self, view: View) -> None:
+        self.message.show(view)
+        self._shown_position = None
+
+    def show_waiting(self, key: str = "job.sending") -> None:
+        """Show that the backend has not answered yet; after a restart the old view stays."""
+        if not self.resumed:
+            self.message.show(presenter.waiting(self.say, self.id, key))
+
+    def show_event(self, event: object, state: Generation) -> None:
+        """Show an event of the backend's stream; `state` is the last one received."""
+        self.show(event if isinstance(event, Generation) else self._eta.apply(event, state))
 
     def show(self, generation: Generation) -> None:
-        """In line or being drawn; edited in line only when the place changes."""
-        if generation.status.ended or self.cancelled.is_set():
+        """Show it in the queue or being drawn; in the queue only when the position changes."""
+        if generation.status.ended or self._cancelled.is_set():
             return
-        self.estimate.see(generation)
+        self._eta.update(generation)
         if generation.status != "queued":
             view = presenter.progress(
-                self.say, generation, self.estimate.left_s(), resumed=self.resumed
+                self.say, generation, self._eta.remaining_s(), resumed=self.resumed
             )
-            self.live.show(View(view.text, view.keyboard, self.estimate.preview))
+            self.message.show(replace(view, media=self._eta.preview))
             return
-        place = presenter.place_in_line(generation.position)
-        if generation.estimated_seconds is None and place is not None:
-            place = _NO_GPU
-        if place is not None and place == self._shown_place:
+        position = presenter.shown_position(generation.position)
+        if generation.estimated_seconds is None and position is not None:
+            position = _NO_GPU
+        if position is not None and position == self._shown_position:
             return
-        self._shown_place = place
-        if place == _NO_GPU:
+        self._shown_position = position
+        if position == _NO_GPU:
             view = presenter.no_gpu(self.say, self.id)
         else:
             view = presenter.progress(self.say, generation, None, resumed=self.resumed)
-        self.live.show(view)
+        self.message.show(view)
 
-    def backend_is_there(self) -> None:
-        """It has just answered."""
-        self.seen_at = time.monotonic()
-
-    def away_s(self) -> float:
-        """For how long the backend has not answered, or the request has waited."""
-        return time.monotonic() - self.seen_at
-
-    def show_no_backend(self) -> None:
-        """Nobody answers; the request is kept."""
-        minutes = max(1, round((PATIENCE_S - self.away_s()) / 60))
-        self.live.show(presenter.no_backend(self.say, self.id, minutes))
-        self._shown_place = None
-
-    def show_no_gpu(self) -> None:
-        """Nobody can draw; the request is kept."""
-        self.live.show(presenter.no_gpu(self.say, self.id))
-        self._shown_place = None
-
-    def ending(self, generation: Generation) -> tuple[State, View]:
-        """How it ends without a picture."""
+    def final_view(self, generation: Generation) -> tuple[State, View]:
+        """Return the state and view of a generation that ended without a picture."""
         if generation.status == "cancelled":
-            freed = generation.timings.gpu_ms > 0 or self.estimate.running
+            freed = generation.timings.gpu_ms > 0 or self._eta.running
             return State.cancelled, self.cancelled_view(freed=freed)
         problem = generation.error or Internal().problem()
         self._log_failure(problem.code)
@@ -134,4 +214,4 @@ class Course:
 
     def _log_failure(self, error: str) -> None:
         code = presenter.code_of(self.id)
-        _log.info("generation_failed", generation_id=str(self.id), error=error, code=code)
+        log.info("generation_failed", generation_id=str(self.id), error=error, code=code)

@@ -1,1 +1,1 @@
-"""What people see: views, keyboards and the one writer of messages. No flow is imported."""
+"""What people see: views, keyboards, and the editor that sends all messages; imports no flow."""

@@ -1,6 +1,6 @@
-"""What an inline button carries: short, self-contained, at most 64 bytes.
+"""The data of an inline button: short, self-contained, at most 64 bytes.
 
-`j:<generation>:<action>[:<argument>]` belongs to a generation, whose owner is on record;
+`j:<generation>:<action>[:<argument>]` belongs to a generation, whose row names the owner;
 `m:<owner>:<action>[:<argument>]` belongs to a menu and names its owner itself.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 LIMIT = 64
-_LONGEST_NAME = 20
+_MAX_NAME_BYTES = 20
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -38,32 +38,32 @@ class MenuPress:
 
 
 def decode(data: str) -> JobPress | MenuPress | None:
-    """What was pressed; None for anything that is not ours."""
+    """Return what was pressed; None for data that this bot never made."""
     kind, _, rest = data.partition(":")
-    whose, _, rest = rest.partition(":")
+    subject, _, rest = rest.partition(":")
     action, _, argument = rest.partition(":")
     if not action:
         return None
     try:
         if kind == "j":
-            return JobPress(UUID(bytes=base64.urlsafe_b64decode(f"{whose}==")), action, argument)
+            return JobPress(UUID(bytes=base64.urlsafe_b64decode(f"{subject}==")), action, argument)
         if kind == "m":
-            return MenuPress(int(whose, 36), action, argument)
+            return MenuPress(int(subject, 36), action, argument)
     except (ValueError, binascii.Error):
         return None
     return None
 
 
 def short(name: str) -> str:
-    """A stand-in for a name that is too long for a button."""
-    if len(name.encode()) <= _LONGEST_NAME:
+    """Replace a name that is too long for a button by a digest of it."""
+    if len(name.encode()) <= _MAX_NAME_BYTES:
         return name
     return "~" + hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
-def named(stand_in: str, names: Iterable[str]) -> str | None:
-    """The name `short` was given, if it is still one of `names`."""
-    return next((name for name in names if short(name) == stand_in), None)
+def named(shortened: str, names: Iterable[str]) -> str | None:
+    """Return the name that `short` shortened to this, if it is still one of `names`."""
+    return next((name for name in names if short(name) == shortened), None)
 
 
 def _joined(*parts: str) -> str:

@@ -1,4 +1,4 @@
-"""The only one that sends and edits messages: what is shown, and how Telegram is told."""
+"""Send and edit messages: the only place that turns views into calls of the Bot API."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ from telegram_bot.messages.view import Keyboard, Media, View, markup
 
 _BLANK = Path(__file__).with_name("blank.png")
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
-_GONE = ("message to edit not found", "message can't be edited", "message_id_invalid")
+_GONE_REASONS = ("message to edit not found", "message can't be edited", "message_id_invalid")
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class MessageGone(Exception):
-    """There is no such message to edit any more."""
+    """The message to edit no longer exists."""
 
 
 @dataclass
 class Place:
-    """Where something is shown. `holds_media`: it is a photo or a file, not a text."""
+    """A message to edit; `holds_media`: a photo or a file, not a text. `edit` corrects that."""
 
     chat_id: int
     message_id: int
@@ -39,7 +39,7 @@ class Place:
 
 
 class Editor:
-    """Raises TelegramErrors as they come, but for what does no harm."""
+    """Passes TelegramErrors on, except for those that do no harm."""
 
     def __init__(self, bot: ExtBot[Urgency], limiter: RateLimiter) -> None:
         self.bot = bot
@@ -55,7 +55,7 @@ class Editor:
         silent: bool = False,
         urgency: Urgency = Urgency.REPLY,
     ) -> Message:
-        """A new message."""
+        """Send a new message."""
         reply = ReplyParameters(reply_to, allow_sending_without_reply=True) if reply_to else None
         keyboard = markup(view.keyboard)
         if view.media is None:
@@ -98,14 +98,14 @@ class Editor:
     async def edit(
         self, place: Place, view: View, urgency: Urgency = Urgency.REPLY
     ) -> Message | None:
-        """The same message, changed; None when it looked so already. Raises MessageGone."""
+        """Change a message; return None if it looked so already. Raises MessageGone."""
         try:
             message = await self._edit(place, view, urgency)
         except BadRequest as refusal:
             reason = refusal.message.lower()
             if "not modified" in reason:
                 return None
-            if any(gone in reason for gone in _GONE):
+            if any(gone in reason for gone in _GONE_REASONS):
                 raise MessageGone from refusal
             if "there is no text in the message" in reason and not place.holds_media:
                 place.holds_media = True
@@ -149,10 +149,10 @@ class Editor:
         return answer if isinstance(answer, Message) else None
 
     async def has_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard) -> bool:
-        """Whether this is a message of ours with exactly this keyboard.
+        """Return whether this is a message of the bot with exactly this keyboard.
 
         Telegram does not show a bot its messages, but says "not modified" to an edit that changes
-        nothing. Ask only about ids that are no other known message of ours.
+        nothing. Never pass the id of another known message: its keyboard would be replaced.
         """
         try:
             await self.bot.edit_message_reply_markup(
@@ -160,17 +160,18 @@ class Editor:
             )
         except BadRequest as refusal:
             return "not modified" in refusal.message.lower()
-        await self.rekey(chat_id, message_id)  # another one of ours: nothing of this job there
+        # The edit hit another message of the bot: the buttons do not belong there.
+        await self.set_keyboard(chat_id, message_id)
         return False
 
     async def remove(self, chat_id: int, message_id: int) -> bool:
-        """Delete a message; False where Telegram does not let us (older than 48 hours, or gone)."""
+        """Delete a message; False if Telegram refuses: it is gone, or older than 48 hours."""
         with suppress(BadRequest):
             return await self.bot.delete_message(chat_id, message_id)
         return False
 
-    async def rekey(self, chat_id: int, message_id: int, keyboard: Keyboard = ()) -> None:
-        """Other buttons under the same message, or none."""
+    async def set_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard = ()) -> None:
+        """Replace the buttons under a message, or remove them."""
         with suppress(BadRequest):
             await self.bot.edit_message_reply_markup(
                 chat_id, message_id, reply_markup=markup(keyboard)
@@ -178,7 +179,7 @@ class Editor:
 
 
 def may_have_arrived(error: TelegramError) -> bool:
-    """Whether Telegram may have done what it never answered."""
+    """Return whether Telegram may have done what it never answered."""
     cause = error.__cause__
     return isinstance(cause, httpx.HTTPError) and not isinstance(cause, _NEVER_SENT)
 

@@ -1,10 +1,11 @@
-"""One message that follows a state: progress may be skipped, the end never."""
+"""A message that follows a generation: progress may be skipped, the final view never."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import structlog
 from telegram import Message
@@ -20,201 +21,198 @@ from telegram.error import (
 from telegram_bot.messages.editor import Editor, MessageGone, Place, may_have_arrived
 from telegram_bot.messages.rate_limiter import EditSkipped, Urgency
 from telegram_bot.messages.view import Keyboard, View
+from telegram_bot.storage.deliveries import Deliveries, Delivery
 
-_TEXT_GAP_S, _MEDIA_GAP_S, _GROUP_GAP_S = 2.0, 4.0, 6.0
-_LONGEST_PAUSE_S = 60.0
-_MOST_TRIES = 300
-_NEXT = 3
-_log = structlog.get_logger("telegram_bot.messages.live_message")
-
-
-@dataclass
-class Spot:
-    """As `Place`, before and after there is a message.
-
-    `unsure`: one was sent, and nobody knows whether it arrived. It is looked for; if it is not
-    found it is not sent again before there is something to say, and pictures only ever come by
-    editing: so each comes once.
-    """
-
-    chat_id: int
-    message_id: int | None
-    reply_to: int | None
-    unsure: bool = False
-    holds_media: bool = False
+_TEXT_INTERVAL_S, _MEDIA_INTERVAL_S, _GROUP_INTERVAL_S = 2.0, 4.0, 6.0
+_MAX_BACKOFF_S = 60.0
+_MAX_TRIES = 300
+_SEARCHED_IDS = 3
+log = structlog.get_logger("telegram_bot.messages.live_message")
 
 
 class LiveMessage:
-    """Shows the latest view at the pace Telegram tolerates; `record` keeps the spot on disk.
+    """Shows the latest view at the pace Telegram tolerates.
 
-    `first` is the keyboard the message begins with, by which it is known again; `taken` tells
-    which message ids of the chat belong to other generations.
+    Only its own methods change its state: it keeps the message columns of the delivery's row.
+
+    After a send of unknown outcome (`unsure`) the message is searched for by `first_keyboard`, the
+    keyboard it begins with. If that fails it is not sent again before the final view, and pictures
+    only ever come by editing a message: so each comes once.
     """
 
     def __init__(
         self,
+        delivery: Delivery,
+        *,
         editor: Editor,
-        spot: Spot,
-        record: Callable[[Spot], None],
-        first: Keyboard,
-        taken: Callable[[int], bool],
+        deliveries: Deliveries,
+        first_keyboard: Keyboard,
     ) -> None:
-        self._first = first
-        self._taken = taken
-        self._looked = False
-        self.spot = spot
-        self.blocked = asyncio.Event()
+        self._row = delivery
         self._editor = editor
-        self._record = record
+        self._deliveries = deliveries
+        self._first_keyboard = first_keyboard
+        self._searched = False
         self._latest: View | None = None
         self._shown: View | None = None
-        self._wake = asyncio.Event()
-        self._ending = asyncio.Event()
         self._edited_at = self._media_at = -1e9
-        self._idle = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._ending = asyncio.Event()
+        self._blocked = asyncio.Event()
+        self._editing = asyncio.Lock()
+
+    @property
+    def chat_id(self) -> int:
+        return self._row.chat_id
+
+    @property
+    def message_id(self) -> int | None:
+        return self._row.message_id
 
     @property
     def ending(self) -> bool:
-        """Whether it is being brought to its end: nothing comes after that."""
+        """Whether its final view is due: nothing else is shown after that."""
         return self._ending.is_set()
 
+    async def wait_blocked(self) -> None:
+        """Wait until Telegram says that the person has blocked the bot."""
+        await self._blocked.wait()
+
     def show(self, view: View) -> None:
-        """Progress: the latest wins, and none is owed."""
+        """Show progress: the latest view wins, and each may be skipped."""
         if not self._ending.is_set():
             self._latest = view
-            self._wake.set()
+            self._changed.set()
 
     def adopt(self, message_id: int) -> None:
-        """The message whose arrival was unsure has turned up."""
-        if self.spot.message_id is None:
-            self.spot.message_id, self.spot.unsure = message_id, False
-            self._record(self.spot)
+        """Take this id if the arrival of the message was unsure."""
+        if self.message_id is None:
+            self._update(message_id=message_id, unsure=False)
 
     async def run(self) -> None:
-        """Shows progress until `finish`."""
+        """Show progress until `finish`."""
         while not self._ending.is_set():
-            await self._wake.wait()
-            self._wake.clear()
+            await self._changed.wait()
+            self._changed.clear()
             if self._latest is None or self._latest == self._shown:
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, self._due(self._latest) - time.monotonic())):
                     await self._ending.wait()
-            async with self._idle:
-                if not self._ending.is_set() and not self.blocked.is_set():
-                    await self._progress(self._latest)
+            async with self._editing:
+                if not self._ending.is_set() and not self._blocked.is_set():
+                    await self._show_progress(self._latest)
 
     async def finish(self, view: View) -> Message | None:
-        """Shows the end, however long Telegram makes us wait.
+        """Show the final view, however long Telegram makes the bot wait.
 
-        Raises Forbidden when the person has blocked the bot, BadRequest when Telegram refuses it.
+        Raises:
+            Forbidden: The person has blocked the bot.
+            BadRequest: Telegram rejects the view.
         """
         self._ending.set()
-        self._wake.set()
-        async with self._idle:
-            await self._editor.limiter.resumed(self.spot.chat_id)
+        self._changed.set()
+        async with self._editing:
+            await self._editor.limiter.resumed(self.chat_id)
             for pause in _pauses():
                 try:
                     return await self._put(view, Urgency.RESULT)
                 except MessageGone:
-                    self._lost()
+                    self._forget_message()
                 except ChatMigrated as moved:
-                    self.spot.chat_id = moved.new_chat_id
-                    self._lost()
+                    self._forget_message(chat_id=moved.new_chat_id)
                 except BadRequest:
                     raise
                 except (NetworkError, RetryAfter) as error:
-                    _log.debug("result_delayed", reason=type(error).__name__)
+                    log.debug("result_delayed", reason=type(error).__name__)
                     await asyncio.sleep(pause)
         raise BadRequest("Telegram did not take it")
 
-    async def _progress(self, view: View) -> None:
+    async def _show_progress(self, view: View) -> None:
         try:
             await self._put(view, Urgency.PROGRESS)
         except MessageGone:
-            self._lost()
+            self._forget_message()
         except ChatMigrated as moved:
-            self.spot.chat_id = moved.new_chat_id
-            self._lost()
+            self._forget_message(chat_id=moved.new_chat_id)
         except Forbidden:
-            self.blocked.set()
+            self._blocked.set()
         except EditSkipped:
             self._edited_at = time.monotonic()
-            self._wake.set()
+            self._changed.set()
         except (NetworkError, RetryAfter) as error:
-            _log.debug("progress_not_shown", reason=type(error).__name__)
+            log.debug("progress_skipped", reason=type(error).__name__)
 
     async def _put(self, view: View, urgency: Urgency) -> Message | None:
-        if self.spot.message_id is None and not await self._begin(view, urgency):
+        if self.message_id is None and not await self._begin(view, urgency):
             return None
-        if self._shown == view or self.spot.message_id is None:
+        if self._shown == view or self.message_id is None:
             return None
-        place = Place(self.spot.chat_id, self.spot.message_id, self.spot.holds_media)
+        place = Place(self.chat_id, self.message_id, self._row.holds_media)
         self._edited_at = time.monotonic()
         if view.media is not None:
             self._media_at = self._edited_at
         message = await self._editor.edit(place, view, urgency)
         self._shown = view
-        if place.holds_media != self.spot.holds_media:
-            self.spot.holds_media = place.holds_media
-            self._record(self.spot)
+        if place.holds_media != self._row.holds_media:
+            self._update(holds_media=place.holds_media)
         return message
 
     async def _begin(self, view: View, urgency: Urgency) -> bool:
-        """Send the message, as a text: a picture is then put into it."""
-        spot = self.spot
-        if spot.unsure and await self._find():
+        """Send the message as a text, into which a picture is then put; False if it must wait."""
+        if self._row.unsure and await self._find():
             return True
-        if spot.unsure and urgency is Urgency.PROGRESS:
+        if self._row.unsure and urgency is Urgency.PROGRESS:
             return False
-        spot.unsure = True
-        self._record(spot)
+        self._update(unsure=True)
         text = replace(view, media=None)
         first = Urgency.REPLY if urgency is Urgency.PROGRESS else urgency
         try:
             sent = await self._editor.send(
-                spot.chat_id, text, reply_to=spot.reply_to, silent=True, urgency=first
+                self.chat_id, text, reply_to=self._row.reply_to, silent=True, urgency=first
             )
         except TelegramError as error:
-            spot.unsure = may_have_arrived(error)
-            self._first, self._looked = view.keyboard, False
-            self._record(spot)
-            self._wake.set()
+            self._first_keyboard, self._searched = view.keyboard, False
+            self._update(unsure=may_have_arrived(error))
+            self._changed.set()
             raise
-        spot.message_id, spot.unsure, self._shown = sent.message_id, False, text
+        self._shown = text
         self._edited_at = time.monotonic()
-        self._record(spot)
+        self._update(message_id=sent.message_id, unsure=False)
         return True
 
     async def _find(self) -> bool:
-        """The message of unsure arrival is one of the next after the one it answers, or nowhere."""
-        spot = self.spot
-        if self._looked or spot.reply_to is None or not self._first:
+        """Search for the message among the few ids after the one it answers."""
+        reply_to = self._row.reply_to
+        if self._searched or reply_to is None or not self._first_keyboard:
             return False
-        self._looked = True
-        for message_id in range(spot.reply_to + 1, spot.reply_to + 1 + _NEXT):
-            if self._taken(message_id):
+        self._searched = True
+        for message_id in range(reply_to + 1, reply_to + 1 + _SEARCHED_IDS):
+            if self._deliveries.has_message(self.chat_id, message_id):
                 continue
-            if await self._editor.has_keyboard(spot.chat_id, message_id, self._first):
+            if await self._editor.has_keyboard(self.chat_id, message_id, self._first_keyboard):
                 self.adopt(message_id)
                 return True
         return False
 
-    def _lost(self) -> None:
-        """Somebody deleted the message: the next one is a new one."""
-        self.spot.message_id, self.spot.holds_media, self._shown = None, False, None
-        self.spot.unsure = self._looked = True
-        self._record(self.spot)
+    def _forget_message(self, **changes: Any) -> None:
+        """Note that the message is gone: the final view is sent as a new one."""
+        self._shown, self._searched = None, True
+        self._update(message_id=None, holds_media=False, unsure=True, **changes)
+
+    def _update(self, **changes: Any) -> None:
+        self._row = replace(self._row, **changes)
+        self._deliveries.set_message(self._row)
 
     def _due(self, view: View) -> float:
-        """When this may be shown, in monotonic seconds."""
-        if self.spot.chat_id < 0:
-            return max(self._edited_at, self._media_at) + _GROUP_GAP_S
+        """Return when this may be shown, in monotonic seconds."""
+        if self.chat_id < 0:
+            return max(self._edited_at, self._media_at) + _GROUP_INTERVAL_S
         if view.media is not None:
-            return max(self._edited_at + _TEXT_GAP_S, self._media_at + _MEDIA_GAP_S)
-        return self._edited_at + _TEXT_GAP_S
+            return max(self._edited_at + _TEXT_INTERVAL_S, self._media_at + _MEDIA_INTERVAL_S)
+        return self._edited_at + _TEXT_INTERVAL_S
 
 
 def _pauses() -> Iterator[float]:
-    for tries in range(_MOST_TRIES):
-        yield min(_LONGEST_PAUSE_S, 0.5 * 2 ** min(tries, 10))
+    for tries in range(_MAX_TRIES):
+        yield min(_MAX_BACKOFF_S, 0.5 * 2 ** min(tries, 10))

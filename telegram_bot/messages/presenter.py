@@ -1,4 +1,4 @@
-"""A generation's state as a view: text, keyboard, media. Pure."""
+"""Turn a generation's state into a view: text, keyboard, media. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from telegram_bot.messages.view import Button, Keyboard, Media, View, can_be_cop
 from telegram_bot.texts import Language, Markup, cut
 from web.errors import UNCHECKED, Problem
 
-_BAR = 8
-_LONGEST_QUOTE = 600
-_RETRIED = frozenset(
+_BAR_LENGTH = 8
+_MAX_QUOTE = 600
+_RETRYABLE = frozenset(
     {"rate_limited", "quota_exceeded", "queue_full", "no_gpu", "timeout", "out_of_memory"}
     | {"engine_error", "engine_lost", "internal", "backend_unreachable", "model_missing"}
 )
-_EDITED = frozenset({"content_refused", "invalid_request"})
+_EDITABLE = frozenset({"content_refused", "invalid_request"})
 _LONG_WAIT_S = 90.0
 
 
@@ -26,25 +26,25 @@ def cancel_row(say: Language, job: UUID, key: str = "button.cancel") -> Keyboard
 
 
 def waiting(say: Language, job: UUID, key: str = "job.sending") -> View:
-    """Before the backend has answered."""
+    """Show a request that the backend has not answered yet."""
     return View(say.html(key), cancel_row(say, job))
 
 
 def no_backend(say: Language, job: UUID, minutes: int) -> View:
-    """The backend is away, and the request is kept: by us, for so long."""
+    """Show that the backend is away, and for how long the bot keeps the request."""
     return View(say.html("job.no_backend", n=minutes), cancel_row(say, job, "button.forget"))
 
 
 def no_gpu(say: Language, job: UUID) -> View:
-    """Nobody draws now, and the request is kept: by the backend, as long as that is set to."""
+    """Show that there is no GPU; the backend keeps the request, for as long as it is set to."""
     return View(say.html("job.no_gpu"), cancel_row(say, job, "button.forget"))
 
 
 def progress(
     say: Language, generation: Generation, left_s: float | None, *, resumed: bool = False
 ) -> View:
-    """In line, or being drawn; `left_s` are the seconds still to go."""
-    text = _in_line(say, generation) if generation.status == "queued" else ""
+    """Show a generation in the queue or being drawn; `left_s` is the time it still takes."""
+    text = _queued(say, generation) if generation.status == "queued" else ""
     if not text:
         percent = min(99, int(generation.progress * 100))
         shown = say.html("job.left", seconds=_seconds(say, left_s)) if left_s else ""
@@ -55,8 +55,8 @@ def progress(
     return View(Markup(text), cancel_row(say, generation.id))
 
 
-def place_in_line(position: int | None) -> int | None:
-    """The place as it is shown: exact up to 5, then sparse, so that it is rarely edited."""
+def shown_position(position: int | None) -> int | None:
+    """Round a queue position: exact up to 5, then sparse, so that it is rarely edited."""
     if position is None or position <= 5:
         return position
     step = 5 if position <= 50 else 25
@@ -64,8 +64,8 @@ def place_in_line(position: int | None) -> int | None:
 
 
 def bar(share: float) -> str:
-    full = min(_BAR, max(0, int(share * _BAR)))
-    return "▓" * full + "░" * (_BAR - full)
+    full = min(_BAR_LENGTH, max(0, int(share * _BAR_LENGTH)))
+    return "▓" * full + "░" * (_BAR_LENGTH - full)
 
 
 def result(
@@ -79,7 +79,7 @@ def result(
     took_s: float | None = None,
     restyles: bool = True,
 ) -> View:
-    """The picture, what it is, and everything one can do with it."""
+    """Show the picture, its facts, and everything one can do with it."""
     image = generation.images[number]
     style = say.of(style_of(mode, generation.style).title) if mode else generation.style
     facts = [style, f"{image.width}×{image.height}", say.plain("job.seed", seed=image.seed)]
@@ -88,7 +88,7 @@ def result(
     text = say.html("job.done", facts=" · ".join(facts))
     if generation.engine.startswith(SKETCH):
         text = Markup(f"{text}\n{say.html('job.sketch')}")
-    prompt = own_words(generation, mode)
+    prompt = own_prompt(generation, mode)
     if prompt:
         text = Markup(f"{text}\n{quote(say, prompt)}")
     keyboard = actions(
@@ -102,8 +102,8 @@ def result(
     return View(text, keyboard, media)
 
 
-def own_words(generation: Generation, mode: ModeInfo | None) -> str:
-    """The prompt, unless it is what the mode takes where none is given."""
+def own_prompt(generation: Generation, mode: ModeInfo | None) -> str:
+    """Return the prompt, or nothing if it is the mode's default."""
     schema = schema_of(mode, "prompt") if mode else None
     default = schema.get("default") if schema else None
     return "" if generation.prompt == default else generation.prompt
@@ -118,7 +118,7 @@ def actions(
     restyles: bool = True,
     prompt: str = "",
 ) -> Keyboard:
-    """The buttons under a picture; `restyles`: the backend has a mode that takes a photo."""
+    """Return the buttons under a picture; `restyles`: the backend has a mode that takes a photo."""
     shown = str(number) if number else ""
 
     def button(action: str, tone: str | None = None) -> Button:
@@ -159,7 +159,7 @@ def _pages(generation: Generation, number: int) -> tuple[Button, ...]:
 
 
 def confirm_delete(say: Language, job: UUID, shown: str) -> Keyboard:
-    """`shown` is what the pressed button said of where it is."""
+    """Ask before deleting; `shown` is the argument of the pressed button."""
     return (
         (
             Button(say.plain("button.delete_sure"), JobPress(job, "delete_sure", shown), "danger"),
@@ -169,12 +169,12 @@ def confirm_delete(say: Language, job: UUID, shown: str) -> Keyboard:
 
 
 def quote(say: Language, prompt: str) -> Markup:
-    """The prompt as a quotation, cut where a caption would grow too long."""
-    return say.html("job.quote", prompt=cut(prompt, _LONGEST_QUOTE))
+    """Quote the prompt, cut to what a caption has room for."""
+    return say.html("job.quote", prompt=cut(prompt, _MAX_QUOTE))
 
 
 def cancelled(say: Language, job: UUID, prompt: str, *, freed: bool) -> View:
-    """`freed`: the GPU had begun."""
+    """Show that it was cancelled; `freed`: the GPU had begun."""
     text = say.html("job.cancelled_freed" if freed else "job.cancelled")
     retry = Button(say.plain("button.retry"), JobPress(job, "retry"))
     return View(_with(say, text, prompt), ((retry,),), blank=True)
@@ -183,12 +183,12 @@ def cancelled(say: Language, job: UUID, prompt: str, *, freed: bool) -> View:
 def failed(
     say: Language, job: UUID, problem: Problem, prompt: str, wait_s: float | None = None
 ) -> View:
-    """What went wrong, with the prompt kept and the next step offered."""
+    """Show what went wrong, with the prompt and the next step."""
     text = error_text(say, problem, code_of(job), wait_s)
     buttons = []
-    if problem.code in _RETRIED:
+    if problem.code in _RETRYABLE:
         buttons.append(Button(say.plain("button.retry"), JobPress(job, "retry")))
-    if problem.code in _EDITED and prompt:
+    if problem.code in _EDITABLE and prompt:
         buttons.append(Button(say.plain("button.edit"), JobPress(job, "edit")))
     if problem.code in ("timeout", "out_of_memory"):
         buttons.append(Button(say.plain("button.smaller"), JobPress(job, "smaller")))
@@ -197,7 +197,7 @@ def failed(
 
 
 def error_text(say: Language, problem: Problem, code: str, wait_s: float | None = None) -> Markup:
-    """An error in the person's language, keyed on the backend's code: never its own sentence."""
+    """Word an error in the person's language by the backend's code, never its own sentence."""
     if problem.code == "content_refused":
         if problem.category == UNCHECKED:
             return say.html("error.check_out_of_order")
@@ -205,13 +205,13 @@ def error_text(say: Language, problem: Problem, code: str, wait_s: float | None 
     if problem.code == "invalid_request":
         return _faults(say, problem)
     if problem.code == "rate_limited" and wait_s is not None and wait_s > _LONG_WAIT_S:
-        return say.html("error.rate_limited_for", time=_roughly(say, wait_s))
+        return say.html("error.rate_limited_for", time=_approximate(say, wait_s))
     key = f"error.{problem.code}"
     return say.html(key if say.has(key) else "error.internal", code=code)
 
 
 def _faults(say: Language, problem: Problem) -> Markup:
-    """The wrong fields as people know them, with what they may be where that is a list."""
+    """Name the wrong fields as people know them, with the allowed values if they are a list."""
     lines: dict[str, str] = {}
     for fault in problem.errors:
         if say.has(f"field.{fault.field}"):
@@ -225,18 +225,18 @@ def _faults(say: Language, problem: Problem) -> Markup:
 
 
 def category(say: Language, refused: str | None) -> str:
-    """The name of a category that the backend refused."""
+    """Name a category that the backend refused."""
     key = f"category.{refused}"
     return say.plain(key if say.has(key) else "category.other")
 
 
 def code_of(job: UUID) -> str:
-    """What a person reads out and an operator searches the logs for."""
+    """Return the short code that a person reports and an operator searches the logs for."""
     return job.hex[:6].upper()
 
 
 def not_taken(say: Language, job: UUID) -> View:
-    """The picture is there, but Telegram takes it neither as a photo nor as a file."""
+    """Show that Telegram takes the picture neither as a photo nor as a file."""
     retry = Button(say.plain("button.png"), JobPress(job, "png"))
     return View(say.html("job.not_taken", code=code_of(job)), ((retry,),), blank=True)
 
@@ -245,15 +245,16 @@ def _with(say: Language, text: Markup, prompt: str) -> Markup:
     return Markup(f"{text}\n{quote(say, prompt)}") if prompt else text
 
 
-def _in_line(say: Language, generation: Generation) -> str:
-    place = place_in_line(generation.position)
-    if place is None:
-        return say.html("job.in_line")
-    ordinal = say.plain("job.ordinal", place=f"{place}{_suffix(place) if say.code == 'en' else ''}")
+def _queued(say: Language, generation: Generation) -> str:
+    position = shown_position(generation.position)
+    if position is None:
+        return say.html("job.queued")
+    suffix = _suffix(position) if say.code == "en" else ""
+    ordinal = say.plain("job.ordinal", position=f"{position}{suffix}")
     left = generation.estimated_seconds
     if not left:
-        return say.html("job.in_line_at", place=ordinal)
-    return say.html("job.in_line_for", place=ordinal, time=_roughly(say, left))
+        return say.html("job.queued_at", position=ordinal)
+    return say.html("job.queued_for", position=ordinal, time=_approximate(say, left))
 
 
 def _suffix(n: int) -> str:
@@ -263,7 +264,7 @@ def _suffix(n: int) -> str:
     return endings.get(n % 10, "th")
 
 
-def _roughly(say: Language, seconds: float) -> str:
+def _approximate(say: Language, seconds: float) -> str:
     if seconds < 50:
         return say.plain("time.seconds", n=max(5, math.ceil(seconds / 5) * 5))
     return say.plain("time.minutes", n=max(1, round(seconds / 60)))

@@ -1,7 +1,7 @@
 """Telegram's flood rules: results before replies before progress, each chat on its own.
 
 The limits (1 message/s per chat with bursts, 20/min per group, about 30/s overall) are those of
-Telegram's FAQ; edits are counted too, since nobody says that they are not.
+Telegram's FAQ. Edits count too: their limits are undocumented.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ _PACED = frozenset(
         "editMessageReplyMarkup",
     }
 )
-_MOST_FLOODS = 20
-_MANY_CHATS = 2000
+_MAX_FLOODS = 20
+_MAX_CHATS = 2000
 
 
 class Urgency(IntEnum):
-    """Who goes first. Progress never waits: what cannot be sent now is skipped."""
+    """The priority of a call. Progress never waits: it is skipped if it cannot be sent now."""
 
     RESULT = 1
     REPLY = 2
@@ -42,11 +42,11 @@ class Urgency(IntEnum):
 
 
 class EditSkipped(TelegramError):
-    """This piece of progress was not sent: the chat, or the bot, is at its limit."""
+    """Progress was not sent: the chat, or the bot, is at its limit."""
 
 
 class Window:
-    """How much was sent in the last `seconds`, and how much each urgency may still use of it."""
+    """The calls of the last `seconds`; `shares` is how many each urgency may have among them."""
 
     def __init__(self, seconds: float, shares: Mapping[Urgency, int]) -> None:
         self._seconds = seconds
@@ -54,7 +54,7 @@ class Window:
         self._sent: deque[float] = deque()
 
     def wait(self, now: float, urgency: Urgency) -> float:
-        """Seconds until one more may be sent; 0 when it may now."""
+        """Return the seconds until one more may be sent; 0 if it may be now."""
         while self._sent and self._sent[0] <= now - self._seconds:
             self._sent.popleft()
         over = len(self._sent) - self._shares[urgency]
@@ -75,20 +75,20 @@ _OVERALL = (1.0, {_U.RESULT: 28, _U.REPLY: 24, _U.BULK: 12, _U.PROGRESS: 10})
 
 
 class RateLimiter(BaseRateLimiter[Urgency]):
-    """Calls wait their turn; after a 429 only that chat waits, and its progress is skipped."""
+    """Lets calls wait their turn; after a 429 only that chat waits, and its progress is skipped."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._overall = Window(*_OVERALL)
         self._chats: dict[int, Window] = {}
         self._paused: dict[int, float] = {}
-        self._lines = {urgency: asyncio.Lock() for urgency in Urgency}
+        self._turns = {urgency: asyncio.Lock() for urgency in Urgency}
 
     async def initialize(self) -> None:
-        """Nothing to open."""
+        """Open nothing; the base class requires the method."""
 
     async def shutdown(self) -> None:
-        """Nothing to close."""
+        """Close nothing; the base class requires the method."""
 
     async def process_request(
         self,
@@ -99,12 +99,13 @@ class RateLimiter(BaseRateLimiter[Urgency]):
         data: dict[str, Any],
         rate_limit_args: Urgency | None,
     ) -> Answer:
+        """Make a call of the Bot API when its chat and the bot as a whole may."""
         chat = data.get("chat_id")
         if endpoint not in _PACED or not isinstance(chat, int):
             return await callback(*args, **kwargs)
         urgency = rate_limit_args or Urgency.REPLY
-        for _ in range(_MOST_FLOODS):
-            await self._turn(chat, urgency)
+        for _ in range(_MAX_FLOODS):
+            await self._wait_turn(chat, urgency)
             try:
                 return await callback(*args, **kwargs)
             except RetryAfter as flood:
@@ -114,19 +115,19 @@ class RateLimiter(BaseRateLimiter[Urgency]):
         return await callback(*args, **kwargs)
 
     async def resumed(self, chat: int) -> None:
-        """Waits while a 429 keeps this chat closed."""
-        await self._pass(Urgency.RESULT, lambda now: self._paused.get(chat, 0.0) - now)
+        """Wait while a 429 closes this chat."""
+        await self._wait(Urgency.RESULT, lambda now: self._paused.get(chat, 0.0) - now)
 
-    async def _turn(self, chat: int, urgency: Urgency) -> None:
+    async def _wait_turn(self, chat: int, urgency: Urgency) -> None:
         window = self._window(chat)
-        await self._pass(urgency, lambda now: self._chat_wait(chat, window, now, urgency))
-        async with self._lines[urgency]:
-            await self._pass(urgency, lambda now: self._overall.wait(now, urgency))
+        await self._wait(urgency, lambda now: self._chat_wait(chat, window, now, urgency))
+        async with self._turns[urgency]:
+            await self._wait(urgency, lambda now: self._overall.wait(now, urgency))
             now = self._clock()
             window.take(now)
             self._overall.take(now)
 
-    async def _pass(self, urgency: Urgency, wait: Callable[[float], float]) -> None:
+    async def _wait(self, urgency: Urgency, wait: Callable[[float], float]) -> None:
         while (seconds := wait(self._clock())) > 0:
             if urgency is Urgency.PROGRESS:
                 raise EditSkipped("at the limit")
@@ -136,7 +137,7 @@ class RateLimiter(BaseRateLimiter[Urgency]):
         return max(self._paused.get(chat, 0.0) - now, window.wait(now, urgency))
 
     def _window(self, chat: int) -> Window:
-        if len(self._chats) > _MANY_CHATS:
+        if len(self._chats) > _MAX_CHATS:
             self._forget_quiet()
         return self._chats.setdefault(chat, Window(*(_PRIVATE if chat > 0 else _GROUP)))
 

@@ -16,7 +16,7 @@ Tone = Literal["primary", "success", "danger"]
 
 @dataclass(frozen=True)
 class Button:
-    """`copies`: the text it puts on the clipboard, instead of a press."""
+    """A button: `press` is sent to the bot, or `copies` is put on the clipboard."""
 
     text: str
     press: JobPress | MenuPress | None = None
@@ -29,7 +29,7 @@ Keyboard = tuple[tuple[Button, ...], ...]
 
 @dataclass(frozen=True)
 class Media:
-    """`content`: a picture's bytes, or a file id of Telegram's."""
+    """A picture: `content` is its bytes, or Telegram's file id."""
 
     kind: Literal["photo", "document"]
     content: bytes | str
@@ -38,9 +38,9 @@ class Media:
 
 @dataclass(frozen=True)
 class View:
-    """`text` is the caption where there is media.
+    """A message's content; `text` is the caption if there is media.
 
-    `blank`: what a photo showed so far has to go, since this is no picture.
+    `blank`: replace a photo the message shows so far, since this view has no picture.
     """
 
     text: Markup
@@ -50,7 +50,7 @@ class View:
 
 
 def can_be_copied(text: str) -> bool:
-    """Whether a copy button may hold it."""
+    """Return whether a copy button may hold this text."""
     return 0 < utf16_length(text) <= _COPY_LIMIT
 
 
@@ -59,7 +59,7 @@ def rows(buttons: Sequence[Button], per_row: int) -> Keyboard:
 
 
 def markup(keyboard: Keyboard) -> InlineKeyboardMarkup | None:
-    """As Telegram takes it."""
+    """Convert a keyboard to Telegram's type."""
     if not keyboard:
         return None
     return InlineKeyboardMarkup([[_button(button) for button in row] for row in keyboard])

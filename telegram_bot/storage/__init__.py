@@ -1,1 +1,1 @@
-"""The bot's own SQLite file: updates, people and owed deliveries. Nothing else opens it."""
+"""The bot's own SQLite file: updates, people and deliveries. Every part of the bot may use it."""

@@ -1,6 +1,6 @@
 """The bot's own SQLite file: what must survive a `kill -9` at any moment.
 
-Each statement is its own transaction, written ahead: a killed process loses nothing it had said.
+Each statement is its own transaction in a write-ahead log: a killed process loses none that ran.
 """
 
 import sqlite3
@@ -69,22 +69,22 @@ class Database:
         self._connection.close()
 
     def run(self, statement: str, *values: object) -> int:
-        """How many rows it changed."""
+        """Run a statement; return the number of rows it changed."""
         return self._connection.execute(statement, values).rowcount
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         return self._connection.execute(query, values).fetchall()
 
     def row(self, query: str, *values: object) -> sqlite3.Row | None:
-        found: sqlite3.Row | None = self._connection.execute(query, values).fetchone()
-        return found
+        first: sqlite3.Row | None = self._connection.execute(query, values).fetchone()
+        return first
 
     def count(self, query: str, *values: object) -> int:
         row = self.row(query, *values)
         return int(row[0]) if row else 0
 
     def note(self, name: str) -> str | None:
-        """A small thing kept under a name."""
+        """Return the text kept under a name."""
         row = self.row("SELECT text FROM notes WHERE name = ?", name)
         return str(row["text"]) if row else None
 

@@ -1,24 +1,26 @@
-"""What is owed to which chat: one row per generation, from the wish to the picture."""
+"""Which picture is due in which chat: one row per generation, from the request to its expiry."""
 
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
+from backend.schemas import GenerationRequest
 from telegram_bot.storage.database import Database
 
 DAY_S = 86400.0
 
 
 class State(StrEnum):
-    """`waiting`: not yet taken by the backend; `accepted`: it has it.
+    """The state of a delivery.
 
-    `cancelling`: to be stopped, which its message does not say yet; `revoking`: its message has
-    come to its end, but the backend has not been told.
+    `waiting`: the backend does not have the request yet; `accepted`: it has.
+    `cancelling`: the person cancelled it, and its message does not show that yet.
+    `revoking`: its message shows how it ended, but the backend has not been told.
     """
 
     waiting = "waiting"
@@ -30,22 +32,25 @@ class State(StrEnum):
     cancelled = "cancelled"
 
 
-OWED = (State.waiting, State.accepted, State.cancelling, State.revoking)
+PENDING = (State.waiting, State.accepted, State.cancelling, State.revoking)
+"""The states that need work, also after a restart."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """`photo` is where the photo to restyle comes from: `file:<file id>` or `made:<uuid>:<n>`.
+    """A row: its fields are the columns.
 
-    `unsure`: a message was sent, but whether it arrived, and as which, is not known.
-    `file_id` is Telegram's for the delivered photo. `request` is what the backend was asked.
+    `request` is what the backend is sent; it is emptied once the picture is delivered.
+    `photo` is the source of the photo to restyle: `file:<file id>` or `made:<uuid>:<n>`.
+    `unsure`: a message was sent, but whether it arrived, and under which id, is not known.
+    `file_id` is Telegram's for the delivered photo.
     """
 
     generation: UUID
     user_id: int
     chat_id: int
     origin: str
-    request: Mapping[str, Any]
+    request: GenerationRequest
     state: State = State.waiting
     photo: str | None = None
     message_id: int | None = None
@@ -54,20 +59,28 @@ class Delivery:
     holds_media: bool = False
     file_id: str | None = None
     favourite: bool = False
-    created_at: float = 0.0
+    created_at: float = field(default_factory=time.time)
 
     @property
     def ended(self) -> bool:
-        return self.state not in OWED
+        return self.state not in PENDING
+
+    @property
+    def message_ended(self) -> bool:
+        """Whether its message shows how it ended, with a picture or without."""
+        return self.ended or self.state is State.revoking
 
     @property
     def can_be_retried(self) -> bool:
-        """Whether its message has come to an end without a picture."""
-        return self.state in (State.failed, State.cancelled, State.revoking)
+        """Whether its message shows that it ended without a picture."""
+        return self.message_ended and self.state is not State.delivered
 
     @property
     def age_s(self) -> float:
         return time.time() - self.created_at
+
+
+_ROW = TypeAdapter(Delivery)
 
 
 class Deliveries:
@@ -76,67 +89,54 @@ class Deliveries:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def owe(self, delivery: Delivery) -> bool:
-        """Write it down; False when this generation is known already."""
-        columns = (
-            "generation, user_id, chat_id, message_id, reply_to, holds_media, origin, request, "
-            "photo, state, created_at"
-        )
-        added = self._db.run(
-            f"INSERT OR IGNORE INTO deliveries ({columns}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608 - no input
-            str(delivery.generation),
-            delivery.user_id,
-            delivery.chat_id,
-            delivery.message_id,
-            delivery.reply_to,
-            delivery.holds_media,
-            delivery.origin,
-            json.dumps(dict(delivery.request), ensure_ascii=False),
-            delivery.photo,
-            delivery.state,
-            delivery.created_at or time.time(),
-        )
-        return added == 1
+    def add(self, delivery: Delivery) -> bool:
+        """Insert a row; False if its generation is known already."""
+        columns = _ROW.dump_python(delivery, mode="json")
+        columns["request"] = delivery.request.model_dump_json(exclude_unset=True)
+        names, places = ", ".join(columns), ", ".join("?" * len(columns))
+        statement = f"INSERT OR IGNORE INTO deliveries ({names}) VALUES ({places})"  # noqa: S608 - no input
+        return self._db.run(statement, *columns.values()) == 1
 
     def get(self, generation: UUID) -> Delivery | None:
         row = self._db.row("SELECT * FROM deliveries WHERE generation = ?", str(generation))
         return _delivery(row) if row else None
 
-    def owed(self) -> list[Delivery]:
-        """Everything not at its end, oldest first."""
-        marks = ",".join("?" * len(OWED))
-        query = f"SELECT * FROM deliveries WHERE state IN ({marks}) ORDER BY created_at"  # noqa: S608
-        return [_delivery(row) for row in self._db.rows(query, *OWED)]
+    def pending(self) -> list[Delivery]:
+        """Return the rows that need work, oldest first."""
+        places = ",".join("?" * len(PENDING))
+        query = f"SELECT * FROM deliveries WHERE state IN ({places}) ORDER BY created_at"  # noqa: S608
+        return [_delivery(row) for row in self._db.rows(query, *PENDING)]
 
-    def under_way(self, user_id: int, chat_id: int) -> list[Delivery]:
-        """The person's in this chat that may still bring a picture, newest first."""
-        going = (State.waiting, State.accepted)
-        mine = (user_id, chat_id)
-        found = [d for d in self.owed() if d.state in going and (d.user_id, d.chat_id) == mine]
-        return found[::-1]
+    def in_progress(self, user_id: int, chat_id: int) -> list[Delivery]:
+        """Return what may still bring this person a picture in this chat, newest first."""
+        rows = self._db.rows(
+            "SELECT * FROM deliveries WHERE state IN ('waiting', 'accepted')"
+            " AND user_id = ? AND chat_id = ? ORDER BY created_at DESC",
+            *(user_id, chat_id),
+        )
+        return [_delivery(row) for row in rows]
 
-    def move(self, generation: UUID, state: State) -> None:
+    def set_state(self, generation: UUID, state: State) -> None:
         self._db.run("UPDATE deliveries SET state = ? WHERE generation = ?", state, str(generation))
 
-    def place(
-        self, generation: UUID, chat_id: int, message_id: int | None, unsure: bool, media: bool
-    ) -> None:
-        """Where its message is, and whether it is a photo by now."""
+    def set_message(self, delivery: Delivery) -> None:
+        """Write where its message is and what is known of it; no other column."""
         self._db.run(
             "UPDATE deliveries SET chat_id = ?, message_id = ?, unsure = ?, holds_media = ?"
             " WHERE generation = ?",
-            *(chat_id, message_id, unsure, media, str(generation)),
+            *(delivery.chat_id, delivery.message_id, delivery.unsure, delivery.holds_media),
+            str(delivery.generation),
         )
 
-    def delivered(self, generation: UUID, file_id: str | None) -> None:
-        """At its end: the words are kept by the backend alone from now on."""
+    def set_delivered(self, generation: UUID, file_id: str | None) -> None:
+        """Write that the picture was delivered; from now on only the backend keeps the prompt."""
         self._db.run(
             "UPDATE deliveries SET state = ?, file_id = ?, request = '{}' WHERE generation = ?",
             *(State.delivered, file_id, str(generation)),
         )
 
-    def is_taken(self, chat_id: int, message_id: int) -> bool:
-        """Whether this message is known to show a generation."""
+    def has_message(self, chat_id: int, message_id: int) -> bool:
+        """Return whether this message is known to show a generation."""
         query = "SELECT count(*) FROM deliveries WHERE chat_id = ? AND message_id = ?"
         return self._db.count(query, chat_id, message_id) > 0
 
@@ -146,7 +146,7 @@ class Deliveries:
         )
 
     def seconds_since(self, user_id: int, origin: str) -> float | None:
-        """How long ago this very button was pressed last; None when never."""
+        """Return how long ago this very button was last pressed; None if never."""
         row = self._db.row(
             "SELECT max(created_at) AS at FROM deliveries WHERE user_id = ? AND origin = ?",
             *(user_id, origin),
@@ -154,7 +154,7 @@ class Deliveries:
         return time.time() - row["at"] if row and row["at"] else None
 
     def shown(self, user_id: int, offset: int, favourites: bool = False) -> Delivery | None:
-        """The person's delivered pictures, newest first, counted from 0."""
+        """Return the delivered generation at `offset`, counted from 0 for the newest."""
         row = self._db.row(
             "SELECT * FROM deliveries WHERE user_id = ? AND state = 'delivered' AND favourite >= ?"
             " ORDER BY created_at DESC, rowid DESC LIMIT 1 OFFSET ?",
@@ -162,8 +162,8 @@ class Deliveries:
         )
         return _delivery(row) if row else None
 
-    def place_of(self, delivery: Delivery) -> int:
-        """Where `shown` has this one, favourites or not."""
+    def offset_of(self, delivery: Delivery) -> int:
+        """Return the offset at which `shown` has this one among all, favourites or not."""
         return self._db.count(
             "SELECT count(*) FROM deliveries WHERE user_id = ? AND state = 'delivered'"
             " AND (created_at, rowid) > (SELECT created_at, rowid FROM deliveries"
@@ -192,7 +192,7 @@ class Deliveries:
         self._db.run("DELETE FROM deliveries WHERE generation = ?", str(generation))
 
     def forget_ended(self, days: int) -> int:
-        """Delete what ended that long ago; the backend has deleted its pictures by then."""
+        """Delete rows and reports of that age; the backend has deleted the pictures by then."""
         self._db.run("DELETE FROM reports WHERE at < ?", time.time() - days * DAY_S)
         return self._db.run(
             "DELETE FROM deliveries WHERE created_at < ?"
@@ -201,7 +201,7 @@ class Deliveries:
         )
 
     def report(self, generation: UUID, user_id: int) -> bool:
-        """Count a report; False when this person has reported it already."""
+        """Count a report; False if this person has reported it before."""
         added = self._db.run(
             "INSERT OR IGNORE INTO reports VALUES (?, ?, ?)",
             *(str(generation), user_id, time.time()),
@@ -209,7 +209,7 @@ class Deliveries:
         return added == 1
 
     def reported(self, limit: int = 10) -> list[tuple[UUID, int]]:
-        """The generations reported most lately, with how many people did."""
+        """Return the generations last reported, each with the number of people who did."""
         rows = self._db.rows(
             "SELECT generation, count(*) AS n, max(at) AS last FROM reports GROUP BY generation"
             " ORDER BY last DESC LIMIT ?",
@@ -222,19 +222,4 @@ class Deliveries:
 
 
 def _delivery(row: sqlite3.Row) -> Delivery:
-    return Delivery(
-        generation=UUID(row["generation"]),
-        user_id=row["user_id"],
-        chat_id=row["chat_id"],
-        origin=row["origin"],
-        request=json.loads(row["request"]),
-        state=State(row["state"]),
-        photo=row["photo"],
-        message_id=row["message_id"],
-        reply_to=row["reply_to"],
-        unsure=bool(row["unsure"]),
-        holds_media=bool(row["holds_media"]),
-        file_id=row["file_id"],
-        favourite=bool(row["favourite"]),
-        created_at=row["created_at"],
-    )
+    return _ROW.validate_python({**dict(row), "request": json.loads(row["request"])})

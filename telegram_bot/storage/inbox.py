@@ -1,8 +1,8 @@
 """Updates between Telegram and the handlers: none lost to a `kill -9`, none handled twice.
 
 Telegram forgets an update as soon as the next poll (or a 200 to the webhook) confirms it, and
-serves some twice. So each is written down before it is confirmed, and crossed out when handled:
-by its handler, and by the work in the background that the handler left.
+serves some twice. So each is stored before it is confirmed, and its body cleared once the handler
+and the background work it started are done.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from telegram import Bot, Update
 
 from telegram_bot.storage.database import Database
 
-_MOST_TRIES = 3
-_KEPT_S = 2 * 86400.0
-"""Telegram keeps updates for 24 h: it cannot serve one again after that."""
+_MAX_TRIES = 3
+_RETENTION_S = 2 * 86400.0
+"""How long to remember an update's id: Telegram keeps updates for 24 h, then never serves them."""
 
 
 class Inbox(asyncio.Queue[object]):
-    """The application's update queue."""
+    """The application's update queue, backed by the database."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
@@ -27,13 +27,13 @@ class Inbox(asyncio.Queue[object]):
         self._held: set[int] = set()
 
     async def put(self, item: object) -> None:
-        """Queue an update, unless its id was seen before."""
-        if isinstance(item, Update) and not self._write_down(item):
+        """Store and queue an update, unless its id was seen before."""
+        if isinstance(item, Update) and not self._store(item):
             return
         await super().put(item)
 
     def hold(self, update_id: int) -> None:
-        """Its handler leaves work behind: it is not handled before `release`."""
+        """Keep an update whose handler started background work until `release`."""
         self._held.add(update_id)
 
     def release(self, update_id: int) -> None:
@@ -46,12 +46,12 @@ class Inbox(asyncio.Queue[object]):
         self._db.run("UPDATE inbox SET body = NULL WHERE update_id = ?", update_id)
 
     async def resume(self, bot: Bot) -> int:
-        """Queue again what a killed process had not handled; how many.
+        """Queue again what a killed process had not handled; return how many.
 
-        One that was there at several deaths may be their cause: it is given up.
+        An update that was there at several crashes may be their cause: it is dropped.
         """
         self._db.run("UPDATE inbox SET tries = tries + 1 WHERE body IS NOT NULL")
-        self._db.run("UPDATE inbox SET body = NULL WHERE tries > ?", _MOST_TRIES)
+        self._db.run("UPDATE inbox SET body = NULL WHERE tries > ?", _MAX_TRIES)
         self.forget_old()
         rows = self._db.rows("SELECT body FROM inbox WHERE body IS NOT NULL ORDER BY update_id")
         for row in rows:
@@ -59,9 +59,9 @@ class Inbox(asyncio.Queue[object]):
         return len(rows)
 
     def forget_old(self) -> None:
-        self._db.run("DELETE FROM inbox WHERE body IS NULL AND at < ?", time.time() - _KEPT_S)
+        self._db.run("DELETE FROM inbox WHERE body IS NULL AND at < ?", time.time() - _RETENTION_S)
 
-    def _write_down(self, update: Update) -> bool:
+    def _store(self, update: Update) -> bool:
         added = self._db.run(
             "INSERT OR IGNORE INTO inbox (update_id, body, at) VALUES (?, ?, ?)",
             *(update.update_id, update.to_json(), time.time()),

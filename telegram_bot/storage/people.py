@@ -1,4 +1,4 @@
-"""Who talks to the bot: their preferences, the draft they are at, bans; and the album they sent."""
+"""The people who use the bot: preferences, drafts, bans and the albums they sent."""
 
 import time
 from typing import Any, Literal
@@ -11,7 +11,7 @@ Step = Literal["prompt", "style", "strength", "words"]
 
 
 class Preferences(BaseModel):
-    """What a person chose. `styles`: mode → the style used last; `size`: an aspect ratio."""
+    """What a person chose. `styles`: mode → the last style used; `size`: an aspect ratio."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,7 +25,7 @@ class Preferences(BaseModel):
 
 
 class Draft(BaseModel):
-    """A request in the making; `step` is what the person is asked for next."""
+    """A request that is not complete; `step` is what the person is asked for next."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,13 +52,13 @@ class Person(BaseModel):
 
 
 class People:
-    """Everybody who was let in."""
+    """Everybody who was let in, by Telegram id."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def met(self, user_id: int, language_code: str, private: bool) -> None:
-        """Note that this person is here; `private`: they write to the bot, and it can to them."""
+    def record(self, user_id: int, language_code: str, private: bool) -> None:
+        """Record a person; `private`: in their own chat, so the bot can write to them."""
         self._db.run(
             "INSERT INTO people (user_id, language_code, private, seen_at) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (user_id) DO UPDATE SET language_code = excluded.language_code,"
@@ -94,7 +94,7 @@ class People:
         self._db.run("UPDATE people SET blocked = ? WHERE user_id = ?", blocked, user_id)
 
     def reachable(self, after: int = 0) -> list[int]:
-        """Whom a broadcast reaches, by id; `after`: those beyond this one."""
+        """Return the ids that a broadcast reaches, in order, from the one after `after`."""
         rows = self._db.rows(
             "SELECT user_id FROM people WHERE private AND NOT blocked"
             " AND user_id > ? AND user_id NOT IN (SELECT user_id FROM banned) ORDER BY user_id",
@@ -115,7 +115,7 @@ class People:
         return self._db.count("SELECT count(*) FROM banned WHERE user_id = ?", user_id) == 1
 
     def forget(self, user_id: int) -> None:
-        """Delete everything about this person; only a ban stays."""
+        """Delete everything about a person except a ban."""
         for table in ("people", "deliveries", "reports"):
             self._db.run(f"DELETE FROM {table} WHERE user_id = ?", user_id)  # noqa: S608 - no input
         self._db.run("DELETE FROM albums WHERE group_id GLOB ?", f"{user_id}/*")
@@ -123,7 +123,7 @@ class People:
     def add_to_album(
         self, owner: int, group_id: str, message_id: int, photo: str, caption: str
     ) -> bool:
-        """Whether this photo was the first one of its album to come."""
+        """Store a photo of an album; return whether it was the first of its album to arrive."""
         self._db.run(
             "INSERT OR IGNORE INTO albums VALUES (?, ?, ?, ?, ?)",
             *(f"{owner}/{group_id}", message_id, photo, caption, time.time()),
@@ -135,7 +135,7 @@ class People:
         return row is not None and row["message_id"] == message_id
 
     def album(self, owner: int, group_id: str) -> list[tuple[str, str]]:
-        """The person's photos of this album in order, each with its caption."""
+        """Return the person's photos of an album in order, each with its caption."""
         rows = self._db.rows(
             "SELECT photo, caption FROM albums WHERE group_id = ? ORDER BY message_id",
             f"{owner}/{group_id}",

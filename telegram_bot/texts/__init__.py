@@ -1,7 +1,7 @@
 """All texts of the bot, one TOML file per language, with plural forms.
 
-A text is HTML as Telegram takes it, unless it is a button's or a toast's. `{name}` is filled in;
-a table of plural forms is chosen by the value `n`.
+Texts are Telegram's HTML, except for those of buttons and toasts. `{name}` is filled in; of a table
+of plural forms, the one for the value `n` is taken.
 """
 
 import tomllib
@@ -30,12 +30,12 @@ FORMS: Mapping[str, tuple[Callable[[int], str], frozenset[str]]] = {
 
 
 def utf16_length(text: str) -> int:
-    """How long Telegram takes it to be: an emoji counts as two."""
+    """Return the length as Telegram counts it: an emoji counts as two."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def cut(text: str, length: int) -> str:
-    """The beginning of it, of at most so many UTF-16 units, with an ellipsis where it was cut."""
+    """Cut a text to `length` UTF-16 units, with an ellipsis if anything is missing."""
     if utf16_length(text) <= length:
         return text
     units = text.encode("utf-16-le", "surrogatepass")[: 2 * (length - 1)]
@@ -43,7 +43,7 @@ def cut(text: str, length: int) -> str:
 
 
 class Markup(str):
-    """A piece of HTML: filled in as it is."""
+    """HTML, which is filled in without escaping."""
 
     __slots__ = ()
 
@@ -57,16 +57,16 @@ class Language:
         self._form, _ = FORMS[code]
 
     def html(self, key: str, **values: Any) -> Markup:
-        """The text with its values escaped; raises KeyError for an unknown key or value."""
+        """Return a text with its values escaped; raises KeyError for an unknown key or value."""
         shown = {name: v if isinstance(v, Markup) else escape(str(v)) for name, v in values.items()}
         return Markup(self._template(key, values).format(**shown))
 
     def plain(self, key: str, **values: Any) -> str:
-        """The text for a place without markup: a button, a toast, a command's description."""
+        """Return a text without markup: for a button, a toast, a command's description."""
         return self._template(key, values).format(**values)
 
     def of(self, texts: Mapping[str, str]) -> str:
-        """The one of the backend's texts in this language, or else in English."""
+        """Choose from the backend's texts the one in this language, or else in English."""
         return texts.get(self.code) or texts.get(DEFAULT) or next(iter(texts.values()), "")
 
     def has(self, key: str) -> bool:
@@ -78,14 +78,14 @@ class Language:
 
 
 class Texts:
-    """Every language there is a file for."""
+    """The texts in every language that has a file."""
 
     def __init__(self) -> None:
         folder = Path(__file__).parent
         self.languages = {code: Language(code, _read(folder / f"{code}.toml")) for code in FORMS}
 
     def language(self, code: str | None) -> Language:
-        """The language for a `language_code` such as `ru-RU`; English for any other."""
+        """Return the texts for a `language_code` such as `ru-RU`; English for unknown ones."""
         short = (code or DEFAULT).split("-")[0].lower()
         return self.languages.get(short, self.languages[DEFAULT])
 

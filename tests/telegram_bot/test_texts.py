@@ -12,7 +12,7 @@ import pytest
 from telegram_bot.texts import FORMS, Texts
 
 ROOT = Path(__file__).parents[2] / "telegram_bot"
-FLOWS = [*sorted((ROOT / "flows").glob("*.py")), ROOT / "presenter.py", ROOT / "access.py"]
+FLOWS = [*sorted((ROOT / "flows").glob("*.py")), ROOT / "messages/presenter.py", ROOT / "access.py"]
 RAW = {code: tomllib.loads((ROOT / f"texts/{code}.toml").read_text("utf-8")) for code in FORMS}
 KEY = re.compile(r"[a-z]+\.[a-z_]+")
 
@@ -65,7 +65,7 @@ def test_what_people_write_is_never_markup() -> None:
 
 
 def _strings(tree: ast.AST) -> Iterator[str]:
-    """The string literals of a module, its docstrings apart."""
+    """Yield the string literals of a module except its docstrings."""
     docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
@@ -74,7 +74,7 @@ def _strings(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", FLOWS, ids=lambda path: path.stem)
 def test_no_handler_speaks_for_itself(path: Path) -> None:
-    """No literal with a sentence in it, and none in another alphabet."""
+    """A handler has no literal with a sentence in it, and none in another alphabet."""
     allowed = {"%d.%m.%Y", "not modified"}
     for text in _strings(ast.parse(path.read_text("utf-8"))):
         if text in allowed:

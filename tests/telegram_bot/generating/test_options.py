@@ -10,7 +10,7 @@ FREE, RESTYLE = published("free"), published("restyle")
 
 
 @pytest.mark.parametrize(
-    ("text", "words", "values"),
+    ("text", "prompt", "values"),
     [
         ("a fox", "a fox", {}),
         ("a fox --seed 42", "a fox", {"seed": 42}),
@@ -26,11 +26,11 @@ FREE, RESTYLE = published("free"), published("restyle")
         ("a fox--seed 3", "a fox--seed 3", {}),
     ],
 )  # fmt: skip
-def test_options_are_taken_out_of_the_words(
-    text: str, words: str, values: dict[str, object]
+def test_options_are_taken_out_of_the_prompt(
+    text: str, prompt: str, values: dict[str, object]
 ) -> None:
     options = parse(text, FREE, None)
-    assert (options.words, options.values, options.faults) == (words, values, [])
+    assert (options.prompt, options.values, options.faults) == (prompt, values, [])
 
 
 def test_strength_is_for_photos_and_may_have_a_decimal_comma() -> None:

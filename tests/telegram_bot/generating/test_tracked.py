@@ -9,13 +9,14 @@ import pytest
 from telegram.ext import ExtBot
 
 from backend.client import BackendClient
-from telegram_bot.generating.gateway import Traffic
-from telegram_bot.generating.tracked import PATIENCE_S, Course
+from telegram_bot.generating.gateway import Gateway
+from telegram_bot.generating.request import draw_request
+from telegram_bot.generating.tracked import BACKEND_TIMEOUT_S, TrackedGeneration
 from telegram_bot.messages.editor import Editor
-from telegram_bot.messages.live_message import LiveMessage, Spot
+from telegram_bot.messages.live_message import LiveMessage
 from telegram_bot.messages.rate_limiter import RateLimiter, Urgency
 from telegram_bot.storage.database import Database
-from telegram_bot.storage.deliveries import Delivery, State
+from telegram_bot.storage.deliveries import Deliveries, Delivery, State
 from telegram_bot.storage.people import People
 from telegram_bot.texts import Texts
 from tests.telegram_bot.stack import Stack
@@ -25,44 +26,83 @@ LIMITER = RateLimiter()
 BOT: ExtBot[Urgency] = ExtBot("1:never-used", rate_limiter=LIMITER)
 
 
+class Clock:
+    """Monotonic time that a test can advance."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def people(tmp_path: Path) -> Iterator[People]:
+def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(tmp_path / "bot.sqlite3")
-    yield People(database)
+    yield database
     database.close()
 
 
-def course(people: People, state: State, age_s: float) -> Course:
-    request = {"mode": "free", "prompt": "an old tree", "width": 256, "height": 256}
-    delivery = Delivery(uuid4(), 1, 1, "1", request, state=state, created_at=time.time() - age_s)
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def tracked(database: Database, clock: Clock, state: State, age_s: float) -> TrackedGeneration:
+    request = draw_request("free", "anime", "an old tree", {"width": 256, "height": 256})
+    created_at = time.time() - age_s
+    delivery = Delivery(uuid4(), 1, 1, "1", request, state=state, created_at=created_at)
+    deliveries = Deliveries(database)
+    deliveries.add(delivery)
     editor = Editor(BOT, LIMITER)
-    live = LiveMessage(editor, Spot(1, 1, 1), lambda _: None, (), lambda _: False)
-    return Course(delivery, live, people, Texts(), resumed=True)
+    message = LiveMessage(delivery, editor=editor, deliveries=deliveries, first_keyboard=())
+    return TrackedGeneration(
+        delivery,
+        message,
+        deliveries=deliveries,
+        people=People(database),
+        texts=Texts(),
+        resumed=True,
+        clock=clock,
+    )
 
 
-def test_what_the_backend_never_had_is_kept_from_when_it_was_asked_for(people: People) -> None:
-    assert 600 <= course(people, State.waiting, 600).away_s() < 700
-    # Over its time already, it still gets a minute: the bot itself was away.
-    assert course(people, State.waiting, 5 * HOURS).away_s() < PATIENCE_S - 50
-
-
-def test_what_waits_in_the_backends_line_for_hours_is_not_given_up_after_a_restart(
-    people: People,
+def test_a_request_the_backend_never_had_is_kept_from_when_it_was_made(
+    database: Database, clock: Clock
 ) -> None:
-    assert course(people, State.accepted, 5 * HOURS).away_s() < 60
+    assert 600 <= tracked(database, clock, State.waiting, 600).away_s() < 700
+    # Past its timeout already, it still gets a minute: the bot itself was away.
+    assert tracked(database, clock, State.waiting, 5 * HOURS).away_s() < BACKEND_TIMEOUT_S - 50
 
 
-async def test_a_quiet_stream_of_events_is_a_sign_of_life(people: People, stack: Stack) -> None:
-    waits = course(people, State.accepted, 5 * HOURS)
+def test_hours_in_the_backends_queue_do_not_count_as_an_outage_after_a_restart(
+    database: Database, clock: Clock
+) -> None:
+    assert tracked(database, clock, State.accepted, 5 * HOURS).away_s() < 60
+
+
+async def test_a_quiet_stream_of_events_is_a_sign_of_life(
+    database: Database, clock: Clock, stack: Stack
+) -> None:
+    waiting = tracked(database, clock, State.accepted, 5 * HOURS)
     backend = BackendClient.at(stack.url["backend"])
     stack.slow_engine(0.5)
     try:
-        traffic = Traffic(BOT, backend, backend)
-        await traffic.put(waits)
-        async with traffic.follow(waits):
-            waits.seen_at -= 5 * HOURS  # nothing has moved for so long
-        assert waits.away_s() < 60
+        gateway = Gateway(BOT, backend, backend)
+        await gateway.put(waiting)
+        async with gateway.follow(waiting):
+            clock.now += 5 * HOURS
+        assert waiting.away_s() < 60
     finally:
         stack.slow_engine(0)
-        await backend.delete(waits.id)
+        await backend.delete(waiting.id)
         await backend.close()
+
+
+def test_only_the_first_cancel_counts_and_it_outlives_the_process(
+    database: Database, clock: Clock
+) -> None:
+    one = tracked(database, clock, State.accepted, 0)
+    assert [one.cancel(), one.cancel()] == [True, False]
+    [row] = Deliveries(database).pending()
+    assert row.state is State.cancelling
