@@ -27,8 +27,10 @@ from backend.schemas import Generation
 from bench.report import finish, machine, parser, percentile
 from bench.services import cpu_s
 from gpu_server.schemas import State
+from tests.services import free_port
 from tests.telegram_bot.published import published
-from tests.telegram_bot.stack import Service, Stack, free_port
+from tests.telegram_bot.service import Service
+from tests.telegram_bot.stack import Stack
 
 ALONE, CROWD = 100, 500
 PROMPT = "a fox in fresh snow"

@@ -1,12 +1,14 @@
-"""One Easel for all of these tests, each with people of its own."""
+"""One Easel for all of these tests, and new people for each."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.telegram_bot.stack import Person, Service, Stack
+from tests.telegram_bot.service import Service
+from tests.telegram_bot.stack import Person, Stack
 
 ADMIN = 40_001
+StartBot = Callable[..., Service]
 
 
 @pytest.fixture(scope="session")
@@ -26,21 +28,36 @@ def shared_bot(stack: Stack) -> Service:
 
 @pytest.fixture
 def bot(stack: Stack, shared_bot: Service) -> Service:
-    """The running bot; started again where a test has ended it."""
+    """Return the running bot; start it again if a test has ended it."""
     if shared_bot.process is None or shared_bot.process.poll() is not None:
         stack.restart(shared_bot)
     return shared_bot
 
 
 @pytest.fixture
+def other_bot(stack: Stack, shared_bot: Service) -> Iterator[StartBot]:
+    """Start bots with other settings in place of the usual one."""
+    shared_bot.stop()
+    started: list[Service] = []
+
+    def start(**env: str) -> Service:
+        started.append(stack.start_bot(BOT_API_TIMEOUT_S="3", **env))
+        return started[-1]
+
+    yield start
+    for bot in started:
+        bot.stop()
+
+
+@pytest.fixture
 def ann(stack: Stack, bot: Service) -> Person:
-    """Somebody new, who reads English."""
+    """Make a person who reads English."""
     return stack.person("en")
 
 
 @pytest.fixture
 def masha(stack: Stack, bot: Service) -> Person:
-    """Somebody new, who reads Russian."""
+    """Make a person who reads Russian."""
     return stack.person("ru")
 
 
@@ -51,11 +68,11 @@ def admin(stack: Stack, bot: Service) -> Person:
 
 @pytest.fixture
 def alex(stack: Stack, bot: Service) -> Person:
-    """Who reads English and is in the group."""
+    """Return a member of the group who reads English."""
     return stack.person("en", 1001).in_group()
 
 
 @pytest.fixture
 def maria(stack: Stack, bot: Service) -> Person:
-    """Who reads Russian and is in the group."""
+    """Return a member of the group who reads Russian."""
     return stack.person("ru", 1002).in_group()

@@ -7,7 +7,7 @@ from workflows.parameters import json_schema
 
 
 def published(name: str) -> ModeInfo:
-    """A mode as `GET /modes` has it."""
+    """Return a mode as `GET /modes` has it."""
     mode = catalog.load().modes[name]
     styles = [
         StyleInfo(

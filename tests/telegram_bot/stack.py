@@ -1,56 +1,32 @@
-"""The whole of Easel as real processes on loopback, and people who chat with its bot."""
+"""All of Easel as real processes on loopback, and people who chat with its bot."""
 
 import base64
 import io
 import itertools
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urljoin
 
 import httpx
 from PIL import Image, ImageDraw
 
 from telegram_bot.storage.database import Database
+from tests.services import free_port, until
+from tests.telegram_bot.service import Service
 
-T = TypeVar("T")
 Json = dict[str, Any]
-DEADLINE_S = 60.0
+SMALL = "--size 256x256"
 TOKEN = "7000000001:a-token-that-nobody-may-ever-see-in-a-log"
 GROUP = -1001700000001
-_ROOT = Path(__file__).parents[2]
 _people = itertools.count(50_000)
 
 
-def until(look: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
-    """Looks again and again until there is something; fails with `what` at the deadline."""
-    end = time.monotonic() + deadline_s
-    while True:
-        if found := look():
-            return found
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline_s:g} s: {what}")
-        time.sleep(0.03)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def photo(width: int = 320, height: int = 240, form: str = "JPEG") -> bytes:
-    """A picture with edges in it."""
+    """Draw a photo with edges in it."""
     image = Image.new("RGB", (width, height), "#9ec1d9")
     draw = ImageDraw.Draw(image)
     draw.polygon([(0, height), (width // 2, height // 4), (width, height)], fill="#4a5a45")
@@ -60,82 +36,8 @@ def photo(width: int = 320, height: int = 240, form: str = "JPEG") -> bytes:
     return out.getvalue()
 
 
-@dataclass
-class Service:
-    """A process of ours: started, killed and started again under the same settings."""
-
-    name: str
-    module: str
-    folder: Path
-    env: dict[str, str]
-    arguments: tuple[str, ...] = ()
-    ready_url: str = ""
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def log_file(self) -> Path:
-        return self.folder / f"{self.name}.log"
-
-    def log(self) -> str:
-        return self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""
-
-    def start(self) -> None:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("BOT_", "EASEL_"))}
-        with self.log_file.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module, *self.arguments],
-                cwd=_ROOT,
-                env=clean | {"PYTHONPATH": str(_ROOT)} | self.env,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def kill(self) -> None:
-        """`kill -9`."""
-        self._end(signal.SIGKILL)
-
-    def freeze(self) -> None:
-        """It is there, and answers nobody, until `thaw`."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        return self._end(signal.SIGTERM)
-
-    def _end(self, number: signal.Signals) -> int:
-        if self.process is None:
-            return 0
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        code = self.process.wait(timeout=30)
-        self.process = None
-        return code
-
-    def has_ended(self) -> bool:
-        return self.process is None or self.process.poll() is not None
-
-    def wait_ready(self) -> None:
-        until(self._answers, f"{self.name} is ready: {self.log()[-2000:]}")
-
-    def _answers(self) -> bool:
-        if self.process is not None and self.process.poll() is not None:
-            raise AssertionError(f"{self.name} has ended: {self.log()[-3000:]}")
-        try:
-            return httpx.get(self.ready_url, timeout=2, trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-
 class Stack:
-    """Engine, GPU server, backend and local Telegram; `bot()` adds a bot."""
+    """Engine, GPU server, backend and local Telegram; `start_bot()` adds a bot."""
 
     def __init__(self, folder: Path, **backend_env: str) -> None:
         self.folder = folder
@@ -185,7 +87,7 @@ class Stack:
         self.http.close()
 
     def bot(self, **env: str) -> Service:
-        """A bot of its own settings, not yet started; ended with the stack."""
+        """Make a bot with settings of its own, not yet started; it ends with the stack."""
         own = {
             "BOT_TOKEN": TOKEN,
             "BOT_BACKEND_URL": self.url["backend"],
@@ -198,7 +100,7 @@ class Stack:
         return service
 
     def start_bot(self, **env: str) -> Service:
-        """A bot that is listening."""
+        """Start a bot and wait until it is listening."""
         bot = self.bot(**env)
         self.restart(bot)
         return bot
@@ -211,13 +113,13 @@ class Stack:
         assert not bot.has_ended(), bot.log()[-2000:]
 
     def person(self, language: str = "en", user_id: int | None = None) -> "Person":
-        """Somebody new, or a known one."""
+        """Return a new person, or the one with this id."""
         person = Person(self, user_id or next(_people))
         self.telegram_post("/chat/people", user_id=person.id, language_code=language)
         return person
 
     def bots_database(self) -> closing[Database]:
-        """The bot's own, beside the bot; to be entered."""
+        """Open the bot's database beside the bot, as a context manager."""
         name = f"{TOKEN.partition(':')[0]}.sqlite3"
         return closing(Database(self.folder / "telegram_bot" / name))
 
@@ -227,35 +129,34 @@ class Stack:
         return dict(answer.json())
 
     def fault(self, fault: str, method: str = "*", **more: Any) -> None:
-        """Orders a fault of Telegram's."""
+        """Order a fault of the local Telegram."""
         self.telegram_post("/chat/fault", method=method, fault=fault, **more)
 
     def calls(self, method: str = "") -> list[Json]:
-        found = self.http.get(f"{self.url['local_telegram']}/chat/calls").json()
-        return [call for call in found if method in ("", call["method"])]
+        calls = self.http.get(f"{self.url['local_telegram']}/chat/calls").json()
+        return [call for call in calls if method in ("", call["method"])]
 
     def slow_engine(self, seconds: float) -> None:
-        """Each sampling step takes so much longer; 0 ends it."""
+        """Make each sampling step take that much longer; 0 ends it."""
         url = f"{self.url['engine']}/sketch/faults"
         self.http.delete(url).raise_for_status()
         if seconds:
             self.http.post(url, json={"fault": "slow", "seconds": seconds}).raise_for_status()
 
     def generations(self, user_id: int) -> list[Json]:
-        """What the backend has of a person."""
+        """Return what the backend has of a person, newest first."""
         url = f"{self.url['backend']}/generations"
-        found = self.http.get(url, params={"user": f"tg{user_id}"}).json()
-        return list(found["generations"])
+        answer = self.http.get(url, params={"user": f"tg{user_id}"}).json()
+        return list(answer["generations"])
 
 
 @dataclass
 class Person:
-    """Somebody who chats, in private or in the group."""
+    """A person who chats, in private or in the group."""
 
     stack: Stack
     id: int
     chat_id: int | None = None
-    seen: dict[int, set[str]] = field(default_factory=dict)
 
     def in_group(self) -> "Person":
         return Person(self.stack, self.id, GROUP)
@@ -281,38 +182,47 @@ class Person:
     def messages(self) -> list[Json]:
         query = {"user_id": self.id} | ({"chat_id": self.chat_id} if self.chat_id else {})
         url = f"{self.stack.url['local_telegram']}/chat/messages"
-        found: list[Json] = self.stack.http.get(url, params=query).json()
-        return found
+        messages: list[Json] = self.stack.http.get(url, params=query).json()
+        return messages
 
     def from_bot(self, after: int = 0) -> list[Json]:
         return [m for m in self.messages() if m["from"]["is_bot"] and m["message_id"] > after]
 
     def sees(self, wanted: Callable[[Json], object], what: str, after: int = 0) -> Json:
-        """The first message of the bot that is as wanted."""
+        """Wait for a message of the bot that is as wanted; return the first."""
+        matches: list[Json] = []
 
-        def look() -> Json | None:
-            for message in self.from_bot(after):
-                self.seen.setdefault(message["message_id"], set()).add(words(message))
-                if wanted(message):
-                    return message
-            return None
+        def look() -> bool:
+            matches.extend(message for message in self.from_bot(after) if wanted(message))
+            return bool(matches)
 
         try:
-            return until(look, what)
-        except AssertionError as error:
+            until(look, what)
+        except TimeoutError as error:
             shown = json.dumps([words(m) for m in self.from_bot(after)], ensure_ascii=False)
             raise AssertionError(f"{error}; the bot said: {shown}") from None
+        return matches[0]
 
     def reads(self, text: str, after: int = 0) -> Json:
-        """The first message of the bot with this in it."""
+        """Wait for a message of the bot with this text in it."""
         return self.sees(lambda m: text in words(m), f"«{text}»", after)
 
     def gets_picture(self, after: int = 0) -> Json:
-        """The first finished picture."""
+        """Wait for a finished picture."""
         return self.sees(is_finished, "a finished picture", after)
 
+    def pictures(self, after: int) -> list[int]:
+        """Return the ids of the bot's messages that show a photo."""
+        return [m["message_id"] for m in self.from_bot(after) if m.get("photo")]
+
+    def only_picture(self, after: int) -> int:
+        """Return the id of the bot's only message, which has the picture."""
+        [message] = self.from_bot(after)
+        assert message.get("photo")
+        return int(message["message_id"])
+
     def sees_no(self, message_id: int) -> None:
-        """This message goes away."""
+        """Wait until this message goes away."""
 
         def gone() -> bool:
             return all(m["message_id"] != message_id for m in self.messages())

@@ -11,7 +11,9 @@ from selenium.webdriver.chrome.service import Service as Driver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.telegram_bot.stack import Service, Stack, photo, until
+from tests.services import until
+from tests.telegram_bot.service import Service
+from tests.telegram_bot.stack import Stack, photo
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -57,7 +59,7 @@ def types(browser: webdriver.Chrome, text: str) -> None:
 
 
 def clicks(browser: webdriver.Chrome, text: str) -> None:
-    """The newest button of this text."""
+    """Click the newest button with this text."""
     keys = browser.find_elements(By.CSS_SELECTOR, ".key")
     [*_, last] = [key for key in keys if text in key.text]
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", last)
@@ -65,7 +67,7 @@ def clicks(browser: webdriver.Chrome, text: str) -> None:
 
 
 def keep_screenshot(browser: webdriver.Chrome, name: str) -> None:
-    """For the eye, where EASEL_SCREENSHOTS names a folder."""
+    """Save a screenshot if EASEL_SCREENSHOTS names a folder."""
     if folder := os.environ.get("EASEL_SCREENSHOTS"):
         browser.save_screenshot(str(Path(folder) / f"{name}.png"))
 

@@ -24,7 +24,7 @@ def with_tiny(tmp_path: Path) -> Iterator[Stack]:
         stack.stop()
 
 
-def test_plain_text_stays_in_the_mode_used_last_and_is_told_its_options(with_tiny: Stack) -> None:
+def test_plain_text_stays_in_the_last_mode_and_learns_its_options(with_tiny: Stack) -> None:
     ann = with_tiny.person("en")
     asked = ann.says("/start")
     menu = ann.sees(lambda m: "🎨 Tiny" in buttons(m), "the mode in the menu", asked)

@@ -73,7 +73,7 @@ def _strings(tree: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", FLOWS, ids=lambda path: path.stem)
-def test_no_handler_speaks_for_itself(path: Path) -> None:
+def test_no_handler_has_a_text_of_its_own(path: Path) -> None:
     """A handler has no literal with a sentence in it, and none in another alphabet."""
     allowed = {"%d.%m.%Y", "not modified"}
     for text in _strings(ast.parse(path.read_text("utf-8"))):

@@ -28,7 +28,7 @@ def test_a_style_button_fits_however_its_style_is_called(owner: int, mode: str, 
 
 
 @given(st.text())
-def test_foreign_data_is_none_of_ours_or_well_formed(data: str) -> None:
+def test_foreign_data_is_rejected_or_well_formed(data: str) -> None:
     press = decode(data)
     assert press is None or press.action
 
