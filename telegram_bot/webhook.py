@@ -23,8 +23,8 @@ log = structlog.get_logger("telegram_bot.webhook")
 class UpdateHandler(RequestHandler):
     """Takes one update; answers 200 only once it is stored, since Telegram then forgets it."""
 
-    def initialize(self, application: EaselApplication, secret: str) -> None:
-        self._application = application
+    def initialize(self, bot_application: EaselApplication, secret: str) -> None:
+        self._bot_application = bot_application
         self._secret = secret.encode()
 
     def prepare(self) -> None:
@@ -34,10 +34,10 @@ class UpdateHandler(RequestHandler):
 
     async def post(self) -> None:
         try:
-            update = Update.de_json(json.loads(self.request.body), self._application.bot)
+            update = Update.de_json(json.loads(self.request.body), self._bot_application.bot)
         except (ValueError, KeyError, TypeError) as error:
             raise HTTPError(HTTPStatus.BAD_REQUEST) from error
-        await self._application.update_queue.put(update)
+        await self._bot_application.update_queue.put(update)
 
     def log_exception(self, *_: object) -> None:
         """Log nothing: anybody could fill the log with refused requests."""
@@ -47,7 +47,7 @@ def listen(application: EaselApplication, settings: Settings) -> HTTPServer:
     """Start to listen; the caller stops the server."""
     secret = settings.bot_webhook_secret.get_secret_value()
     path = urlsplit(settings.bot_webhook_url).path or "/"
-    parts = {"application": application, "secret": secret}
+    parts = {"bot_application": application, "secret": secret}
     server = HTTPServer(
         Application([(path, UpdateHandler, parts)], log_function=lambda _: None),
         max_body_size=_MAX_BODY_BYTES,

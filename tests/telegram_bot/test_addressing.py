@@ -1,4 +1,4 @@
-"""In a group the bot listens when it is meant."""
+"""In a group the bot answers only when it is addressed."""
 
 from tests.telegram_bot.stack import SMALL, Person, Stack, words
 

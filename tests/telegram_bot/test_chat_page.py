@@ -1,4 +1,4 @@
-"""A person in a browser: types words on the local Telegram's page and sees the picture arrive."""
+"""A person in a browser types a prompt on the local Telegram's page and sees the picture arrive."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""How the bot starts and ends, and what its log never has."""
+"""How the bot starts and ends, and what never gets into its log."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_a_wrong_setting_ends_the_start_with_one_sentence(
 
 
 def test_a_bot_whose_token_is_revoked_ends_and_says_so(bot: Service, stack: Stack) -> None:
-    """Deaf, it would look as if it were at work."""
+    """A bot that gets no updates would otherwise look as if it were at work."""
     stack.fault("401", "getUpdates", count=1)
     until(bot.has_ended, "the bot ends")
     assert "BOT_TOKEN is not accepted by Telegram" in bot.log()

@@ -95,14 +95,15 @@ def test_a_broadcast_goes_on_where_the_bot_was_killed(
         person.says("/start")
         person.sees(words, "the greeting")
     stack.fault("429", "sendMessage", chat_id=masha.id, count=1, seconds=60)
-    preview = admin.reads("Maintenance", after=admin.says("/broadcast Maintenance tonight"))
+    asked = admin.says("/broadcast Maintenance tonight")
+    preview = admin.reads("Maintenance", after=asked)
     [send] = [button for button in buttons(preview) if button.startswith("Send to")]
     admin.presses(preview, send)
     until(lambda: masha.id in flooded(stack), "masha's turn, after ann's")
     bot.kill()
     stack.restart(bot)
     masha.reads("Maintenance tonight")
-    told = admin.reads("Sent to")
+    told = admin.reads("Sent to", after=asked)
     assert told["message_id"] == preview["message_id"]
     for person in (ann, masha):
         assert [words(m) for m in person.from_bot()].count("Maintenance tonight") == 1

@@ -47,7 +47,6 @@ def test_nobody_can_press_the_buttons_of_others(alex: Person, maria: Person, sta
 
 
 def test_errors_are_told_without_a_traceback(ann: Person, bot: Service) -> None:
-    """A menu of a style that is no more."""
     ann.says("/draw")
     menu = ann.reads("Describe the picture")
     answer = ann.presses(menu, "▭ 3:2")["answer"]

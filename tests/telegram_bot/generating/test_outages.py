@@ -27,7 +27,7 @@ def test_a_killed_bot_goes_on_in_the_same_message(
 def test_a_bot_killed_at_any_moment_of_a_job_delivers_once(
     ann: Person, bot: Service, stack: Stack
 ) -> None:
-    """Killed as soon as the message is there, and again when the picture is drawn."""
+    """The bot is killed as soon as the message is there, and again when the picture is drawn."""
     sent = ann.says(f"a twice killed cat {SMALL}")
     ann.sees(lambda m: "✖️ Cancel" in buttons(m) or m.get("photo"), "the first message", sent)
     bot.kill()

@@ -1,4 +1,4 @@
-"""What buttons carry."""
+"""The data of buttons."""
 
 from uuid import UUID
 

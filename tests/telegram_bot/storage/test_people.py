@@ -1,4 +1,4 @@
-"""Who can be written to."""
+"""Which people the bot can write to."""
 
 from telegram_bot.storage.people import People
 from tests.services import until
