@@ -34,17 +34,17 @@ async def let_in(update: Update, context: Context) -> None:
 
 
 async def _turn_away(update: Update, context: Context, user: User) -> None:
-    say = context.easel.texts.language(user.language_code)
+    texts = context.easel.languages.of(user.language_code)
     banned = context.easel.people.is_banned(user.id)
     if update.callback_query is not None:
         key = "toast.banned" if banned else "toast.private"
-        await toast(update.callback_query, say.plain(key, id=user.id), alert=True)
+        await toast(update.callback_query, texts.plain(key, id=user.id), alert=True)
     elif (
         update.message is not None
         and update.effective_chat is not None
         and update.effective_chat.type == Chat.PRIVATE
     ):
-        text = say.html("start.banned" if banned else "start.private", id=user.id)
+        text = texts.html("start.banned" if banned else "start.private", id=user.id)
         await context.easel.editor.send(update.effective_chat.id, View(text))
 
 

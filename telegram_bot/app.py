@@ -33,7 +33,7 @@ from telegram_bot.storage.database import Database
 from telegram_bot.storage.deliveries import Deliveries
 from telegram_bot.storage.inbox import Inbox
 from telegram_bot.storage.people import People
-from telegram_bot.texts import Texts
+from telegram_bot.texts import Languages
 from web.settings import is_loopback
 
 _MAX_CONNECTIONS = 64
@@ -51,7 +51,7 @@ def build_application(
     database = Database(settings.database)
     limiter, inbox = RateLimiter(), Inbox(database)
     bot = _bot(settings, limiter)
-    deliveries, people, texts = Deliveries(database), People(database), Texts()
+    deliveries, people, languages = Deliveries(database), People(database), Languages()
     catalogue, editor = Catalogue(backend, database), Editor(bot, limiter)
     events = events or backend
     tracker = Tracker(
@@ -61,7 +61,7 @@ def build_application(
         people=people,
         catalogue=catalogue,
         editor=editor,
-        texts=texts,
+        languages=languages,
     )
     easel = Easel(
         settings=settings,
@@ -72,7 +72,7 @@ def build_application(
         deliveries=deliveries,
         people=people,
         catalogue=catalogue,
-        texts=texts,
+        languages=languages,
         editor=editor,
         tracker=tracker,
     )

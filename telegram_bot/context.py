@@ -23,7 +23,7 @@ from telegram_bot.storage.database import Database
 from telegram_bot.storage.deliveries import Deliveries, Delivery
 from telegram_bot.storage.inbox import Inbox
 from telegram_bot.storage.people import Draft, People, Person
-from telegram_bot.texts import Language, Texts
+from telegram_bot.texts import Languages, Texts
 
 _MAX_TOAST = 200
 PAUSED = "paused"
@@ -42,7 +42,7 @@ class Easel:
     deliveries: Deliveries
     people: People
     catalogue: Catalogue
-    texts: Texts
+    languages: Languages
     editor: Editor
     tracker: Tracker
 
@@ -73,8 +73,8 @@ class Context(CallbackContext[ExtBot[Urgency], dict[Any, Any], dict[Any, Any], E
         return self.easel.people.get(self._who)
 
     @property
-    def say(self) -> Language:
-        return self.easel.texts.language(self.person.language)
+    def texts(self) -> Texts:
+        return self.easel.languages.of(self.person.language)
 
     @property
     def is_admin(self) -> bool:

@@ -6,7 +6,7 @@ from telegram.error import TelegramError
 
 from telegram_bot.context import Easel
 from telegram_bot.flows.admin import COMMANDS as ADMIN_COMMANDS
-from telegram_bot.texts import DEFAULT, Language
+from telegram_bot.texts import DEFAULT, Texts
 
 COMMANDS = ("start", "draw", "restyle", "history", "settings", "privacy", "cancel", "help")
 log = structlog.get_logger("telegram_bot.profile")
@@ -15,29 +15,29 @@ log = structlog.get_logger("telegram_bot.profile")
 async def publish(easel: Easel) -> None:
     """Publish everything; the bot works without it, so an error of Telegram is only logged."""
     try:
-        for code, say in easel.texts.languages.items():
-            await _publish(easel, say, None if code == DEFAULT else code)
+        for code, texts in easel.languages.by_code.items():
+            await _publish(easel, texts, None if code == DEFAULT else code)
         for admin in easel.settings.bot_admins:
             await _publish_for_admin(easel, admin)
     except TelegramError as error:
         log.warning("profile_publish_failed", reason=error.message)
 
 
-async def _publish(easel: Easel, say: Language, code: str | None) -> None:
+async def _publish(easel: Easel, texts: Texts, code: str | None) -> None:
     bot = easel.editor.bot
-    await bot.set_my_commands(_commands(say, COMMANDS), language_code=code)
-    await bot.set_my_description(say.plain("profile.description"), code)
-    await bot.set_my_short_description(say.plain("profile.short"), code)
+    await bot.set_my_commands(_commands(texts, COMMANDS), language_code=code)
+    await bot.set_my_description(texts.plain("profile.description"), code)
+    await bot.set_my_short_description(texts.plain("profile.short"), code)
 
 
 async def _publish_for_admin(easel: Easel, admin: int) -> None:
-    say = easel.texts.language(easel.people.get(admin).language)
-    commands = _commands(say, (*COMMANDS, *ADMIN_COMMANDS))
+    texts = easel.languages.of(easel.people.get(admin).language)
+    commands = _commands(texts, (*COMMANDS, *ADMIN_COMMANDS))
     try:
         await easel.editor.bot.set_my_commands(commands, BotCommandScopeChat(admin))
     except TelegramError as error:
         log.info("admin_commands_skipped", reason=error.message)
 
 
-def _commands(say: Language, names: tuple[str, ...]) -> list[BotCommand]:
-    return [BotCommand(name, say.plain(f"command.{name}")) for name in names]
+def _commands(texts: Texts, names: tuple[str, ...]) -> list[BotCommand]:
+    return [BotCommand(name, texts.plain(f"command.{name}")) for name in names]

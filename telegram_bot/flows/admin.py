@@ -25,7 +25,7 @@ _DRAFT = "broadcast"
 _LONGEST = 3500
 _MOST_REFUSED = 20
 _ID = re.compile(r"[0-9]{1,16}")
-_log = structlog.get_logger("telegram_bot.admin")
+log = structlog.get_logger("telegram_bot.admin")
 Handler = Callable[[Update, Context], Coroutine[Any, Any, None]]
 
 
@@ -39,10 +39,10 @@ class Broadcast(BaseModel):
 
 
 async def stats(update: Update, context: Context) -> None:
-    easel, say = context.easel, context.say
+    easel, texts = context.easel, context.texts
     today = time.time() - DAY_S
     states = easel.deliveries.count_by_state(today)
-    text = say.html(
+    text = texts.html(
         "admin.stats",
         people=easel.people.count(),
         today=easel.people.count(today),
@@ -53,7 +53,7 @@ async def stats(update: Update, context: Context) -> None:
         reports=easel.deliveries.count_reports(),
     )
     reported = [
-        say.html("admin.reported", id=generation, n=n)
+        texts.html("admin.reported", id=generation, n=n)
         for generation, n in easel.deliveries.reported()
     ]
     await context.reply(update, View(Markup("\n".join([text, *reported]))))
@@ -61,9 +61,9 @@ async def stats(update: Update, context: Context) -> None:
 
 async def queue(update: Update, context: Context) -> None:
     health = await context.easel.backend.health()
-    say = context.say
+    texts = context.texts
     lines = [
-        say.html(
+        texts.html(
             "admin.queue",
             waiting=health.queue.waiting,
             running=health.queue.running,
@@ -74,72 +74,74 @@ async def queue(update: Update, context: Context) -> None:
     for pod in health.pods:
         key = "admin.pod" if pod.in_service else "admin.pod_out"
         shown = {"name": pod.name, "running": pod.running, "reason": pod.reason or "-"}
-        lines.append(say.html(key, **shown))
+        lines.append(texts.html(key, **shown))
     await context.reply(update, View(Markup("\n".join(lines))))
 
 
 async def refusals(update: Update, context: Context) -> None:
     """Who was refused what, and how often; the words are kept nowhere."""
-    say, counts = context.say, await context.easel.backend.refusals()
+    texts, counts = context.texts, await context.easel.backend.refusals()
     lines = [
-        say.html(
+        texts.html(
             "admin.refused",
             user=count.user,
-            category=presenter.category(say, count.category),
+            category=presenter.category(texts, count.category),
             count=count.count,
         )
         for count in counts[:_MOST_REFUSED]
     ]
-    head = say.html("admin.refusals" if lines else "admin.no_refusals")
+    head = texts.html("admin.refusals" if lines else "admin.no_refusals")
     await context.reply(update, View(Markup("\n".join([head, *lines]))))
 
 
 async def ban(update: Update, context: Context) -> None:
     user_id = _whom(update, context)
     if user_id is None or user_id in context.easel.settings.bot_admins:
-        await context.reply(update, View(context.say.html("admin.ban_whom")))
+        await context.reply(update, View(context.texts.html("admin.ban_whom")))
         return
     context.easel.people.ban(user_id)
     for delivery in context.easel.deliveries.pending():
         if delivery.user_id == user_id:
             context.easel.tracker.cancel(delivery.generation)
-    await context.reply(update, View(context.say.html("admin.banned", id=user_id)))
+    await context.reply(update, View(context.texts.html("admin.banned", id=user_id)))
 
 
 async def unban(update: Update, context: Context) -> None:
     user_id = _whom(update, context)
     known = user_id is not None and context.easel.people.unban(user_id)
     key = "admin.unbanned" if known else "admin.ban_whom"
-    await context.reply(update, View(context.say.html(key, id=user_id)))
+    await context.reply(update, View(context.texts.html(key, id=user_id)))
 
 
 async def pause(update: Update, context: Context) -> None:
     """New wishes are refused; what is under way goes on."""
     context.easel.database.set_note(PAUSED, _words(update)[:200])
-    await context.reply(update, View(context.say.html("admin.paused")))
+    await context.reply(update, View(context.texts.html("admin.paused")))
 
 
 async def resume(update: Update, context: Context) -> None:
     context.easel.database.set_note(PAUSED, None)
-    await context.reply(update, View(context.say.html("admin.resumed")))
+    await context.reply(update, View(context.texts.html("admin.resumed")))
 
 
 async def broadcast(update: Update, context: Context) -> None:
     """Shows what would be sent, and to how many."""
-    easel, say, owner = context.easel, context.say, the_user(update).id
+    easel, texts, owner = context.easel, context.texts, the_user(update).id
     text = _words(update)
     if not text or utf16_length(text) > _LONGEST:
-        await context.reply(update, View(say.html("admin.broadcast_what", n=_LONGEST)))
+        await context.reply(update, View(texts.html("admin.broadcast_what", n=_LONGEST)))
         return
     count = len(easel.people.reachable())
     easel.database.set_note(f"{_DRAFT}/{owner}", text)
     keyboard = (
         (
-            Button(say.plain("button.broadcast", n=count), MenuPress(owner, "broadcast"), "danger"),
-            Button(say.plain("button.cancel"), MenuPress(owner, "close")),
+            Button(
+                texts.plain("button.broadcast", n=count), MenuPress(owner, "broadcast"), "danger"
+            ),
+            Button(texts.plain("button.cancel"), MenuPress(owner, "close")),
         ),
     )
-    await context.reply(update, View(say.html("admin.preview", n=count, text=text), keyboard))
+    await context.reply(update, View(texts.html("admin.preview", n=count, text=text), keyboard))
 
 
 async def on_broadcast(update: Update, context: Context, press: MenuPress) -> None:
@@ -147,7 +149,7 @@ async def on_broadcast(update: Update, context: Context, press: MenuPress) -> No
     draft, note = f"{_DRAFT}/{press.owner}", f"{_DRAFT}/{press.owner}/{update.update_id}"
     text, under_way = easel.database.note(draft), easel.database.note(note)
     if not context.is_admin or (text is None and under_way is None):
-        await toast(query, context.say.plain("toast.old_button"))
+        await toast(query, context.texts.plain("toast.old_button"))
         return
     await toast(query)
     if under_way is None:
@@ -158,9 +160,9 @@ async def on_broadcast(update: Update, context: Context, press: MenuPress) -> No
 
 
 async def _broadcast(update: Update, context: Context, note: str) -> None:
-    easel, say = context.easel, context.say
+    easel, texts = context.easel, context.texts
     course = Broadcast.model_validate_json(easel.database.note(note) or "")
-    view = View(say.html("admin.message", text=course.text))
+    view = View(texts.html("admin.message", text=course.text))
     for user_id in easel.people.reachable(after=course.reached):
         course.reached = user_id
         try:
@@ -169,9 +171,9 @@ async def _broadcast(update: Update, context: Context, note: str) -> None:
         except Forbidden:
             easel.people.set_blocked(user_id, True)
         except TelegramError as error:  # this one cannot be reached now; the others can
-            _log.warning("broadcast_missed_one", reason=error.message)
+            log.warning("broadcast_missed_one", reason=error.message)
         easel.database.set_note(note, course.model_dump_json())
-    done = View(say.html("admin.sent", sent=course.sent, n=course.people))
+    done = View(texts.html("admin.sent", sent=course.sent, n=course.people))
     with suppress(TelegramError):  # its preview may be gone
         await context.change(the_query(update), done)
     easel.database.set_note(note, None)

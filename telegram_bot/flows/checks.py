@@ -12,21 +12,21 @@ from telegram_bot.texts import Markup
 
 async def fit(update: Update, context: Context, mode: ModeInfo, options: Options) -> bool:
     """Whether words and options can be taken; says what is wrong with them otherwise."""
-    say = context.say
+    texts = context.texts
     if options.faults:
-        lines = [say.html(fault.key, **fault.values) for fault in options.faults]
+        lines = [texts.html(fault.key, **fault.values) for fault in options.faults]
         await context.reply(
-            update, View(say.html("option.faults", faults=Markup("\n".join(lines))))
+            update, View(texts.html("option.faults", faults=Markup("\n".join(lines))))
         )
         return False
     limit = (schema_of(mode, "prompt") or {}).get("maxLength")
     if limit and len(options.prompt) > limit:
         n = len(options.prompt)
         shown = {
-            "count": say.plain("number.group", n=n),
-            "limit": say.plain("number.group", n=limit),
+            "count": texts.plain("number.group", n=n),
+            "limit": texts.plain("number.group", n=limit),
         }
-        await context.reply(update, View(say.html("error.too_long", n=n, **shown)))
+        await context.reply(update, View(texts.html("error.too_long", n=n, **shown)))
         return False
     return True
 
@@ -38,7 +38,9 @@ async def paused(update: Update, context: Context) -> bool:
         return False
     if update.callback_query is not None:
         await toast(update.callback_query)
-    say = context.say
-    text = say.html("error.paused_because", reason=reason) if reason else say.html("error.paused")
+    texts = context.texts
+    text = (
+        texts.html("error.paused_because", reason=reason) if reason else texts.html("error.paused")
+    )
     await context.reply(update, View(text))
     return True

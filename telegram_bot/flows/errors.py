@@ -13,7 +13,7 @@ from telegram_bot.messages import presenter
 from telegram_bot.messages.view import View
 from web.errors import EaselError, Internal, NotFound
 
-_log = structlog.get_logger("telegram_bot.errors")
+log = structlog.get_logger("telegram_bot.errors")
 
 
 async def on_error(update: object, context: Context) -> None:
@@ -24,23 +24,23 @@ async def on_error(update: object, context: Context) -> None:
         _forbidden(update, context)
         return
     if isinstance(error, NetworkError) and not isinstance(error, BadRequest):
-        _log.warning("telegram_unreachable", reason=type(error).__name__)
+        log.warning("telegram_unreachable", reason=type(error).__name__)
         return
     if isinstance(error, EaselError):
-        _log.info("refused", error=error.code, code=code)
+        log.info("refused", error=error.code, code=code)
     else:
-        _log.error("handler_failed", code=code, exc_info=error)
+        log.error("handler_failed", code=code, exc_info=error)
     if isinstance(update, Update) and update.effective_chat is not None:
         await _tell(update, context, error, code)
 
 
 async def _tell(update: Update, context: Context, error: BaseException | None, code: str) -> None:
-    say = context.say
+    texts = context.texts
     if isinstance(error, NotFound):
-        text = say.html("job.gone")
+        text = texts.html("job.gone")
     else:
         known = error if isinstance(error, EaselError) else Internal()
-        text = presenter.error_text(say, known.problem(), code, known.retry_after)
+        text = presenter.error_text(texts, known.problem(), code, known.retry_after)
     with suppress(TelegramError):
         await context.reply(update, View(text))
 
@@ -49,14 +49,14 @@ def _forbidden(update: object, context: Context) -> None:
     chat = update.effective_chat if isinstance(update, Update) else None
     if chat is not None and chat.type == Chat.PRIVATE:
         context.easel.people.set_blocked(chat.id, True)
-    _log.info("blocked_by_user")
+    log.info("blocked_by_user")
 
 
 async def unknown(update: Update, context: Context) -> None:
     """A command, or a kind of message, that the bot has no use for."""
     message = update.effective_message
     if isinstance(message, Message) and message.chat.id > 0:
-        await context.reply(update, View(context.say.html("start.unknown")))
+        await context.reply(update, View(context.texts.html("start.unknown")))
 
 
 def handlers() -> list[CommandHandler[Context, None] | MessageHandler[Context, None]]:

@@ -72,35 +72,35 @@ async def prompt(update: Update, context: Context, text: str) -> None:
 
 async def on_mode(update: Update, context: Context, press: MenuPress) -> None:
     """A mode was chosen in the menu."""
-    query, say, owner = the_query(update), context.say, the_user(update).id
+    query, texts, owner = the_query(update), context.texts, the_user(update).id
     mode = await find_mode(context, press.argument)
     if mode is None:
-        await toast(query, say.plain("toast.old_button"))
+        await toast(query, texts.plain("toast.old_button"))
         return
     await toast(query)
     draft = Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt")
     if mode.takes_image:
         context.set_draft(draft.model_copy(update={"step": "style"}))
-        view = View(say.html("restyle.send_photo"), (menus.cancel_row(say, owner),))
+        view = View(texts.html("restyle.send_photo"), (menus.cancel_row(texts, owner),))
     else:
         context.set_draft(draft)
-        view = menus.styles(say, owner, mode, context.person.preferences)
+        view = menus.styles(texts, owner, mode, context.person.preferences)
     await context.change(query, view)
 
 
 async def on_style(update: Update, context: Context, press: MenuPress) -> None:
     """A style was chosen, for words or for the photo at hand."""
-    query, say = the_query(update), context.say
+    query, texts = the_query(update), context.texts
     mode_name, _, style_name = press.argument.partition("/")
     mode = await find_mode(context, mode_name)
     style = named(style_name, [s.name for s in mode.styles]) if mode else None
     if mode is None or style is None:
-        await toast(query, say.plain("toast.old_button"))
+        await toast(query, texts.plain("toast.old_button"))
         return
     preferences = context.person.preferences
     draft = restyle.with_photo(update, context)
     if mode.takes_image and (draft is None or draft.mode != mode.name):
-        await toast(query, say.plain("toast.photo_first"))
+        await toast(query, texts.plain("toast.photo_first"))
         return
     await toast(query)
     remembered = preferences.styles | {mode.name: style}
@@ -109,22 +109,22 @@ async def on_style(update: Update, context: Context, press: MenuPress) -> None:
         await restyle.go_on(update, context, draft.model_copy(update={"style": style}))
         return
     context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt"))
-    await context.change(query, menus.describe(say, the_user(update).id, mode, preferences))
+    await context.change(query, menus.describe(texts, the_user(update).id, mode, preferences))
 
 
 async def on_size(update: Update, context: Context, press: MenuPress) -> None:
     """An aspect ratio was chosen: the same menu, marked anew."""
-    query, say, owner = the_query(update), context.say, the_user(update).id
+    query, texts, owner = the_query(update), context.texts, the_user(update).id
     mode_name, _, ratio = press.argument.partition("/")
     mode = await find_mode(context, mode_name)
     if mode is None:
-        await toast(query, say.plain("toast.old_button"))
+        await toast(query, texts.plain("toast.old_button"))
         return
     await toast(query, ratio)
     preferences = context.easel.people.prefer(owner, size=ratio)
     described = mode.name in preferences.styles
     view = menus.describe if described else menus.styles
-    await context.change(query, view(say, owner, mode, preferences))
+    await context.change(query, view(texts, owner, mode, preferences))
 
 
 async def find_mode(context: Context, stand_in: str) -> ModeInfo | None:
@@ -143,7 +143,7 @@ async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
 async def _ask_for_words(update: Update, context: Context, mode: ModeInfo) -> None:
     context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt"))
     owner = the_user(update).id
-    view = menus.describe(context.say, owner, mode, context.person.preferences)
+    view = menus.describe(context.texts, owner, mode, context.person.preferences)
     await context.reply(update, view)
 
 

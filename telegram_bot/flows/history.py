@@ -63,7 +63,7 @@ async def _page(
 
     `anew`: the picture is sent once more, where Telegram has it already.
     """
-    easel, say = context.easel, context.say
+    easel, texts = context.easel, context.texts
     while count := easel.deliveries.count_shown(owner, favourites):
         offset %= count
         delivery = easel.deliveries.shown(owner, offset, favourites)
@@ -74,7 +74,7 @@ async def _page(
             return await _view(context, delivery, media, offset, count, favourites=favourites)
         except NotFound:
             easel.deliveries.forget(delivery.generation)
-    return View(say.html("history.no_favourites" if favourites else "history.empty"))
+    return View(texts.html("history.no_favourites" if favourites else "history.empty"))
 
 
 async def _media(context: Context, delivery: Delivery, *, anew: bool) -> Media:
@@ -93,22 +93,22 @@ async def _view(
     *,
     favourites: bool,
 ) -> View:
-    easel, say = context.easel, context.say
+    easel, texts = context.easel, context.texts
     generation = await easel.backend.get(delivery.generation)
     mode = easel.catalogue.known(generation.mode)
-    style = say.of(style_of(mode, generation.style).title) if mode else generation.style
+    style = texts.of(style_of(mode, generation.style).title) if mode else generation.style
     star = "⭐ " if delivery.favourite else ""
-    facts = f"{star}{style} · {say.plain('job.seed', seed=generation.seed)}"
-    text = say.html("history.caption", facts=facts, date=f"{generation.created_at:%d.%m.%Y}")
+    facts = f"{star}{style} · {texts.plain('job.seed', seed=generation.seed)}"
+    text = texts.html("history.caption", facts=facts, date=f"{generation.created_at:%d.%m.%Y}")
     if prompt := presenter.own_prompt(generation, mode):
-        text = Markup(f"{text}\n{presenter.quote(say, prompt)}")
+        text = Markup(f"{text}\n{presenter.quote(texts, prompt)}")
     paging = _paging(delivery.user_id, offset, count, favourites=favourites)
     filtering = Button(
-        say.plain("button.all" if favourites else "button.favourites"),
+        texts.plain("button.all" if favourites else "button.favourites"),
         MenuPress(delivery.user_id, "history", "/0" if favourites else "f/0"),
     )
     actions = tuple(
-        Button(say.plain(f"button.{action}"), JobPress(delivery.generation, action, where))
+        Button(texts.plain(f"button.{action}"), JobPress(delivery.generation, action, where))
         for action, where in (("again", ""), ("png", ""), ("delete", HERE))
     )
     return View(text, (*paging, actions, (filtering,)), media)

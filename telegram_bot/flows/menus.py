@@ -8,29 +8,29 @@ from telegram_bot.catalogue import strengths, style_of
 from telegram_bot.messages.callback_data import MenuPress, short
 from telegram_bot.messages.view import Button, Keyboard, View, rows
 from telegram_bot.storage.people import Preferences
-from telegram_bot.texts import Language
+from telegram_bot.texts import Texts
 
 _MOST_STYLES = 40
 
 
-def home(say: Language, owner: int, modes: Sequence[ModeInfo], *, sketches: bool) -> View:
+def home(texts: Texts, owner: int, modes: Sequence[ModeInfo], *, sketches: bool) -> View:
     """The first screen: one button per mode; `sketches`: pictures are no more than that now."""
-    hello = say.html("start.hello_sketches" if sketches else "start.hello")
-    return View(hello, home_keyboard(say, owner, modes))
+    hello = texts.html("start.hello_sketches" if sketches else "start.hello")
+    return View(hello, home_keyboard(texts, owner, modes))
 
 
-def home_keyboard(say: Language, owner: int, modes: Sequence[ModeInfo]) -> Keyboard:
+def home_keyboard(texts: Texts, owner: int, modes: Sequence[ModeInfo]) -> Keyboard:
     choices = [
         Button(
-            say.plain("button.mode_photo" if mode.takes_image else "button.mode_words")
-            + say.of(mode.title),
+            texts.plain("button.mode_photo" if mode.takes_image else "button.mode_words")
+            + texts.of(mode.title),
             MenuPress(owner, "mode", short(mode.name)),
         )
         for mode in modes
     ]
     more = (
-        Button(say.plain("button.settings"), MenuPress(owner, "settings")),
-        Button(say.plain("button.help"), MenuPress(owner, "help")),
+        Button(texts.plain("button.settings"), MenuPress(owner, "settings")),
+        Button(texts.plain("button.help"), MenuPress(owner, "help")),
     )
     return (*rows(choices, 1), more)
 
@@ -40,7 +40,7 @@ def offered(mode: ModeInfo) -> list[StyleInfo]:
     return ([style for style in mode.styles if style.available] or mode.styles)[:_MOST_STYLES]
 
 
-def styles(say: Language, owner: int, mode: ModeInfo, preferences: Preferences) -> View:
+def styles(texts: Texts, owner: int, mode: ModeInfo, preferences: Preferences) -> View:
     """Which style? The last one is marked."""
     last = style_of(mode, preferences.styles.get(mode.name))
     used = mode.name in preferences.styles
@@ -48,10 +48,10 @@ def styles(say: Language, owner: int, mode: ModeInfo, preferences: Preferences) 
     for style in offered(mode):
         mark = "✅ " if style.name == last.name else ""
         press = MenuPress(owner, "style", f"{short(mode.name)}/{short(style.name)}")
-        choices.append(Button(mark + say.of(style.title), press))
-    text = say.html("style.ask_again" if used else "style.ask", style=say.of(last.title))
+        choices.append(Button(mark + texts.of(style.title), press))
+    text = texts.html("style.ask_again" if used else "style.ask", style=texts.of(last.title))
     sizes = () if mode.takes_image else size_rows(owner, mode, last, preferences.size)
-    return View(text, (*rows(choices, 2), *sizes, cancel_row(say, owner)))
+    return View(text, (*rows(choices, 2), *sizes, cancel_row(texts, owner)))
 
 
 def size_rows(owner: int, mode: ModeInfo, style: StyleInfo, chosen: str | None) -> Keyboard:
@@ -66,29 +66,29 @@ def size_rows(owner: int, mode: ModeInfo, style: StyleInfo, chosen: str | None) 
     return rows(buttons, 3) if len(buttons) > 1 else ()
 
 
-def describe(say: Language, owner: int, mode: ModeInfo, preferences: Preferences) -> View:
+def describe(texts: Texts, owner: int, mode: ModeInfo, preferences: Preferences) -> View:
     """A style is chosen: words are wanted."""
     style = style_of(mode, preferences.styles.get(mode.name))
-    change = Button(say.plain("button.style"), MenuPress(owner, "mode", short(mode.name)))
+    change = Button(texts.plain("button.style"), MenuPress(owner, "mode", short(mode.name)))
     sizes = size_rows(owner, mode, style, preferences.size)
-    text = say.html("free.describe", style=say.of(style.title))
-    return View(text, (*sizes, (change, *cancel_row(say, owner))))
+    text = texts.html("free.describe", style=texts.of(style.title))
+    return View(text, (*sizes, (change, *cancel_row(texts, owner))))
 
 
-def strength(say: Language, owner: int, mode: ModeInfo) -> View:
+def strength(texts: Texts, owner: int, mode: ModeInfo) -> View:
     """How closely is the photo kept?"""
     choices = [
-        Button(say.plain(f"button.strength_{name}"), MenuPress(owner, "strength", f"{value:g}"))
+        Button(texts.plain(f"button.strength_{name}"), MenuPress(owner, "strength", f"{value:g}"))
         for name, value in strengths(mode).items()
     ]
-    return View(say.html("restyle.strength"), (tuple(choices), cancel_row(say, owner)))
+    return View(texts.html("restyle.strength"), (tuple(choices), cancel_row(texts, owner)))
 
 
-def words(say: Language, owner: int) -> View:
+def words(texts: Texts, owner: int) -> View:
     """Any words for a restyled photo?"""
-    draw = Button(say.plain("button.draw"), MenuPress(owner, "draw"), "primary")
-    return View(say.html("restyle.words"), ((draw,), cancel_row(say, owner)))
+    draw = Button(texts.plain("button.draw"), MenuPress(owner, "draw"), "primary")
+    return View(texts.html("restyle.words"), ((draw,), cancel_row(texts, owner)))
 
 
-def cancel_row(say: Language, owner: int) -> tuple[Button, ...]:
-    return (Button(say.plain("button.cancel"), MenuPress(owner, "close")),)
+def cancel_row(texts: Texts, owner: int) -> tuple[Button, ...]:
+    return (Button(texts.plain("button.cancel"), MenuPress(owner, "close")),)

@@ -25,13 +25,13 @@ def handler(
         press = decode(query.data or "")
         if isinstance(press, MenuPress) and press.action in menus:
             if press.owner != the_user(update).id:
-                await toast(query, context.say.plain("toast.not_yours"))
+                await toast(query, context.texts.plain("toast.not_yours"))
                 return
             await menus[press.action](update, context, press)
         elif isinstance(press, JobPress) and press.action in jobs:
             await _job(update, context, press, jobs[press.action])
         else:
-            await toast(query, context.say.plain("toast.old_button"))
+            await toast(query, context.texts.plain("toast.old_button"))
 
     return CallbackQueryHandler(pressed)
 
@@ -40,10 +40,10 @@ async def _job(update: Update, context: Context, press: JobPress, on_job: OnJob)
     query, easel = the_query(update), context.easel
     delivery = easel.deliveries.get(press.job)
     if delivery is None:
-        await toast(query, context.say.plain("toast.gone"))
+        await toast(query, context.texts.plain("toast.gone"))
         return
     if delivery.user_id != the_user(update).id and press.action not in ANYBODYS:
-        await toast(query, context.say.plain("toast.not_yours"))
+        await toast(query, context.texts.plain("toast.not_yours"))
         return
     if delivery.message_id is None and query.message is not None and not delivery.ended:
         easel.tracker.adopt(press.job, query.message.message_id)

@@ -10,36 +10,36 @@ from telegram_bot.messages.view import Button, View
 
 
 async def privacy(update: Update, context: Context) -> None:
-    say, owner = context.say, the_user(update).id
-    text = say.html("privacy.text", n=context.easel.settings.bot_retention_days)
-    button = Button(say.plain("button.forget_me"), MenuPress(owner, "forget"), "danger")
+    texts, owner = context.texts, the_user(update).id
+    text = texts.html("privacy.text", n=context.easel.settings.bot_retention_days)
+    button = Button(texts.plain("button.forget_me"), MenuPress(owner, "forget"), "danger")
     await context.reply(update, View(text, ((button,),)))
 
 
 async def on_forget(update: Update, context: Context, press: MenuPress) -> None:
     """Asks before."""
-    say = context.say
+    texts = context.texts
     await toast(the_query(update))
     keyboard = (
         (
             Button(
-                say.plain("button.forget_sure"), MenuPress(press.owner, "forget_sure"), "danger"
+                texts.plain("button.forget_sure"), MenuPress(press.owner, "forget_sure"), "danger"
             ),
-            Button(say.plain("button.keep"), MenuPress(press.owner, "close")),
+            Button(texts.plain("button.keep"), MenuPress(press.owner, "close")),
         ),
     )
-    await context.change(the_query(update), View(say.html("privacy.sure"), keyboard))
+    await context.change(the_query(update), View(texts.html("privacy.sure"), keyboard))
 
 
 async def on_forget_sure(update: Update, context: Context, press: MenuPress) -> None:
     """At the backend first: a failure there must not look like a deletion."""
-    easel, say = context.easel, context.say
+    easel, texts = context.easel, context.texts
     await toast(the_query(update))
     for generation in easel.deliveries.of_user(press.owner):
         easel.tracker.cancel(generation)
     deleted = await easel.backend.delete_user(backend_user(press.owner))
     easel.people.forget(press.owner)
-    await context.change(the_query(update), View(say.html("privacy.done", n=deleted.images)))
+    await context.change(the_query(update), View(texts.html("privacy.done", n=deleted.images)))
 
 
 def handlers() -> list[CommandHandler[Context, None]]:

@@ -30,11 +30,11 @@ async def on_photo(update: Update, context: Context) -> None:
         return
     sent = photos.sent_photo(message)
     if sent is None:
-        await context.reply(update, View(context.say.html("restyle.not_a_photo")))
+        await context.reply(update, View(context.texts.html("restyle.not_a_photo")))
         return
     file_id, size = sent
     if size > photos.MAX_BYTES:
-        await context.reply(update, View(context.say.html("error.too_large")))
+        await context.reply(update, View(context.texts.html("error.too_large")))
         return
     if message.media_group_id:
         await _collect(update, context, file_id, words or "")
@@ -52,8 +52,8 @@ async def on_command(update: Update, context: Context) -> None:
         return
     mode = await context.easel.catalogue.for_photo()
     context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="style"))
-    keyboard = (menus.cancel_row(context.say, the_user(update).id),)
-    await context.reply(update, View(context.say.html("restyle.send_photo"), keyboard))
+    keyboard = (menus.cancel_row(context.texts, the_user(update).id),)
+    await context.reply(update, View(context.texts.html("restyle.send_photo"), keyboard))
 
 
 async def begin(update: Update, context: Context, photo: str, text: str) -> None:
@@ -78,17 +78,17 @@ async def begin(update: Update, context: Context, photo: str, text: str) -> None
 
 async def go_on(update: Update, context: Context, draft: Draft) -> None:
     """The next question, or the drawing."""
-    say, owner = context.say, the_user(update).id
+    texts, owner = context.texts, the_user(update).id
     mode = context.easel.catalogue.known(draft.mode)
     if mode is None:
-        await context.reply(update, View(say.html("job.gone")))
+        await context.reply(update, View(texts.html("job.gone")))
         return
     if draft.style is None:
-        view, step = menus.styles(say, owner, mode, context.person.preferences), "style"
+        view, step = menus.styles(texts, owner, mode, context.person.preferences), "style"
     elif "strength" not in draft.values and strengths(mode):
-        view, step = menus.strength(say, owner, mode), "strength"
+        view, step = menus.strength(texts, owner, mode), "strength"
     elif not draft.words and update.callback_query and schema_of(mode, "prompt"):
-        view, step = menus.words(say, owner), "words"
+        view, step = menus.words(texts, owner), "words"
     else:
         await _draw(update, context, draft, mode)
         return
@@ -100,7 +100,7 @@ async def with_words(update: Update, context: Context, draft: Draft, text: str) 
     """The optional words came as a message."""
     mode = context.easel.catalogue.known(draft.mode)
     if mode is None:
-        await context.reply(update, View(context.say.html("job.gone")))
+        await context.reply(update, View(context.texts.html("job.gone")))
         return
     options = parse(text, mode, draft.style)
     if not await checks.fit(update, context, mode, options):
@@ -121,7 +121,7 @@ def with_photo(update: Update, context: Context) -> Draft | None:
 async def on_strength(update: Update, context: Context, press: MenuPress) -> None:
     draft = with_photo(update, context)
     if draft is None:
-        await toast(the_query(update), context.say.plain("toast.photo_first"))
+        await toast(the_query(update), context.texts.plain("toast.photo_first"))
         return
     await toast(the_query(update))
     values = draft.values | {"strength": float(press.argument)}
@@ -133,11 +133,11 @@ async def on_draw(update: Update, context: Context, _: MenuPress) -> None:
     draft = with_photo(update, context)
     mode = context.easel.catalogue.known(draft.mode) if draft else None
     if draft is None or mode is None:
-        await toast(the_query(update), context.say.plain("toast.photo_first"))
+        await toast(the_query(update), context.texts.plain("toast.photo_first"))
         return
     if await checks.paused(update, context):
         return
-    await toast(the_query(update), context.say.plain("toast.on_it"))
+    await toast(the_query(update), context.texts.plain("toast.on_it"))
     await _draw(update, context, draft, mode)
 
 
@@ -146,7 +146,7 @@ async def on_album(update: Update, context: Context, press: MenuPress) -> None:
     group_id, _, number = press.argument.partition("/")
     album = context.easel.people.album(press.owner, group_id)
     if int(number) >= len(album):
-        await toast(the_query(update), context.say.plain("toast.old_button"))
+        await toast(the_query(update), context.texts.plain("toast.old_button"))
         return
     await toast(the_query(update))
     words = next((caption for _, caption in album if caption), "")
@@ -198,7 +198,7 @@ async def _collect(update: Update, context: Context, file_id: str, words: str) -
 
 
 async def _ask_which(update: Update, context: Context, group_id: str) -> None:
-    people, say, owner = context.easel.people, context.say, the_user(update).id
+    people, texts, owner = context.easel.people, context.texts, the_user(update).id
     known = 0
     while known < len(album := people.album(owner, group_id)):
         known = len(album)
@@ -212,8 +212,8 @@ async def _ask_which(update: Update, context: Context, group_id: str) -> None:
         Button(str(i + 1), MenuPress(owner, "album", f"{group_id}/{i}"))
         for i in range(min(known, _MOST_ALBUM))
     ]
-    keyboard = (*rows(buttons, 5), menus.cancel_row(say, owner))
-    await context.reply(update, View(say.html("restyle.album", n=known), keyboard))
+    keyboard = (*rows(buttons, 5), menus.cancel_row(texts, owner))
+    await context.reply(update, View(texts.html("restyle.album", n=known), keyboard))
 
 
 def _album_goes_on(update: Update, context: Context) -> bool:

@@ -26,9 +26,9 @@ _SMALLER = 0.75
 
 async def on_cancel(update: Update, context: Context, _: JobPress, delivery: Delivery) -> None:
     if delivery.ended or not context.easel.tracker.cancel(delivery.generation):
-        await toast(the_query(update), context.say.plain("toast.already_finished"))
+        await toast(the_query(update), context.texts.plain("toast.already_finished"))
         return
-    await toast(the_query(update), context.say.plain("toast.cancelling"))
+    await toast(the_query(update), context.texts.plain("toast.cancelling"))
 
 
 async def on_again(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
@@ -74,13 +74,13 @@ async def on_restyle(update: Update, context: Context, press: JobPress, _: Deliv
 
 async def on_png(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
     """The picture as it was drawn, as a file."""
-    query, say = the_query(update), context.say
-    await toast(query, say.plain("toast.sending_file"))
+    query, texts = the_query(update), context.texts
+    await toast(query, texts.plain("toast.sending_file"))
     generation = await context.easel.backend.get(press.job)
     number = _number(press)
     seed = generation.images[number].seed
     media = await photos.result(context.easel.backend, press.job, number, as_file=True, seed=seed)
-    view = View(say.html("results.file", seed=seed), media=media)
+    view = View(texts.html("results.file", seed=seed), media=media)
     reply_to = query.message.message_id if query.message else None
     try:
         await context.easel.editor.send(the_chat(update).id, view, reply_to=reply_to)
@@ -88,21 +88,21 @@ async def on_png(update: Update, context: Context, press: JobPress, _: Delivery)
         raise
     except NetworkError:
         # It may have arrived; a second one is worse than another press.
-        await context.reply(update, View(say.html("results.file_unsure")))
+        await context.reply(update, View(texts.html("results.file_unsure")))
 
 
 async def on_copy(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
     """A prompt too long for a copy button, as a text to tap."""
     await toast(the_query(update))
     generation = await context.easel.backend.get(press.job)
-    await context.reply(update, View(context.say.html("results.copy", prompt=generation.prompt)))
+    await context.reply(update, View(context.texts.html("results.copy", prompt=generation.prompt)))
 
 
 async def on_star(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
     starred = press.action == "star"
     context.easel.deliveries.star(press.job, starred)
     key = "toast.starred" if starred else "toast.unstarred"
-    await toast(the_query(update), context.say.plain(key))
+    await toast(the_query(update), context.texts.plain(key))
     await _restore_buttons(update, context, press)
 
 
@@ -110,7 +110,7 @@ async def on_report(update: Update, context: Context, press: JobPress, _: Delive
     """Anybody who sees a picture may report it; it is counted for the admins."""
     first = context.easel.deliveries.report(press.job, the_user(update).id)
     key = "toast.reported" if first else "toast.reported_already"
-    await toast(the_query(update), context.say.plain(key), alert=first)
+    await toast(the_query(update), context.texts.plain(key), alert=first)
 
 
 async def on_delete(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
@@ -118,7 +118,7 @@ async def on_delete(update: Update, context: Context, press: JobPress, _: Delive
     query = the_query(update)
     await toast(query)
     if query.message is not None:
-        keyboard = presenter.confirm_delete(context.say, press.job, press.argument)
+        keyboard = presenter.confirm_delete(context.texts, press.job, press.argument)
         await context.easel.editor.set_keyboard(
             the_chat(update).id, query.message.message_id, keyboard
         )
@@ -136,7 +136,7 @@ async def on_delete_sure(
     update: Update, context: Context, press: JobPress, delivery: Delivery
 ) -> None:
     """The pictures at the backend, our record, and the messages as far as Telegram lets us."""
-    query, easel, say = the_query(update), context.easel, context.say
+    query, easel, texts = the_query(update), context.easel, context.texts
     await toast(query)
     with suppress(NotFound):  # its time may be over already
         await easel.backend.delete(press.job)
@@ -146,7 +146,7 @@ async def on_delete_sure(
         shown.add((the_chat(update).id, query.message.message_id))
     for chat_id, message_id in shown:
         if message_id and not await easel.editor.remove(chat_id, message_id):
-            view = View(say.html("results.deleted"), blank=True)
+            view = View(texts.html("results.deleted"), blank=True)
             with suppress(MessageGone):  # the person was quicker
                 await easel.editor.edit(Place(chat_id, message_id, True), view)
 
@@ -165,7 +165,7 @@ async def on_page(update: Update, context: Context, press: JobPress, delivery: D
     )
     easel = context.easel
     view = presenter.result(
-        context.say,
+        context.texts,
         generation,
         easel.catalogue.known(generation.mode),
         media,
@@ -185,7 +185,7 @@ async def on_smaller(update: Update, context: Context, press: JobPress, delivery
     request, values = delivery.request, delivery.request.values()
     mode = context.easel.catalogue.known(request.mode)
     if mode is None:
-        await toast(the_query(update), context.say.plain("toast.gone"))
+        await toast(the_query(update), context.texts.plain("toast.gone"))
         return
     style = str(values.get("style", ""))
     size = {"width": values.get("width"), "height": values.get("height")}
@@ -205,11 +205,11 @@ async def _retry(
     query = the_query(update)
     message = query.message
     if message is None or not delivery.can_be_retried:
-        await toast(query, context.say.plain("toast.already_on_it"))
+        await toast(query, context.texts.plain("toast.already_on_it"))
         return
     if await _held_up(update, context, press):
         return
-    await toast(query, context.say.plain("toast.on_it"))
+    await toast(query, context.texts.plain("toast.on_it"))
     held = isinstance(message, Message) and not message.text
     place = Place(message.chat.id, message.message_id, held)
     origin = f"{_origin(update, press)}/{query.id}"
@@ -223,11 +223,11 @@ async def _about_to_draw(
 ) -> Generation | None:
     """The generation under the button, if it may be drawn from once more; has answered if not."""
     if delivery.state is not State.delivered:
-        await toast(the_query(update), context.say.plain("toast.not_ready"))
+        await toast(the_query(update), context.texts.plain("toast.not_ready"))
         return None
     if await _held_up(update, context, press):
         return None
-    await toast(the_query(update), context.say.plain("toast.on_it"))
+    await toast(the_query(update), context.texts.plain("toast.on_it"))
     return await context.easel.backend.get(press.job)
 
 
@@ -235,7 +235,7 @@ async def _held_up(update: Update, context: Context, press: JobPress) -> bool:
     user_id = the_user(update).id
     last = context.easel.deliveries.seconds_since(user_id, _origin(update, press))
     if last is not None and last < _DOUBLE_TAP_S:
-        await toast(the_query(update), context.say.plain("toast.already_on_it"))
+        await toast(the_query(update), context.texts.plain("toast.already_on_it"))
         return True
     return await checks.paused(update, context)
 
@@ -272,11 +272,11 @@ async def _ask_for_words(
         values=values,
     )
     context.set_draft(draft)
-    say = context.say
-    text = say.html(key, quote=presenter.quote(say, prompt), **shown)
+    texts = context.texts
+    text = texts.html(key, quote=presenter.quote(texts, prompt), **shown)
     keyboard: Keyboard = ()
     if can_be_copied(prompt):
-        keyboard = ((Button(say.plain("button.copy"), copies=prompt),),)
+        keyboard = ((Button(texts.plain("button.copy"), copies=prompt),),)
     await context.reply(update, View(text, keyboard))
 
 
@@ -288,7 +288,7 @@ async def _restore_buttons(update: Update, context: Context, press: JobPress) ->
     generation = await easel.backend.get(press.job)
     mode = easel.catalogue.known(generation.mode)
     keyboard = presenter.actions(
-        context.say,
+        context.texts,
         generation,
         number=_number(press),
         starred=delivery.favourite,

@@ -26,7 +26,7 @@ async def on_switch(update: Update, context: Context, press: MenuPress) -> None:
     if press.argument in _SWITCHES:
         now = getattr(context.person.preferences, press.argument)
         people.prefer(press.owner, **{press.argument: not now})
-    await toast(query, context.say.plain("toast.saved"))
+    await toast(query, context.texts.plain("toast.saved"))
     await context.change(query, _view(context, press.owner))
 
 
@@ -34,26 +34,26 @@ async def on_language(update: Update, context: Context, press: MenuPress) -> Non
     query = the_query(update)
     code = press.argument if press.argument in FORMS else None
     context.easel.people.prefer(press.owner, language=code)
-    await toast(query, context.say.plain("toast.saved"))
+    await toast(query, context.texts.plain("toast.saved"))
     await context.change(query, _view(context, press.owner))
 
 
 def _view(context: Context, owner: int) -> View:
-    say, preferences = context.say, context.person.preferences
+    texts, preferences = context.texts, context.person.preferences
     switches = []
     for name in _SWITCHES:
-        state = say.plain("settings.on" if getattr(preferences, name) else "settings.off")
-        label = say.plain(f"settings.{name}", state=state)
+        state = texts.plain("settings.on" if getattr(preferences, name) else "settings.off")
+        label = texts.plain(f"settings.{name}", state=state)
         switches.append((Button(label, MenuPress(owner, "switch", name)),))
     languages = [
         Button(
-            ("✅ " if code == say.code else "")
-            + context.easel.texts.language(code).plain("language.name"),
+            ("✅ " if code == texts.code else "")
+            + context.easel.languages.of(code).plain("language.name"),
             MenuPress(owner, "language", code),
         )
         for code in FORMS
     ]
-    return View(say.html("settings.title"), (*switches, tuple(languages)))
+    return View(texts.html("settings.title"), (*switches, tuple(languages)))
 
 
 def handlers() -> list[CommandHandler[Context, None]]:

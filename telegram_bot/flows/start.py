@@ -30,7 +30,7 @@ async def cancel(update: Update, context: Context) -> None:
         key = "cancel.job"
     else:
         key = "cancel.nothing"
-    await context.reply(update, View(context.say.html(key)))
+    await context.reply(update, View(context.texts.html(key)))
 
 
 async def on_help(update: Update, context: Context, _: MenuPress) -> None:
@@ -40,7 +40,7 @@ async def on_help(update: Update, context: Context, _: MenuPress) -> None:
 
 async def on_close(update: Update, context: Context, _: MenuPress) -> None:
     """A menu's cancel button: back to the first screen."""
-    await toast(the_query(update), context.say.plain("toast.closed"))
+    await toast(the_query(update), context.texts.plain("toast.closed"))
     context.set_draft(None)
     await context.change(the_query(update), await _home(update, context))
 
@@ -48,16 +48,16 @@ async def on_close(update: Update, context: Context, _: MenuPress) -> None:
 async def _home(update: Update, context: Context) -> View:
     catalogue, owner = context.easel.catalogue, the_user(update).id
     modes = await catalogue.modes()
-    return menus.home(context.say, owner, modes, sketches=catalogue.sketches)
+    return menus.home(context.texts, owner, modes, sketches=catalogue.sketches)
 
 
 async def _help(update: Update, context: Context) -> View:
-    say, owner = context.say, the_user(update).id
-    text = say.html("help.text")
+    texts, owner = context.texts, the_user(update).id
+    text = texts.html("help.text")
     if context.is_admin:
-        text = type(text)(f"{text}\n\n{say.html('help.admin')}")
+        text = type(text)(f"{text}\n\n{texts.html('help.admin')}")
     modes = await context.easel.catalogue.modes()
-    return View(text, menus.home_keyboard(say, owner, modes))
+    return View(text, menus.home_keyboard(texts, owner, modes))
 
 
 async def on_membership(update: Update, context: Context) -> None:

@@ -43,7 +43,7 @@ class PictureDelivery:
         log.info("picture_delivered", generation_id=str(tracked.id))
         shown, quiet = tracked.message, tracked.person.preferences.quiet
         if tracked.delivery.age_s > _NOTIFY_AFTER_S and not quiet and shown.message_id:
-            text = tracked.say.html("job.ready")
+            text = tracked.texts.html("job.ready")
             with suppress(TelegramError):
                 await self._editor.send(shown.chat_id, View(text), reply_to=shown.message_id)
 
@@ -60,7 +60,7 @@ class PictureDelivery:
                     log.warning(
                         "picture_rejected", generation_id=str(tracked.id), reason=refusal.message
                     )
-        return await tracked.message.finish(presenter.not_taken(tracked.say, tracked.id))
+        return await tracked.message.finish(presenter.not_taken(tracked.texts, tracked.id))
 
     async def _result_view(
         self, tracked: TrackedGeneration, generation: Generation, *, as_file: bool
@@ -69,7 +69,7 @@ class PictureDelivery:
         media = await self._gateway.picture(tracked, as_file=as_file, seed=seed)
         restyles = any(mode.takes_image for mode in await self._catalogue.modes())
         return presenter.result(
-            tracked.say,
+            tracked.texts,
             generation,
             self._catalogue.known(generation.mode),
             media,

@@ -17,7 +17,7 @@ from telegram_bot.messages.live_message import LiveMessage
 from telegram_bot.messages.view import View
 from telegram_bot.storage.deliveries import Deliveries, Delivery, State
 from telegram_bot.storage.people import People, Person
-from telegram_bot.texts import Language, Texts
+from telegram_bot.texts import Languages, Texts
 from web.errors import Cancelled, EaselError, Internal, NoGpu
 
 BACKEND_TIMEOUT_S = 1800.0
@@ -45,7 +45,7 @@ class TrackedGeneration:
         *,
         deliveries: Deliveries,
         people: People,
-        texts: Texts,
+        languages: Languages,
         resumed: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,7 +54,7 @@ class TrackedGeneration:
         self._delivery = delivery
         self._deliveries = deliveries
         self._people = people
-        self._texts = texts
+        self._languages = languages
         self._clock = clock
         self._eta = Eta(clock)
         self._shown_position: int | None = None
@@ -78,8 +78,8 @@ class TrackedGeneration:
         return self._people.get(self._delivery.user_id)
 
     @property
-    def say(self) -> Language:
-        return self._texts.language(self.person.language)
+    def texts(self) -> Texts:
+        return self._languages.of(self.person.language)
 
     @property
     def prompt(self) -> str:
@@ -104,7 +104,7 @@ class TrackedGeneration:
             return False
         self._cancelled.set()
         self._set_state(State.cancelling)
-        self.message.show(View(self.say.html("job.cancelling")))
+        self.message.show(View(self.texts.html("job.cancelling")))
         return True
 
     def accept(self) -> None:
@@ -149,10 +149,10 @@ class TrackedGeneration:
         if away_s > BACKEND_TIMEOUT_S:
             raise Internal() if isinstance(error, TelegramError) else error
         if isinstance(error, NoGpu):
-            self._show_outage(presenter.no_gpu(self.say, self.id))
+            self._show_outage(presenter.no_gpu(self.texts, self.id))
         elif away_s > _RETRY_S and not isinstance(error, TelegramError):
             minutes = max(1, round((BACKEND_TIMEOUT_S - away_s) / 60))
-            self._show_outage(presenter.no_backend(self.say, self.id, minutes))
+            self._show_outage(presenter.no_backend(self.texts, self.id, minutes))
         with suppress(TimeoutError):
             async with asyncio.timeout(_RETRY_S if away_s < _LONG_OUTAGE_S else 5 * _RETRY_S):
                 await self._cancelled.wait()
@@ -165,7 +165,7 @@ class TrackedGeneration:
     def show_waiting(self, key: str = "job.sending") -> None:
         """Show that the backend has not answered yet; after a restart the old view stays."""
         if not self.resumed:
-            self.message.show(presenter.waiting(self.say, self.id, key))
+            self.message.show(presenter.waiting(self.texts, self.id, key))
 
     def show_event(self, event: object, state: Generation) -> None:
         """Show an event of the backend's stream; `state` is the last one received."""
@@ -178,7 +178,7 @@ class TrackedGeneration:
         self._eta.update(generation)
         if generation.status != "queued":
             view = presenter.progress(
-                self.say, generation, self._eta.remaining_s(), resumed=self.resumed
+                self.texts, generation, self._eta.remaining_s(), resumed=self.resumed
             )
             self.message.show(replace(view, media=self._eta.preview))
             return
@@ -189,9 +189,9 @@ class TrackedGeneration:
             return
         self._shown_position = position
         if position == _NO_GPU:
-            view = presenter.no_gpu(self.say, self.id)
+            view = presenter.no_gpu(self.texts, self.id)
         else:
-            view = presenter.progress(self.say, generation, None, resumed=self.resumed)
+            view = presenter.progress(self.texts, generation, None, resumed=self.resumed)
         self.message.show(view)
 
     def final_view(self, generation: Generation) -> tuple[State, View]:
@@ -202,15 +202,15 @@ class TrackedGeneration:
         problem = generation.error or Internal().problem()
         self._log_failure(problem.code)
         prompt = generation.prompt or self.prompt
-        return State.failed, presenter.failed(self.say, self.id, problem, prompt)
+        return State.failed, presenter.failed(self.texts, self.id, problem, prompt)
 
     def cancelled_view(self, *, freed: bool) -> View:
-        return presenter.cancelled(self.say, self.id, self.prompt, freed=freed)
+        return presenter.cancelled(self.texts, self.id, self.prompt, freed=freed)
 
     def failed_view(self, error: EaselError) -> View:
         self._log_failure(error.code)
         problem, wait_s = error.problem(), error.retry_after
-        return presenter.failed(self.say, self.id, problem, self.prompt, wait_s)
+        return presenter.failed(self.texts, self.id, problem, self.prompt, wait_s)
 
     def _log_failure(self, error: str) -> None:
         code = presenter.code_of(self.id)

@@ -23,7 +23,7 @@ from telegram_bot.messages.editor import Editor
 from telegram_bot.messages.live_message import LiveMessage
 from telegram_bot.storage.deliveries import Deliveries, Delivery, State
 from telegram_bot.storage.people import People
-from telegram_bot.texts import Texts
+from telegram_bot.texts import Languages
 from web.errors import Cancelled, EaselError, Internal, NoGpu, NotFound
 
 _SHOW_WAITING_AFTER_S = 0.4
@@ -44,13 +44,13 @@ class Tracker:
         people: People,
         catalogue: Catalogue,
         editor: Editor,
-        texts: Texts,
+        languages: Languages,
     ) -> None:
         self._backend = backend
         self._deliveries = deliveries
         self._people = people
         self._editor = editor
-        self._texts = texts
+        self._languages = languages
         self._gateway = Gateway(editor.bot, backend, events)
         self._pictures = PictureDelivery(self._gateway, catalogue, editor)
         self._tracked: dict[UUID, TrackedGeneration] = {}
@@ -75,7 +75,7 @@ class Tracker:
         if delivery.state is State.revoking:
             self.spawn(revoke(self._backend, self._deliveries, delivery.generation))
             return
-        language = self._texts.language(self._people.get(delivery.user_id).language)
+        language = self._languages.of(self._people.get(delivery.user_id).language)
         message = LiveMessage(
             delivery,
             editor=self._editor,
@@ -87,7 +87,7 @@ class Tracker:
             message,
             deliveries=self._deliveries,
             people=self._people,
-            texts=self._texts,
+            languages=self._languages,
             resumed=resumed,
         )
         self._tracked[delivery.generation] = tracked

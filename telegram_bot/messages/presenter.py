@@ -8,7 +8,7 @@ from backend.schemas import Generation, ModeInfo
 from telegram_bot.catalogue import SKETCH, schema_of, style_of
 from telegram_bot.messages.callback_data import JobPress
 from telegram_bot.messages.view import Button, Keyboard, Media, View, can_be_copied, rows
-from telegram_bot.texts import Language, Markup, cut
+from telegram_bot.texts import Markup, Texts, cut
 from web.errors import UNCHECKED, Problem
 
 _BAR_LENGTH = 8
@@ -21,38 +21,38 @@ _EDITABLE = frozenset({"content_refused", "invalid_request"})
 _LONG_WAIT_S = 90.0
 
 
-def cancel_row(say: Language, job: UUID, key: str = "button.cancel") -> Keyboard:
-    return ((Button(say.plain(key), JobPress(job, "cancel"), "danger"),),)
+def cancel_row(texts: Texts, job: UUID, key: str = "button.cancel") -> Keyboard:
+    return ((Button(texts.plain(key), JobPress(job, "cancel"), "danger"),),)
 
 
-def waiting(say: Language, job: UUID, key: str = "job.sending") -> View:
+def waiting(texts: Texts, job: UUID, key: str = "job.sending") -> View:
     """Show a request that the backend has not answered yet."""
-    return View(say.html(key), cancel_row(say, job))
+    return View(texts.html(key), cancel_row(texts, job))
 
 
-def no_backend(say: Language, job: UUID, minutes: int) -> View:
+def no_backend(texts: Texts, job: UUID, minutes: int) -> View:
     """Show that the backend is away, and for how long the bot keeps the request."""
-    return View(say.html("job.no_backend", n=minutes), cancel_row(say, job, "button.forget"))
+    return View(texts.html("job.no_backend", n=minutes), cancel_row(texts, job, "button.forget"))
 
 
-def no_gpu(say: Language, job: UUID) -> View:
+def no_gpu(texts: Texts, job: UUID) -> View:
     """Show that there is no GPU; the backend keeps the request, for as long as it is set to."""
-    return View(say.html("job.no_gpu"), cancel_row(say, job, "button.forget"))
+    return View(texts.html("job.no_gpu"), cancel_row(texts, job, "button.forget"))
 
 
 def progress(
-    say: Language, generation: Generation, left_s: float | None, *, resumed: bool = False
+    texts: Texts, generation: Generation, left_s: float | None, *, resumed: bool = False
 ) -> View:
     """Show a generation in the queue or being drawn; `left_s` is the time it still takes."""
-    text = _queued(say, generation) if generation.status == "queued" else ""
+    text = _queued(texts, generation) if generation.status == "queued" else ""
     if not text:
         percent = min(99, int(generation.progress * 100))
-        shown = say.html("job.left", seconds=_seconds(say, left_s)) if left_s else ""
+        shown = texts.html("job.left", seconds=_seconds(texts, left_s)) if left_s else ""
         key = "job.loading" if generation.stage.startswith("loading") else "job.drawing"
-        text = say.html(key, bar=bar(generation.progress), percent=percent, left=Markup(shown))
+        text = texts.html(key, bar=bar(generation.progress), percent=percent, left=Markup(shown))
     if resumed:
-        text = say.html("job.resumed", text=text)
-    return View(Markup(text), cancel_row(say, generation.id))
+        text = texts.html("job.resumed", text=text)
+    return View(Markup(text), cancel_row(texts, generation.id))
 
 
 def shown_position(position: int | None) -> int | None:
@@ -69,7 +69,7 @@ def bar(share: float) -> str:
 
 
 def result(
-    say: Language,
+    texts: Texts,
     generation: Generation,
     mode: ModeInfo | None,
     media: Media,
@@ -81,18 +81,18 @@ def result(
 ) -> View:
     """Show the picture, its facts, and everything one can do with it."""
     image = generation.images[number]
-    style = say.of(style_of(mode, generation.style).title) if mode else generation.style
-    facts = [style, f"{image.width}×{image.height}", say.plain("job.seed", seed=image.seed)]
+    style = texts.of(style_of(mode, generation.style).title) if mode else generation.style
+    facts = [style, f"{image.width}×{image.height}", texts.plain("job.seed", seed=image.seed)]
     if took_s is not None:
-        facts.append(_seconds(say, max(1.0, took_s)))
-    text = say.html("job.done", facts=" · ".join(facts))
+        facts.append(_seconds(texts, max(1.0, took_s)))
+    text = texts.html("job.done", facts=" · ".join(facts))
     if generation.engine.startswith(SKETCH):
-        text = Markup(f"{text}\n{say.html('job.sketch')}")
+        text = Markup(f"{text}\n{texts.html('job.sketch')}")
     prompt = own_prompt(generation, mode)
     if prompt:
-        text = Markup(f"{text}\n{quote(say, prompt)}")
+        text = Markup(f"{text}\n{quote(texts, prompt)}")
     keyboard = actions(
-        say,
+        texts,
         generation,
         number=number,
         starred=starred,
@@ -110,7 +110,7 @@ def own_prompt(generation: Generation, mode: ModeInfo | None) -> str:
 
 
 def actions(
-    say: Language,
+    texts: Texts,
     generation: Generation,
     *,
     number: int = 0,
@@ -123,7 +123,7 @@ def actions(
 
     def button(action: str, tone: str | None = None) -> Button:
         press = JobPress(generation.id, action, shown)
-        return Button(say.plain(f"button.{action}"), press, "danger" if tone else None)
+        return Button(texts.plain(f"button.{action}"), press, "danger" if tone else None)
 
     drawn = [button("again")]
     if restyles:
@@ -133,14 +133,14 @@ def actions(
         drawn.append(button("restyle"))
     drawn.append(button("png"))
     if prompt:
-        drawn.append(_copy(say, generation.id, prompt))
+        drawn.append(_copy(texts, generation.id, prompt))
     drawn += [button("unstar" if starred else "star"), button("report"), button("delete")]
     pages = _pages(generation, number)
     return (*((pages,) if pages else ()), *rows(drawn, 2))
 
 
-def _copy(say: Language, job: UUID, prompt: str) -> Button:
-    text = say.plain("button.copy")
+def _copy(texts: Texts, job: UUID, prompt: str) -> Button:
+    text = texts.plain("button.copy")
     if can_be_copied(prompt):
         return Button(text, copies=prompt)
     return Button(text, JobPress(job, "copy"))
@@ -158,76 +158,78 @@ def _pages(generation: Generation, number: int) -> tuple[Button, ...]:
     )
 
 
-def confirm_delete(say: Language, job: UUID, shown: str) -> Keyboard:
+def confirm_delete(texts: Texts, job: UUID, shown: str) -> Keyboard:
     """Ask before deleting; `shown` is the argument of the pressed button."""
     return (
         (
-            Button(say.plain("button.delete_sure"), JobPress(job, "delete_sure", shown), "danger"),
-            Button(say.plain("button.keep"), JobPress(job, "keep", shown)),
+            Button(
+                texts.plain("button.delete_sure"), JobPress(job, "delete_sure", shown), "danger"
+            ),
+            Button(texts.plain("button.keep"), JobPress(job, "keep", shown)),
         ),
     )
 
 
-def quote(say: Language, prompt: str) -> Markup:
+def quote(texts: Texts, prompt: str) -> Markup:
     """Quote the prompt, cut to what a caption has room for."""
-    return say.html("job.quote", prompt=cut(prompt, _MAX_QUOTE))
+    return texts.html("job.quote", prompt=cut(prompt, _MAX_QUOTE))
 
 
-def cancelled(say: Language, job: UUID, prompt: str, *, freed: bool) -> View:
+def cancelled(texts: Texts, job: UUID, prompt: str, *, freed: bool) -> View:
     """Show that it was cancelled; `freed`: the GPU had begun."""
-    text = say.html("job.cancelled_freed" if freed else "job.cancelled")
-    retry = Button(say.plain("button.retry"), JobPress(job, "retry"))
-    return View(_with(say, text, prompt), ((retry,),), blank=True)
+    text = texts.html("job.cancelled_freed" if freed else "job.cancelled")
+    retry = Button(texts.plain("button.retry"), JobPress(job, "retry"))
+    return View(_with(texts, text, prompt), ((retry,),), blank=True)
 
 
 def failed(
-    say: Language, job: UUID, problem: Problem, prompt: str, wait_s: float | None = None
+    texts: Texts, job: UUID, problem: Problem, prompt: str, wait_s: float | None = None
 ) -> View:
     """Show what went wrong, with the prompt and the next step."""
-    text = error_text(say, problem, code_of(job), wait_s)
+    text = error_text(texts, problem, code_of(job), wait_s)
     buttons = []
     if problem.code in _RETRYABLE:
-        buttons.append(Button(say.plain("button.retry"), JobPress(job, "retry")))
+        buttons.append(Button(texts.plain("button.retry"), JobPress(job, "retry")))
     if problem.code in _EDITABLE and prompt:
-        buttons.append(Button(say.plain("button.edit"), JobPress(job, "edit")))
+        buttons.append(Button(texts.plain("button.edit"), JobPress(job, "edit")))
     if problem.code in ("timeout", "out_of_memory"):
-        buttons.append(Button(say.plain("button.smaller"), JobPress(job, "smaller")))
+        buttons.append(Button(texts.plain("button.smaller"), JobPress(job, "smaller")))
     keyboard = (tuple(buttons),) if buttons else ()
-    return View(_with(say, text, prompt), keyboard, blank=True)
+    return View(_with(texts, text, prompt), keyboard, blank=True)
 
 
-def error_text(say: Language, problem: Problem, code: str, wait_s: float | None = None) -> Markup:
+def error_text(texts: Texts, problem: Problem, code: str, wait_s: float | None = None) -> Markup:
     """Word an error in the person's language by the backend's code, never its own sentence."""
     if problem.code == "content_refused":
         if problem.category == UNCHECKED:
-            return say.html("error.check_out_of_order")
-        return say.html("error.content_refused", category=category(say, problem.category))
+            return texts.html("error.check_out_of_order")
+        return texts.html("error.content_refused", category=category(texts, problem.category))
     if problem.code == "invalid_request":
-        return _faults(say, problem)
+        return _faults(texts, problem)
     if problem.code == "rate_limited" and wait_s is not None and wait_s > _LONG_WAIT_S:
-        return say.html("error.rate_limited_for", time=_approximate(say, wait_s))
+        return texts.html("error.rate_limited_for", time=_approximate(texts, wait_s))
     key = f"error.{problem.code}"
-    return say.html(key if say.has(key) else "error.internal", code=code)
+    return texts.html(key if texts.has(key) else "error.internal", code=code)
 
 
-def _faults(say: Language, problem: Problem) -> Markup:
+def _faults(texts: Texts, problem: Problem) -> Markup:
     """Name the wrong fields as people know them, with the allowed values if they are a list."""
     lines: dict[str, str] = {}
     for fault in problem.errors:
-        if say.has(f"field.{fault.field}"):
+        if texts.has(f"field.{fault.field}"):
             allowed = ", ".join(fault.allowed) if isinstance(fault.allowed, list) else ""
             key = "field.allowed" if allowed else "field.wrong"
-            field = say.html(f"field.{fault.field}")
-            lines.setdefault(field, say.html(key, field=field, allowed=allowed))
+            field = texts.html(f"field.{fault.field}")
+            lines.setdefault(field, texts.html(key, field=field, allowed=allowed))
     if not lines:
-        return say.html("error.invalid_request")
-    return say.html("error.invalid_fields", faults=Markup("\n".join(lines.values())))
+        return texts.html("error.invalid_request")
+    return texts.html("error.invalid_fields", faults=Markup("\n".join(lines.values())))
 
 
-def category(say: Language, refused: str | None) -> str:
+def category(texts: Texts, refused: str | None) -> str:
     """Name a category that the backend refused."""
     key = f"category.{refused}"
-    return say.plain(key if say.has(key) else "category.other")
+    return texts.plain(key if texts.has(key) else "category.other")
 
 
 def code_of(job: UUID) -> str:
@@ -235,26 +237,26 @@ def code_of(job: UUID) -> str:
     return job.hex[:6].upper()
 
 
-def not_taken(say: Language, job: UUID) -> View:
+def not_taken(texts: Texts, job: UUID) -> View:
     """Show that Telegram takes the picture neither as a photo nor as a file."""
-    retry = Button(say.plain("button.png"), JobPress(job, "png"))
-    return View(say.html("job.not_taken", code=code_of(job)), ((retry,),), blank=True)
+    retry = Button(texts.plain("button.png"), JobPress(job, "png"))
+    return View(texts.html("job.not_taken", code=code_of(job)), ((retry,),), blank=True)
 
 
-def _with(say: Language, text: Markup, prompt: str) -> Markup:
-    return Markup(f"{text}\n{quote(say, prompt)}") if prompt else text
+def _with(texts: Texts, text: Markup, prompt: str) -> Markup:
+    return Markup(f"{text}\n{quote(texts, prompt)}") if prompt else text
 
 
-def _queued(say: Language, generation: Generation) -> str:
+def _queued(texts: Texts, generation: Generation) -> str:
     position = shown_position(generation.position)
     if position is None:
-        return say.html("job.queued")
-    suffix = _suffix(position) if say.code == "en" else ""
-    ordinal = say.plain("job.ordinal", position=f"{position}{suffix}")
+        return texts.html("job.queued")
+    suffix = _suffix(position) if texts.code == "en" else ""
+    ordinal = texts.plain("job.ordinal", position=f"{position}{suffix}")
     left = generation.estimated_seconds
     if not left:
-        return say.html("job.queued_at", position=ordinal)
-    return say.html("job.queued_for", position=ordinal, time=_approximate(say, left))
+        return texts.html("job.queued_at", position=ordinal)
+    return texts.html("job.queued_for", position=ordinal, time=_approximate(texts, left))
 
 
 def _suffix(n: int) -> str:
@@ -264,13 +266,13 @@ def _suffix(n: int) -> str:
     return endings.get(n % 10, "th")
 
 
-def _approximate(say: Language, seconds: float) -> str:
+def _approximate(texts: Texts, seconds: float) -> str:
     if seconds < 50:
-        return say.plain("time.seconds", n=max(5, math.ceil(seconds / 5) * 5))
-    return say.plain("time.minutes", n=max(1, round(seconds / 60)))
+        return texts.plain("time.seconds", n=max(5, math.ceil(seconds / 5) * 5))
+    return texts.plain("time.minutes", n=max(1, round(seconds / 60)))
 
 
-def _seconds(say: Language, seconds: float) -> str:
+def _seconds(texts: Texts, seconds: float) -> str:
     if seconds < 90:
-        return say.plain("time.s", seconds=f"{max(1, round(seconds))}")
-    return say.plain("time.min", minutes=f"{round(seconds / 60)}")
+        return texts.plain("time.s", seconds=f"{max(1, round(seconds))}")
+    return texts.plain("time.min", minutes=f"{round(seconds / 60)}")

@@ -48,8 +48,8 @@ class Markup(str):
     __slots__ = ()
 
 
-class Language:
-    """The texts in one language."""
+class Texts:
+    """The texts in one language, by `section.name`."""
 
     def __init__(self, code: str, texts: Mapping[str, str | Mapping[str, str]]) -> None:
         self.code = code
@@ -77,17 +77,17 @@ class Language:
         return text if isinstance(text, str) else text[self._form(int(values["n"]))]
 
 
-class Texts:
+class Languages:
     """The texts in every language that has a file."""
 
     def __init__(self) -> None:
         folder = Path(__file__).parent
-        self.languages = {code: Language(code, _read(folder / f"{code}.toml")) for code in FORMS}
+        self.by_code = {code: Texts(code, _read(folder / f"{code}.toml")) for code in FORMS}
 
-    def language(self, code: str | None) -> Language:
+    def of(self, code: str | None) -> Texts:
         """Return the texts for a `language_code` such as `ru-RU`; English for unknown ones."""
         short = (code or DEFAULT).split("-")[0].lower()
-        return self.languages.get(short, self.languages[DEFAULT])
+        return self.by_code.get(short, self.by_code[DEFAULT])
 
 
 def _read(path: Path) -> dict[str, str | Mapping[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from telegram_bot.texts import FORMS, Texts
+from telegram_bot.texts import FORMS, Languages
 
 ROOT = Path(__file__).parents[2] / "telegram_bot"
 FLOWS = [*sorted((ROOT / "flows").glob("*.py")), ROOT / "messages/presenter.py", ROOT / "access.py"]
@@ -51,8 +51,8 @@ def test_a_text_takes_the_same_values_in_both_languages() -> None:
 
 
 def test_russian_counts_as_russians_do() -> None:
-    say = Texts().language("ru-RU")
-    counted = {n: say.plain("privacy.done", n=n) for n in (1, 2, 5, 11, 12, 21, 22, 25, 111, 101)}
+    texts = Languages().of("ru-RU")
+    counted = {n: texts.plain("privacy.done", n=n) for n in (1, 2, 5, 11, 12, 21, 22, 25, 111, 101)}
     assert {n: text.split()[2] for n, text in counted.items()} == {
         1: "картинка", 2: "картинки", 5: "картинок", 11: "картинок", 12: "картинок",
         21: "картинка", 22: "картинки", 25: "картинок", 111: "картинок", 101: "картинка",
@@ -60,8 +60,8 @@ def test_russian_counts_as_russians_do() -> None:
 
 
 def test_what_people_write_is_never_markup() -> None:
-    say = Texts().language("en")
-    assert "&lt;b&gt;" in say.html("job.quote", prompt="<b>")
+    texts = Languages().of("en")
+    assert "&lt;b&gt;" in texts.html("job.quote", prompt="<b>")
 
 
 def _strings(tree: ast.AST) -> Iterator[str]:

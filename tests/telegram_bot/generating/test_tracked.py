@@ -18,7 +18,7 @@ from telegram_bot.messages.rate_limiter import RateLimiter, Urgency
 from telegram_bot.storage.database import Database
 from telegram_bot.storage.deliveries import Deliveries, Delivery, State
 from telegram_bot.storage.people import People
-from telegram_bot.texts import Texts
+from telegram_bot.texts import Languages
 from tests.telegram_bot.stack import Stack
 
 HOURS = 3600.0
@@ -61,7 +61,7 @@ def tracked(database: Database, clock: Clock, state: State, age_s: float) -> Tra
         message,
         deliveries=deliveries,
         people=People(database),
-        texts=Texts(),
+        languages=Languages(),
         resumed=True,
         clock=clock,
     )
