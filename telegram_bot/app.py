@@ -17,6 +17,7 @@ from telegram_bot.flows import (
     history,
     presses,
     privacy,
+    redraw,
     restyle,
     results,
     start,
@@ -91,17 +92,11 @@ def build_application(
 
 def _register(application: EaselApplication) -> None:
     application.add_handler(access.handler(), access.GROUP)
-    menus = {
-        **start.MENUS,
-        **free.MENUS,
-        **restyle.MENUS,
-        **history.MENUS,
-        **preferences.MENUS,
-        **privacy.MENUS,
-        **admin.MENUS,
-    }
-    handlers: list[BaseHandler[Any, Context, Any]] = [presses.handler(menus, results.JOBS)]
-    for flow in (start, free, restyle, history, preferences, privacy, admin, errors):
+    flows = (start, free, restyle, history, preferences, privacy, admin)
+    menus = {action: on_press for flow in flows for action, on_press in flow.MENUS.items()}
+    jobs = {**results.JOBS, **redraw.JOBS}
+    handlers: list[BaseHandler[Any, Context, Any]] = [presses.handler(menus, jobs)]
+    for flow in (*flows, errors):
         handlers += flow.handlers()
     application.add_handlers(handlers)
     application.add_error_handler(errors.on_error)

@@ -1,27 +1,19 @@
-"""The buttons of a generation: while it is drawn, under its picture, after it failed."""
+"""The buttons of a generation that draw nothing new: while it is drawn and under its picture."""
 
 from contextlib import suppress
-from typing import Any
 
-from telegram import Message, Update
+from telegram import Update
 from telegram.error import BadRequest, NetworkError
 
-from backend.schemas import Generation, GenerationRequest
-from telegram_bot.catalogue import style_of
 from telegram_bot.context import Context, the_chat, the_query, the_user, toast
-from telegram_bot.flows import checks, history, restyle
+from telegram_bot.flows import history
 from telegram_bot.generating import photos
-from telegram_bot.generating.request import again, sized, variation
 from telegram_bot.messages import presenter
 from telegram_bot.messages.callback_data import JobPress
 from telegram_bot.messages.editor import MessageGone, Place
-from telegram_bot.messages.view import Button, Keyboard, View, can_be_copied
-from telegram_bot.storage.deliveries import Delivery, State
-from telegram_bot.storage.people import Draft
+from telegram_bot.messages.view import View
+from telegram_bot.storage.deliveries import Delivery
 from web.errors import NotFound
-
-_DOUBLE_TAP_S = 2.0
-_SMALLER = 0.75
 
 
 async def on_cancel(update: Update, context: Context, _: JobPress, delivery: Delivery) -> None:
@@ -31,53 +23,12 @@ async def on_cancel(update: Update, context: Context, _: JobPress, delivery: Del
     await toast(the_query(update), context.texts.plain("toast.cancelling"))
 
 
-async def on_again(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
-    """The same once more, with another seed."""
-    generation = await _about_to_draw(update, context, press, delivery)
-    if generation is not None:
-        await _draw(update, context, press, again(generation), delivery.photo)
-
-
-async def on_variation(
-    update: Update, context: Context, press: JobPress, delivery: Delivery
-) -> None:
-    """The same words over this picture's structure."""
-    generation = await _about_to_draw(update, context, press, delivery)
-    if generation is not None:
-        mode = await context.easel.catalogue.for_photo()
-        photo = photos.from_generation(press.job, _number(press))
-        await _draw(update, context, press, variation(generation, mode), photo)
-
-
-async def on_seed(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
-    """The same seed with other words, which come as the next message."""
-    await toast(the_query(update))
-    generation = await context.easel.backend.get(press.job)
-    seed = generation.seed + _number(press)
-    request, photo = again(generation, seed=seed, count=1), delivery.photo
-    await _ask_for_words(update, context, request, photo, "results.same_seed", seed=seed)
-
-
-async def on_edit(update: Update, context: Context, _: JobPress, delivery: Delivery) -> None:
-    """Other words for a request that was not taken."""
-    await toast(the_query(update))
-    request, photo = delivery.request, delivery.photo
-    await _ask_for_words(update, context, request, photo, "results.other_words")
-
-
-async def on_restyle(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
-    """This picture as the photo of a restyle."""
-    await toast(the_query(update))
-    photo = photos.from_generation(press.job, _number(press))
-    await restyle.begin(update, context, photo, "")
-
-
 async def on_png(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
     """The picture as it was drawn, as a file."""
     query, texts = the_query(update), context.texts
     await toast(query, texts.plain("toast.sending_file"))
     generation = await context.easel.backend.get(press.job)
-    number = _number(press)
+    number = press.number
     seed = generation.images[number].seed
     media = await photos.result(context.easel.backend, press.job, number, as_file=True, seed=seed)
     view = View(texts.html("results.file", seed=seed), media=media)
@@ -155,7 +106,7 @@ async def on_page(update: Update, context: Context, press: JobPress, delivery: D
     """Another picture of several."""
     await toast(the_query(update))
     generation = await context.easel.backend.get(press.job)
-    number = _number(press)
+    number = press.number
     if number >= len(generation.images):
         return
     seed = generation.images[number].seed
@@ -176,110 +127,6 @@ async def on_page(update: Update, context: Context, press: JobPress, delivery: D
     await context.change(the_query(update), view)
 
 
-async def on_retry(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
-    """What failed or was cancelled, once more, in the same message."""
-    await _retry(update, context, press, delivery, delivery.request)
-
-
-async def on_smaller(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
-    request, values = delivery.request, delivery.request.values()
-    mode = context.easel.catalogue.known(request.mode)
-    if mode is None:
-        await toast(the_query(update), context.texts.plain("toast.gone"))
-        return
-    style = str(values.get("style", ""))
-    size = {"width": values.get("width"), "height": values.get("height")}
-    if not all(size.values()):
-        size = dict(sized(mode, style, next(iter(style_of(mode, style).sizes), None)))
-    changed = {side: max(256, round(int(v or 0) * _SMALLER / 64) * 64) for side, v in size.items()}
-    await _retry(update, context, press, delivery, request.model_copy(update=changed))
-
-
-async def _retry(
-    update: Update,
-    context: Context,
-    press: JobPress,
-    delivery: Delivery,
-    request: GenerationRequest,
-) -> None:
-    query = the_query(update)
-    message = query.message
-    if message is None or not delivery.can_be_retried:
-        await toast(query, context.texts.plain("toast.already_on_it"))
-        return
-    if await _held_up(update, context, press):
-        return
-    await toast(query, context.texts.plain("toast.on_it"))
-    held = isinstance(message, Message) and not message.text
-    place = Place(message.chat.id, message.message_id, held)
-    origin = f"{_origin(update, press)}/{query.id}"
-    added = context.draw(request, place.chat_id, origin, photo=delivery.photo, place=place)
-    if added and delivery.ended:  # else the backend has still to be told of the old one
-        context.easel.deliveries.forget(press.job)
-
-
-async def _about_to_draw(
-    update: Update, context: Context, press: JobPress, delivery: Delivery
-) -> Generation | None:
-    """The generation under the button, if it may be drawn from once more; has answered if not."""
-    if delivery.state is not State.delivered:
-        await toast(the_query(update), context.texts.plain("toast.not_ready"))
-        return None
-    if await _held_up(update, context, press):
-        return None
-    await toast(the_query(update), context.texts.plain("toast.on_it"))
-    return await context.easel.backend.get(press.job)
-
-
-async def _held_up(update: Update, context: Context, press: JobPress) -> bool:
-    user_id = the_user(update).id
-    last = context.easel.deliveries.seconds_since(user_id, _origin(update, press))
-    if last is not None and last < _DOUBLE_TAP_S:
-        await toast(the_query(update), context.texts.plain("toast.already_on_it"))
-        return True
-    return await checks.paused(update, context)
-
-
-async def _draw(
-    update: Update,
-    context: Context,
-    press: JobPress,
-    request: GenerationRequest,
-    photo: str | None,
-) -> None:
-    query = the_query(update)
-    origin = f"{_origin(update, press)}/{query.id}"
-    reply_to = query.message.message_id if query.message else None
-    context.draw(request, the_chat(update).id, origin, photo=photo, reply_to=reply_to)
-
-
-async def _ask_for_words(
-    update: Update,
-    context: Context,
-    request: GenerationRequest,
-    photo: str | None,
-    key: str,
-    **shown: Any,
-) -> None:
-    values = request.values()
-    prompt = str(values.pop("prompt", ""))
-    draft = Draft(
-        mode=request.mode,
-        step="words" if photo else "prompt",
-        chat_id=the_chat(update).id,
-        style=values.pop("style", None),
-        photo=photo,
-        values=values,
-    )
-    context.set_draft(draft)
-    texts = context.texts
-    text = texts.html(key, quote=presenter.quote(texts, prompt), **shown)
-    keyboard: Keyboard = ()
-    if can_be_copied(prompt):
-        keyboard = ((Button(texts.plain("button.copy"), copies=prompt),),)
-    await context.reply(update, View(text, keyboard))
-
-
 async def _restore_buttons(update: Update, context: Context, press: JobPress) -> None:
     query, easel = the_query(update), context.easel
     delivery = easel.deliveries.get(press.job)
@@ -290,7 +137,7 @@ async def _restore_buttons(update: Update, context: Context, press: JobPress) ->
     keyboard = presenter.actions(
         context.texts,
         generation,
-        number=_number(press),
+        number=press.number,
         starred=delivery.favourite,
         restyles=await _restyles(context),
         prompt=presenter.own_prompt(generation, mode),
@@ -302,22 +149,8 @@ async def _restyles(context: Context) -> bool:
     return any(mode.takes_image for mode in await context.easel.catalogue.modes())
 
 
-def _origin(update: Update, press: JobPress) -> str:
-    message = the_query(update).message
-    return f"{message.message_id if message else press.job}:{press.action}"
-
-
-def _number(press: JobPress) -> int:
-    return int(press.argument) if press.argument.isdigit() else 0
-
-
 JOBS = {
     "cancel": on_cancel,
-    "again": on_again,
-    "variation": on_variation,
-    "seed": on_seed,
-    "edit": on_edit,
-    "restyle": on_restyle,
     "png": on_png,
     "copy": on_copy,
     "star": on_star,
@@ -327,6 +160,4 @@ JOBS = {
     "delete_sure": on_delete_sure,
     "keep": on_keep,
     "page": on_page,
-    "retry": on_retry,
-    "smaller": on_smaller,
 }

@@ -22,6 +22,11 @@ class JobPress:
     action: str
     argument: str = ""
 
+    @property
+    def number(self) -> int:
+        """Which of the generation's pictures is meant, from 0."""
+        return int(self.argument) if self.argument.isdigit() else 0
+
     def encode(self) -> str:
         job = base64.urlsafe_b64encode(self.job.bytes).rstrip(b"=").decode()
         return _joined("j", job, self.action, self.argument)
