@@ -14,7 +14,6 @@ from telegram_bot import profile
 from telegram_bot.app import build_application
 from telegram_bot.context import Easel, EaselApplication
 from telegram_bot.settings import ENV_FILE, Settings
-from telegram_bot.storage.inbox import Inbox
 from telegram_bot.webhook import ALLOWED_UPDATES, announce, listen
 from web import logs
 from web.settings import load_or_exit
@@ -46,11 +45,19 @@ async def serve(settings: Settings) -> None:
     events = BackendClient.at(settings.bot_backend_url, key, connections=_MAX_STREAMS)
     application = build_application(settings, backend, events)
     easel: Easel = application.bot_data
-    stop = _stop_on_signals()
+    work = asyncio.create_task(_work(application, settings))
+
+    def stop() -> None:
+        if not work.cancelling():  # a second signal must not interrupt the cleanup
+            work.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
-        async with _cancelled_by(stop):
-            await _retry_until_reachable("telegram_unreachable", application.initialize)
-            await _work(application, settings)
+        await work
+    except asyncio.CancelledError:
+        if not work.cancelling():
+            raise
     finally:
         await application.shutdown()
         await easel.close()
@@ -58,15 +65,15 @@ async def serve(settings: Settings) -> None:
 
 async def _work(application: EaselApplication, settings: Settings) -> None:
     easel: Easel = application.bot_data
+    await _retry_until_reachable(application.initialize)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(easel.tracker.run())
         tasks.create_task(easel.catalogue.run())
-        tasks.create_task(_clean_up(easel, application))
+        tasks.create_task(_clean_up(easel))
         tasks.create_task(profile.publish(easel))
         await application.start()
         try:
-            if isinstance(application.update_queue, Inbox):
-                await application.update_queue.resume(application.bot)
+            await easel.inbox.resume(application.bot)
             async with _receiving(application, settings) as receiving:
                 log.info("ready", bot_id=settings.bot_id, local_telegram=settings.local)
                 await receiving
@@ -82,9 +89,7 @@ async def _receiving(
     if settings.bot_webhook_url:
         server = listen(application, settings)
         try:
-            await _retry_until_reachable(
-                "telegram_unreachable", lambda: announce(application.bot, settings)
-            )
+            await _retry_until_reachable(lambda: announce(application.bot, settings))
             yield asyncio.Event().wait()
         finally:
             server.stop()
@@ -112,61 +117,27 @@ def _polling_failed(error: TelegramError) -> None:
         log.warning("polling_failed", reason=type(error).__name__)
 
 
-async def _retry_until_reachable(event: str, call: Callable[[], Awaitable[None]]) -> None:
+async def _retry_until_reachable(call: Callable[[], Awaitable[None]]) -> None:
     """Repeat a call while Telegram cannot be reached: the bot waits for the network at boot."""
     pause = 0.5
     while True:
         try:
             await call()
         except (NetworkError, RetryAfter) as error:
-            log.warning(event, reason=type(error).__name__)
+            log.warning("telegram_unreachable", reason=type(error).__name__)
             await asyncio.sleep(pause)
             pause = min(_MAX_BACKOFF_S, pause * 2)
         else:
             return
 
 
-async def _clean_up(easel: Easel, application: EaselApplication) -> None:
+async def _clean_up(easel: Easel) -> None:
     """Delete what has expired, so that the database does not grow without bound."""
     while True:
         easel.deliveries.forget_ended(easel.settings.bot_retention_days)
         easel.people.forget_albums(_ALBUM_RETENTION_S)
-        if isinstance(application.update_queue, Inbox):
-            application.update_queue.forget_old()
+        easel.inbox.forget_old()
         await asyncio.sleep(_CLEANUP_INTERVAL_S)
-
-
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return stop
-
-
-@asynccontextmanager
-async def _cancelled_by(stop: asyncio.Event) -> AsyncIterator[None]:
-    """Cancel the body when `stop` is set."""
-    body = asyncio.current_task()
-    stopped = False
-
-    async def watch() -> None:
-        nonlocal stopped
-        await stop.wait()
-        stopped = True
-        if body is not None:
-            body.cancel()
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not stopped:
-            raise
-        if body is not None:
-            body.uncancel()
-    finally:
-        watching.cancel()
 
 
 if __name__ == "__main__":

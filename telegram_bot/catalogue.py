@@ -43,18 +43,14 @@ class Catalogue:
 
     async def refresh(self) -> None:
         """Fetch modes and engine; raises EaselError."""
-        await self._refresh_engine()
+        engine = (await self._backend.health()).engine
+        if engine not in (_NO_ENGINE, self._engine):  # without a GPU server the last one stays
+            self._engine = engine
+            self._database.set_note(_ENGINE_NOTE, engine)
         modes = await self._backend.modes()
         if modes != self._modes:
             self._modes = modes
             self._database.set_note(_MODES_NOTE, _MODES.dump_json(modes).decode())
-
-    async def _refresh_engine(self) -> None:
-        """Keep the last engine while no GPU server answers."""
-        engine = (await self._backend.health()).engine
-        if engine not in (_NO_ENGINE, self._engine):
-            self._engine = engine
-            self._database.set_note(_ENGINE_NOTE, engine)
 
     @property
     def sketches(self) -> bool:

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 from telegram import (
@@ -57,43 +58,22 @@ class Editor:
     ) -> Message:
         """Send a new message."""
         reply = ReplyParameters(reply_to, allow_sending_without_reply=True) if reply_to else None
-        keyboard = markup(view.keyboard)
-        if view.media is None:
-            return await self.bot.send_message(
-                chat_id,
-                view.text,
-                parse_mode=ParseMode.HTML,
-                reply_markup=keyboard,
-                reply_parameters=reply,
-                disable_notification=silent,
-                link_preview_options=_NO_PREVIEW,
-                rate_limit_args=urgency,
-            )
-        content, name = view.media.content, view.media.name
-        if view.media.kind == "photo":
-            return await self.bot.send_photo(
-                chat_id,
-                content,
-                caption=view.text,
-                filename=name,
-                parse_mode=ParseMode.HTML,
-                reply_markup=keyboard,
-                reply_parameters=reply,
-                disable_notification=silent,
-                rate_limit_args=urgency,
-            )
-        return await self.bot.send_document(
-            chat_id,
-            content,
-            caption=view.text,
-            filename=name,
-            parse_mode=ParseMode.HTML,
-            reply_markup=keyboard,
-            reply_parameters=reply,
-            disable_notification=silent,
-            disable_content_type_detection=True,
-            rate_limit_args=urgency,
-        )
+        options: dict[str, Any] = {
+            "parse_mode": ParseMode.HTML,
+            "reply_markup": markup(view.keyboard),
+            "reply_parameters": reply,
+            "disable_notification": silent,
+            "rate_limit_args": urgency,
+        }
+        media = view.media
+        if media is None:
+            options["link_preview_options"] = _NO_PREVIEW
+            return await self.bot.send_message(chat_id, view.text, **options)
+        options |= {"caption": view.text, "filename": media.name}
+        if media.kind == "photo":
+            return await self.bot.send_photo(chat_id, media.content, **options)
+        options["disable_content_type_detection"] = True
+        return await self.bot.send_document(chat_id, media.content, **options)
 
     async def edit(
         self, place: Place, view: View, urgency: Urgency = Urgency.REPLY
@@ -115,37 +95,23 @@ class Editor:
         return message
 
     async def _edit(self, place: Place, view: View, urgency: Urgency) -> Message | None:
-        keyboard = markup(view.keyboard)
+        options: dict[str, Any] = {
+            "chat_id": place.chat_id,
+            "message_id": place.message_id,
+            "reply_markup": markup(view.keyboard),
+            "rate_limit_args": urgency,
+        }
         media = view.media
         if media is None and view.blank and place.holds_media:
             media = Media("photo", self._blank, "blank.png")
+        html: dict[str, Any] = {"parse_mode": ParseMode.HTML}
         if media is not None:
-            answer = await self.bot.edit_message_media(
-                _input_media(media, view),
-                place.chat_id,
-                place.message_id,
-                reply_markup=keyboard,
-                rate_limit_args=urgency,
-            )
+            answer = await self.bot.edit_message_media(_input_media(media, view), **options)
         elif place.holds_media:
-            answer = await self.bot.edit_message_caption(
-                place.chat_id,
-                place.message_id,
-                caption=view.text,
-                parse_mode=ParseMode.HTML,
-                reply_markup=keyboard,
-                rate_limit_args=urgency,
-            )
+            answer = await self.bot.edit_message_caption(caption=view.text, **html, **options)
         else:
-            answer = await self.bot.edit_message_text(
-                view.text,
-                place.chat_id,
-                place.message_id,
-                parse_mode=ParseMode.HTML,
-                reply_markup=keyboard,
-                link_preview_options=_NO_PREVIEW,
-                rate_limit_args=urgency,
-            )
+            options["link_preview_options"] = _NO_PREVIEW
+            answer = await self.bot.edit_message_text(view.text, **html, **options)
         return answer if isinstance(answer, Message) else None
 
     async def has_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard) -> bool:
@@ -185,14 +151,8 @@ def may_have_arrived(error: TelegramError) -> bool:
 
 
 def _input_media(media: Media, view: View) -> InputMediaPhoto | InputMediaDocument:
+    options: dict[str, Any] = {"caption": view.text, "filename": media.name}
+    options["parse_mode"] = ParseMode.HTML
     if media.kind == "photo":
-        return InputMediaPhoto(
-            media.content, caption=view.text, parse_mode=ParseMode.HTML, filename=media.name
-        )
-    return InputMediaDocument(
-        media.content,
-        caption=view.text,
-        parse_mode=ParseMode.HTML,
-        filename=media.name,
-        disable_content_type_detection=True,
-    )
+        return InputMediaPhoto(media.content, **options)
+    return InputMediaDocument(media.content, disable_content_type_detection=True, **options)

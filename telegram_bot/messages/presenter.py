@@ -92,12 +92,7 @@ def result(
     if prompt:
         text = Markup(f"{text}\n{quote(texts, prompt)}")
     keyboard = actions(
-        texts,
-        generation,
-        number=number,
-        starred=starred,
-        restyles=restyles,
-        prompt=prompt,
+        texts, generation, number=number, starred=starred, restyles=restyles, prompt=prompt
     )
     return View(text, keyboard, media)
 

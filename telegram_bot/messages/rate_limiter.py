@@ -120,7 +120,9 @@ class RateLimiter(BaseRateLimiter[Urgency]):
 
     async def _wait_turn(self, chat: int, urgency: Urgency) -> None:
         window = self._window(chat)
-        await self._wait(urgency, lambda now: self._chat_wait(chat, window, now, urgency))
+        await self._wait(
+            urgency, lambda now: max(self._paused.get(chat, 0.0) - now, window.wait(now, urgency))
+        )
         async with self._turns[urgency]:
             await self._wait(urgency, lambda now: self._overall.wait(now, urgency))
             now = self._clock()
@@ -132,9 +134,6 @@ class RateLimiter(BaseRateLimiter[Urgency]):
             if urgency is Urgency.PROGRESS:
                 raise EditSkipped("at the limit")
             await asyncio.sleep(seconds)
-
-    def _chat_wait(self, chat: int, window: Window, now: float, urgency: Urgency) -> float:
-        return max(self._paused.get(chat, 0.0) - now, window.wait(now, urgency))
 
     def _window(self, chat: int) -> Window:
         if len(self._chats) > _MAX_CHATS:
