@@ -68,12 +68,12 @@ async def on_retry(update: Update, context: Context, press: JobPress, delivery: 
 
 
 async def on_smaller(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
-    request, values = delivery.request, delivery.request.values()
+    request, values = delivery.request, delivery.request.values
     mode = context.easel.catalogue.known(request.mode)
     if mode is None:
         await toast(the_query(update), context.texts.plain("toast.gone"))
         return
-    style = str(values.get("style", ""))
+    style = request.style
     size = {"width": values.get("width"), "height": values.get("height")}
     if not all(size.values()):
         size = dict(sized(mode, style, next(iter(style_of(mode, style).sizes), None)))
@@ -147,13 +147,13 @@ async def _ask_for_words(
     key: str,
     **shown: Any,
 ) -> None:
-    values = request.values()
+    values = dict(request.values)
     prompt = str(values.pop("prompt", ""))
     draft = Draft(
         mode=request.mode,
         step="words" if photo else "prompt",
         chat_id=the_chat(update).id,
-        style=values.pop("style", None),
+        style=request.style or None,
         photo=photo,
         values=values,
     )

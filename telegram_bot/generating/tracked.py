@@ -83,7 +83,7 @@ class TrackedGeneration:
 
     @property
     def prompt(self) -> str:
-        return str(self._delivery.request.values().get("prompt", ""))
+        return str(self._delivery.request.values.get("prompt", ""))
 
     @property
     def cancelled(self) -> bool:

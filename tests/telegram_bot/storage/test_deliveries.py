@@ -56,5 +56,5 @@ def test_a_delivered_row_keeps_no_prompt(database: Database) -> None:
     assert database.row("SELECT request FROM deliveries")["request"] == "{}"  # type: ignore[index]
     row = deliveries.get(delivery.generation)
     assert row is not None
-    assert row.request.values() == {}
+    assert row.request.values == {}
     assert (row.state, row.file_id) == (State.delivered, "file-id")
