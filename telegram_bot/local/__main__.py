@@ -12,7 +12,7 @@ from pydantic_settings import SettingsError
 
 from telegram_bot.local.app import create_app
 from telegram_bot.local.settings import PREFIX, LocalTelegramSettings
-from telegram_bot.local.world import World
+from telegram_bot.local.state.world import World
 
 _SHUTDOWN_S = 3
 _BACKLOG = 2048

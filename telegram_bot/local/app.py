@@ -11,14 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from telegram_bot.local.bot_api import BotApi
-from telegram_bot.local.chat_api import chat_routes
+from telegram_bot.local.bot_api.server import BotApi
+from telegram_bot.local.bot_api.webhook import deliver_forever
+from telegram_bot.local.chat.hooks import Hooks
+from telegram_bot.local.chat.routes import chat_routes
 from telegram_bot.local.errors import ApiError
 from telegram_bot.local.guard import Guard
-from telegram_bot.local.hooks import Hooks
 from telegram_bot.local.settings import LocalTelegramSettings
-from telegram_bot.local.webhook import deliver_forever
-from telegram_bot.local.world import World
+from telegram_bot.local.state.world import World
 
 _PAGE = Path(__file__).parent / "page"
 

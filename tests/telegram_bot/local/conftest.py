@@ -15,7 +15,7 @@ from PIL import Image
 from telegram_bot.local.__main__ import bind
 from telegram_bot.local.app import create_app
 from telegram_bot.local.settings import LocalTelegramSettings
-from telegram_bot.local.world import World
+from telegram_bot.local.state.world import World
 
 T = TypeVar("T")
 TOKEN = "123456:test-token_ABC"

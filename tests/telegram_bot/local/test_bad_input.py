@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from telegram_bot.local.methods import METHODS
+from telegram_bot.local.bot_api.server import METHODS
 from tests.telegram_bot.local.conftest import TOKEN, Json, Local
 
 ME = 1001

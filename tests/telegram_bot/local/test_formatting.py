@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from telegram import Message
 from telegram.helpers import escape_markdown
 
-from telegram_bot.local.entities import Formatted, finished, utf16_length, utf16_slice
 from telegram_bot.local.errors import BadRequestError
-from telegram_bot.local.html_markup import parse_html
-from telegram_bot.local.markdown_v2 import parse_markdown_v2
+from telegram_bot.local.formatting.entities import Formatted, finished, utf16_length, utf16_slice
+from telegram_bot.local.formatting.html_markup import parse_html
+from telegram_bot.local.formatting.markdown_v2 import parse_markdown_v2
 from tests.telegram_bot.local.conftest import Json
 
 

@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from telegram_bot.local.entities import Json
 from telegram_bot.local.errors import ApiError
+from telegram_bot.local.formatting.entities import Json
 
 _DEADLINE_S = 120
 _MAX_OUTPUT = 2000

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
-from telegram_bot.local.entities import Json
 from telegram_bot.local.errors import BadRequestError
+from telegram_bot.local.formatting.entities import Json
 
 MAX_SETTINGS = 1000
 _COMMAND = re.compile(r"[a-z0-9_]{1,32}")

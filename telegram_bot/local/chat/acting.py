@@ -8,11 +8,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from telegram_bot.local.content import MAX_CAPTION, MAX_TEXT
-from telegram_bot.local.entities import Formatted, Json, finished, utf16_length
+from telegram_bot.local.bot_api.content import MAX_CAPTION, MAX_TEXT
 from telegram_bot.local.errors import ApiError
-from telegram_bot.local.model import Chat, Message
-from telegram_bot.local.world import World
+from telegram_bot.local.formatting.entities import Formatted, Json, finished, utf16_length
+from telegram_bot.local.state.model import Chat, Message
+from telegram_bot.local.state.world import World
 
 _ANSWER_DEADLINE_S = 15.0
 

@@ -4,16 +4,16 @@ import re
 import time
 from collections import deque
 
-from telegram_bot.local.callbacks import Callbacks, Press
-from telegram_bot.local.entities import Json, utf16_slice
 from telegram_bot.local.errors import ApiError, BadRequestError, ForbiddenError
-from telegram_bot.local.faults import PRESS, Faults, FloodLimits
-from telegram_bot.local.feed import Feed
-from telegram_bot.local.files import FileStore
-from telegram_bot.local.model import Bot, Chat, Message, Person
-from telegram_bot.local.profile import Profile
-from telegram_bot.local.updates import UpdateQueue
-from telegram_bot.local.views import message_view
+from telegram_bot.local.formatting.entities import Json, utf16_slice
+from telegram_bot.local.state.callbacks import Callbacks, Press
+from telegram_bot.local.state.faults import PRESS, Faults, FloodLimits
+from telegram_bot.local.state.feed import Feed
+from telegram_bot.local.state.files import FileStore
+from telegram_bot.local.state.model import Bot, Chat, Message, Person
+from telegram_bot.local.state.profile import Profile
+from telegram_bot.local.state.updates import UpdateQueue
+from telegram_bot.local.state.views import message_view
 
 GROUP_ID = -1001700000001
 MAX_PEOPLE = 2000

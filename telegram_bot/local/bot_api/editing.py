@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from telegram_bot.local.content import (
+from telegram_bot.local.bot_api.content import (
     caption_content,
     caption_source,
     input_media,
     text_content,
 )
-from telegram_bot.local.entities import Json
+from telegram_bot.local.bot_api.keyboards import read_markup
+from telegram_bot.local.bot_api.method import Method, shown
+from telegram_bot.local.bot_api.parameters import Params
 from telegram_bot.local.errors import NOT_MODIFIED, BadRequestError
-from telegram_bot.local.keyboards import read_markup
-from telegram_bot.local.methods.method import Method, shown
-from telegram_bot.local.model import Message
-from telegram_bot.local.params import Params
-from telegram_bot.local.world import World
+from telegram_bot.local.formatting.entities import Json
+from telegram_bot.local.state.model import Message
+from telegram_bot.local.state.world import World
 
 _DELETABLE_S = 48 * 3600
 _MEDIA = ("photo", "document")

@@ -5,14 +5,14 @@ from typing import Any
 
 import httpx
 
-from telegram_bot.local.callbacks import Answer
-from telegram_bot.local.entities import Json, utf16_length
+from telegram_bot.local.bot_api.method import Method
+from telegram_bot.local.bot_api.parameters import Params
 from telegram_bot.local.errors import BadRequestError
-from telegram_bot.local.files import MAX_DOWNLOAD_BYTES
-from telegram_bot.local.methods.method import Method
-from telegram_bot.local.params import Params
-from telegram_bot.local.updates import Webhook, checked_secret
-from telegram_bot.local.world import World
+from telegram_bot.local.formatting.entities import Json, utf16_length
+from telegram_bot.local.state.callbacks import Answer
+from telegram_bot.local.state.files import MAX_DOWNLOAD_BYTES
+from telegram_bot.local.state.updates import Webhook, checked_secret
+from telegram_bot.local.state.world import World
 
 MAX_POLL_S = 50
 

@@ -1,7 +1,7 @@
 """Messages and people as the chat page and scripts see them."""
 
-from telegram_bot.local.entities import Json
-from telegram_bot.local.model import Bot, Message, Person
+from telegram_bot.local.formatting.entities import Json
+from telegram_bot.local.state.model import Bot, Message, Person
 
 
 def message_view(message: Message, bot: Bot, base: str = "") -> Json:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from telegram_bot.local.entities import Json, utf16_length
+from telegram_bot.local.bot_api.parameters import Params
 from telegram_bot.local.errors import BadRequestError
-from telegram_bot.local.html_markup import link
-from telegram_bot.local.params import Params
+from telegram_bot.local.formatting.entities import Json, utf16_length
+from telegram_bot.local.formatting.html_markup import link
 
 MAX_BUTTONS = 100
 MAX_PER_ROW = 8

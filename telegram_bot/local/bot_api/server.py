@@ -11,19 +11,26 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from telegram_bot.local.entities import Json
+from telegram_bot.local.bot_api import editing, profile, receiving, sending
+from telegram_bot.local.bot_api.method import Method
+from telegram_bot.local.bot_api.parameters import Params, read_params
 from telegram_bot.local.errors import (
     ApiError,
     BadRequestError,
     ForbiddenError,
     TooManyRequestsError,
 )
-from telegram_bot.local.faults import Fault
-from telegram_bot.local.methods import BY_LOWER_NAME
-from telegram_bot.local.methods.method import Method
-from telegram_bot.local.params import Params, read_params
-from telegram_bot.local.world import World
+from telegram_bot.local.formatting.entities import Json
+from telegram_bot.local.state.faults import Fault
+from telegram_bot.local.state.world import World
 
+METHODS: dict[str, Method] = {
+    **sending.METHODS,
+    **editing.METHODS,
+    **receiving.METHODS,
+    **profile.METHODS,
+}
+_BY_LOWER_NAME = {name.lower(): (name, method) for name, method in METHODS.items()}
 _TOKEN = re.compile(r"([1-9][0-9]{0,17}):[A-Za-z0-9_-]{3,60}")
 _MAX_SILENCE_S = 120
 _MAX_SHOWN = 600
@@ -121,7 +128,7 @@ class _BadGatewayError(Exception):
 
 
 def _method(name: str) -> tuple[str, Method]:
-    found = BY_LOWER_NAME.get(name.lower())
+    found = _BY_LOWER_NAME.get(name.lower())
     if found is None:
         raise ApiError(404, "Not Found: method not found" if name else "Not Found")
     return found

@@ -3,19 +3,19 @@
 import secrets
 from typing import Any
 
-from telegram_bot.local.content import (
+from telegram_bot.local.bot_api.content import (
     caption_content,
     caption_source,
     input_media,
     media_content,
     text_content,
 )
+from telegram_bot.local.bot_api.keyboards import read_markup
+from telegram_bot.local.bot_api.method import Method, shown
+from telegram_bot.local.bot_api.parameters import Params
 from telegram_bot.local.errors import BadRequestError
-from telegram_bot.local.keyboards import read_markup
-from telegram_bot.local.methods.method import Method, shown
-from telegram_bot.local.model import Chat, Message
-from telegram_bot.local.params import Params
-from telegram_bot.local.world import World
+from telegram_bot.local.state.model import Chat, Message
+from telegram_bot.local.state.world import World
 
 MAX_ALBUM = 10
 ACTIONS = (

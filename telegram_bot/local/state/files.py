@@ -7,9 +7,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from telegram_bot.local.entities import Json
 from telegram_bot.local.errors import BadRequestError
-from telegram_bot.local.images import photo_sizes
+from telegram_bot.local.formatting.entities import Json
+from telegram_bot.local.state.images import photo_sizes
 
 MAX_DOCUMENT_BYTES = 50 * 1024 * 1024
 MAX_DOWNLOAD_BYTES = 20 * 1024 * 1024

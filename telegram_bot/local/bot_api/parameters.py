@@ -8,8 +8,8 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from telegram_bot.local.entities import Json
 from telegram_bot.local.errors import ApiError, BadRequestError
+from telegram_bot.local.formatting.entities import Json
 
 MAX_BODY_BYTES = 110 * 1024 * 1024
 

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from telegram_bot.local.entities import Json
+from telegram_bot.local.formatting.entities import Json
 
 MAX_MESSAGES_PER_CHAT = 1000
 

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from telegram_bot.local.model import Message
-from telegram_bot.local.params import Params
-from telegram_bot.local.world import World
+from telegram_bot.local.bot_api.parameters import Params
+from telegram_bot.local.state.model import Message
+from telegram_bot.local.state.world import World
 
 Method = Callable[[World, Params], Awaitable[Any]]
 """Takes the world and the parameters; returns the "result"; raises `ApiError`."""

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from telegram_bot.local.entities import Formatted, Json, utf16_length
 from telegram_bot.local.errors import BadRequestError
+from telegram_bot.local.formatting.entities import Formatted, Json, utf16_length
 
 _TAGS = {
     "b": "bold",

@@ -4,9 +4,9 @@ import asyncio
 
 import httpx
 
-from telegram_bot.local.entities import Json
-from telegram_bot.local.updates import UpdateQueue, Webhook
-from telegram_bot.local.world import World
+from telegram_bot.local.formatting.entities import Json
+from telegram_bot.local.state.updates import UpdateQueue, Webhook
+from telegram_bot.local.state.world import World
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from telegram_bot.local.entities import Formatted, Json, finished, from_api, utf16_length
+from telegram_bot.local.bot_api.parameters import Params, Upload
 from telegram_bot.local.errors import BadRequestError
-from telegram_bot.local.files import FileStore
-from telegram_bot.local.html_markup import parse_html
-from telegram_bot.local.markdown_v2 import parse_markdown_v2
-from telegram_bot.local.params import Params, Upload
+from telegram_bot.local.formatting.entities import Formatted, Json, finished, from_api, utf16_length
+from telegram_bot.local.formatting.html_markup import parse_html
+from telegram_bot.local.formatting.markdown_v2 import parse_markdown_v2
+from telegram_bot.local.state.files import FileStore
 
 MAX_TEXT = 4096
 MAX_CAPTION = 1024

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from telegram_bot.local.entities import Json
+from telegram_bot.local.formatting.entities import Json
 
 MAX_PAGES = 20
 _MAX_BEHIND = 500

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from telegram_bot.local.entities import Formatted, Json, utf16_length
 from telegram_bot.local.errors import BadRequestError
-from telegram_bot.local.html_markup import link
+from telegram_bot.local.formatting.entities import Formatted, Json, utf16_length
+from telegram_bot.local.formatting.html_markup import link
 
 _RESERVED = "_*[]()~`>#+-=|{}.!"
 _MARKS = {

@@ -6,8 +6,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from telegram_bot.local.entities import Json
 from telegram_bot.local.errors import BadRequestError, ConflictError
+from telegram_bot.local.formatting.entities import Json
 
 MAX_PENDING = 10_000
 _POLL_GAP_S = 5.0

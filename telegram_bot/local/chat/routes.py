@@ -10,14 +10,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import Field
 
-from telegram_bot.local.acting import Body, PressButton, Send, Text, press_button, send
-from telegram_bot.local.entities import Json
+from telegram_bot.local.chat.acting import Body, PressButton, Send, Text, press_button, send
+from telegram_bot.local.chat.hooks import Hooks
 from telegram_bot.local.errors import ApiError
-from telegram_bot.local.faults import PRESS, Fault, FaultName
-from telegram_bot.local.hooks import Hooks
-from telegram_bot.local.model import Chat, Person
-from telegram_bot.local.views import message_view, person_view
-from telegram_bot.local.world import World
+from telegram_bot.local.formatting.entities import Json
+from telegram_bot.local.state.faults import PRESS, Fault, FaultName
+from telegram_bot.local.state.model import Chat, Person
+from telegram_bot.local.state.views import message_view, person_view
+from telegram_bot.local.state.world import World
 
 
 class OrderFault(Body):

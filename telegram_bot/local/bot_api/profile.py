@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from telegram_bot.local.entities import Json, utf16_length
+from telegram_bot.local.bot_api.method import Method
+from telegram_bot.local.bot_api.parameters import Params
 from telegram_bot.local.errors import BadRequestError
-from telegram_bot.local.methods.method import Method
-from telegram_bot.local.params import Params
-from telegram_bot.local.profile import checked_language, read_commands, read_scope
-from telegram_bot.local.world import World
+from telegram_bot.local.formatting.entities import Json, utf16_length
+from telegram_bot.local.state.profile import checked_language, read_commands, read_scope
+from telegram_bot.local.state.world import World
 
 _TEXTS = {"name": ("Name", 64), "description": ("Description", 512)} | {
     "short_description": ("ShortDescription", 120)

@@ -1,0 +1,1 @@
+"""The chat page's JSON interface, open to scripts; only `app` imports it."""

@@ -1,0 +1,1 @@
+"""What the local Telegram remembers: people, chats, messages, updates and files, all bounded."""
