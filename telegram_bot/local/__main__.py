@@ -1,4 +1,4 @@
-"""`python -m telegram_bot.local`: starts the local Telegram on loopback."""
+"""Start the local Telegram on loopback: `python -m telegram_bot.local`."""
 
 import os
 import socket
@@ -15,11 +15,12 @@ from telegram_bot.local.settings import PREFIX, LocalTelegramSettings
 from telegram_bot.local.state.world import World
 
 _SHUTDOWN_S = 3
+"""How long to wait for open requests before the server stops."""
 _BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """Ends open streams and polls first, so that stopping takes no time."""
+    """End open streams and polls first, so that the server stops at once."""
 
     def __init__(self, config: uvicorn.Config, world: World) -> None:
         super().__init__(config)
@@ -31,7 +32,7 @@ class Server(uvicorn.Server):
 
 
 def read_settings() -> LocalTelegramSettings:
-    """Settings from the environment; raises `ValueError` with one sentence."""
+    """Read the environment; raise `ValueError` with one sentence."""
     known = {f"{PREFIX}{name}".upper() for name in LocalTelegramSettings.model_fields}
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known:
@@ -51,9 +52,9 @@ def read_settings() -> LocalTelegramSettings:
 
 
 def bind(settings: LocalTelegramSettings) -> socket.socket:
-    """The listening socket; raises `ValueError` with one sentence."""
+    """Open the listening socket; raise `ValueError` with one sentence."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # asyncio switches Nagle's delay off (40 ms a call) only where the protocol is named.
+    # asyncio turns off Nagle's delay (40 ms a call) only if the protocol is explicit.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -62,8 +63,8 @@ def bind(settings: LocalTelegramSettings) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ValueError(
-            f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}): stop what "
-            f"listens there, or set {PREFIX}PORT."
+            f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}): stop the "
+            f"program that listens there, or set {PREFIX}PORT."
         ) from None
     return listener
 
@@ -86,7 +87,7 @@ def main() -> int:
     config = uvicorn.Config(
         app,
         log_level="warning",
-        access_log=False,  # its lines would hold the bot's token
+        access_log=False,  # its lines would contain the bot's token
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

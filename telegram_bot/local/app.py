@@ -1,4 +1,4 @@
-"""The local Telegram as one ASGI application."""
+"""Build the local Telegram as one ASGI application."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from telegram_bot.local.bot_api.server import BotApi
 from telegram_bot.local.bot_api.webhook import deliver_forever
 from telegram_bot.local.chat.hooks import Hooks
-from telegram_bot.local.chat.routes import chat_routes
+from telegram_bot.local.chat.routes import ChatApi
 from telegram_bot.local.errors import ApiError
 from telegram_bot.local.guard import Guard
 from telegram_bot.local.settings import LocalTelegramSettings
@@ -24,7 +24,7 @@ _PAGE = Path(__file__).parent / "page"
 
 
 def create_app(settings: LocalTelegramSettings) -> FastAPI:
-    """A fresh local Telegram; `app.state.world` is its state."""
+    """Create a fresh local Telegram; `app.state.world` is its state."""
     world = World(
         max_file_bytes=settings.files_mb * 1024 * 1024,
         query_lifetime_s=settings.query_lifetime_s,
@@ -33,7 +33,7 @@ def create_app(settings: LocalTelegramSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # Webhooks are on this machine only: what certificates it has are its own.
+        # Webhooks are on this machine only, where certificates are self-signed.
         unverified = httpx.AsyncClient(trust_env=False, verify=False)  # noqa: S501
         async with unverified as client, asyncio.TaskGroup() as tasks:
             delivery = tasks.create_task(deliver_forever(world, client))
@@ -43,9 +43,9 @@ def create_app(settings: LocalTelegramSettings) -> FastAPI:
     app = FastAPI(title="Easel's local Telegram", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.world = world
     app.add_middleware(Guard)
-    app.add_exception_handler(ApiError, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.include_router(chat_routes(world, Hooks(settings.hooks)))
+    app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.include_router(ChatApi(world, Hooks(settings.hooks)).router())
     app.router.routes.extend(BotApi(world).routes())
     app.add_api_route("/", _index, include_in_schema=False)
     app.mount("/page", StaticFiles(directory=_PAGE), name="page")
@@ -56,13 +56,13 @@ async def _index() -> FileResponse:
     return FileResponse(_PAGE / "index.html", headers={"Cache-Control": "no-cache"})
 
 
-def _invalid(_: Request, error: Exception) -> Response:
-    """Names every wrong field, without its value: that may not even be Unicode."""
-    found = error.errors() if isinstance(error, RequestValidationError) else []
-    faults = [f"{'.'.join(map(str, e['loc'][1:])) or 'body'}: {e['msg']}" for e in found]
-    return JSONResponse({"detail": "; ".join(faults)}, 422)
+def _on_invalid_request(_: Request, error: Exception) -> Response:
+    """Name every wrong field, but not its value, which may not even be Unicode."""
+    errors = error.errors() if isinstance(error, RequestValidationError) else []
+    reasons = [f"{'.'.join(map(str, e['loc'][1:])) or 'body'}: {e['msg']}" for e in errors]
+    return JSONResponse({"detail": "; ".join(reasons)}, 422)
 
 
-def _refused(_: Request, error: Exception) -> Response:
+def _on_api_error(_: Request, error: Exception) -> Response:
     status = error.status if isinstance(error, ApiError) else 500
     return JSONResponse({"detail": str(error)}, status)

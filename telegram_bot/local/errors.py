@@ -1,4 +1,4 @@
-"""What a Bot API call can be refused with, in Telegram's own words."""
+"""Refusals of a Bot API call, in Telegram's own words."""
 
 NOT_MODIFIED = (
     "message is not modified: specified new message content and reply markup are exactly the same "
@@ -17,21 +17,21 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
 
-class BadRequestError(ApiError):
+class BadRequest(ApiError):
     def __init__(self, reason: str) -> None:
         super().__init__(400, f"Bad Request: {reason}")
 
 
-class ForbiddenError(ApiError):
+class Forbidden(ApiError):
     def __init__(self, reason: str = "bot was blocked by the user") -> None:
         super().__init__(403, f"Forbidden: {reason}")
 
 
-class ConflictError(ApiError):
+class Conflict(ApiError):
     def __init__(self, reason: str) -> None:
         super().__init__(409, f"Conflict: {reason}")
 
 
-class TooManyRequestsError(ApiError):
+class TooManyRequests(ApiError):
     def __init__(self, retry_after: int) -> None:
         super().__init__(429, f"Too Many Requests: retry after {retry_after}", retry_after)

@@ -1,4 +1,4 @@
-"""Keeps other websites out, and the page from loading anything foreign."""
+"""Keep other websites out, and the page from loading anything foreign."""
 
 from urllib.parse import urlsplit
 
@@ -6,8 +6,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY_BYTES = 150 * 1024 * 1024
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+_MAX_BODY_BYTES = 150 * 1024 * 1024
+_LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -22,7 +22,7 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware: loopback names only, no foreign origin, no huge body, strict headers."""
+    """ASGI middleware: loopback hosts only, no foreign origin, no huge body, strict headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -31,9 +31,9 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reason = _objection(Headers(scope=scope))
-        if reason is not None:
-            status, text = reason
+        refusal = _refusal(Headers(scope=scope))
+        if refusal is not None:
+            status, text = refusal
             await PlainTextResponse(text, status)(scope, receive, send)
             return
 
@@ -48,7 +48,7 @@ class Guard:
 
 
 def _address(url: str) -> tuple[str | None, int | None]:
-    """Host name and port; None where there are none."""
+    """Split off host name and port, each None where missing."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -57,10 +57,10 @@ def _address(url: str) -> tuple[str | None, int | None]:
     return parts.hostname, port
 
 
-def _objection(headers: Headers) -> tuple[int, str] | None:
+def _refusal(headers: Headers) -> tuple[int, str] | None:
     host = _address(f"//{headers.get('host', '')}")
-    if host[0] not in LOOPBACK_NAMES:
-        return 403, "This server answers on loopback names only: open it as http://127.0.0.1.\n"
+    if host[0] not in _LOOPBACK_NAMES:
+        return 403, "This server answers to loopback names only: open it as http://127.0.0.1.\n"
     origin = headers.get("origin")
     if origin is not None and _address(origin) != host:
         return 403, "Requests from other websites are refused.\n"
@@ -70,6 +70,6 @@ def _objection(headers: Headers) -> tuple[int, str] | None:
     ):
         return 403, "Requests from other websites are refused.\n"
     length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-        return 413, f"At most {MAX_BODY_BYTES} bytes are taken.\n"
+    if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
+        return 413, f"A request body may have at most {_MAX_BODY_BYTES} bytes.\n"
     return None

@@ -1,4 +1,4 @@
-"""Settings of the local Telegram, from `LOCAL_TELEGRAM_*` variables."""
+"""Settings of the local Telegram, read from `LOCAL_TELEGRAM_*` variables."""
 
 import ipaddress
 from pathlib import Path
@@ -10,7 +10,7 @@ PREFIX = "LOCAL_TELEGRAM_"
 
 
 class LocalTelegramSettings(BaseSettings):
-    """`hooks`: commands by label, offered as buttons; `files_mb`: memory for pictures and files."""
+    """`hooks`: commands by label, offered as buttons; `files_mb`: memory for photos and files."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,

@@ -1,81 +1,71 @@
-"""Reads what a bot wants to show: text, caption, photo, document or album items."""
-
-from collections.abc import Callable
+"""Read the content a bot sends: text, caption, photo, document or album items."""
 
 from telegram_bot.local.bot_api.parameters import Params, Upload
-from telegram_bot.local.errors import BadRequestError
-from telegram_bot.local.formatting.entities import Formatted, Json, finished, from_api, utf16_length
+from telegram_bot.local.errors import BadRequest
+from telegram_bot.local.formatting.entities import (
+    MAX_CAPTION,
+    MAX_TEXT,
+    Formatted,
+    Json,
+    from_api,
+    normalise,
+    utf16_length,
+)
 from telegram_bot.local.formatting.html_markup import parse_html
-from telegram_bot.local.formatting.markdown_v2 import parse_markdown_v2
 from telegram_bot.local.state.files import FileStore
 
-MAX_TEXT = 4096
-MAX_CAPTION = 1024
-_PARSERS: dict[str, Callable[[str], Formatted]] = {
-    "html": parse_html,
-    "markdownv2": parse_markdown_v2,
-}
+_MAX_SOURCE_BYTES = 1 << 15
 _FLAGS = ("has_media_spoiler", "show_caption_above_media")
 
 
 def text_content(params: Params) -> Json:
-    """The text of sendMessage and editMessageText; raises `BadRequestError` as Telegram does."""
+    """Read the text of sendMessage and editMessageText; raise `BadRequest` as Telegram does."""
     entities = params.array("entities", "entities", "MessageEntity")
-    formatted = _formatted(params.text("text"), params.text("parse_mode"), entities)
+    formatted = _format(params.text("text"), params.text("parse_mode"), entities)
     if not formatted.text:
-        raise BadRequestError("message text is empty")
+        raise BadRequest("message text is empty")
     if utf16_length(formatted.text) > MAX_TEXT:
-        raise BadRequestError("message is too long")
-    content: Json = {"text": formatted.text}
-    if formatted.entities:
-        content["entities"] = formatted.entities
+        raise BadRequest("message is too long")
+    content = formatted.content()
     if options := params.json("link_preview_options", "link preview options"):
         content["link_preview_options"] = options
     return content
 
 
-def caption_content(source: Json) -> Json:
-    """The caption of a call or of an InputMedia."""
-    entities = source.get("caption_entities")
-    text = str(source.get("caption") or "")
-    formatted = _formatted(text, str(source.get("parse_mode") or ""), entities)
-    if utf16_length(formatted.text) > MAX_CAPTION:
-        raise BadRequestError("message caption is too long")
-    content: Json = {}
-    if formatted.text:
-        content["caption"] = formatted.text
-    if formatted.entities:
-        content["caption_entities"] = formatted.entities
-    return content | {k: True for k in _FLAGS if source.get(k) in (True, "true", "True", "1")}
-
-
-def caption_source(params: Params) -> Json:
-    """A call's own parameters, as `caption_content` takes them."""
+def caption_content(params: Params) -> Json:
+    """Read the caption among a call's own parameters."""
     entities = params.array("caption_entities", "entities", "MessageEntity")
-    return {**params.values, "caption_entities": entities}
+    return _caption({**params.values, "caption_entities": entities})
 
 
-async def media_content(kind: str, name: str, params: Params, files: FileStore) -> Json:
-    """`kind` "photo" or "document" from the parameter of that name: an upload or a file id."""
-    upload = params.uploads.get(name)
-    value = params.text(name)
+async def media_content(kind: str, params: Params, files: FileStore) -> Json:
+    """Read `kind` ("photo" or "document") from its parameter: an upload or a file id."""
+    upload, value = params.uploads.get(kind), params.text(kind)
     if upload is None and not value:
-        raise BadRequestError(f"there is no {kind} in the request")
+        raise BadRequest(f"there is no {kind} in the request")
     return await _media(kind, upload, value, params, files)
 
 
 async def input_media(value: object, params: Params, files: FileStore) -> Json:
-    """An InputMedia of editMessageMedia or sendMediaGroup."""
+    """Read an InputMedia of editMessageMedia or sendMediaGroup, with its caption."""
     if not isinstance(value, dict):
-        raise BadRequestError("can't parse InputMedia: expected an Object")
+        raise BadRequest("can't parse InputMedia: expected an Object")
     kind = value.get("type")
     if kind not in ("photo", "document"):
-        raise BadRequestError(f'can\'t parse InputMedia: type "{kind}" is not known here')
+        raise BadRequest(f'can\'t parse InputMedia: type "{kind}" is not supported here')
     media = str(value.get("media") or "")
     if not media:
-        raise BadRequestError("can't parse InputMedia: media not found")
-    content = await _media(kind, None, media, params, files)
-    return content | caption_content(value)
+        raise BadRequest("can't parse InputMedia: media not found")
+    return await _media(kind, None, media, params, files) | _caption(value)
+
+
+def _caption(source: Json) -> Json:
+    text, parse_mode = (str(source.get(name) or "") for name in ("caption", "parse_mode"))
+    formatted = _format(text, parse_mode, source.get("caption_entities"))
+    if utf16_length(formatted.text) > MAX_CAPTION:
+        raise BadRequest("message caption is too long")
+    flags = {k: True for k in _FLAGS if source.get(k) in (True, "true", "True", "1")}
+    return formatted.content("caption") | flags
 
 
 async def _media(
@@ -84,11 +74,11 @@ async def _media(
     if value.startswith("attach://"):
         upload = params.uploads.get(value.removeprefix("attach://"))
         if upload is None:
-            raise BadRequestError(f"{kind} not found")
+            raise BadRequest(f"{kind} not found")
     if upload is not None and not upload.data:
-        raise BadRequestError("file must be non-empty")
+        raise BadRequest("file must be non-empty")
     if upload is None and value.lower().startswith(("http://", "https://")):
-        raise BadRequestError("failed to get HTTP URL content")
+        raise BadRequest("failed to get HTTP URL content")
     if kind == "photo":
         sizes = files.photo(value) if upload is None else await files.add_photo(upload.data)
         return {"photo": sizes}
@@ -97,13 +87,15 @@ async def _media(
     return {"document": await files.add_document(upload.data, upload.name)}
 
 
-def _formatted(text: str, parse_mode: str, entities: object) -> Formatted:
-    if len(text.encode("utf-8", "replace")) > 1 << 15:
-        raise BadRequestError("text is too long")
-    if parse_mode and parse_mode.lower() != "none":
-        parser = _PARSERS.get(parse_mode.lower())
-        if parser is None:
-            raise BadRequestError("unsupported parse_mode")
-        return finished(parser(text))
-    given = [e for e in entities if isinstance(e, dict)] if isinstance(entities, list) else []
-    return finished(from_api(text, given))
+def _format(text: str, parse_mode: str, entities: object) -> Formatted:
+    if len(text.encode("utf-8", "replace")) > _MAX_SOURCE_BYTES:
+        raise BadRequest("text is too long")
+    match parse_mode.lower():
+        case "html":
+            return normalise(parse_html(text))
+        case "" | "none":
+            known = entities if isinstance(entities, list) else []
+            return normalise(from_api(text, [e for e in known if isinstance(e, dict)]))
+    raise BadRequest(
+        f'unsupported parse_mode "{parse_mode[:40]}": the local Telegram supports HTML only'
+    )

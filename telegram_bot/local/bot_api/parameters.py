@@ -1,6 +1,7 @@
-"""The parameters of a Bot API call, however they came: query, form, JSON or multipart."""
+"""The parameters of a Bot API call, sent as a query, a form, JSON or multipart."""
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +9,11 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from telegram_bot.local.errors import ApiError, BadRequestError
+from telegram_bot.local.errors import ApiError, BadRequest
 from telegram_bot.local.formatting.entities import Json
+from telegram_bot.local.state.world import World
 
-MAX_BODY_BYTES = 110 * 1024 * 1024
+_MAX_BODY_BYTES = 110 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Params:
-    """Typed access to what was sent; each getter raises `BadRequestError` for a wrong value."""
+    """Typed access to the parameters; each getter raises `BadRequest` for a wrong value."""
 
     values: dict[str, Any]
     uploads: dict[str, Upload]
@@ -43,84 +45,88 @@ class Params:
         try:
             return int(value)
         except (TypeError, ValueError):
-            raise BadRequestError(f'invalid parameter "{name}" specified') from None
+            raise BadRequest(f'invalid parameter "{name}" specified') from None
 
     def boolean(self, name: str) -> bool:
-        value = self.values.get(name)
-        return value is True or str(value).lower() in ("true", "yes", "1")
+        return str(self.values.get(name)).lower() in ("true", "yes", "1")
 
     def json(self, name: str, what: str) -> Any:
-        """A JSON-serialised member; None when left out; `what` names it in the refusal."""
+        """Read a JSON-serialised member, None when left out; `what` names it in the refusal."""
         value = self.values.get(name)
         if value in (None, ""):
             return None
         if not isinstance(value, str):
             return value
         try:
-            return checked(json.loads(value))
+            return _parse(value)
         except ValueError:
-            raise BadRequestError(f"can't parse {what} JSON object") from None
+            raise BadRequest(f"can't parse {what} JSON object") from None
 
     def array(self, name: str, what: str, of: str) -> list[Any] | None:
         value = self.json(name, what)
         if value is not None and not isinstance(value, list):
-            raise BadRequestError(f"expected an Array of {of}")
+            raise BadRequest(f"expected an Array of {of}")
         return value
 
     def summary(self) -> Json:
-        """What the inspector shows: values as sent, files by name and size."""
-        shown = {k: _shown(v) for k, v in self.values.items()}
-        return shown | {k: f"<{u.name}, {len(u.data)} bytes>" for k, u in self.uploads.items()}
+        """Return what the inspector shows: the values, and files by name and size."""
+        values = {k: _readable(v) for k, v in self.values.items()}
+        return values | {k: f"<{u.name}, {len(u.data)} bytes>" for k, u in self.uploads.items()}
 
 
-def checked(value: Any) -> Any:
-    """The same JSON value; raises `ValueError` for text that is not Unicode (lone surrogates)."""
-    json.dumps(value, ensure_ascii=False).encode()
-    return value
-
-
-def _shown(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith(("{", "[")):
-        return value
-    try:
-        return checked(json.loads(value))
-    except ValueError:
-        return value
+Method = Callable[[World, Params], Awaitable[Any]]
+"""A Bot API method: takes the world and the parameters, returns "result", raises `ApiError`."""
 
 
 async def read_params(request: Request) -> Params:
-    """Reads query and body; raises `ApiError` 413 beyond `MAX_BODY_BYTES`."""
+    """Read query and body; raise `ApiError` 413 beyond the size limit."""
     values: dict[str, Any] = dict(request.query_params)
     uploads: dict[str, Upload] = {}
     if request.method == "GET":
         return Params(values, uploads)
-    if int(request.headers.get("content-length") or 0) > MAX_BODY_BYTES:
+    if int(request.headers.get("content-length") or 0) > _MAX_BODY_BYTES:
         raise ApiError(413, "Request Entity Too Large")
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type == "application/json":
-        values |= await _json_body(request)
+        values |= await _read_json(request)
     elif media_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        await _form_body(request, values, uploads)
+        await _read_form(request, values, uploads)
     return Params(values, uploads)
 
 
-async def _form_body(request: Request, values: Json, uploads: dict[str, Upload]) -> None:
+async def _read_json(request: Request) -> Json:
     try:
-        async with request.form(max_part_size=MAX_BODY_BYTES) as form:
+        body = _parse(await request.body())
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise BadRequest("can't parse request body as JSON object")
+    return body
+
+
+async def _read_form(request: Request, values: Json, uploads: dict[str, Upload]) -> None:
+    try:
+        async with request.form(max_part_size=_MAX_BODY_BYTES) as form:
             for name, value in form.multi_items():
                 if isinstance(value, UploadFile):
                     uploads[name] = Upload(value.filename or "file", await value.read())
                 else:
                     values[name] = value
     except HTTPException as error:
-        raise BadRequestError(f"can't parse request body: {error.detail}") from None
+        raise BadRequest(f"can't parse request body: {error.detail}") from None
 
 
-async def _json_body(request: Request) -> Json:
+def _parse(source: str | bytes) -> Any:
+    """Parse JSON; raise `ValueError` also for lone surrogates, which are not Unicode."""
+    value = json.loads(source)
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _readable(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(("{", "[")):
+        return value
     try:
-        body = checked(await request.json())
+        return _parse(value)
     except ValueError:
-        raise BadRequestError("can't parse request body as JSON object") from None
-    if not isinstance(body, dict):
-        raise BadRequestError("can't parse request body as JSON object")
-    return body
+        return value

@@ -1,20 +1,19 @@
-"""Methods by which a bot hears: updates, webhooks, callback answers, files."""
+"""Methods through which a bot receives updates and files, and answers button presses."""
 
 import ipaddress
 from typing import Any
 
 import httpx
 
-from telegram_bot.local.bot_api.method import Method
-from telegram_bot.local.bot_api.parameters import Params
-from telegram_bot.local.errors import BadRequestError
+from telegram_bot.local.bot_api.parameters import Method, Params
+from telegram_bot.local.errors import BadRequest
 from telegram_bot.local.formatting.entities import Json, utf16_length
 from telegram_bot.local.state.callbacks import Answer
-from telegram_bot.local.state.files import MAX_DOWNLOAD_BYTES
-from telegram_bot.local.state.updates import Webhook, checked_secret
+from telegram_bot.local.state.updates import Webhook
 from telegram_bot.local.state.world import World
 
-MAX_POLL_S = 50
+_MAX_POLL_S = 50
+_MAX_DOWNLOAD_BYTES = 20 * 1024 * 1024
 
 
 def _allow(world: World, params: Params) -> None:
@@ -27,7 +26,7 @@ async def get_updates(world: World, params: Params) -> Any:
     return await world.updates.get(
         params.integer("offset"),
         max(1, min(100, params.integer("limit", 100))),
-        max(0, min(MAX_POLL_S, params.integer("timeout"))),
+        max(0, min(_MAX_POLL_S, params.integer("timeout"))),
     )
 
 
@@ -35,7 +34,8 @@ async def set_webhook(world: World, params: Params) -> Any:
     url = params.text("url")
     if not url:
         return await delete_webhook(world, params)
-    secret = checked_secret(params.text("secret_token"))
+    secret = params.text("secret_token")
+    _check_secret(secret)
     _check_webhook_url(url)
     _allow(world, params)
     if params.boolean("drop_pending_updates"):
@@ -46,20 +46,27 @@ async def set_webhook(world: World, params: Params) -> Any:
     return True
 
 
+def _check_secret(secret: str) -> None:
+    if len(secret) > 256:
+        raise BadRequest("secret token is too long")
+    if not all(c.isascii() and (c.isalnum() or c in "-_") for c in secret):
+        raise BadRequest("secret token contains unallowed characters")
+
+
 def _check_webhook_url(url: str) -> None:
-    """Only loopback: nothing typed here may leave this machine. Plain HTTP is fine there."""
+    """Accept loopback only, where plain HTTP is fine: no update may leave this machine."""
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL:
-        raise BadRequestError("invalid webhook URL specified") from None
+        raise BadRequest("invalid webhook URL specified") from None
     if parts.scheme not in ("http", "https") or not parts.host:
-        raise BadRequestError("invalid webhook URL specified")
+        raise BadRequest("invalid webhook URL specified")
     try:
         loopback = ipaddress.ip_address(parts.host).is_loopback
     except ValueError:
         loopback = parts.host == "localhost"
     if not loopback:
-        raise BadRequestError("bad webhook: the local Telegram delivers to loopback addresses only")
+        raise BadRequest("bad webhook: the local Telegram delivers to loopback addresses only")
 
 
 async def delete_webhook(world: World, params: Params) -> Any:
@@ -90,26 +97,21 @@ async def get_webhook_info(world: World, _params: Params) -> Any:
 async def answer_callback_query(world: World, params: Params) -> Any:
     text = params.text("text")
     if utf16_length(text) > 200:
-        raise BadRequestError("MESSAGE_TOO_LONG")
+        raise BadRequest("MESSAGE_TOO_LONG")
     answer = Answer(text, params.boolean("show_alert"), params.text("url"))
     world.callbacks.answer(params.text("callback_query_id"), answer)
     return True
 
 
-async def answer_inline_query(_world: World, _params: Params) -> Any:
-    """No inline queries are made here, so none can be answered in time."""
-    raise BadRequestError("query is too old and response timeout expired or query ID is invalid")
-
-
 async def get_file(world: World, params: Params) -> Any:
     if not params.text("file_id"):
-        raise BadRequestError("file_id not specified")
+        raise BadRequest("file_id not specified")
     file = world.files.get(params.text("file_id"))
     if file is None:
-        raise BadRequestError("wrong file_id or the file is temporarily unavailable")
-    if len(file.data) > MAX_DOWNLOAD_BYTES:
-        raise BadRequestError("file is too big")
-    return {**file.describe(), "file_path": file.path}
+        raise BadRequest("wrong file_id or the file is temporarily unavailable")
+    if len(file.data) > _MAX_DOWNLOAD_BYTES:
+        raise BadRequest("file is too big")
+    return {**file.api(), "file_path": file.path}
 
 
 METHODS: dict[str, Method] = {
@@ -118,6 +120,5 @@ METHODS: dict[str, Method] = {
     "deleteWebhook": delete_webhook,
     "getWebhookInfo": get_webhook_info,
     "answerCallbackQuery": answer_callback_query,
-    "answerInlineQuery": answer_inline_query,
     "getFile": get_file,
 }

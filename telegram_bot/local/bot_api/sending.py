@@ -5,80 +5,69 @@ from typing import Any
 
 from telegram_bot.local.bot_api.content import (
     caption_content,
-    caption_source,
     input_media,
     media_content,
     text_content,
 )
 from telegram_bot.local.bot_api.keyboards import read_markup
-from telegram_bot.local.bot_api.method import Method, shown
-from telegram_bot.local.bot_api.parameters import Params
-from telegram_bot.local.errors import BadRequestError
+from telegram_bot.local.bot_api.parameters import Method, Params
+from telegram_bot.local.errors import BadRequest
 from telegram_bot.local.state.model import Chat, Message
 from telegram_bot.local.state.world import World
 
-MAX_ALBUM = 10
-ACTIONS = (
-    "typing",
-    "upload_photo",
-    "record_video",
-    "upload_video",
-    "record_voice",
-    "upload_voice",
-    "upload_document",
-    "choose_sticker",
-    "find_location",
-    "record_video_note",
-    "upload_video_note",
+_MAX_ALBUM = 10
+_ACTIONS = (
+    *("typing", "upload_photo", "record_video", "upload_video", "record_voice", "upload_voice"),
+    *("upload_document", "choose_sticker", "find_location"),
+    *("record_video_note", "upload_video_note"),
 )
 
 
 def _target(world: World, params: Params) -> tuple[Chat, Message | None]:
-    chat = world.chat_for_bot(params.text("chat_id"))
-    world.check_writable(chat)
+    """Return the chat to write to, and the message to reply to."""
+    chat = world.directory.chat_for_bot(params.text("chat_id"))
+    chat.check_writable()
     return chat, _replied(chat, params)
 
 
 def _replied(chat: Chat, params: Params) -> Message | None:
     reply = params.json("reply_parameters", "reply parameters")
     if reply is None:
-        wanted = params.integer("reply_to_message_id")
+        message_id = params.integer("reply_to_message_id")
         optional = params.boolean("allow_sending_without_reply")
     elif isinstance(reply, dict):
-        wanted = _message_id(reply.get("message_id"))
+        message_id = _message_id(reply.get("message_id"))
         optional = bool(reply.get("allow_sending_without_reply"))
     else:
-        raise BadRequestError("object expected as reply parameters")
-    if not wanted:
+        raise BadRequest("object expected as reply parameters")
+    if not message_id:
         return None
-    message = chat.messages.get(wanted)
+    message = chat.messages.get(message_id)
     if message is None and not optional:
-        raise BadRequestError("message to be replied not found")
+        raise BadRequest("message to be replied not found")
     return message
 
 
 def _message_id(value: object) -> int:
-    if value is None:
-        return 0
     try:
-        return int(str(value))
+        return 0 if value is None else int(str(value))
     except ValueError:
-        raise BadRequestError("can't parse reply parameters: message_id is invalid") from None
+        raise BadRequest("can't parse reply parameters: message_id is invalid") from None
 
 
 async def send_message(world: World, params: Params) -> Any:
     chat, replied = _target(world, params)
     content = text_content(params)
     message = world.post(chat, None, content, markup=read_markup(params), reply_to=replied)
-    return shown(world, message)
+    return message.api(world.bot)
 
 
 async def _send_media(kind: str, world: World, params: Params) -> Any:
     chat, replied = _target(world, params)
-    caption = caption_content(caption_source(params))
+    caption = caption_content(params)
     markup = read_markup(params)
-    content = await media_content(kind, kind, params, world.files) | caption
-    return shown(world, world.post(chat, None, content, markup=markup, reply_to=replied))
+    content = await media_content(kind, params, world.files) | caption
+    return world.post(chat, None, content, markup=markup, reply_to=replied).api(world.bot)
 
 
 async def send_photo(world: World, params: Params) -> Any:
@@ -93,28 +82,29 @@ async def send_media_group(world: World, params: Params) -> Any:
     chat, replied = _target(world, params)
     media = params.array("media", "media", "InputMedia")
     if not media:
-        raise BadRequestError("there are no messages to send")
+        raise BadRequest("there are no messages to send")
     if len(media) < 2:
-        raise BadRequestError("too few messages to send as an album")
-    if len(media) > MAX_ALBUM:
-        raise BadRequestError("too many messages to send as an album")
+        raise BadRequest("too few messages to send as an album")
+    if len(media) > _MAX_ALBUM:
+        raise BadRequest("too many messages to send as an album")
     if len({m.get("type") for m in media if isinstance(m, dict)}) > 1:
-        raise BadRequestError("document can't be mixed with other media types")
+        raise BadRequest("document can't be mixed with other media types")
     contents = [await input_media(item, params, world.files) for item in media]
     group = str(secrets.randbits(53))
-    return [
-        shown(world, world.post(chat, None, content, reply_to=replied, media_group_id=group))
+    messages = [
+        world.post(chat, None, content, reply_to=replied, media_group_id=group)
         for content in contents
     ]
+    return [message.api(world.bot) for message in messages]
 
 
 async def send_chat_action(world: World, params: Params) -> Any:
-    chat = world.chat_for_bot(params.text("chat_id"))
-    world.check_writable(chat)
+    chat = world.directory.chat_for_bot(params.text("chat_id"))
+    chat.check_writable()
     action = params.text("action")
-    if action not in ACTIONS:
-        raise BadRequestError("wrong parameter action in request")
-    world.feed.tell("action", chat_id=chat.id, action=action)
+    if action not in _ACTIONS:
+        raise BadRequest("wrong parameter action in request")
+    world.feed.publish("action", chat_id=chat.id, action=action)
     return True
 
 

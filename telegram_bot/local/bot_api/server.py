@@ -1,4 +1,4 @@
-"""The Bot API over HTTP: `/bot<token>/<method>` and `/file/bot<token>/<path>`."""
+"""Serve the Bot API over HTTP: `/bot<token>/<method>` and `/file/bot<token>/<path>`."""
 
 import asyncio
 import re
@@ -12,14 +12,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from telegram_bot.local.bot_api import editing, profile, receiving, sending
-from telegram_bot.local.bot_api.method import Method
-from telegram_bot.local.bot_api.parameters import Params, read_params
-from telegram_bot.local.errors import (
-    ApiError,
-    BadRequestError,
-    ForbiddenError,
-    TooManyRequestsError,
-)
+from telegram_bot.local.bot_api.parameters import Method, Params, read_params
+from telegram_bot.local.errors import ApiError, BadRequest, Forbidden, TooManyRequests
 from telegram_bot.local.formatting.entities import Json
 from telegram_bot.local.state.faults import Fault
 from telegram_bot.local.state.world import World
@@ -31,15 +25,25 @@ METHODS: dict[str, Method] = {
     **profile.METHODS,
 }
 _BY_LOWER_NAME = {name.lower(): (name, method) for name, method in METHODS.items()}
+_FLOOD_LIMITED = ("sendMessage", "sendPhoto", "sendDocument", "sendMediaGroup")
 _TOKEN = re.compile(r"([1-9][0-9]{0,17}):[A-Za-z0-9_-]{3,60}")
-_MAX_SILENCE_S = 120
-_MAX_SHOWN = 600
-_SENDS = ("sendMessage", "sendPhoto", "sendDocument", "sendMediaGroup")
+_STALL_S = 120
+"""How long the fault "timeout" holds an answer back."""
+_MAX_LOGGED = 600
+"""Length at which the inspector cuts a text."""
+_BAD_GATEWAY_PAGE = (
+    "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center>"
+    "<h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+)
+
+
+class _BadGateway(Exception):
+    """The ordered fault 502: an HTML page instead of a Bot API error."""
 
 
 @dataclass(frozen=True)
 class BotApi:
-    """Serves every method to a bot with any token of valid form (`123:abc`)."""
+    """Serve every method to a bot with any well-formed token (`123:abc`)."""
 
     world: World
 
@@ -51,125 +55,118 @@ class BotApi:
             Route("/bot{token}", self.call, methods=methods),
         ]
 
-    def _recognise(self, token: str) -> None:
-        match = _TOKEN.fullmatch(token)
-        if match is None:
-            raise ApiError(401, "Unauthorized: invalid token specified")
-        self.world.bot.id = int(match.group(1))
-
     async def download(self, request: Request) -> Response:
         try:
-            self._recognise(request.path_params["token"])
+            self._authenticate(request)
         except ApiError as error:
-            return _refused(error)
+            return _error_response(error)
         file = self.world.files.at(request.path_params["path"])
         if file is None:
-            return _refused(ApiError(404, "Not Found"))
+            return _error_response(ApiError(404, "Not Found"))
         return Response(file.data, media_type="application/octet-stream")
 
     async def call(self, request: Request) -> Response:
         try:
-            self._recognise(request.path_params["token"])
-            name, method = _method(request.path_params.get("method", ""))
+            self._authenticate(request)
+            name, method = _find_method(request.path_params.get("method", ""))
             params = await read_params(request)
         except ApiError as error:
-            return _refused(error)
+            return _error_response(error)
         started = time.perf_counter()
         fault = self.world.faults.take(name, _chat_id(params))
-        response, shown = await self._answer(name, method, params, fault)
-        if not (name == "getUpdates" and shown == []):
-            self._note(
+        response, result = await self._answer(name, method, params, fault)
+        if name != "getUpdates" or result != []:
+            self._log(
                 {
                     "method": name,
-                    "request": _short(params.summary()),
+                    "request": _truncate(params.summary()),
                     "status": response.status_code,
-                    "response": _short(shown),
+                    "response": _truncate(result),
                     "ms": round((time.perf_counter() - started) * 1000, 1),
                     "fault": fault.fault if fault else None,
+                    "at": time.time(),
                 }
             )
         if fault and fault.fault == "timeout":
-            await _silence(request)
+            await _stall(request)
         return response
+
+    def _authenticate(self, request: Request) -> None:
+        match = _TOKEN.fullmatch(request.path_params["token"])
+        if match is None:
+            raise ApiError(401, "Unauthorized: invalid token specified")
+        self.world.bot.id = int(match.group(1))
 
     async def _answer(
         self, name: str, method: Method, params: Params, fault: Fault | None
     ) -> tuple[Response, Any]:
-        """The response, and what of it the inspector shows."""
+        """Return the response, and the part of it that the inspector shows."""
         try:
             if fault:
-                await _strike(fault)
+                await _apply(fault)
             self._limit(name, params)
             result = await method(self.world, params)
-        except _BadGatewayError as bad:
-            return HTMLResponse(bad.page, 502), bad.page
+        except _BadGateway:
+            return HTMLResponse(_BAD_GATEWAY_PAGE, 502), _BAD_GATEWAY_PAGE
         except ApiError as error:
-            return _refused(error), error.description
+            return _error_response(error), error.description
         return JSONResponse({"ok": True, "result": result}), result
 
     def _limit(self, name: str, params: Params) -> None:
-        chat_id = _chat_id(params)
-        if self.world.flood is None or chat_id not in self.world.chats or name not in _SENDS:
+        flood, chat_id = self.world.flood, _chat_id(params)
+        if flood is None or name not in _FLOOD_LIMITED:
             return
-        if wait := self.world.flood.retry_after(chat_id):
-            raise TooManyRequestsError(wait)
+        if chat_id in self.world.directory.chats and (wait := flood.retry_after(chat_id)):
+            raise TooManyRequests(wait)
 
-    def _note(self, call: Json) -> None:
-        call["at"] = time.time()
+    def _log(self, call: Json) -> None:
         self.world.calls.append(call)
-        self.world.feed.tell("call", call=call)
+        self.world.feed.publish("call", call=call)
 
 
-class _BadGatewayError(Exception):
-    page = (
-        "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center>"
-        "<h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-    )
-
-
-def _method(name: str) -> tuple[str, Method]:
-    found = _BY_LOWER_NAME.get(name.lower())
-    if found is None:
+def _find_method(name: str) -> tuple[str, Method]:
+    entry = _BY_LOWER_NAME.get(name.lower())
+    if entry is None:
         raise ApiError(404, "Not Found: method not found" if name else "Not Found")
-    return found
+    return entry
 
 
 def _chat_id(params: Params) -> int:
-    """The chat a call is for; 0 for none."""
+    """Return the chat of a call; 0 without one."""
     try:
         return params.integer("chat_id")
-    except BadRequestError:
+    except BadRequest:
         return 0
 
 
-async def _strike(fault: Fault) -> None:
-    """What happens before the call is done; "timeout" strikes after it."""
+async def _apply(fault: Fault) -> None:
+    """Apply a fault before the call is carried out; "timeout" comes after it."""
     match fault.fault:
         case "429":
-            raise TooManyRequestsError(fault.seconds)
+            raise TooManyRequests(fault.seconds)
         case "502":
-            raise _BadGatewayError
+            raise _BadGateway
         case "photo_refused":
-            raise BadRequestError("PHOTO_INVALID_DIMENSIONS")
+            raise BadRequest("PHOTO_INVALID_DIMENSIONS")
         case "401":
             raise ApiError(401, "Unauthorized")
         case "403":
-            raise ForbiddenError
+            raise Forbidden
         case "slow":
             await asyncio.sleep(fault.seconds)
 
 
-async def _silence(request: Request) -> None:
-    """Keeps the caller waiting until it gives up."""
+async def _stall(request: Request) -> None:
+    """Keep the caller waiting until it gives up."""
     try:
-        async with asyncio.timeout(_MAX_SILENCE_S):
+        async with asyncio.timeout(_STALL_S):
             while (await request.receive())["type"] != "http.disconnect":
                 pass
     except TimeoutError:
         return
 
 
-def _refused(error: ApiError) -> JSONResponse:
+def _error_response(error: ApiError) -> JSONResponse:
     body: Json = {
         "ok": False,
         "error_code": error.status,
@@ -182,12 +179,12 @@ def _refused(error: ApiError) -> JSONResponse:
     return JSONResponse(body, error.status, headers)
 
 
-def _short(value: Any) -> Any:
-    """The same with long texts cut, so that the inspector stays small."""
-    if isinstance(value, str) and len(value) > _MAX_SHOWN:
-        return f"{value[:_MAX_SHOWN]}… ({len(value)} characters)"
+def _truncate(value: Any) -> Any:
+    """Cut long texts and lists, so that the inspector stays small."""
+    if isinstance(value, str) and len(value) > _MAX_LOGGED:
+        return f"{value[:_MAX_LOGGED]}… ({len(value)} characters)"
     if isinstance(value, dict):
-        return {k: _short(v) for k, v in value.items()}
+        return {k: _truncate(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_short(v) for v in value[:50]]
+        return [_truncate(v) for v in value[:50]]
     return value

@@ -1,4 +1,4 @@
-"""Delivers updates to the bot's webhook, again and again until it takes them."""
+"""Deliver updates to the bot's webhook, repeating each until the bot takes it."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ _TIMEOUT_S = 30.0
 
 
 async def deliver_forever(world: World, client: httpx.AsyncClient) -> None:
-    """One update at a time, in order; a refused one is sent again with growing pauses."""
+    """Deliver one update at a time, in order, with growing pauses after failures."""
     updates = world.updates
     pause = _FIRST_PAUSE_S
     while True:
@@ -22,15 +22,15 @@ async def deliver_forever(world: World, client: httpx.AsyncClient) -> None:
         hook, update = updates.webhook, updates.first() if updates.webhook else None
         if hook is None or update is None:
             await updates.changed.wait()
-        elif await _delivered(hook, update, client, world):
-            updates.delivered(update)
+        elif await _deliver(hook, update, client, world):
+            updates.confirm_first(update)
             pause = _FIRST_PAUSE_S
         else:
             pause = await _rest(updates, hook, pause)
 
 
 async def _rest(updates: UpdateQueue, hook: Webhook, pause: float) -> float:
-    """Waits before the next try, less if the webhook is set anew; returns the pause after it."""
+    """Wait before the next attempt, or until the webhook is replaced; return the next pause."""
     try:
         async with asyncio.timeout(pause):
             while updates.webhook is hook:
@@ -41,7 +41,8 @@ async def _rest(updates: UpdateQueue, hook: Webhook, pause: float) -> float:
     return _FIRST_PAUSE_S
 
 
-async def _delivered(hook: Webhook, update: Json, client: httpx.AsyncClient, world: World) -> bool:
+async def _deliver(hook: Webhook, update: Json, client: httpx.AsyncClient, world: World) -> bool:
+    """Post the update; return whether the bot took it."""
     headers = {"X-Telegram-Bot-Api-Secret-Token": hook.secret} if hook.secret else {}
     try:
         answer = await client.post(hook.url, json=update, headers=headers, timeout=_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Commands that the operator lets the page run: stop the GPU, restart the bot."""
+"""Commands the operator lets the page run, such as stopping the GPU or restarting the bot."""
 
 import asyncio
 import shlex
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from telegram_bot.local.errors import ApiError
 from telegram_bot.local.formatting.entities import Json
 
-_DEADLINE_S = 120
+_TIMEOUT_S = 120
 _MAX_OUTPUT = 2000
 
 
@@ -20,7 +20,7 @@ class Hooks:
     running: str | None = None
 
     async def run(self, name: str) -> Json:
-        """Exit code and the end of the output; raises `ApiError`."""
+        """Return exit code and the end of the output; raise `ApiError`."""
         if name not in self.commands:
             known = ", ".join(self.commands) or "none"
             raise ApiError(404, f"no hook is called {name!r}; known: {known}")
@@ -44,10 +44,10 @@ async def _run(command: list[str]) -> Json:
     except OSError as error:
         raise ApiError(502, f"{command[0]} could not be started: {error.strerror}") from None
     try:
-        async with asyncio.timeout(_DEADLINE_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             output, _ = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()
-        raise ApiError(504, f"the command took over {_DEADLINE_S} s and was ended") from None
+        raise ApiError(504, f"the command ran longer than {_TIMEOUT_S} s and was killed") from None
     return {"exit": process.returncode, "output": output.decode(errors="replace")[-_MAX_OUTPUT:]}

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
+MAX_TEXT = 4096
+MAX_CAPTION = 1024
 
 _DETECTED = (
     ("url", re.compile(r"(?i)(?<![\w@])(?:https?://[^\s<>\"]+|(?:www\.|t\.me/)[^\s<>\"]+)")),
@@ -18,15 +20,10 @@ _DETECTED = (
     ("hashtag", re.compile(r"(?<![\w#])#\w*[^\W\d_]\w*")),
 )
 _STYLES = frozenset(
-    {
-        "bold",
-        "italic",
-        "underline",
-        "strikethrough",
-        "spoiler",
-        "blockquote",
-        "expandable_blockquote",
-    }
+    (
+        *("bold", "italic", "underline", "strikethrough", "spoiler"),
+        *("blockquote", "expandable_blockquote"),
+    )
 )
 _KNOWN = _STYLES | {
     *(name for name, _ in _DETECTED),
@@ -42,6 +39,12 @@ class Formatted:
     text: str
     entities: list[Json] = field(default_factory=list)
 
+    def content(self, name: str = "text") -> Json:
+        """Return the message fields of a text or a caption; empty without text."""
+        prefix = "" if name == "text" else f"{name}_"
+        fields = {name: self.text, f"{prefix}entities": self.entities}
+        return {k: v for k, v in fields.items() if v}
+
 
 def utf16_length(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
@@ -52,17 +55,19 @@ def utf16_slice(text: str, offset: int, length: int) -> str:
     return units[2 * offset : 2 * (offset + length)].decode("utf-16-le", "replace")
 
 
-def finished(formatted: Formatted) -> Formatted:
-    """As Telegram stores it: trimmed, with commands, mentions and links found, in order."""
-    trimmed = _trimmed(formatted)
+def normalise(formatted: Formatted) -> Formatted:
+    """Trim the text, detect commands, mentions and links, and sort the entities.
+
+    The result is what Telegram stores.
+    """
+    trimmed = _trim(formatted)
     opaque = [e for e in trimmed.entities if e["type"] not in _STYLES]
-    found = list(_detect(trimmed.text, opaque))
-    ordered = sorted([*trimmed.entities, *found], key=lambda e: (e["offset"], -e["length"]))
-    return Formatted(trimmed.text, ordered)
+    entities = [*trimmed.entities, *_detect(trimmed.text, opaque)]
+    return Formatted(trimmed.text, sorted(entities, key=lambda e: (e["offset"], -e["length"])))
 
 
 def from_api(text: str, entities: list[Json]) -> Formatted:
-    """A text with entities given by the bot; those outside the text or unknown are dropped."""
+    """Take entities from a bot's call; drop those of unknown type or outside the text."""
     length = utf16_length(text)
     kept = [
         {**e}
@@ -75,7 +80,7 @@ def from_api(text: str, entities: list[Json]) -> Formatted:
     return Formatted(text, kept)
 
 
-def _trimmed(formatted: Formatted) -> Formatted:
+def _trim(formatted: Formatted) -> Formatted:
     text = formatted.text.replace("\r", "") if not formatted.entities else formatted.text
     lead = utf16_length(text) - utf16_length(text.lstrip())
     text = text.strip()
@@ -89,13 +94,14 @@ def _trimmed(formatted: Formatted) -> Formatted:
     return Formatted(text, entities)
 
 
-def _detect(text: str, taken: list[Json]) -> Iterator[Json]:
-    spans = [(e["offset"], e["offset"] + e["length"]) for e in taken]
+def _detect(text: str, opaque: list[Json]) -> Iterator[Json]:
+    """Yield the entities Telegram finds by itself, outside the `opaque` ones."""
+    spans = [(e["offset"], e["offset"] + e["length"]) for e in opaque]
     for name, pattern in _DETECTED:
         for match in pattern.finditer(text):
-            found = match.group().rstrip(".,;:!?)'") if name == "url" else match.group()
+            word = match.group().rstrip(".,;:!?)'") if name == "url" else match.group()
             start = utf16_length(text[: match.start()])
-            stop = start + utf16_length(found)
+            stop = start + utf16_length(word)
             if all(stop <= a or start >= b for a, b in spans):
                 spans.append((start, stop))
                 yield {"type": name, "offset": start, "length": stop - start}

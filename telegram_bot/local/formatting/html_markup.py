@@ -1,23 +1,21 @@
-"""Telegram's HTML style: a small set of tags, and its own words for what is wrong."""
+"""Parse Telegram's HTML style.
+
+The standard library's parser accepts almost anything; Telegram refuses unknown and unclosed tags,
+and says at which byte. A bot has to meet those refusals here.
+"""
 
 import re
 from dataclasses import dataclass
 
-from telegram_bot.local.errors import BadRequestError
+from telegram_bot.local.errors import BadRequest
 from telegram_bot.local.formatting.entities import Formatted, Json, utf16_length
 
 _TAGS = {
-    "b": "bold",
-    "strong": "bold",
-    "i": "italic",
-    "em": "italic",
-    "u": "underline",
-    "ins": "underline",
-    "s": "strikethrough",
-    "strike": "strikethrough",
-    "del": "strikethrough",
-    "tg-spoiler": "spoiler",
-    "span": "spoiler",
+    **dict.fromkeys(("b", "strong"), "bold"),
+    **dict.fromkeys(("i", "em"), "italic"),
+    **dict.fromkeys(("u", "ins"), "underline"),
+    **dict.fromkeys(("s", "strike", "del"), "strikethrough"),
+    **dict.fromkeys(("tg-spoiler", "span"), "spoiler"),
     "a": "text_link",
     "code": "code",
     "pre": "pre",
@@ -27,6 +25,7 @@ _TAGS = {
 _CHARACTERS = {"lt": "<", "gt": ">", "amp": "&", "quot": '"'}
 _REFERENCE = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
 _END_TAG = re.compile(r"</([^\s>]*)\s*>")
+_TAG_NAME = re.compile(r"<([^\s>]*)")
 _START_TAG = re.compile(
     r"<([^\s>]*)((?:\s+[^\s=>]+(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s>\"']+))?)*)\s*>"
 )
@@ -34,109 +33,13 @@ _ATTRIBUTE = re.compile(r"([^\s=>]+)(?:\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>\"
 _USER_LINK = re.compile(r"tg://user\?id=(\d+)")
 
 
-@dataclass(frozen=True)
-class _Open:
-    tag: str
-    attributes: dict[str, str]
-    offset: int
-
-
 def parse_html(source: str) -> Formatted:
-    """The text without its tags; raises `BadRequestError` ("can't parse entities: …")."""
-    out: list[str] = []
-    length = 0
-    stack: list[_Open] = []
-    entities: list[Json] = []
-    position = 0
-    while position < len(source):
-        piece = source[position]
-        advance = 1
-        if piece == "&" and (reference := _REFERENCE.match(source, position)):
-            piece = _decoded(reference)
-            advance = reference.end() - position
-        elif piece == "<":
-            if source.startswith("</", position):
-                position = _close(source, position, stack, entities, length)
-            else:
-                opened, position = _opened(source, position, length)
-                stack.append(opened)
-            continue
-        out.append(piece)
-        length += utf16_length(piece)
-        position += advance
-    if stack:
-        raise _refusal(f'Can\'t find end tag corresponding to start tag "{stack[-1].tag}"')
-    return Formatted("".join(out), _merged(entities))
-
-
-def _refusal(reason: str, source: str = "", position: int | None = None) -> BadRequestError:
-    where = "" if position is None else f" at byte offset {len(source[:position].encode())}"
-    return BadRequestError(f"can't parse entities: {reason}{where}")
-
-
-def _decoded(reference: re.Match[str]) -> str:
-    decimal, hexadecimal, name = reference.groups()
-    if name:
-        return _CHARACTERS.get(name, reference.group())
-    code = int(decimal) if decimal else int(hexadecimal, 16)
-    return chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else reference.group()
-
-
-def _opened(source: str, position: int, offset: int) -> tuple[_Open, int]:
-    name = re.compile(r"<([^\s>]*)").match(source, position)
-    tag = name.group(1).lower() if name else ""
-    if tag not in _TAGS:
-        raise _refusal(f'Unsupported start tag "{tag}"', source, position)
-    match = _START_TAG.match(source, position)
-    if match is None:
-        raise _refusal("Unclosed start tag", source, position)
-    attributes = {
-        key.lower(): next((v for v in values if v), "")
-        for key, *values in _ATTRIBUTE.findall(match.group(2))
-    }
-    attributes = {k: _REFERENCE.sub(_decoded, v) for k, v in attributes.items()}
-    if tag == "span" and attributes.get("class") != "tg-spoiler":
-        raise _refusal('Tag "span" must have class "tg-spoiler"', source, position)
-    return _Open(tag, attributes, offset), match.end()
-
-
-def _close(
-    source: str, position: int, stack: list[_Open], entities: list[Json], length: int
-) -> int:
-    if not stack:
-        raise _refusal("Unexpected end tag", source, position)
-    match = _END_TAG.match(source, position)
-    if match is None:
-        raise _refusal("Unclosed end tag", source, position)
-    opened = stack.pop()
-    found = match.group(1).lower()
-    if found and found != opened.tag:
-        where = len(source[:position].encode())
-        raise _refusal(
-            f'Unmatched end tag at byte offset {where}, expected "</{opened.tag}>", '
-            f'found "</{found}>"'
-        )
-    if length > opened.offset:
-        entities += _entity(opened, length - opened.offset)
-    return match.end()
-
-
-def _entity(opened: _Open, length: int) -> list[Json]:
-    entity: Json = {"type": _TAGS[opened.tag], "offset": opened.offset, "length": length}
-    match opened.tag:
-        case "a":
-            return link(entity, opened.attributes.get("href", ""))
-        case "code" if (name := opened.attributes.get("class", "")).startswith("language-"):
-            entity["language"] = name.removeprefix("language-")
-        case "blockquote" if "expandable" in opened.attributes:
-            entity["type"] = "expandable_blockquote"
-        case "tg-emoji":
-            entity["custom_emoji_id"] = opened.attributes.get("emoji-id", "")
-    return [entity]
+    """Separate the text from its tags; raise `BadRequest` ("can't parse entities: …")."""
+    return _Parser(source).run()
 
 
 def link(entity: Json, url: str) -> list[Json]:
-    """The entity as a link to `url`: none when Telegram would drop it."""
+    """Turn the entity into a link to `url`; empty when Telegram would drop the link."""
     if user := _USER_LINK.fullmatch(url):
         person = {"id": int(user.group(1)), "is_bot": False, "first_name": "User"}
         return [{**entity, "type": "text_mention", "user": person}]
@@ -147,8 +50,107 @@ def link(entity: Json, url: str) -> list[Json]:
     return []
 
 
-def _merged(entities: list[Json]) -> list[Json]:
-    """`<pre><code class="language-x">` is one entity: a `pre` with a language."""
+@dataclass(frozen=True)
+class _OpenTag:
+    name: str
+    attributes: dict[str, str]
+    offset: int
+
+
+class _Parser:
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.position = 0
+        self.text = ""
+        self.open_tags: list[_OpenTag] = []
+        self.entities: list[Json] = []
+
+    def run(self) -> Formatted:
+        while self.position < len(self.source):
+            if self.source.startswith("</", self.position):
+                self._end_tag()
+            elif self.source.startswith("<", self.position):
+                self._start_tag()
+            else:
+                self._characters()
+        if self.open_tags:
+            name = self.open_tags[-1].name
+            raise _unparsable(f'Can\'t find end tag corresponding to start tag "{name}"')
+        return Formatted(self.text, _merge_code(self.entities))
+
+    def _characters(self) -> None:
+        end = self.source.find("<", self.position)
+        end = len(self.source) if end < 0 else end
+        self.text += _REFERENCE.sub(_decode, self.source[self.position : end])
+        self.position = end
+
+    def _start_tag(self) -> None:
+        match = _TAG_NAME.match(self.source, self.position)
+        name = match.group(1).lower() if match else ""
+        if name not in _TAGS:
+            raise self._wrong_here(f'Unsupported start tag "{name}"')
+        match = _START_TAG.match(self.source, self.position)
+        if match is None:
+            raise self._wrong_here("Unclosed start tag")
+        attributes = {
+            key.lower(): _REFERENCE.sub(_decode, next((v for v in values if v), ""))
+            for key, *values in _ATTRIBUTE.findall(match.group(2))
+        }
+        if name == "span" and attributes.get("class") != "tg-spoiler":
+            raise self._wrong_here('Tag "span" must have class "tg-spoiler"')
+        self.open_tags.append(_OpenTag(name, attributes, utf16_length(self.text)))
+        self.position = match.end()
+
+    def _end_tag(self) -> None:
+        if not self.open_tags:
+            raise self._wrong_here("Unexpected end tag")
+        match = _END_TAG.match(self.source, self.position)
+        if match is None:
+            raise self._wrong_here("Unclosed end tag")
+        tag, name = self.open_tags.pop(), match.group(1).lower()
+        if name not in ("", tag.name):
+            reason = self._at("Unmatched end tag")
+            raise _unparsable(f'{reason}, expected "</{tag.name}>", found "</{name}>"')
+        length = utf16_length(self.text) - tag.offset
+        if length > 0:
+            self.entities += _entity(tag, length)
+        self.position = match.end()
+
+    def _at(self, reason: str) -> str:
+        return f"{reason} at byte offset {len(self.source[: self.position].encode())}"
+
+    def _wrong_here(self, reason: str) -> BadRequest:
+        return _unparsable(self._at(reason))
+
+
+def _unparsable(reason: str) -> BadRequest:
+    return BadRequest(f"can't parse entities: {reason}")
+
+
+def _decode(reference: re.Match[str]) -> str:
+    decimal, hexadecimal, name = reference.groups()
+    if name:
+        return _CHARACTERS.get(name, reference.group())
+    code = int(decimal) if decimal else int(hexadecimal, 16)
+    return chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else reference.group()
+
+
+def _entity(tag: _OpenTag, length: int) -> list[Json]:
+    entity: Json = {"type": _TAGS[tag.name], "offset": tag.offset, "length": length}
+    match tag.name:
+        case "a":
+            return link(entity, tag.attributes.get("href", ""))
+        case "code" if (name := tag.attributes.get("class", "")).startswith("language-"):
+            entity["language"] = name.removeprefix("language-")
+        case "blockquote" if "expandable" in tag.attributes:
+            entity["type"] = "expandable_blockquote"
+        case "tg-emoji":
+            entity["custom_emoji_id"] = tag.attributes.get("emoji-id", "")
+    return [entity]
+
+
+def _merge_code(entities: list[Json]) -> list[Json]:
+    """Merge `<pre><code class="language-x">` into one entity: a `pre` with a language."""
     languages = {(e["offset"], e["length"]): e["language"] for e in entities if e.get("language")}
     blocks = {(e["offset"], e["length"]) for e in entities if e["type"] == "pre"}
     merged: list[Json] = []

@@ -1,20 +1,19 @@
-"""Presses of inline buttons that wait for the bot's answer."""
+"""Button presses that wait for the bot's answer."""
 
 import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from telegram_bot.local.errors import QUERY_TOO_OLD, BadRequestError
+from telegram_bot.local.errors import QUERY_TOO_OLD, BadRequest
 
-MAX_WAITING = 1000
+_MAX_WAITING = 1000
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the person sees: a toast, or an alert to be closed; a URL to open."""
+    """What the person sees: a toast or, with `show_alert`, a dialog to close; a URL to open."""
 
     text: str
     show_alert: bool
@@ -31,25 +30,24 @@ class Press:
 
 
 class Callbacks:
-    """Presses by query id; one older than `lifetime_s`, or answered, cannot be answered again."""
+    """Presses by query id; each can be answered once, within `lifetime_s`."""
 
-    def __init__(self, lifetime_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, lifetime_s: float) -> None:
         self._lifetime_s = lifetime_s
-        self._clock = clock
         self._waiting: OrderedDict[str, Press] = OrderedDict()
 
     def open(self) -> Press:
-        press = Press(str(secrets.randbits(62)), self._clock())
+        press = Press(str(secrets.randbits(62)), time.monotonic())
         self._waiting[press.query_id] = press
-        while len(self._waiting) > MAX_WAITING:
+        while len(self._waiting) > _MAX_WAITING:
             self._waiting.popitem(last=False)
         return press
 
     def answer(self, query_id: str, answer: Answer) -> None:
-        """Raises `BadRequestError` ("query is too old…") when it is too late."""
+        """Hand the answer to the person; raise `BadRequest` ("query is too old…") if too late."""
         press = self._waiting.pop(query_id, None)
-        if press is None or self._clock() - press.pressed_at > self._lifetime_s:
-            raise BadRequestError(QUERY_TOO_OLD)
+        if press is None or time.monotonic() - press.pressed_at > self._lifetime_s:
+            raise BadRequest(QUERY_TOO_OLD)
         if not press.answered.done():
             press.answered.set_result(answer)
 

@@ -1,8 +1,7 @@
-"""Faults a person or a test orders, and Telegram's flood limits when they are switched on."""
+"""Faults ordered by a person or a test, and Telegram's flood limits when they are enabled."""
 
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,8 +17,8 @@ FaultName = Literal[
     "stale_callback",
     "slow",
 ]
-MAX_FAULTS = 100
 PRESS = "callback_query"
+_MAX_FAULTS = 100
 _PER_CHAT_BURST = 5
 _PER_GROUP_MINUTE = 20
 _PER_SECOND = 30
@@ -27,9 +26,10 @@ _PER_SECOND = 30
 
 @dataclass
 class Fault:
-    """`method` "*" is any but getUpdates; `seconds` is retry_after, or the delay of `slow`.
+    """One ordered fault.
 
-    A press of a button counts as a call of `PRESS`.
+    `method` is a Bot API method, "*" for any but getUpdates, or `PRESS` for a button press.
+    `seconds` is the retry_after of 429 or the delay of `slow`.
     """
 
     method: str
@@ -38,53 +38,52 @@ class Fault:
     chat_id: int | None = None
     seconds: int = 3
 
-    def concerns(self, method: str, chat_id: int | None) -> bool:
+    def matches(self, method: str, chat_id: int | None) -> bool:
         named = self.method.lower() == method.lower()
-        anything = self.method == "*" and method not in ("getUpdates", PRESS)
-        return (named or anything) and self.chat_id in (None, chat_id)
+        wildcard = self.method == "*" and method not in ("getUpdates", PRESS)
+        return (named or wildcard) and self.chat_id in (None, chat_id)
 
 
 class Faults:
-    """The faults still to come, in the order they were asked for."""
+    """Pending faults, in the order in which they were ordered."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Fault] = deque(maxlen=MAX_FAULTS)
+        self._pending: deque[Fault] = deque(maxlen=_MAX_FAULTS)
 
     def add(self, fault: Fault) -> None:
-        self._waiting.append(fault)
+        self._pending.append(fault)
 
     def clear(self) -> None:
-        self._waiting.clear()
+        self._pending.clear()
 
-    def waiting(self) -> list[Fault]:
-        return list(self._waiting)
+    def pending(self) -> list[Fault]:
+        return list(self._pending)
 
     def take(self, method: str, chat_id: int | None) -> Fault | None:
-        """The fault that strikes this call, used up by one."""
-        for fault in self._waiting:
-            if fault.concerns(method, chat_id):
+        """Use up one occurrence of the first fault that matches this call."""
+        for fault in self._pending:
+            if fault.matches(method, chat_id):
                 fault.remaining -= 1
                 if fault.remaining <= 0:
-                    self._waiting.remove(fault)
+                    self._pending.remove(fault)
                 return fault
         return None
 
 
 class FloodLimits:
-    """About what Telegram tolerates: 1/s per chat (in bursts), 20/min per group, 30/s overall."""
+    """Roughly Telegram's limits: 1/s per chat (in bursts), 20/min per group, 30/s overall."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._sent: dict[int, deque[float]] = {}
+    def __init__(self) -> None:
+        self._by_chat: dict[int, deque[float]] = {}
         self._all: deque[float] = deque()
 
     def retry_after(self, chat_id: int) -> int | None:
-        """Counts a message to this chat; seconds to wait when it is one too many."""
-        now = self._clock()
+        """Count a message to this chat; return the seconds to wait if it exceeds a limit."""
+        now = time.monotonic()
         limit, window = (
             (_PER_CHAT_BURST, float(_PER_CHAT_BURST)) if chat_id > 0 else (_PER_GROUP_MINUTE, 60.0)
         )
-        sent = self._sent.setdefault(chat_id, deque())
+        sent = self._by_chat.setdefault(chat_id, deque())
         for times, span in ((sent, window), (self._all, 1.0)):
             while times and times[0] <= now - span:
                 times.popleft()

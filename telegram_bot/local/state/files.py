@@ -1,4 +1,4 @@
-"""Files that went through the local Telegram, in memory, the oldest dropped beyond a bound."""
+"""Files that passed through the local Telegram: in memory, the oldest dropped beyond a bound."""
 
 import asyncio
 import mimetypes
@@ -7,17 +7,17 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from telegram_bot.local.errors import BadRequestError
+from telegram_bot.local.errors import BadRequest
 from telegram_bot.local.formatting.entities import Json
-from telegram_bot.local.state.images import photo_sizes
+from telegram_bot.local.state.images import Rendition, photo_sizes
 
-MAX_DOCUMENT_BYTES = 50 * 1024 * 1024
-MAX_DOWNLOAD_BYTES = 20 * 1024 * 1024
-_WRONG_ID = "wrong file identifier/HTTP URL specified"
+_MAX_DOCUMENT_BYTES = 50 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class StoredFile:
+    """`kind` is "Photo", "Document" or "Thumbnail"; `path` is the `file_path` of getFile."""
+
     file_id: str
     unique_id: str
     path: str
@@ -26,7 +26,7 @@ class StoredFile:
     data: bytes
     kind: str
 
-    def describe(self) -> Json:
+    def api(self) -> Json:
         return {
             "file_id": self.file_id,
             "file_unique_id": self.unique_id,
@@ -40,48 +40,35 @@ class FileStore:
     def __init__(self, max_bytes: int) -> None:
         self._files: OrderedDict[str, StoredFile] = OrderedDict()
         self._by_path: dict[str, str] = {}
-        self._photos: OrderedDict[str, list[Json]] = OrderedDict()
-        self._documents: OrderedDict[str, Json] = OrderedDict()
+        self._photos: dict[str, list[Json]] = {}
+        self._documents: dict[str, Json] = {}
         self._max_bytes = max_bytes
         self._bytes = 0
         self._count = 0
 
     async def add_photo(self, data: bytes, *, from_bot: bool = True) -> list[Json]:
-        """The photo's sizes as the Bot API shows them, smallest first."""
-        sizes = []
-        for size in await asyncio.to_thread(photo_sizes, data, from_bot=from_bot):
-            file = self._add(size.data, "photo.jpg", "image/jpeg", "Photo")
-            sizes.append({**file.describe(), "width": size.width, "height": size.height})
-        for size_json in sizes:
-            self._photos[size_json["file_id"]] = sizes
+        """Store a photo; return its sizes in Bot API form, smallest first."""
+        renditions = await asyncio.to_thread(photo_sizes, data, from_bot=from_bot)
+        sizes = [self._add_rendition(r, "photo.jpg", "Photo") for r in renditions]
+        self._photos |= {size["file_id"]: sizes for size in sizes}
         return sizes
 
     async def add_document(self, data: bytes, name: str) -> Json:
-        """The document as the Bot API shows it, with a thumbnail when it is a picture."""
+        """Store a document; return it in Bot API form, an image with its thumbnail."""
         if not data:
-            raise BadRequestError("file must be non-empty")
-        if len(data) > MAX_DOCUMENT_BYTES:
-            raise BadRequestError("file is too big")
+            raise BadRequest("file must be non-empty")
+        if len(data) > _MAX_DOCUMENT_BYTES:
+            raise BadRequest("file is too big")
         name = PurePath(name.replace("\\", "/")).name[:255] or "file"
         media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
         thumbnail = await self._thumbnail(data) if media_type.startswith("image/") else {}
         file = self._add(data, name, media_type, "Document")
-        named = {"file_name": name, "mime_type": media_type}
-        document = {**file.describe(), **named, **thumbnail}
+        document = {**file.api(), "file_name": name, "mime_type": media_type, **thumbnail}
         self._documents[file.file_id] = document
         return document
 
-    async def _thumbnail(self, data: bytes) -> Json:
-        try:
-            sizes = await asyncio.to_thread(photo_sizes, data)
-        except BadRequestError:
-            return {}
-        small = sizes[min(1, len(sizes) - 1)]
-        file = self._add(small.data, "thumbnail.jpg", "image/jpeg", "Thumbnail")
-        return {"thumbnail": {**file.describe(), "width": small.width, "height": small.height}}
-
     def photo(self, file_id: str) -> list[Json]:
-        """A photo sent before, to be sent again."""
+        """Return the sizes of a stored photo."""
         self._check(file_id, "Photo")
         return self._photos[file_id]
 
@@ -93,15 +80,27 @@ class FileStore:
         return self._files.get(file_id)
 
     def at(self, path: str) -> StoredFile | None:
-        """By `file_path`, as getFile gives it."""
+        """Find a file by its `file_path`."""
         return self._files.get(self._by_path.get(path, ""))
+
+    async def _thumbnail(self, data: bytes) -> Json:
+        try:
+            sizes = await asyncio.to_thread(photo_sizes, data)
+        except BadRequest:
+            return {}
+        small = sizes[min(1, len(sizes) - 1)]
+        return {"thumbnail": self._add_rendition(small, "thumbnail.jpg", "Thumbnail")}
 
     def _check(self, file_id: str, kind: str) -> None:
         file = self._files.get(file_id)
         if file is None:
-            raise BadRequestError(_WRONG_ID)
+            raise BadRequest("wrong file identifier/HTTP URL specified")
         if file.kind != kind:
-            raise BadRequestError(f"can't use file of type {file.kind} as {kind}")
+            raise BadRequest(f"can't use file of type {file.kind} as {kind}")
+
+    def _add_rendition(self, rendition: Rendition, name: str, kind: str) -> Json:
+        file = self._add(rendition.data, name, "image/jpeg", kind)
+        return {**file.api(), "width": rendition.width, "height": rendition.height}
 
     def _add(self, data: bytes, name: str, media_type: str, kind: str) -> StoredFile:
         self._count += 1

@@ -1,18 +1,19 @@
-"""People, chats and messages, and how the Bot API shows them."""
+"""People, chats and messages, and their Bot API form."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from telegram_bot.local.formatting.entities import Json
+from telegram_bot.local.errors import Forbidden
+from telegram_bot.local.formatting.entities import Json, utf16_slice
 
-MAX_MESSAGES_PER_CHAT = 1000
+_MAX_MESSAGES_PER_CHAT = 1000
 
 
 @dataclass
 class Person:
-    """Somebody who chats here; `language_code` is what their Telegram is set to.
+    """A user of the local Telegram; `language_code` is the language of their app.
 
-    `started`: has written to the bot, which may not write to them before.
+    `started` is set with their first message: a bot may not write to a person before that.
     """
 
     id: int
@@ -31,7 +32,7 @@ class Person:
 
 @dataclass
 class Bot:
-    """The one bot of this place; its id is the number in the token used last."""
+    """The only bot here; its id is the number in the most recent token."""
 
     id: int
     first_name: str = "Easel"
@@ -63,7 +64,7 @@ class Message:
     reactions: list[Json] = field(default_factory=list)
 
     def api(self, bot: Bot, *, with_reply: bool = True) -> Json:
-        """As the Bot API shows it; a reply shows one level of what it answers."""
+        """Return the Bot API form; a reply includes one level of the message it answers."""
         sender = bot.api() if self.sender is None else self.sender.api()
         message: Json = {
             "message_id": self.message_id,
@@ -81,6 +82,19 @@ class Message:
         if self.markup is not None and "inline_keyboard" in self.markup:
             message["reply_markup"] = self.markup
         return message
+
+    def addresses(self, bot: Bot) -> bool:
+        """Whether the text holds a command for the bot, or mentions it."""
+        text = self.content.get("text") or self.content.get("caption") or ""
+        handle = f"@{bot.username}".lower()
+        entities = self.content.get("entities") or self.content.get("caption_entities") or ()
+        for entity in entities:
+            word = utf16_slice(text, entity["offset"], entity["length"]).lower()
+            if entity["type"] == "mention" and word == handle:
+                return True
+            if entity["type"] == "bot_command" and ("@" not in word or word.endswith(handle)):
+                return True
+        return False
 
 
 @dataclass
@@ -105,5 +119,15 @@ class Chat:
 
     def add(self, message: Message) -> None:
         self.messages[message.message_id] = message
-        while len(self.messages) > MAX_MESSAGES_PER_CHAT:
+        while len(self.messages) > _MAX_MESSAGES_PER_CHAT:
             self.messages.popitem(last=False)
+
+    def check_writable(self) -> None:
+        """Raise `Forbidden` where the person has blocked the bot or never wrote to it."""
+        if not self.is_private:
+            return
+        person = self.members[self.id]
+        if person.blocked:
+            raise Forbidden
+        if not person.started:
+            raise Forbidden("bot can't initiate conversation with a user")

@@ -1,11 +1,11 @@
-"""Messages and people as the chat page and scripts see them."""
+"""The view of messages and people that the chat page and scripts get."""
 
 from telegram_bot.local.formatting.entities import Json
 from telegram_bot.local.state.model import Bot, Message, Person
 
 
 def message_view(message: Message, bot: Bot, base: str = "") -> Json:
-    """One message of `GET /chat/messages`; `base` begins the URLs of its photo and document."""
+    """Return a message as `GET /chat/messages` shows it; `base` starts the URLs of its files."""
     content = message.content
     view: Json = {
         "message_id": message.message_id,
@@ -18,9 +18,9 @@ def message_view(message: Message, bot: Bot, base: str = "") -> Json:
         "date": message.date,
         "edit_date": message.edit_date,
         "media_group_id": message.media_group_id,
-        "reply_to": _reply(message),
+        "reply_to": _reply(message.reply_to) if message.reply_to else None,
         "reactions": [r.get("emoji", "") for r in message.reactions],
-        "keyboard": _keyboard(message),
+        "keyboard": _reply_keyboard(message),
         "spoiler": bool(content.get("has_media_spoiler")),
         "caption_above": bool(content.get("show_caption_above_media")),
     }
@@ -56,22 +56,16 @@ def _button(button: Json) -> Json:
     return view | {k: button[k] for k in ("url", "style") if k in button}
 
 
-def _keyboard(message: Message) -> Json | None:
-    """A reply keyboard, its removal, or a wish for a reply."""
-    markup = message.markup or {}
-    return None if "inline_keyboard" in markup or not markup else markup
+def _reply_keyboard(message: Message) -> Json | None:
+    """Return markup that is not inline: a reply keyboard, its removal, or a forced reply."""
+    return message.markup if message.markup and "inline_keyboard" not in message.markup else None
 
 
-def _reply(message: Message) -> Json | None:
-    if message.reply_to is None:
-        return None
-    text = message.reply_to.get("text") or message.reply_to.get("caption") or ""
-    kind = "photo" if "photo" in message.reply_to else "document"
-    media = kind if kind in message.reply_to else None
-    sender = message.reply_to["from"]["first_name"]
+def _reply(message: Json) -> Json:
+    text = message.get("text") or message.get("caption") or ""
     return {
-        "message_id": message.reply_to["message_id"],
-        "from": sender,
+        "message_id": message["message_id"],
+        "from": message["from"]["first_name"],
         "text": text[:200],
-        "media": media,
+        "media": next((kind for kind in ("photo", "document") if kind in message), None),
     }

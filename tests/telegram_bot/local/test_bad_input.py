@@ -13,9 +13,9 @@ ME = 1001
 NAMES = (
     *("text", "caption", "parse_mode", "entities", "caption_entities", "reply_markup", "media"),
     *("photo", "document", "reply_parameters", "link_preview_options", "action", "commands"),
-    *("scope", "language_code", "name", "description", "short_description", "menu_button"),
+    *("scope", "language_code", "name", "description", "short_description"),
     *("file_id", "url", "secret_token", "allowed_updates", "offset", "limit", "user_id"),
-    *("reaction", "message_ids", "callback_query_id", "show_alert", "max_connections"),
+    *("reaction", "callback_query_id", "show_alert", "max_connections"),
 )
 NASTY: list[object] = [
     None,

@@ -1,22 +1,20 @@
-"""HTML and MarkdownV2 as Telegram reads them; offsets in UTF-16 units."""
+"""HTML as Telegram reads it; offsets in UTF-16 units."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from telegram import Message
-from telegram.helpers import escape_markdown
 
-from telegram_bot.local.errors import BadRequestError
-from telegram_bot.local.formatting.entities import Formatted, finished, utf16_length, utf16_slice
+from telegram_bot.local.errors import BadRequest
+from telegram_bot.local.formatting.entities import Formatted, normalise, utf16_length, utf16_slice
 from telegram_bot.local.formatting.html_markup import parse_html
-from telegram_bot.local.formatting.markdown_v2 import parse_markdown_v2
 from tests.telegram_bot.local.conftest import Json
 
 
 def _spans(formatted: Formatted) -> list[tuple[str, str]]:
     return [
         (e["type"], utf16_slice(formatted.text, e["offset"], e["length"]))
-        for e in finished(formatted).entities
+        for e in normalise(formatted).entities
     ]
 
 
@@ -54,51 +52,9 @@ def test_html_is_read(source: str, text: str, spans: list[tuple[str, str]]) -> N
     ],
 )
 def test_wrong_html_is_refused(source: str, reason: str) -> None:
-    with pytest.raises(BadRequestError) as refused:
+    with pytest.raises(BadRequest) as refused:
         parse_html(source)
     assert refused.value.description == f"Bad Request: can't parse entities: {reason}"
-
-
-@pytest.mark.parametrize(
-    ("source", "text", "spans"),
-    [
-        (
-            "*b* _i_ __u__ ~s~ ||h||",
-            "b i u s h",
-            ["bold", "italic", "underline", "strikethrough", "spoiler"],
-        ),
-        (r"1\.5 \_x\_", "1.5 _x_", []),
-        ("`a*b` ```py\nx=1```", "a*b x=1", ["code", "pre"]),
-        ("[go](https://x.org/a\\)b)", "go", ["text_link"]),
-        (">one\n>two\nthree", "one\ntwo\nthree", ["blockquote"]),
-        ("*b _bi_*", "b bi", ["bold", "italic"]),
-    ],
-)
-def test_markdown_is_read(source: str, text: str, spans: list[str]) -> None:
-    parsed = parse_markdown_v2(source)
-    assert parsed.text == text
-    assert [kind for kind, _ in _spans(parsed)] == spans
-
-
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        ("1.5", "Character '.' is reserved and must be escaped with the preceding '\\'"),
-        ("a-b", "Character '-' is reserved and must be escaped with the preceding '\\'"),
-        ("я *x", "Can't find end of Bold entity at byte offset 3"),
-        ("`x", "Can't find end of Code entity at byte offset 0"),
-        ("[x](http", "Can't find end of a URL at byte offset 4"),
-    ],
-)
-def test_wrong_markdown_is_refused(source: str, reason: str) -> None:
-    with pytest.raises(BadRequestError) as refused:
-        parse_markdown_v2(source)
-    assert refused.value.description == f"Bad Request: can't parse entities: {reason}"
-
-
-@given(st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc")), max_size=60))
-def test_what_the_library_escapes_comes_back_as_it_was(text: str) -> None:
-    assert parse_markdown_v2(escape_markdown(text, version=2)).text == text
 
 
 _STYLES = ("bold", "italic", "underline", "strikethrough", "spoiler", "code")
@@ -120,7 +76,6 @@ def test_markup_made_by_the_library_is_read_back(
     raw = {"message_id": 1, "date": 1, "chat": {"id": 1, "type": "private"}}
     message = Message.de_json({**raw, "text": text, "entities": [entity]}, None)
     assert parse_html(message.text_html) == Formatted(text, [entity])
-    assert parse_markdown_v2(message.text_markdown_v2) == Formatted(text, [entity])
 
 
 def test_commands_mentions_and_links_are_found() -> None:
@@ -137,6 +92,6 @@ def test_commands_mentions_and_links_are_found() -> None:
 
 def test_text_is_trimmed_and_entities_move_along() -> None:
     bold = {"type": "bold", "offset": 2, "length": 3}
-    assert finished(Formatted("  one  ", [bold])) == Formatted(
+    assert normalise(Formatted("  one  ", [bold])) == Formatted(
         "one", [{"type": "bold", "offset": 0, "length": 3}]
     )

@@ -33,7 +33,7 @@ async def test_a_negative_offset_keeps_the_newest(local: Local) -> None:
 async def test_a_long_poll_ends_with_the_message(local: Local) -> None:
     async with asyncio.TaskGroup() as tasks:
         poll = tasks.create_task(local.updates(timeout=30))
-        await until(lambda: asyncio.sleep(0, local.world.updates.listening), bool)
+        await until(lambda: asyncio.sleep(0, local.world.updates.bot_online), bool)
         await local.says(ME, "now")
     assert poll.result()[0]["message"]["text"] == "now"
 
@@ -41,7 +41,7 @@ async def test_a_long_poll_ends_with_the_message(local: Local) -> None:
 async def test_a_second_poller_ends_the_first(local: Local) -> None:
     async with asyncio.TaskGroup() as tasks:
         first = tasks.create_task(local.refusal("getUpdates", timeout=30))
-        await until(lambda: asyncio.sleep(0, local.world.updates.listening), bool)
+        await until(lambda: asyncio.sleep(0, local.world.updates.bot_online), bool)
         tasks.create_task(local.updates(timeout=30))
         await until(lambda: asyncio.sleep(0, first.done()), bool)
         await local.says(ME, "for the second")
@@ -149,7 +149,7 @@ async def test_a_webhook_gets_the_secret_and_a_refused_update_again(
 async def test_polling_and_a_webhook_exclude_each_other(local: Local, hook: Hook) -> None:
     async with asyncio.TaskGroup() as tasks:
         poll = tasks.create_task(local.refusal("getUpdates", timeout=30))
-        await until(lambda: asyncio.sleep(0, local.world.updates.listening), bool)
+        await until(lambda: asyncio.sleep(0, local.world.updates.bot_online), bool)
         await local.call("setWebhook", url=hook.url)
     assert poll.result() == "Conflict: terminated by setWebhook request"
     assert "while webhook is active" in await local.refusal("getUpdates")

@@ -20,7 +20,6 @@ from aiogram.types import (
     InlineKeyboardButton,
     InlineKeyboardMarkup,
     InputMediaPhoto,
-    MenuButtonCommands,
     Message,
     ReactionTypeEmoji,
     ReplyParameters,
@@ -115,7 +114,7 @@ async def test_every_answer_fits_the_models(bot: Bot, local: Local) -> None:
     assert data.read() == picture(400, 300)
     assert await bot.send_chat_action(ME, "typing")
     assert await bot.set_message_reaction(ME, first, [ReactionTypeEmoji(emoji="🔥")])
-    assert await bot.delete_messages(ME, [document.message_id])
+    assert await bot.delete_message(ME, document.message_id)
 
 
 async def test_what_a_bot_says_about_itself_fits_the_models(bot: Bot) -> None:
@@ -130,11 +129,6 @@ async def test_what_a_bot_says_about_itself_fits_the_models(bot: Bot) -> None:
     assert (await bot.get_my_name()).name == "Painter"
     assert (await bot.get_my_description()).description == "Draws"
     assert (await bot.get_my_short_description()).short_description == "Draws"
-    assert await bot.set_chat_menu_button(menu_button=MenuButtonCommands())
-    assert (await bot.get_chat_menu_button()).type == "commands"
-    for chat_id in (ME, GROUP):
-        assert (await bot.get_chat(chat_id)).id == chat_id
-        assert (await bot.get_chat_member(chat_id, ME)).status == "member"
     assert (await bot.get_webhook_info()).url == ""
 
 
@@ -144,9 +138,9 @@ async def test_every_kind_of_update_fits_the_models(bot: Bot, local: Local) -> N
     await local.send(user_id=ME, photos=[picture(), picture()], caption="two")
     await local.send(user_id=ME, document=picture(), file_name="p.png")
     sent = await bot.send_message(ME, "x", reply_markup=KEYBOARD)
-    message = local.world.chats[ME].messages[sent.message_id]
-    local.world.press(local.world.people[ME], message, "go")
-    local.world.set_blocked(local.world.people[ME], True)
+    message = local.world.directory.chats[ME].messages[sent.message_id]
+    local.world.press(local.world.directory.people[ME], message, "go")
+    local.world.set_blocked(local.world.directory.people[ME], True)
     kinds = [update.event_type for update in await bot.get_updates()]
     assert kinds == ["message"] * 5 + ["callback_query", "my_chat_member"]
 
