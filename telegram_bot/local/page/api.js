@@ -1,4 +1,4 @@
-// Calls to the local Telegram's own interface, and small tools for building the page.
+// Calls to the local Telegram's JSON interface, and small DOM helpers.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -57,7 +57,7 @@ export function warn(text) {
 }
 
 let announced;
-// Screen readers hear what is new at most once a second, so that a progress bar does not flood them.
+// Announce at most once a second, so that a progress bar does not flood screen readers.
 export function announce(text) {
   clearTimeout(announced);
   announced = setTimeout(() => ($("live").textContent = text), 1000);

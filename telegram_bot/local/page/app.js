@@ -1,4 +1,4 @@
-// The page as a whole: who holds it, which chat is open, and what happens live.
+// The page as a whole: the current person and chat, and live events.
 
 import { $, el, get, post, toast } from "/page/api.js";
 import * as composer from "/page/composer.js";
@@ -59,7 +59,7 @@ async function enter(user, chat) {
   await load();
 }
 
-// Draws anew only what changed, and leaves the keyboard's focus where it was.
+// Redraw a list only if it changed, and keep the keyboard focus.
 function redraw(list, shown, draw) {
   const key = JSON.stringify([shown, context.me.id, context.chatId, document.documentElement.lang]);
   if (drawn.get(list) === key) return;
@@ -150,7 +150,7 @@ function act(action) {
   act.timer = setTimeout(() => act(null), action ? ACTION_MS : 1 << 30);
 }
 
-function happened(event) {
+function onEvent(event) {
   const here = event.chat_id === context.chatId;
   switch (event.type) {
     case "message":
@@ -160,7 +160,7 @@ function happened(event) {
         composer.showKeyboard();
         drawWelcome();
       }
-      touch(event);
+      updateChatList(event);
       break;
     case "deleted":
       if (here) messages.drop(event.message_id);
@@ -179,7 +179,7 @@ function happened(event) {
   }
 }
 
-function touch(event) {
+function updateChatList(event) {
   const chat = context.state.chats.find((c) => c.id === event.chat_id);
   if (!chat) return;
   if (!chat.last || chat.last.message_id <= event.message.message_id) chat.last = event.message;
@@ -193,7 +193,7 @@ function listen() {
     await load();
     await inspector.load();
   };
-  source.onmessage = (message) => context.state && happened(JSON.parse(message.data));
+  source.onmessage = (message) => context.state && onEvent(JSON.parse(message.data));
   source.onerror = () => {
     lost = true;
     if (context.state) drawHead();
@@ -208,9 +208,9 @@ function exportTranscript() {
   const lines = messages.all().map((m) => {
     const extras = [m.photo && `[${t("photo")} ${m.width}×${m.height}]`, m.document && `[${m.file_name}]`];
     const keys = m.buttons.map((row) => row.map((b) => `[${b.text}]`).join(" "));
-    const mark = m.edits ? ` (${t("edited", m.edits)})` : "";
+    const edits = m.edits ? ` (${t("edited", m.edits)})` : "";
     const when = new Date(m.date * 1000).toISOString();
-    return [`**${m.from.first_name}** ${when}${mark}`, ...extras.filter(Boolean), m.text ?? m.caption, ...keys].filter(Boolean).join("\n");
+    return [`**${m.from.first_name}** ${when}${edits}`, ...extras.filter(Boolean), m.text ?? m.caption, ...keys].filter(Boolean).join("\n");
   });
   const text = `# ${$("title").textContent}\n\n${t("simulation")}\n\n${lines.join("\n\n")}\n`;
   const link = el("a", { href: URL.createObjectURL(new Blob([text], { type: "text/markdown" })), download: `easel-chat-${context.chatId}.md` });

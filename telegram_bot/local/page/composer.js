@@ -1,4 +1,4 @@
-// Writing: text, commands, photos and files, replies.
+// Compose messages: text, commands, photos, files and replies.
 
 import { $, asDataUrl, el, post, toast } from "/page/api.js";
 import * as messages from "/page/messages.js";
@@ -9,7 +9,7 @@ const text = $("text");
 let context;
 let files = [];
 let replied = null;
-let chosen = 0;
+let highlighted = 0;
 
 export function setUp(shared) {
   context = shared;
@@ -134,7 +134,7 @@ function showFiles() {
 }
 
 function fileItem(file) {
-  const away = el("button", {
+  const remove = el("button", {
     type: "button",
     class: "icon",
     onclick: () => {
@@ -142,17 +142,17 @@ function fileItem(file) {
       showFiles();
     },
   });
-  away.innerHTML = '<svg viewBox="0 0 24 24"><path d="M7 7l10 10M17 7L7 17"/></svg>';
-  label(away, `${t("close")}: ${file.name}`);
-  if (!isPhoto(file)) return el("li", {}, el("span", { class: "thumb" }, file.name), away);
+  remove.innerHTML = '<svg viewBox="0 0 24 24"><path d="M7 7l10 10M17 7L7 17"/></svg>';
+  label(remove, `${t("close")}: ${file.name}`);
+  if (!isPhoto(file)) return el("li", {}, el("span", { class: "thumb" }, file.name), remove);
   const image = el("img", { src: URL.createObjectURL(file), alt: file.name });
   image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
-  return el("li", {}, image, away);
+  return el("li", {}, image, remove);
 }
 
 function grow() {
   text.style.height = "";
-  if (!text.scrollHeight) return; // hidden: the style sheet's height will do
+  if (!text.scrollHeight) return; // hidden: keep the height of the style sheet
   text.style.height = `${Math.min(text.scrollHeight + 2, 160)}px`;
 }
 
@@ -168,12 +168,12 @@ function keyed(event) {
   const options = [...$("commands").children];
   if (open && ["ArrowDown", "ArrowUp"].includes(event.key)) {
     event.preventDefault();
-    mark((chosen + (event.key === "ArrowDown" ? 1 : -1) + options.length) % options.length);
+    highlight((highlighted + (event.key === "ArrowDown" ? 1 : -1) + options.length) % options.length);
   } else if (open && event.key === "Escape") {
     hideCommands();
   } else if (open && (event.key === "Tab" || event.key === "Enter") && options.length && !event.shiftKey) {
     event.preventDefault();
-    options[chosen].click();
+    options[highlighted].click();
   } else if (event.key === "Escape" && replied) {
     replyTo(null);
   } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -189,14 +189,14 @@ function toggleCommands() {
 }
 
 function showCommands(prefix) {
-  const found = context.commands.filter((command) => command.command.startsWith(prefix));
-  $("commands").replaceChildren(...found.map(commandItem));
-  $("commands").hidden = !found.length;
-  $("menu").setAttribute("aria-expanded", String(found.length > 0));
-  if (found.length) mark(0);
+  const matching = context.commands.filter((command) => command.command.startsWith(prefix));
+  $("commands").replaceChildren(...matching.map(commandItem));
+  $("commands").hidden = !matching.length;
+  $("menu").setAttribute("aria-expanded", String(matching.length > 0));
+  if (matching.length) highlight(0);
 }
 
-export function hideCommands() {
+function hideCommands() {
   $("commands").hidden = true;
   $("menu").setAttribute("aria-expanded", "false");
   text.removeAttribute("aria-activedescendant");
@@ -212,14 +212,14 @@ function commandItem({ command, description }, index) {
   };
   return el(
     "li",
-    { role: "option", id: `command${index}`, onclick: run, onpointermove: () => mark(index) },
+    { role: "option", id: `command${index}`, onclick: run, onpointermove: () => highlight(index) },
     el("code", {}, `/${command}`),
     el("span", {}, description),
   );
 }
 
-function mark(index) {
-  chosen = index;
+function highlight(index) {
+  highlighted = index;
   [...$("commands").children].forEach((item, i) => item.setAttribute("aria-selected", String(i === index)));
   text.setAttribute("aria-activedescendant", `command${index}`);
 }

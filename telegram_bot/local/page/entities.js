@@ -1,4 +1,4 @@
-// Text with entities as DOM nodes. Offsets are UTF-16 code units: JavaScript's own.
+// Turn text with entities into DOM nodes. Offsets are UTF-16 code units, as in JavaScript strings.
 
 import { el } from "/page/api.js";
 

@@ -1,4 +1,4 @@
-// The panel for the curious: every call of the bot, faults to order, commands of this machine.
+// The side panel: the bot's calls, faults to order, hooks to run.
 
 import { $, el, get, post, remove, toast } from "/page/api.js";
 import { t } from "/page/texts.js";
@@ -90,7 +90,7 @@ function filter() {
   for (const node of $("calls").children) node.hidden = !matches(node);
 }
 
-export function open(shown) {
+function open(shown) {
   $("panel").hidden = !shown;
   $("inspect").setAttribute("aria-expanded", String(shown));
   (shown ? $("tabCalls") : $("inspect")).focus();

@@ -1,4 +1,4 @@
-// Bubbles: messages, albums, buttons, edits.
+// Message bubbles: albums, buttons, edits.
 
 import { $, announce, el, get, post, toast, warn } from "/page/api.js";
 import { formatted } from "/page/entities.js";
@@ -7,7 +7,7 @@ import { clock, day, label, t } from "/page/texts.js";
 const NEAR_END = 120;
 const MAX_HEIGHT = 460;
 const MIN_WIDTH = 230;
-const MARKS = {
+const ICONS = {
   copy: '<rect x="9" y="9" width="11" height="11" rx="2.500"/><path d="M5 15V6.500A2.500 2.500 0 017.500 4H15"/>',
   url: '<path d="M7 17L17 7M9 7h8v8"/>',
 };
@@ -32,7 +32,6 @@ export function setUp(shared) {
 }
 
 export const all = () => [...known.values()];
-export const lastFromBot = () => all().findLast((message) => message.from.is_bot);
 
 export async function load() {
   const { me, chatId } = context;
@@ -107,7 +106,7 @@ function separate(message) {
   if (last?.textContent !== name) list.append(el("li", { class: "day" }, name));
 }
 
-// A preview gives way to the next one only when that has arrived: no flicker.
+// Keep showing the old preview until the new one has loaded, to avoid flicker.
 function coverWhileLoading(old, node) {
   const before = old.querySelector(".photo img");
   const after = node.querySelector(".photo img");
@@ -141,7 +140,7 @@ function build(messages, flash) {
   );
 }
 
-// A tall picture is shown whole: its bubble is as wide as the height allows.
+// Show a tall image whole: limit the width of its bubble so that the height fits.
 function fit(bubble, [message, ...others]) {
   if (others.length || !message.photo || message.height <= message.width) return;
   const width = Math.round((MAX_HEIGHT * message.width) / message.height);
@@ -171,12 +170,11 @@ function photo(message) {
     $("viewer").showModal();
   };
   const spoiler = message.spoiler ? " hidden-photo" : "";
-  const node = el(
+  return el(
     "button",
     { type: "button", class: `photo${spoiler}`, "data-focus": `photo${message.message_id}`, onclick: open },
     image,
   );
-  return node;
 }
 
 function file(message) {
@@ -200,11 +198,11 @@ function textOf(message) {
 }
 
 function meta(message) {
-  const marks = [...message.reactions.map((emoji) => el("span", { class: "reaction" }, emoji))];
+  const notes = message.reactions.map((emoji) => el("span", { class: "reaction" }, emoji));
   if (message.edits) {
-    marks.push(el("span", { class: "edits", title: t("editedLong", message.edits) }, t("edited", message.edits)));
+    notes.push(el("span", { class: "edits", title: t("editedLong", message.edits) }, t("edited", message.edits)));
   }
-  return el("p", { class: "meta" }, ...marks, el("time", {}, clock(message.date)));
+  return el("p", { class: "meta" }, ...notes, el("time", {}, clock(message.date)));
 }
 
 function replyButton(message) {
@@ -231,11 +229,11 @@ function button(message, spec) {
       onclick: (event) => press(event.currentTarget, message, spec),
     },
     spec.text,
-    MARKS[kind] ? mark(MARKS[kind]) : null,
+    ICONS[kind] ? corner(ICONS[kind]) : null,
   );
 }
 
-function mark(path) {
+function corner(path) {
   const node = el("span", { class: "corner", "aria-hidden": "true" });
   node.innerHTML = `<svg viewBox="0 0 24 24">${path}</svg>`;
   return node;

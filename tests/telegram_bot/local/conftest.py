@@ -1,4 +1,4 @@
-"""A local Telegram on a free port of loopback, as a person and as a bot reach it."""
+"""A local Telegram on a free loopback port, used as a person and as a bot."""
 
 import asyncio
 import base64
@@ -30,20 +30,20 @@ def picture(width: int = 64, height: int = 48, form: str = "PNG", colour: str = 
 
 @dataclass(frozen=True)
 class Local:
-    """What a test holds of a running local Telegram."""
+    """A running local Telegram: its URL, an HTTP client for it, and its state."""
 
     url: str
     http: httpx.AsyncClient
     world: World
 
     async def call(self, method: str, /, **params: Any) -> Any:
-        """A Bot API call that must succeed; its result."""
+        """Make a Bot API call that must succeed; return its result."""
         answer = (await self.http.post(f"/bot{TOKEN}/{method}", json=params)).json()
         assert answer["ok"], answer
         return answer["result"]
 
     async def refusal(self, method: str, /, **params: Any) -> str:
-        """A Bot API call that must be refused; the description."""
+        """Make a Bot API call that must be refused; return the description."""
         response = await self.http.post(f"/bot{TOKEN}/{method}", json=params)
         answer = response.json()
         assert not answer["ok"], answer
@@ -57,7 +57,7 @@ class Local:
         return await self.send(user_id=user_id, text=text, **more)
 
     async def send(self, **body: Any) -> int:
-        """A person's message; its id. Bytes are sent as base64."""
+        """Send a person's message, bytes as base64; return its id."""
         encoded = {k: _encoded(v) for k, v in body.items()}
         response = await self.http.post("/chat/send", json=encoded)
         assert response.status_code == 200, response.text
@@ -82,16 +82,16 @@ class Local:
         return list(await self.call("getUpdates", **params))
 
     async def sees(self, user_id: int, wanted: Callable[[list[Json]], bool]) -> list[Json]:
-        """Waits until the person's chat looks as wanted."""
+        """Wait until the person's chat looks as wanted."""
         return await until(lambda: self.messages(user_id), wanted)
 
 
 async def until(get: Callable[[], Awaitable[T]], wanted: Callable[[T], bool]) -> T:
-    """Asks again and again, with a deadline, until the answer is the wanted one."""
+    """Poll until the answer is the wanted one; raise `TimeoutError` after 20 s."""
     async with asyncio.timeout(20):
         while True:
-            if wanted(found := await get()):
-                return found
+            if wanted(value := await get()):
+                return value
             await asyncio.sleep(0.02)
 
 
@@ -109,7 +109,7 @@ async def _serve(settings: LocalTelegramSettings) -> AsyncIterator[Local]:
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)
-    await server.startup([listener])  # `serve` would notice its end only at the next tick
+    await server.startup([listener])  # `serve` notices its end only at the next tick
     try:
         async with httpx.AsyncClient(
             base_url=url, trust_env=False, verify=False, timeout=30
@@ -128,7 +128,7 @@ async def local() -> AsyncIterator[Local]:
 
 @pytest.fixture
 async def strict_local() -> AsyncIterator[Local]:
-    """One that enforces flood limits."""
+    """Start a local Telegram that enforces flood limits."""
     settings = LocalTelegramSettings(_env_file=None, port=0, flood_limits=True)
     async for running in _serve(settings):
         yield running

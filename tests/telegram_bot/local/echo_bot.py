@@ -1,4 +1,4 @@
-"""A small bot on the real python-telegram-bot: it echoes texts, photos and files, with buttons."""
+"""A small bot on the real python-telegram-bot that echoes texts, photos and files."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -87,7 +87,7 @@ def application(local: Local) -> App:
 
 @asynccontextmanager
 async def running(local: Local, **webhook: Any) -> AsyncIterator[App]:
-    """The bot at work: polling, or with a webhook started by these arguments."""
+    """Run the bot by polling, or by a webhook started with these arguments."""
     app = application(local)
     async with app:
         assert app.updater

@@ -1,4 +1,4 @@
-"""Whatever comes in, the answer is a refusal with a reason and never a crash."""
+"""Bad input of any kind is refused with a reason and never crashes the server."""
 
 import itertools
 import json
@@ -52,7 +52,7 @@ NASTY: list[object] = [
 
 
 async def _post(local: Local, path: str, body: Json) -> httpx.Response:
-    """The body as JSON in ASCII: escapes carry what is not Unicode."""
+    """Send the body as ASCII JSON, whose escapes can carry lone surrogates."""
     headers = {"content-type": "application/json"}
     return await local.http.post(path, content=json.dumps(body), headers=headers)
 

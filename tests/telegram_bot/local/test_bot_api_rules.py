@@ -1,4 +1,4 @@
-"""Telegram's rules and its words for breaking them."""
+"""Telegram's rules, and its wording when a bot breaks them."""
 
 import json
 
@@ -13,7 +13,7 @@ GROUP = -1001700000001
 
 @pytest.fixture
 async def chat(local: Local) -> Local:
-    """A local Telegram where Alex has written to the bot."""
+    """Start a local Telegram where Alex has written to the bot."""
     await local.says(ME, "/start")
     return local
 
@@ -57,7 +57,7 @@ async def test_a_bot_writes_only_to_people_who_wrote_first(local: Local) -> None
     assert await local.refusal("sendMessage", text="x") == "Bad Request: chat_id is empty"
 
 
-async def test_a_blocked_bot_is_told_and_refused(chat: Local) -> None:
+async def test_a_blocked_bot_gets_an_update_and_a_refusal(chat: Local) -> None:
     await chat.http.post("/chat/people", json={"user_id": ME, "blocked": True})
     assert await chat.refusal("sendMessage", chat_id=ME, text="x") == (
         "Forbidden: bot was blocked by the user"
@@ -114,7 +114,7 @@ async def test_an_edit_must_change_something(chat: Local) -> None:
     assert (await chat.messages(ME))[-1]["edits"] == 1
 
 
-async def test_only_what_exists_and_is_the_bots_own_can_be_edited(chat: Local) -> None:
+async def test_a_bot_can_edit_only_its_own_existing_messages(chat: Local) -> None:
     theirs = (await chat.messages(ME))[0]["message_id"]
     for message_id, reason in (
         (theirs, "message can't be edited"),
@@ -164,7 +164,7 @@ async def test_keyboards_have_rules(chat: Local, keyboard: object, reason: str) 
     assert reason in refused
 
 
-async def test_a_good_keyboard_is_kept_with_styles_and_copy_buttons(chat: Local) -> None:
+async def test_a_valid_keyboard_keeps_its_styles_and_copy_buttons(chat: Local) -> None:
     row: list[Json] = [
         {"text": "A", "callback_data": "я" * 32, "style": "danger"},
         {"text": "B", "copy_text": {"text": "seed 42"}},
@@ -195,7 +195,7 @@ async def test_documents_over_the_limits_are_refused(chat: Local) -> None:
     assert not huge.json()["ok"]
 
 
-async def test_a_file_id_works_again_and_only_as_what_it_is(chat: Local) -> None:
+async def test_a_file_id_can_be_reused_for_the_same_kind_only(chat: Local) -> None:
     sent = (await chat.upload("sendPhoto", {"photo": picture()}, chat_id=ME)).json()["result"]
     file_id = sent["photo"][-1]["file_id"]
     again = await chat.call("sendPhoto", chat_id=ME, photo=file_id)
@@ -270,7 +270,7 @@ async def test_replies_need_a_message_to_reply_to(chat: Local) -> None:
     assert await chat.call("sendMessage", chat_id=ME, text="x", reply_parameters=gone)
 
 
-async def test_commands_have_rules_and_reach_the_people_they_are_for(chat: Local) -> None:
+async def test_commands_have_rules_and_reach_the_right_people(chat: Local) -> None:
     for command, reason in (("Bad", "BOT_COMMAND_INVALID"), ("x" * 33, "BOT_COMMAND_INVALID")):
         commands = [{"command": command, "description": "d"}]
         assert reason in await chat.refusal("setMyCommands", commands=commands)

@@ -1,4 +1,4 @@
-"""The chat interface for the page and for scripts, and its guard against other websites."""
+"""The chat interface for the page and scripts, and its guard against other websites."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ ME = 1001
 GROUP = -1001700000001
 
 
-async def test_somebody_new_can_write_at_once(local: Local) -> None:
+async def test_a_new_user_can_write_at_once(local: Local) -> None:
     await local.says(77, "hello")
     update = (await local.updates())[0]["message"]
     assert update["from"] == {
@@ -24,7 +24,7 @@ async def test_somebody_new_can_write_at_once(local: Local) -> None:
     assert await local.call("sendMessage", chat_id=77, text="hi")
 
 
-async def test_messages_can_be_read_from_one_on(local: Local) -> None:
+async def test_messages_can_be_read_after_a_given_one(local: Local) -> None:
     first = await local.says(ME, "one")
     await local.says(ME, "two")
     answer = await local.http.get("/chat/messages", params={"user_id": ME, "after": first})
@@ -58,7 +58,7 @@ async def test_a_huge_photo_of_a_person_is_made_smaller_as_the_apps_do(local: Lo
         ({"user_id": ME, "txt": "a"}, 422, "Extra inputs"),
     ],
 )
-async def test_what_cannot_be_sent_is_refused_with_the_reason(
+async def test_a_message_that_cannot_be_sent_is_refused_with_the_reason(
     local: Local, body: dict[str, object], status: int, reason: str
 ) -> None:
     answer = await local.http.post("/chat/send", json=body)
@@ -66,7 +66,7 @@ async def test_what_cannot_be_sent_is_refused_with_the_reason(
     assert reason in answer.text
 
 
-async def test_a_missing_button_names_those_that_are_there(local: Local) -> None:
+async def test_the_refusal_of_a_missing_button_names_the_existing_ones(local: Local) -> None:
     message = await local.says(ME, "/start")
     keyboard = {"inline_keyboard": [[{"text": "Yes", "callback_data": "y"}]]}
     sent = await local.call("sendMessage", chat_id=ME, text="?", reply_markup=keyboard)
@@ -100,8 +100,8 @@ async def test_the_inspector_shows_calls_without_file_contents(local: Local) -> 
     assert TOKEN not in json.dumps([photo, text])
 
 
-async def test_the_page_hears_of_messages_edits_and_actions(local: Local) -> None:
-    heard: list[str] = []
+async def test_the_page_gets_events_for_messages_edits_and_actions(local: Local) -> None:
+    events_seen: list[str] = []
     async with asyncio.timeout(20), local.http.stream("GET", "/chat/events") as events:
         lines = events.aiter_lines()
         await anext(lines)
@@ -113,10 +113,10 @@ async def test_the_page_hears_of_messages_edits_and_actions(local: Local) -> Non
         await local.call("deleteMessage", **where)
         async for line in lines:
             if line.startswith("data: "):
-                heard.append(json.loads(line.removeprefix("data: "))["type"])
-            if heard[-1:] == ["deleted"]:
+                events_seen.append(json.loads(line.removeprefix("data: "))["type"])
+            if events_seen[-1:] == ["deleted"]:
                 break
-    assert [kind for kind in heard if kind != "call"] == [
+    assert [kind for kind in events_seen if kind != "call"] == [
         "message",
         "action",
         "message",
@@ -170,10 +170,10 @@ async def test_a_file_name_is_only_a_name(local: Local) -> None:
     assert answer.headers["content-disposition"].endswith("%0D%0AX-Evil%3A%201.png")
 
 
-async def test_what_is_kept_is_bounded(local: Local) -> None:
+async def test_the_number_of_kept_messages_is_bounded(local: Local) -> None:
     await local.says(ME, "oldest")
     await local.says(ME, "z" * 4096 * 999)
     assert (await local.messages(ME))[0]["text"] == "oldest"
     await local.says(ME, "newest")
-    found = await local.messages(ME)
-    assert (len(found), found[0]["text"][0], found[-1]["text"]) == (1000, "z", "newest")
+    kept = await local.messages(ME)
+    assert (len(kept), kept[0]["text"][0], kept[-1]["text"]) == (1000, "z", "newest")

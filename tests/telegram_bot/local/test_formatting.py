@@ -32,7 +32,7 @@ def _spans(formatted: Formatted) -> list[tuple[str, str]]:
         ("&copy; &", "&copy; &", []),
     ],
 )
-def test_html_is_read(source: str, text: str, spans: list[tuple[str, str]]) -> None:
+def test_html_is_parsed(source: str, text: str, spans: list[tuple[str, str]]) -> None:
     parsed = parse_html(source)
     assert parsed.text == text
     assert _spans(parsed) == spans
@@ -51,7 +51,7 @@ def test_html_is_read(source: str, text: str, spans: list[tuple[str, str]]) -> N
         ("<span>x</span>", 'Tag "span" must have class "tg-spoiler" at byte offset 0'),
     ],
 )
-def test_wrong_html_is_refused(source: str, reason: str) -> None:
+def test_invalid_html_is_refused(source: str, reason: str) -> None:
     with pytest.raises(BadRequest) as refused:
         parse_html(source)
     assert refused.value.description == f"Bad Request: can't parse entities: {reason}"
@@ -61,11 +61,11 @@ _STYLES = ("bold", "italic", "underline", "strikethrough", "spoiler", "code")
 
 
 @given(
-    st.text(alphabet="ab <&>😀я_*", min_size=1, max_size=30).filter(str.strip),
+    st.text(alphabet="ab <&>😀я", min_size=1, max_size=30).filter(str.strip),
     st.sampled_from(_STYLES),
     st.data(),
 )
-def test_markup_made_by_the_library_is_read_back(
+def test_html_from_the_library_parses_back_to_the_same_entities(
     text: str, style: str, data: st.DataObject
 ) -> None:
     text = text.strip()
@@ -78,9 +78,9 @@ def test_markup_made_by_the_library_is_read_back(
     assert parse_html(message.text_html) == Formatted(text, [entity])
 
 
-def test_commands_mentions_and_links_are_found() -> None:
-    found = _spans(Formatted("/draw@easel_local_bot 😀 #fox @masha a@b.org see https://x.org/a."))
-    assert found == [
+def test_commands_mentions_and_links_are_detected() -> None:
+    spans = _spans(Formatted("/draw@easel_local_bot 😀 #fox @masha a@b.org see https://x.org/a."))
+    assert spans == [
         ("bot_command", "/draw@easel_local_bot"),
         ("hashtag", "#fox"),
         ("mention", "@masha"),

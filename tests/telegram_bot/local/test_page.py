@@ -34,7 +34,7 @@ OPTIONS = [
 
 
 class Page:
-    """What a person does with the page and sees on it; every wait has a deadline."""
+    """The page as a person uses it; every wait has a timeout."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
@@ -85,7 +85,7 @@ def page(driver: webdriver.Chrome) -> Iterator[Page]:
     driver.get("about:blank")
 
 
-async def test_a_person_types_sees_the_answer_presses_and_sees_toast_and_edit(
+async def test_a_person_types_gets_an_answer_presses_a_button_and_sees_toast_and_edit(
     local: Local, page: Page
 ) -> None:
     def use() -> None:
@@ -215,7 +215,7 @@ async def test_a_fault_is_ordered_on_the_page_and_seen_in_the_inspector(
     await asyncio.to_thread(inspect)
 
 
-async def test_text_of_the_bot_is_never_markup_of_the_page(local: Local, page: Page) -> None:
+async def test_the_bots_text_never_becomes_markup_of_the_page(local: Local, page: Page) -> None:
     await local.says(1001, "/start")
     evil = "<img src=x onerror=document.title='owned'>"
     keyboard = {"inline_keyboard": [[{"text": evil, "callback_data": "a"}]]}
@@ -250,7 +250,7 @@ async def test_buttons_of_a_short_message_are_wide_enough_for_their_words(
     await asyncio.to_thread(use)
 
 
-async def test_a_screen_reader_hears_whose_message_it_is(local: Local, page: Page) -> None:
+async def test_a_screen_reader_announces_the_sender_of_a_message(local: Local, page: Page) -> None:
     await local.says(1001, "/start")
     await local.call("sendMessage", chat_id=1001, text="Hello")
 

@@ -1,4 +1,4 @@
-"""The real process: `python -m telegram_bot.local`."""
+"""The real process, `python -m telegram_bot.local`."""
 
 import os
 import re
@@ -26,7 +26,7 @@ def _run(**variables: str) -> subprocess.Popen[str]:
 
 @contextmanager
 def started(**variables: str) -> Iterator[str]:
-    """A running one; its address."""
+    """Run the local Telegram; yield its address."""
     process = _run(LOCAL_TELEGRAM_PORT="0", **variables)
     try:
         assert process.stdout
@@ -61,7 +61,7 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(
     assert errors.count("\n") == 1
 
 
-def test_hooks_are_offered_run_and_reported() -> None:
+def test_hooks_are_listed_run_and_reported() -> None:
     with started(LOCAL_TELEGRAM_HOOKS=HOOKS) as url, httpx.Client(base_url=url) as http:
         assert http.get("/chat/state?user_id=1001").json()["hooks"] == ["Say hello", "Break"]
         ran = http.post("/chat/hook", json={"name": "Say hello"}).json()
@@ -71,7 +71,7 @@ def test_hooks_are_offered_run_and_reported() -> None:
         assert http.post("/chat/hook", json={"name": "rm"}).status_code == 404
 
 
-def test_it_stops_at_once_while_somebody_listens() -> None:
+def test_it_stops_at_once_with_an_open_event_stream() -> None:
     with (
         httpx.Client() as http,
         started() as url,
@@ -81,7 +81,7 @@ def test_it_stops_at_once_while_somebody_listens() -> None:
         assert next(lines)
 
 
-def test_message_ids_rise_over_a_restart() -> None:
+def test_message_ids_rise_across_a_restart() -> None:
     ids = []
     for _ in range(2):
         with started() as url, httpx.Client(base_url=url) as http:

@@ -1,4 +1,4 @@
-"""How a bot hears: polling, confirming, webhooks, and updates that misbehave."""
+"""How a bot gets updates: polling, confirming, webhooks, and ordered faults."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ async def test_a_second_poller_ends_the_first(local: Local) -> None:
     )
 
 
-async def test_the_bot_gets_only_what_it_asks_for(local: Local) -> None:
+async def test_the_bot_gets_only_the_updates_it_allows(local: Local) -> None:
     await local.updates(allowed_updates=["callback_query"])
     await local.says(ME, "unheard")
     assert await local.updates() == []
@@ -104,7 +104,7 @@ async def test_an_album_of_a_person_is_several_updates_with_one_group(local: Loc
 
 @dataclass
 class Hook:
-    """A bot's webhook: a bare HTTP server that answers with the given statuses, then 200."""
+    """A bot's webhook: a bare HTTP server that answers with `statuses`, then with 200."""
 
     statuses: list[int]
     url: str = ""
@@ -131,7 +131,7 @@ async def hook() -> AsyncIterator[Hook]:
         yield hook
 
 
-async def test_a_webhook_gets_the_secret_and_a_refused_update_again(
+async def test_a_webhook_gets_the_secret_and_a_repeat_of_a_refused_update(
     local: Local, hook: Hook
 ) -> None:
     await local.call("setWebhook", url=hook.url, secret_token="abc_123")
@@ -166,11 +166,11 @@ async def test_polling_and_a_webhook_exclude_each_other(local: Local, hook: Hook
         ({"url": "http://127.0.0.1/x", "secret_token": "x" * 257}, "secret token is too long"),
     ],
 )
-async def test_a_wrong_webhook_is_refused(local: Local, settings: Json, reason: str) -> None:
+async def test_an_invalid_webhook_is_refused(local: Local, settings: Json, reason: str) -> None:
     assert reason in await local.refusal("setWebhook", **settings)
 
 
-async def test_faults_strike_the_named_method_as_often_as_ordered(local: Local) -> None:
+async def test_faults_hit_the_named_method_the_ordered_number_of_times(local: Local) -> None:
     await local.says(ME, "/start")
     await local.fault("429", "sendMessage", count=2, seconds=9)
     assert await local.call("getMe")
@@ -183,7 +183,7 @@ async def test_faults_strike_the_named_method_as_often_as_ordered(local: Local) 
     assert await local.call("sendMessage", chat_id=ME, text="x")
 
 
-async def test_a_fault_can_be_for_one_chat_and_be_taken_back(local: Local) -> None:
+async def test_a_fault_can_be_limited_to_one_chat_and_cleared(local: Local) -> None:
     await local.says(ME, "/start")
     await local.says(MASHA, "/start")
     await local.fault("502", "sendMessage", chat_id=MASHA, count=5)

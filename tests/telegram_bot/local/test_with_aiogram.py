@@ -1,4 +1,4 @@
-"""A second client library, aiogram, whose models referee every answer: no unknown name, no gap."""
+"""Every answer checked against the models of a second client library, aiogram."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,19 +41,19 @@ KEYBOARD = InlineKeyboardMarkup(
 
 
 def _unknown(value: object, path: str = "result") -> list[str]:
-    """Names in an answer that the library's models do not have."""
+    """List the names in an answer that the library's models do not have."""
     if isinstance(value, list | tuple):
         return [name for i, item in enumerate(value) for name in _unknown(item, f"{path}[{i}]")]
     if not isinstance(value, BaseModel):
         return []
-    found = [f"{path}.{name}" for name in value.model_extra or ()]
+    names = [f"{path}.{name}" for name in value.model_extra or ()]
     for name in type(value).model_fields:
-        found += _unknown(getattr(value, name), f"{path}.{name}")
-    return found
+        names += _unknown(getattr(value, name), f"{path}.{name}")
+    return names
 
 
 class RefereeSession(AiohttpSession):
-    """Notes every name in an answer that the models do not know."""
+    """Collect every name in an answer that the models do not know."""
 
     def __init__(self, url: str) -> None:
         api = TelegramAPIServer(
@@ -61,13 +61,11 @@ class RefereeSession(AiohttpSession):
         )
         super().__init__(api=api)
         self.unknown: list[str] = []
-        self.methods: set[str] = set()
 
     def check_response(
         self, bot: Bot, method: TelegramMethod[TelegramType], status_code: int, content: str
     ) -> Response[TelegramType]:
         response = super().check_response(bot, method, status_code, content)
-        self.methods.add(type(method).__name__)
         self.unknown += _unknown(response.result, type(method).__name__)
         return response
 
@@ -117,7 +115,7 @@ async def test_every_answer_fits_the_models(bot: Bot, local: Local) -> None:
     assert await bot.delete_message(ME, document.message_id)
 
 
-async def test_what_a_bot_says_about_itself_fits_the_models(bot: Bot) -> None:
+async def test_the_bots_profile_fits_the_models(bot: Bot) -> None:
     await bot.set_my_commands([BotCommand(command="start", description="Begin")])
     scope = BotCommandScopeChat(chat_id=ME)
     await bot.set_my_commands([BotCommand(command="stats", description="Owner")], scope=scope)
@@ -158,7 +156,9 @@ async def test_refusals_become_the_librarys_exceptions(bot: Bot, local: Local) -
         await bot.send_message(ME, "x")
 
 
-async def test_a_polling_bot_of_another_library_talks_and_reacts(bot: Bot, local: Local) -> None:
+async def test_a_polling_bot_of_another_library_answers_messages_and_presses(
+    bot: Bot, local: Local
+) -> None:
     dispatcher = Dispatcher()
 
     @dispatcher.message(CommandStart())

@@ -15,7 +15,7 @@ from tests.telegram_bot.local.echo_bot import application, running
 
 @pytest.fixture
 async def bot(local: Local) -> AsyncIterator[telegram.Bot]:
-    """The library's bot alone, to somebody who has written to it."""
+    """Open the library's bot alone; Alex has written to it."""
     await local.says(1001, "/start")
     app = application(local)
     async with app.bot as bot:
@@ -69,7 +69,7 @@ async def test_a_pressed_button_shows_the_toast_and_edits_the_message(local: Loc
     assert after[-1]["message_id"] == hello["message_id"]
 
 
-async def test_a_copy_button_copies_without_asking_the_bot(local: Local) -> None:
+async def test_a_copy_button_works_without_the_bot(local: Local) -> None:
     async with running(local):
         await local.says(1001, "/start")
         hello = (await local.sees(1001, _answered(2)))[-1]
@@ -133,7 +133,7 @@ async def test_faults_reach_the_library_as_its_own_exceptions(
         await bot.send_message(1001, "x")
 
 
-async def test_a_call_that_times_out_was_done_all_the_same(bot: telegram.Bot, local: Local) -> None:
+async def test_a_call_that_times_out_still_takes_effect(bot: telegram.Bot, local: Local) -> None:
     await local.fault("timeout", "sendPhoto")
     with pytest.raises(telegram.error.TimedOut):
         await bot.send_photo(1001, picture(), read_timeout=0.3)
