@@ -1,4 +1,4 @@
-"""/history: everything drawn for a person, one message to page through."""
+"""The /history command: everything drawn for a person, paged through in one message."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -18,7 +18,7 @@ from telegram_bot.texts import Markup
 from web.errors import NotFound
 
 HERE = "h"
-"""What the buttons of a page say of where they are."""
+"""Argument that tells a history page's buttons from those under a result."""
 
 Show = Callable[[View], Awaitable[object]]
 
@@ -52,16 +52,16 @@ async def _show(
 ) -> None:
     try:
         await show(await _page(context, owner, offset, favourites=favourites))
-    except BadRequest:  # Telegram may not know the file id any more
+    except BadRequest:  # Telegram may have forgotten the file id
         await show(await _page(context, owner, offset, favourites=favourites, anew=True))
 
 
 async def _page(
     context: Context, owner: int, offset: int, *, favourites: bool, anew: bool = False
 ) -> View:
-    """One picture with its place among all; those the backend has deleted are passed over.
+    """Build the page of one picture, skipping those that the backend has deleted.
 
-    `anew`: the picture is sent once more, where Telegram has it already.
+    `anew` uploads the picture again although Telegram already has it.
     """
     easel, texts = context.easel, context.texts
     while count := easel.deliveries.count_shown(owner, favourites):
