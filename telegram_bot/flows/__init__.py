@@ -1,1 +1,1 @@
-"""What people can do with the bot: one module per flow, imported by `app` and `profile`."""
+"""What people can do with the bot: one module per flow, each with its `handlers()`."""

@@ -1,4 +1,4 @@
-"""Commands for BOT_ADMINS: /stats /queue /refusals /ban /unban /broadcast /pause /resume."""
+"""For those in BOT_ADMINS: /stats /queue /refusals /ban /unban /broadcast /pause /resume."""
 
 import re
 import time
@@ -22,15 +22,15 @@ from telegram_bot.storage.deliveries import DAY_S
 from telegram_bot.texts import Markup, utf16_length
 
 _DRAFT = "broadcast"
-_MAX_BROADCAST = 3500
-_MAX_REFUSALS = 20
+_LONGEST = 3500
+_MOST_REFUSED = 20
 _ID = re.compile(r"[0-9]{1,16}")
 log = structlog.get_logger("telegram_bot.admin")
 Handler = Callable[[Update, Context], Coroutine[Any, Any, None]]
 
 
 class Broadcast(BaseModel):
-    """A broadcast in progress, stored so that a killed bot resumes after the person `reached`."""
+    """One under way: kept, so that a killed bot goes on after the last one `reached`."""
 
     text: str
     people: int
@@ -88,14 +88,14 @@ async def refusals(update: Update, context: Context) -> None:
             category=presenter.category(texts, count.category),
             count=count.count,
         )
-        for count in counts[:_MAX_REFUSALS]
+        for count in counts[:_MOST_REFUSED]
     ]
     head = texts.html("admin.refusals" if lines else "admin.no_refusals")
     await context.reply(update, View(Markup("\n".join([head, *lines]))))
 
 
 async def ban(update: Update, context: Context) -> None:
-    user_id = _target_user(update, context)
+    user_id = _whom(update, context)
     if user_id is None or user_id in context.easel.settings.bot_admins:
         await context.reply(update, View(context.texts.html("admin.ban_whom")))
         return
@@ -107,14 +107,14 @@ async def ban(update: Update, context: Context) -> None:
 
 
 async def unban(update: Update, context: Context) -> None:
-    user_id = _target_user(update, context)
+    user_id = _whom(update, context)
     known = user_id is not None and context.easel.people.unban(user_id)
     key = "admin.unbanned" if known else "admin.ban_whom"
     await context.reply(update, View(context.texts.html(key, id=user_id)))
 
 
 async def pause(update: Update, context: Context) -> None:
-    """Refuse new requests; generations in progress continue."""
+    """New wishes are refused; what is under way goes on."""
     context.easel.database.set_note(PAUSED, _words(update)[:200])
     await context.reply(update, View(context.texts.html("admin.paused")))
 
@@ -152,9 +152,9 @@ async def on_broadcast(update: Update, context: Context, press: MenuPress) -> No
         await toast(query, context.texts.plain("toast.old_button"))
         return
     await toast(query)
-    if in_progress is None:
-        state = Broadcast(text=str(text), people=len(easel.people.reachable()))
-        easel.database.set_note(note, state.model_dump_json())
+    if under_way is None:
+        begun = Broadcast(text=str(text), people=len(easel.people.reachable()))
+        easel.database.set_note(note, begun.model_dump_json())
         easel.database.set_note(draft, None)
     context.in_background(update, _broadcast(update, context, note))
 
@@ -167,7 +167,7 @@ async def _broadcast(update: Update, context: Context, note: str) -> None:
         course.reached = user_id
         try:
             await easel.editor.send(user_id, view, urgency=Urgency.BULK)
-            state.sent += 1
+            course.sent += 1
         except Forbidden:
             easel.people.set_blocked(user_id, True)
         except TelegramError as error:  # this one cannot be reached now; the others can
@@ -194,7 +194,7 @@ def _words(update: Update) -> str:
     return words.strip()
 
 
-def _target_user(update: Update, _: Context) -> int | None:
+def _whom(update: Update, _: Context) -> int | None:
     words = _words(update)
     if _ID.fullmatch(words):
         return int(words)

@@ -1,4 +1,4 @@
-"""Checks before a request goes to the backend; a failed one answers the person."""
+"""What is checked before anything is asked of the backend, and said when it does not fit."""
 
 from telegram import Update
 
@@ -32,7 +32,7 @@ async def fit(update: Update, context: Context, mode: ModeInfo, options: Options
 
 
 async def paused(update: Update, context: Context) -> bool:
-    """Whether an admin paused new requests; if so, say it and acknowledge the press."""
+    """Whether an admin has stopped new wishes; then says so, and answers the press."""
     reason = context.easel.database.note(PAUSED)
     if reason is None or context.is_admin:
         return False

@@ -1,4 +1,4 @@
-"""Turn a handler's error into one sentence for the person; the details go to the log."""
+"""What a handler could not do, told to the person in one sentence; the rest goes to the logs."""
 
 import secrets
 from contextlib import suppress
@@ -17,7 +17,7 @@ log = structlog.get_logger("telegram_bot.errors")
 
 
 async def on_error(update: object, context: Context) -> None:
-    """Handle every error of a handler; never show a traceback."""
+    """The one place where errors of handlers end. Never shows a traceback."""
     error = context.error
     code = secrets.token_hex(3).upper()
     if isinstance(error, Forbidden):
@@ -53,7 +53,7 @@ def _forbidden(update: object, context: Context) -> None:
 
 
 async def unknown(update: Update, context: Context) -> None:
-    """Answer a command or a kind of message that the bot does not support."""
+    """A command, or a kind of message, that the bot has no use for."""
     message = update.effective_message
     if isinstance(message, Message) and message.chat.id > 0:
         await context.reply(update, View(context.texts.html("start.unknown")))

@@ -1,4 +1,4 @@
-"""Free generation: a plain text is a prompt, drawn in the person's last style."""
+"""Free generation: a plain text is a prompt, in the style used last."""
 
 from telegram import Update
 from telegram.ext import CommandHandler, MessageHandler, filters
@@ -35,7 +35,7 @@ async def on_text(update: Update, context: Context) -> None:
 
 
 async def on_draw(update: Update, context: Context) -> None:
-    """Handle /draw: draw its words, or ask for some."""
+    """/draw and words."""
     _, _, words = (the_message(update).text or "").partition(" ")
     if words.strip():
         await prompt(update, context, words)
@@ -44,11 +44,11 @@ async def on_draw(update: Update, context: Context) -> None:
 
 
 async def prompt(update: Update, context: Context, text: str) -> None:
-    """Draw a prompt, with the options it contains."""
+    """Draw these words."""
     person, message, chat = context.person, the_message(update), the_chat(update)
     draft = person.draft if person.draft and person.draft.chat_id == chat.id else None
     if draft and draft.photo and draft.step == "style":
-        draft = None  # the photo still needs a style; this text is a separate prompt
+        draft = None  # a photo still waits for its style; these words are a prompt of their own
     mode = await _mode(context, draft)
     style = (draft and draft.style) or person.preferences.styles.get(mode.name)
     options = parse(text, mode, style)

@@ -1,4 +1,4 @@
-"""The /history command: everything drawn for a person, paged through in one message."""
+"""/history: everything drawn for a person, one message to page through."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -18,7 +18,7 @@ from telegram_bot.texts import Markup
 from web.errors import NotFound
 
 HERE = "h"
-"""Argument that tells a history page's buttons from those under a result."""
+"""What the buttons of a page say of where they are."""
 
 Show = Callable[[View], Awaitable[object]]
 
@@ -52,16 +52,16 @@ async def _show(
 ) -> None:
     try:
         await show(await _page(context, owner, offset, favourites=favourites))
-    except BadRequest:  # Telegram may have forgotten the file id
+    except BadRequest:  # Telegram may not know the file id any more
         await show(await _page(context, owner, offset, favourites=favourites, anew=True))
 
 
 async def _page(
     context: Context, owner: int, offset: int, *, favourites: bool, anew: bool = False
 ) -> View:
-    """Build the page of one picture, skipping those that the backend has deleted.
+    """One picture with its place among all; those the backend has deleted are passed over.
 
-    `anew` uploads the picture again although Telegram already has it.
+    `anew`: the picture is sent once more, where Telegram has it already.
     """
     easel, texts = context.easel, context.texts
     while count := easel.deliveries.count_shown(owner, favourites):

@@ -1,4 +1,4 @@
-"""Menus shared by the flows: modes, a mode's styles, its sizes; pure functions."""
+"""The menus that several flows show: the modes, the styles of a mode, its sizes. Pure."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from telegram_bot.messages.view import Button, Keyboard, View, rows
 from telegram_bot.storage.people import Preferences
 from telegram_bot.texts import Texts
 
-_MAX_STYLES = 40
+_MOST_STYLES = 40
 
 
 def home(texts: Texts, owner: int, modes: Sequence[ModeInfo], *, sketches: bool) -> View:
@@ -36,8 +36,8 @@ def home_keyboard(texts: Texts, owner: int, modes: Sequence[ModeInfo]) -> Keyboa
 
 
 def offered(mode: ModeInfo) -> list[StyleInfo]:
-    """Return the styles available now, or all of them while none is."""
-    return ([style for style in mode.styles if style.available] or mode.styles)[:_MAX_STYLES]
+    """The styles that can be drawn now; all of them while none can."""
+    return ([style for style in mode.styles if style.available] or mode.styles)[:_MOST_STYLES]
 
 
 def styles(texts: Texts, owner: int, mode: ModeInfo, preferences: Preferences) -> View:
@@ -46,7 +46,7 @@ def styles(texts: Texts, owner: int, mode: ModeInfo, preferences: Preferences) -
     used = mode.name in preferences.styles
     choices = []
     for style in offered(mode):
-        prefix = "✅ " if style.name == last.name else ""
+        mark = "✅ " if style.name == last.name else ""
         press = MenuPress(owner, "style", f"{short(mode.name)}/{short(style.name)}")
         choices.append(Button(mark + texts.of(style.title), press))
     text = texts.html("style.ask_again" if used else "style.ask", style=texts.of(last.title))
@@ -55,14 +55,14 @@ def styles(texts: Texts, owner: int, mode: ModeInfo, preferences: Preferences) -
 
 
 def size_rows(owner: int, mode: ModeInfo, style: StyleInfo, chosen: str | None) -> Keyboard:
-    """Offer the style's aspect ratios; mark the chosen one."""
+    """The style's aspect ratios, the chosen one marked."""
     current = chosen if chosen in style.sizes else next(iter(style.sizes), None)
     buttons = []
     for ratio, (width, height) in style.sizes.items():
         shape = "◻️" if width == height else "▭" if width > height else "▯"
-        symbol = "✅" if ratio == current else shape
+        mark = "✅" if ratio == current else shape
         press = MenuPress(owner, "size", f"{short(mode.name)}/{ratio}")
-        buttons.append(Button(f"{symbol} {ratio}", press))
+        buttons.append(Button(f"{mark} {ratio}", press))
     return rows(buttons, 3) if len(buttons) > 1 else ()
 
 

@@ -1,4 +1,4 @@
-"""Route button presses: the only place that decodes them and checks their owner."""
+"""Routes a pressed button: it is decoded once, and its owner checked once."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -12,13 +12,13 @@ from telegram_bot.storage.deliveries import Delivery
 OnMenu = Callable[[Update, Context, MenuPress], Awaitable[None]]
 OnJob = Callable[[Update, Context, JobPress, Delivery], Awaitable[None]]
 ANYBODYS = frozenset({"report"})
-"""Actions that people other than the owner may use."""
+"""What others than the owner may press too."""
 
 
 def handler(
     menus: Mapping[str, OnMenu], jobs: Mapping[str, OnJob]
 ) -> CallbackQueryHandler[Context, None]:
-    """Build the handler of all inline buttons, which dispatches by action."""
+    """The one handler of all inline buttons, by their action."""
 
     async def pressed(update: Update, context: Context) -> None:
         query = the_query(update)

@@ -1,4 +1,4 @@
-"""The /privacy command: what is stored, and deleting all of it."""
+"""/privacy: what is kept, and deleting all of it."""
 
 from telegram import Update
 from telegram.ext import CommandHandler

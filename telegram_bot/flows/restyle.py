@@ -1,4 +1,4 @@
-"""Restyle a photo or an image file: ask for style, strength and an optional prompt."""
+"""Restyle photo: a photo or an image file starts it; then style, strength, words if wanted."""
 
 import asyncio
 
@@ -19,12 +19,11 @@ from telegram_bot.messages.view import Button, View, rows
 from telegram_bot.storage.people import Draft
 
 _ALBUM_PAUSE_S = 1.0
-"""How long no photo must arrive before an album counts as complete."""
-_MAX_ALBUM = 10
+_MOST_ALBUM = 10
 
 
 async def on_photo(update: Update, context: Context) -> None:
-    """Begin with a photo, or an image sent as a file."""
+    """A photo, or an image as a file."""
     message = the_message(update)
     words = text_for_bot(message, context.bot)
     if words is None and not _album_goes_on(update, context):
@@ -44,7 +43,7 @@ async def on_photo(update: Update, context: Context) -> None:
 
 
 async def on_command(update: Update, context: Context) -> None:
-    """Handle /restyle: use the photo it replies to, or ask for one."""
+    """/restyle, best as an answer to a photo."""
     replied = the_message(update).reply_to_message
     sent = photos.sent_photo(replied) if replied else None
     _, _, words = (the_message(update).text or "").partition(" ")
@@ -58,7 +57,7 @@ async def on_command(update: Update, context: Context) -> None:
 
 
 async def begin(update: Update, context: Context, photo: str, text: str) -> None:
-    """Start a draft with this photo; ask for what its caption leaves open."""
+    """A photo is there: ask for what the words with it do not say."""
     person = context.person
     mode = await _mode(context, person.draft)
     options = parse(text, mode, person.preferences.styles.get(mode.name))
@@ -98,7 +97,7 @@ async def go_on(update: Update, context: Context, draft: Draft) -> None:
 
 
 async def with_words(update: Update, context: Context, draft: Draft, text: str) -> None:
-    """Draw the draft with the optional prompt that was sent."""
+    """The optional words came as a message."""
     mode = context.easel.catalogue.known(draft.mode)
     if mode is None:
         await context.reply(update, View(context.texts.html("job.gone")))
@@ -113,10 +112,10 @@ async def with_words(update: Update, context: Context, draft: Draft, text: str) 
 
 
 def with_photo(update: Update, context: Context) -> Draft | None:
-    """Return the draft if it has a photo and belongs to this chat, not to another one."""
+    """The photo that this chat's menus are about: the person may be at another one elsewhere."""
     draft = context.person.draft
-    usable = draft is not None and draft.photo and draft.chat_id == the_chat(update).id
-    return draft if usable else None
+    at_hand = draft is not None and draft.photo and draft.chat_id == the_chat(update).id
+    return draft if at_hand else None
 
 
 async def on_strength(update: Update, context: Context, press: MenuPress) -> None:
@@ -130,7 +129,7 @@ async def on_strength(update: Update, context: Context, press: MenuPress) -> Non
 
 
 async def on_draw(update: Update, context: Context, _: MenuPress) -> None:
-    """Draw without a prompt."""
+    """Draw it without words."""
     draft = with_photo(update, context)
     mode = context.easel.catalogue.known(draft.mode) if draft else None
     if draft is None or mode is None:
@@ -143,7 +142,7 @@ async def on_draw(update: Update, context: Context, _: MenuPress) -> None:
 
 
 async def on_album(update: Update, context: Context, press: MenuPress) -> None:
-    """Continue with the chosen photo of an album."""
+    """One photo of an album was chosen."""
     group_id, _, number = press.argument.partition("/")
     album = context.easel.people.album(press.owner, group_id)
     if int(number) >= len(album):
@@ -186,8 +185,10 @@ async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
     return await context.easel.catalogue.for_photo()
 
 
+# An album comes as one update per photo, the caption on one of them.
+
+
 async def _collect(update: Update, context: Context, file_id: str, words: str) -> None:
-    """Collect an album, which arrives as one update per photo with the caption on one."""
     message, people = the_message(update), context.easel.people
     group_id = str(message.media_group_id)
     photo = photos.from_file(file_id)
@@ -202,21 +203,21 @@ async def _ask_which(update: Update, context: Context, group_id: str) -> None:
     while known < len(album := people.album(owner, group_id)):
         known = len(album)
         await asyncio.sleep(_ALBUM_PAUSE_S)
-    if not album:  # the person deleted their data in the meantime
+    if not album:  # the person had everything deleted meanwhile
         return
     if known == 1:  # in a group the bot sees only the photo whose caption mentions it
         await begin(update, context, *album[0])
         return
     buttons = [
         Button(str(i + 1), MenuPress(owner, "album", f"{group_id}/{i}"))
-        for i in range(min(known, _MAX_ALBUM))
+        for i in range(min(known, _MOST_ALBUM))
     ]
     keyboard = (*rows(buttons, 5), menus.cancel_row(texts, owner))
     await context.reply(update, View(texts.html("restyle.album", n=known), keyboard))
 
 
-def _continues_album(update: Update, context: Context) -> bool:
-    """Whether the photo belongs to a known album: only one caption of it mentions the bot."""
+def _album_goes_on(update: Update, context: Context) -> bool:
+    """In a group only one photo of an album has the caption that mentions the bot."""
     group_id, owner = the_message(update).media_group_id, the_user(update).id
     return group_id is not None and bool(context.easel.people.album(owner, group_id))
 

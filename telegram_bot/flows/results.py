@@ -43,7 +43,7 @@ async def on_png(update: Update, context: Context, press: JobPress, _: Delivery)
 
 
 async def on_copy(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
-    """Send a prompt that is too long for a copy button as a text to tap."""
+    """A prompt too long for a copy button, as a text to tap."""
     await toast(the_query(update))
     generation = await context.easel.backend.get(press.job)
     await context.reply(update, View(context.texts.html("results.copy", prompt=generation.prompt)))
@@ -58,14 +58,14 @@ async def on_star(update: Update, context: Context, press: JobPress, _: Delivery
 
 
 async def on_report(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
-    """Count a report, by anyone who sees the picture, for the admins."""
+    """Anybody who sees a picture may report it; it is counted for the admins."""
     first = context.easel.deliveries.report(press.job, the_user(update).id)
     key = "toast.reported" if first else "toast.reported_already"
     await toast(the_query(update), context.texts.plain(key), alert=first)
 
 
 async def on_delete(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
-    """Ask for confirmation."""
+    """Asks before."""
     query = the_query(update)
     await toast(query)
     if query.message is not None:
@@ -89,7 +89,7 @@ async def on_delete_sure(
     """The pictures at the backend, our record, and the messages as far as Telegram lets us."""
     query, easel, texts = the_query(update), context.easel, context.texts
     await toast(query)
-    with suppress(NotFound):  # it may have expired
+    with suppress(NotFound):  # its time may be over already
         await easel.backend.delete(press.job)
     easel.deliveries.forget(press.job)
     shown = {(delivery.chat_id, delivery.message_id)}
@@ -103,7 +103,7 @@ async def on_delete_sure(
 
 
 async def on_page(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
-    """Show another picture of the same generation."""
+    """Another picture of several."""
     await toast(the_query(update))
     generation = await context.easel.backend.get(press.job)
     number = press.number

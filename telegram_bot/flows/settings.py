@@ -1,4 +1,4 @@
-"""The /settings command: a person's preferences."""
+"""/settings: what the bot remembers of a person's wishes."""
 
 from telegram import Update
 from telegram.ext import CommandHandler
@@ -21,7 +21,7 @@ async def on_settings(update: Update, context: Context, _: MenuPress) -> None:
 
 
 async def on_switch(update: Update, context: Context, press: MenuPress) -> None:
-    """Toggle one setting."""
+    """Turn one of them on or off."""
     query, people = the_query(update), context.easel.people
     if press.argument in _SWITCHES:
         now = getattr(context.person.preferences, press.argument)

@@ -1,4 +1,4 @@
-"""The entry points: /start, /help, /cancel, and closing a menu."""
+"""The way in: /start, /help, the menu, and closing it."""
 
 from telegram import Chat, ChatMember, Update
 from telegram.ext import BaseHandler, ChatMemberHandler, CommandHandler
@@ -19,7 +19,7 @@ async def show_help(update: Update, context: Context) -> None:
 
 
 async def cancel(update: Update, context: Context) -> None:
-    """Cancel the draft, or else the most recent generation."""
+    """/cancel: the draft, or else the generation asked for last."""
     easel, user, chat = context.easel, the_user(update), the_chat(update)
     going = easel.deliveries.in_progress(user.id, chat.id)
     draft = context.person.draft
@@ -61,7 +61,7 @@ async def _help(update: Update, context: Context) -> View:
 
 
 async def on_membership(update: Update, context: Context) -> None:
-    """Note that a person blocked or unblocked the bot."""
+    """Somebody blocked the bot, or lets it write again."""
     change = update.my_chat_member
     if change is not None and change.chat.type == Chat.PRIVATE:
         blocked = change.new_chat_member.status == ChatMember.BANNED
