@@ -29,7 +29,7 @@ def test_a_picture_that_telegram_rejects_in_every_form_is_not_called_lost(
     without_previews(ann)
     stack.fault("photo_refused", "editMessageMedia", chat_id=ann.id, count=2)
     sent = ann.says(f"a cursed wall --seed 7 {SMALL}")
-    told = ann.reads("The picture is drawn, but Telegram doesn't take it", after=sent)
+    told = ann.reads("The picture is ready, but Telegram doesn't accept it", after=sent)
     ann.presses(told, "📄 PNG file")
     file = ann.sees(lambda m: m.get("document"), "the file", sent)
     assert file["file_name"] == "easel-7.png"
