@@ -26,6 +26,7 @@ from backend.settings import Settings
 from backend.storage.database import Database, make_engine
 from backend.storage.generations import Store
 from backend.transcoding import Transcoder
+from gpu_server import bodies
 from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
 from policy import Policy
@@ -33,9 +34,6 @@ from web import VERSION, edge
 from web.errors import EaselError
 from web.tasks import end_if_broken
 from workflows import catalog as workflows
-
-MAX_BODY = 30_000_000
-"""A photo of 20 MB in base64, and its request around it."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -90,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.keys = Keys(settings.backend_api_keys)
     if leadership is not None:
         app.add_middleware(Relay, leadership=leadership)
-    edge.install(app, max_body=MAX_BODY, render=render_error)
+    edge.install(app, max_body=bodies.MAX_BODY, render=render_error)
     if settings.backend_cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -7,9 +7,8 @@ from backend.storage.generations import Row
 from gpu_server.pictures import encoding
 from gpu_server.pictures.formats import ImageFormat, media_type
 from gpu_server.pictures.provenance import Origin, Signer, xmp_packet
+from gpu_server.schemas import SKETCH
 from web import VERSION
-
-SKETCH = "sketch"
 
 
 @dataclass(frozen=True)

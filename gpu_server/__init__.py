@@ -1,1 +1,4 @@
-"""One GPU's server: renders a request's graph, runs it through ComfyUI, gives back pictures."""
+"""One GPU's server: it runs requests through ComfyUI and hands back images.
+
+The backend imports its client, schemas, bodies, modes and pictures; the bot its schemas.
+"""

@@ -1,4 +1,4 @@
-"""What to draw, as it comes over HTTP: JSON (photo in base64) or a form (photo as a file)."""
+"""Read requests to draw from HTTP: JSON (photo in base64) or a form (photo as a file)."""
 
 import asyncio
 import json
@@ -17,10 +17,12 @@ from workflows.parameters import InvalidValues, check, json_schema
 B = TypeVar("B", bound=BaseModel)
 
 PARTS = ["image", "request"]
-MAX_REQUEST = 1_000_000
-"""Bytes of the JSON in a form at most."""
-LARGE = 500_000
-"""Characters of base64 that take some milliseconds to decode: in a thread, to block nobody."""
+MAX_BODY = 30_000_000
+"""Largest body in bytes: a photo of 20 MB in base64 and the request around it."""
+_MAX_REQUEST = 1_000_000
+"""Largest JSON in a form, in bytes."""
+_LARGE = 500_000
+"""Characters of base64 from which on a photo is decoded in a thread: it takes milliseconds."""
 
 EXAMPLES = {
     "free": {
@@ -43,18 +45,25 @@ EXAMPLES = {
 
 
 async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, bytes | None]:
-    """The request and its photo's bytes.
+    """Return the request and its photo's bytes.
 
-    `kind` has a field `mode` and keeps the values of the mode as further fields. Raises
-    InvalidRequest with every fault there is, InvalidImage or TooLarge when only the photo is wrong.
+    Args:
+        request: The HTTP request.
+        kind: A model with a field `mode` that keeps the mode's values as extra fields.
+        catalog: Used to name every fault of a request that is not valid.
+
+    Raises:
+        InvalidRequest: With every fault, those of the photo included.
+        InvalidImage: Only the photo is wrong.
+        TooLarge: Only the photo is wrong.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
-        async with request.form(max_files=2, max_fields=2, max_part_size=MAX_REQUEST) as form:
-            given, image = await _parts(form)
+        async with request.form(max_files=2, max_fields=2, max_part_size=_MAX_REQUEST) as form:
+            fields, image = await _parts(form)
     else:
-        given = _parse(await request.body(), "body")
-        image = given.pop("image", None)
+        fields = _parse(await request.body(), "body")
+        image = fields.pop("image", None)
     wrong_photo: EaselError | None = None
     photo = None
     try:
@@ -63,23 +72,23 @@ async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, by
         wrong_photo = error
     faults: list[FieldError] = []
     try:
-        asked = kind.model_validate(given)
+        parsed = kind.model_validate(fields)
     except ValidationError as error:
-        # `check` tells more of the mode, and of what is no field of the envelope.
+        # `check` says more about the mode and about fields outside the envelope.
         own = kind.model_fields.keys() - {"mode", "style"}
         faults = [fault for fault in edge.invalid_request(error).errors if fault.field in own]
-        faults += _value_faults(catalog, kind, given, has_image=image is not None)
+        faults += _value_faults(catalog, kind, fields, has_image=image is not None)
     else:
         if wrong_photo is None:
-            return asked, photo
-        faults = _value_faults(catalog, kind, given, has_image=True)
+            return parsed, photo
+        faults = _value_faults(catalog, kind, fields, has_image=True)
     if wrong_photo is not None and not faults:
         raise wrong_photo
     raise InvalidRequest.of([*faults, *(wrong_photo.errors if wrong_photo else [])])
 
 
 async def _parts(form: FormData) -> tuple[dict[str, Any], str | bytes | None]:
-    """The request of a form and its photo, a file or base64."""
+    """Return the request of a form and its photo, a file or base64."""
     faults = [
         FieldError(field=name[:60], message="is not a known part", allowed=PARTS)
         for name in form
@@ -89,13 +98,13 @@ async def _parts(form: FormData) -> tuple[dict[str, Any], str | bytes | None]:
         faults.append(FieldError(field="request", message="is required", allowed="a JSON object"))
     if faults:
         raise InvalidRequest.of(faults)
-    given = _parse(await _content(form["request"]), "request")
+    fields = _parse(await _content(form["request"]), "request")
     image = form.get("image")
-    if image is not None and given.get("image") is not None:
+    if image is not None and fields.get("image") is not None:
         fault = FieldError(field="image", message="is given twice", allowed=uploads.ALLOWED)
         raise InvalidRequest.of([fault])
-    kept = given.pop("image", None)
-    return given, kept if image is None else await _content(image)
+    inline = fields.pop("image", None)
+    return fields, inline if image is None else await _content(image)
 
 
 async def _content(part: UploadFile | str) -> str | bytes:
@@ -104,14 +113,14 @@ async def _content(part: UploadFile | str) -> str | bytes:
 
 def _parse(text: str | bytes, field: str) -> dict[str, Any]:
     try:
-        given = json.loads(text)
+        fields = json.loads(text)
     except (ValueError, RecursionError) as error:
         fault = FieldError(field=field, message="is not valid JSON", allowed="a JSON object")
         raise InvalidRequest.of([fault]) from error
-    if not isinstance(given, dict):
+    if not isinstance(fields, dict):
         fault = FieldError(field=field, message="must be an object", allowed="a JSON object")
         raise InvalidRequest.of([fault])
-    return given
+    return fields
 
 
 async def _photo(image: Any) -> bytes | None:
@@ -119,17 +128,17 @@ async def _photo(image: Any) -> bytes | None:
         return None
     if isinstance(image, bytes):
         return uploads.check_bytes(image)
-    if isinstance(image, str) and len(image) > LARGE:
+    if isinstance(image, str) and len(image) > _LARGE:
         return await asyncio.to_thread(uploads.from_base64, image)
     return uploads.from_base64(image)
 
 
 def _value_faults(
-    catalog: Catalog, kind: type[BaseModel], given: dict[str, Any], *, has_image: bool
+    catalog: Catalog, kind: type[BaseModel], fields: dict[str, Any], *, has_image: bool
 ) -> list[FieldError]:
-    mode = given.get("mode", kind.model_fields["mode"].default)
+    mode = fields.get("mode", kind.model_fields["mode"].default)
     own = kind.model_fields.keys() - {"style"}
-    values = {name: value for name, value in given.items() if name not in own}
+    values = {name: value for name, value in fields.items() if name not in own}
     if has_image:
         values["image"] = True
     try:
@@ -140,7 +149,7 @@ def _value_faults(
 
 
 def documented(catalog: Catalog, kind: type[BaseModel]) -> dict[str, Any]:
-    """`openapi_extra` of a route that reads this: the catalogue's JSON Schema, mode by mode."""
+    """Return `openapi_extra` for a route that reads this body: a JSON Schema for each mode."""
     schema = {
         "oneOf": [_mode_schema(catalog, kind, mode.name) for mode in catalog],
         "discriminator": {"propertyName": "mode"},

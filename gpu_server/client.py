@@ -1,4 +1,4 @@
-"""The client of a GPU server, for the backend, benches and tests."""
+"""The GPU server's client, for the backend, benches and tests."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ _EVENTS: dict[str, type[Job] | type[ProgressEvent] | type[Preview]] = {
 
 @dataclass(frozen=True)
 class GpuClient:
-    """Raises EaselErrors: those the server answered with, EngineLost when it is out of reach."""
+    """One GPU server. Calls raise the EaselErrors it answers with, or EngineLost without one."""
 
     peer: Peer
 
@@ -29,7 +29,7 @@ class GpuClient:
     def at(
         cls, url: str, token: str = "", headers: Callable[[], dict[str, str]] = dict
     ) -> "GpuClient":
-        """`headers` are asked for and sent with every request."""
+        """Create a client; `headers` is called for every request and its result sent along."""
         return cls(Peer(url, token, lost=EngineLost, headers=headers))
 
     async def close(self) -> None:
@@ -59,7 +59,7 @@ class GpuClient:
         *,
         previews: bool = False,
     ) -> AsyncIterator[AsyncIterator[JobEvent]]:
-        """Give the server a job, or find it again there, and follow it to its last event."""
+        """Submit a job, or find it again, and yield its events up to the last one."""
         options: dict[str, Any] = {"params": {"previews": "true"} if previews else {}}
         if photo is None:
             options["json"] = dict(request)
@@ -77,13 +77,15 @@ class GpuClient:
         return answer.content
 
     async def forget(self, job_ids: Collection[UUID]) -> None:
-        """Acknowledge jobs that have ended, at most FORGOTTEN_AT_ONCE: their pictures are deleted
-        then. Jobs that still run, or that the server does not know, are passed over."""
+        """Acknowledge ended jobs, at most FORGOTTEN_AT_ONCE, so that their images are deleted.
+
+        Jobs that still run or that the server does not know are skipped.
+        """
         params = [("id", str(job_id)) for job_id in job_ids]
         await self.peer.request("DELETE", "/jobs", params=params)
 
     async def delete(self, job_id: UUID) -> Ended:
-        """Cancel the job, or forget one that has ended; its pictures are deleted then."""
+        """Cancel the job, or forget it with its images if it has ended."""
         answer = await self.peer.request("DELETE", f"/jobs/{job_id}", timeout_s=45)
         return Ended.model_validate_json(answer.content)
 

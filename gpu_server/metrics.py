@@ -1,4 +1,4 @@
-"""Prometheus metrics of the GPU server; no user, prompt or job is ever a label."""
+"""The GPU server's Prometheus metrics; no user, prompt or job is ever a label."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -6,7 +6,7 @@ _BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 
 
 class Metrics:
-    """One registry per application, so that several can live in one process."""
+    """Every metric, in a registry of its own so that several servers can share a process."""
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""The catalogue as `GET /modes` shows it, here and at the backend."""
+"""The answer to `GET /modes`, here and at the backend."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from workflows.catalog import Catalog
 def describe_modes(
     catalog: Catalog, health: Mapping[str, Mapping[str, schemas.StyleHealth]]
 ) -> list[schemas.ModeInfo]:
-    """The catalogue as `GET /modes` shows it."""
+    """Return the catalogue with each style's availability; `health`: mode → style → health."""
     return [
         schemas.ModeInfo(
             name=mode.name,

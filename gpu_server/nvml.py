@@ -1,4 +1,4 @@
-"""The GPU's own figures, from the driver's management library where there is one."""
+"""The GPU's figures from the driver's management library."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pynvml
 
 
 def read() -> dict[str, Any] | None:
-    """Name, memory in bytes and temperature in °C of the first GPU; None without a GPU."""
+    """Return the first GPU's name, memory in bytes and temperature in °C; None without a GPU."""
     try:
         pynvml.nvmlInit()
         try:

@@ -1,4 +1,4 @@
-"""The GPU server's addresses. No logic: read the request, call the service, shape the answer."""
+"""The GPU server's routes. No logic: read the request, call the service, shape the answer."""
 
 import asyncio
 import hmac
@@ -6,10 +6,11 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import StreamingResponse
 
 from gpu_server import bodies, nvml, schemas
+from gpu_server.health import PodHealth
 from gpu_server.jobs.job import Job
 from gpu_server.modes import describe_modes
 from gpu_server.pictures.formats import MEDIA_TYPES
@@ -24,11 +25,17 @@ OUTCOME_ERRORS = errors.documented(*errors.OUTCOME_ERRORS)
 
 
 async def service_of(request: Request) -> Service:
-    service: Service = request.app.state.service
+    service: Service = request.app.state.pod.service
     return service
 
 
+async def health_of(request: Request) -> PodHealth:
+    health: PodHealth = request.app.state.pod.health
+    return health
+
+
 Serving = Annotated[Service, Depends(service_of)]
+Health = Annotated[PodHealth, Depends(health_of)]
 Accept = Annotated[str, Header()]
 
 
@@ -40,11 +47,11 @@ Body = Annotated[tuple[JobRequest, bytes | None], Depends(read_request)]
 
 
 def router(token: str, catalog: Catalog) -> APIRouter:
-    """All routes; those that do something need the token when there is one."""
+    """Return all routes; all but the probes need the token, if there is one."""
 
     async def require_token(authorization: Annotated[str, Header()] = "") -> None:
-        given = authorization.removeprefix("Bearer ")
-        if token and not hmac.compare_digest(given.encode(), token.encode()):
+        sent = authorization.removeprefix("Bearer ")
+        if token and not hmac.compare_digest(sent.encode(), token.encode()):
             raise errors.Unauthorized("This GPU server needs its token as a bearer token")
 
     open_routes, closed = APIRouter(), APIRouter(dependencies=[Depends(require_token)])
@@ -61,15 +68,15 @@ def router(token: str, catalog: Catalog) -> APIRouter:
 
 def _add_probes(routes: APIRouter) -> None:
     @routes.get("/livez", summary="The process works", responses={503: {}})
-    async def livez(service: Serving, response: Response) -> dict[str, str]:
-        broken = service.broken()
+    async def livez(health: Health, response: Response) -> dict[str, str]:
+        broken = health.broken()
         response.status_code = 503 if broken else 200
         return {"status": "broken: " + ", ".join(broken) if broken else "ok"}
 
     @routes.get("/readyz", summary="A job could run now", responses={503: {}})
-    async def readyz(service: Serving, response: Response) -> dict[str, Any]:
-        response.status_code = 200 if service.ready() else 503
-        return {"ready": service.ready(), "checks": service.checks()}
+    async def readyz(health: Health, response: Response) -> dict[str, Any]:
+        response.status_code = 200 if health.ready() else 503
+        return {"ready": health.ready(), "checks": health.checks()}
 
 
 def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
@@ -87,16 +94,16 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         accept: Accept = "",
         previews: bool = False,
     ) -> Response:
-        asked, photo = body
+        job_request, photo = body
         kind = waiting.choose(accept, MEDIA_TYPES)
         if kind in MEDIA_TYPES:
-            asked = asked.model_copy(update={"format": MEDIA_TYPES[kind]})
-        job = await service.submit(uuid4(), asked, photo, keep=False)
+            job_request = job_request.model_copy(update={"format": MEDIA_TYPES[kind]})
+        job = await service.submit(uuid4(), job_request, photo, is_kept=False)
 
         async def respond() -> Response:
             await service.finished(job)
             if kind in MEDIA_TYPES:
-                return _image_response(await service.runner.image(job, 0), kind, job)
+                return _image_response(await service.image(job, 0), kind, job)
             result = await service.result(job)
             return Response(result.model_dump_json(), media_type="application/json")
 
@@ -115,7 +122,7 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
 def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
     @routes.put(
         "/jobs/{job_id}",
-        summary="Take a job on; harmless when repeated",
+        summary="Take a job on; may be repeated without harm",
         status_code=202,
         response_model=schemas.Job,
         responses=REQUEST_ERRORS | {202: {"content": {"text/event-stream": {}}}},
@@ -131,13 +138,11 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         job = await service.submit(job_id, *body)
         if negotiation.best(accept, JOB_TYPES) == "text/event-stream":
             return sse.response(service.events(job, previews=previews), 202)
-        view = job.view(service.runner.position(job))
-        return Response(view.model_dump_json(), 202, media_type="application/json")
+        return Response(service.view(job).model_dump_json(), 202, media_type="application/json")
 
     @routes.get("/jobs/{job_id}", responses=errors.documented(errors.NotFound))
     async def get_job(job_id: UUID, service: Serving) -> schemas.Job:
-        job = service.runner.get(job_id)
-        return job.view(service.runner.position(job))
+        return service.view(service.get(job_id))
 
     @routes.get(
         "/jobs/{job_id}/events",
@@ -151,7 +156,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         previews: bool = False,
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> Response:
-        job = service.runner.get(job_id)
+        job = service.get(job_id)
         after = sse.last_event_id(last_event_id)
         after = after if after <= job.version else -1
         return sse.response(service.events(job, after=after, previews=previews))
@@ -165,16 +170,16 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
     async def get_image(
         job_id: UUID, number: Annotated[int, Path(ge=0, le=99)], service: Serving
     ) -> Response:
-        job = service.runner.get(job_id)
-        data = await service.runner.image(job, number)
-        return _image_response(data, job.images[number].media_type, job)
+        job = service.get(job_id)
+        data = await service.image(job, number)
+        return _image_response(data, job.image_infos[number].media_type, job)
 
     @routes.delete("/jobs", summary="Forget the jobs that have ended", status_code=204)
     async def forget_jobs(
         job_ids: Annotated[list[UUID], Query(alias="id", max_length=schemas.FORGOTTEN_AT_ONCE)],
         service: Serving,
     ) -> None:
-        await service.runner.forget_ended(job_ids)
+        await service.forget_ended(job_ids)
 
     @routes.delete(
         "/jobs/{job_id}",
@@ -182,36 +187,36 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         responses=errors.documented(errors.NotFound),
     )
     async def delete_job(job_id: UUID, service: Serving) -> schemas.Ended:
-        return await service.runner.end(service.runner.get(job_id))
+        return await service.end(service.get(job_id))
 
 
 def _add_pod(routes: APIRouter, catalog: Catalog) -> None:
     @routes.get("/modes", summary="What can be drawn, and whether right now")
-    async def modes(service: Serving) -> list[schemas.ModeInfo]:
-        return describe_modes(catalog, service.health().styles)
+    async def modes(health: Health) -> list[schemas.ModeInfo]:
+        return describe_modes(catalog, health.report().styles)
 
     @routes.get("/health", summary="The pod in detail; always 200")
-    async def health(service: Serving) -> schemas.Health:
-        return service.health(await asyncio.to_thread(nvml.read))
+    async def health(health: Health) -> schemas.Health:
+        return health.report(await asyncio.to_thread(nvml.read))
 
     @routes.post("/free", summary="Release GPU memory", status_code=202)
     async def free(
-        service: Serving,
+        health: Health,
         unload_models: Annotated[bool, Query(description="also drop the loaded models")] = True,
     ) -> dict[str, str]:
-        await service.free(unload_models=unload_models)
+        await health.free(unload_models=unload_models)
         return {"detail": "ComfyUI frees memory as soon as it is idle"}
 
     @routes.get("/metrics", response_class=Response)
-    async def metrics(service: Serving) -> Response:
-        service.measure(await asyncio.to_thread(nvml.read))
-        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(health: Health) -> Response:
+        text = health.metrics(await asyncio.to_thread(nvml.read))
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 def _image_response(data: bytes, media_type: str, job: Job) -> Response:
     headers = {
         "X-Generation-ID": str(job.id),
-        "X-Seed": str(job.order.request.seed),
+        "X-Seed": str(job.request.seed),
         "Cache-Control": "private, no-store",
     }
     return Response(data, media_type=media_type, headers=headers)

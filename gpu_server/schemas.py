@@ -1,4 +1,4 @@
-"""What the GPU server takes and says, on the wire."""
+"""The GPU server's requests and answers on the wire."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,7 +12,9 @@ from web.errors import Problem
 from workflows.parameters import Request
 
 FORGOTTEN_AT_ONCE = 100
-"""Jobs that one request may have the server forget: their ids are in its address."""
+"""Most jobs that one request may forget: their ids are in its address."""
+SKETCH = "sketch"
+"""How the name of the built-in engine begins, whose images are drawn without an AI model."""
 
 
 class State(StrEnum):
@@ -28,7 +30,7 @@ class State(StrEnum):
 
 
 class JobRequest(Request):
-    """What to draw. Beside these fields it has the values of its mode (see `GET /modes`)."""
+    """What to draw. Further fields are the values of its mode's parameters (see `GET /modes`)."""
 
     format: ImageFormat = "png"
     timeout_s: float | None = Field(
@@ -37,7 +39,7 @@ class JobRequest(Request):
 
 
 class Timings(BaseModel):
-    """Milliseconds. `model_ms` is loading models, `gpu_ms` the rest of ComfyUI's work."""
+    """In milliseconds; `model_ms`: loading models, `gpu_ms`: the rest of ComfyUI's work."""
 
     queued_ms: float = 0
     model_ms: float = 0
@@ -81,7 +83,7 @@ class Job(BaseModel):
 
 
 class Result(BaseModel):
-    """The answer of `POST /generate` as JSON."""
+    """The answer to `POST /generate` as JSON."""
 
     id: UUID
     status: State
@@ -110,7 +112,7 @@ class ProgressEvent(BaseModel):
 
 
 class Preview(BaseModel):
-    """A picture of the work so far."""
+    """An image of the work so far, blurred: it was not judged."""
 
     media_type: str
     data: str = Field(description="base64")

@@ -1,49 +1,76 @@
-"""The GPU server's application: wiring in one place, routes without logic."""
+"""The GPU server's application and the wiring of its parts."""
 
 import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from gpu_server import routes
+from gpu_server import bodies, routes
+from gpu_server.background import Background
 from gpu_server.comfy.client import ComfyClient
 from gpu_server.comfy.engine import Engine
 from gpu_server.comfy.events import EventChannel
-from gpu_server.jobs.cleanup import Leftovers
-from gpu_server.jobs.execution import Drawing
-from gpu_server.jobs.images import Pictures
-from gpu_server.jobs.records import Records
+from gpu_server.health import PodHealth
+from gpu_server.jobs.cleanup import Cleanup
+from gpu_server.jobs.execution import JobExecution
+from gpu_server.jobs.images import JobImages
+from gpu_server.jobs.records import Forgotten, Record, Records
 from gpu_server.jobs.runner import Runner
 from gpu_server.metrics import Metrics
 from gpu_server.safety.guard import Guard
 from gpu_server.service import Service
 from gpu_server.settings import Settings
-from gpu_server.timeouts import Patience
+from gpu_server.timeouts import Timeouts
 from policy import Policy
 from web import VERSION, edge
-from workflows import catalog as workflows
+from workflows.catalog import Catalog
 
-DEFAULT_PATIENCE = Patience()
+DEFAULT_TIMEOUTS = Timeouts()
 log = structlog.get_logger()
 
-MAX_BODY = 30_000_000
-"""A photo of 20 MB in base64, and its request around it."""
+
+@dataclass(frozen=True, kw_only=True)
+class Pod:
+    """Every part of a GPU server; the routes use `service` and `health` alone."""
+
+    service: Service
+    health: PodHealth
+    guard: Guard
+    engine: Engine
+    channel: EventChannel
+    images: JobImages
+    runner: Runner
+    background: Background
+
+    @contextlib.asynccontextmanager
+    async def running(self, kept: Sequence[Record | Forgotten]) -> AsyncIterator[None]:
+        """Run it until the context ends; `kept`: jobs recovered from disk."""
+        await self.images.warm_up()
+        endless = {
+            "engine": self.engine.run(),
+            "event_channel": self.channel.run(),
+            "runner": self.runner.run(kept),
+        }
+        async with self.background.running(endless, self.service.warm_up()):
+            await self.runner.ready.wait()
+            yield
 
 
-def create_app(settings: Settings, patience: Patience = DEFAULT_PATIENCE) -> FastAPI:
-    """The application; it connects to ComfyUI while its lifespan lasts, and waits for it."""
+def create_app(settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> FastAPI:
+    """Create the application. While its lifespan lasts it keeps connecting to ComfyUI."""
     catalog = settings.load_catalog()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_service(settings, catalog, patience) as service:
-            app.state.service = service
+        async with open_pod(settings, catalog, timeouts) as pod:
+            app.state.pod = pod
             yield
 
     app = FastAPIOffline(
@@ -52,13 +79,127 @@ def create_app(settings: Settings, patience: Patience = DEFAULT_PATIENCE) -> Fas
         description="Runs ComfyUI graphs for the backend, one GPU each.",
         lifespan=lifespan,
     )
-    edge.install(app, max_body=MAX_BODY)
+    edge.install(app, max_body=bodies.MAX_BODY)
     app.include_router(routes.router(settings.gpu_token.get_secret_value(), catalog))
     return app
 
 
+@contextlib.asynccontextmanager
+async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> AsyncIterator[Pod]:
+    """Open and run everything behind the routes, from the start to a clean end."""
+    async with contextlib.AsyncExitStack() as stack:
+        records = Records(settings.easel_data_dir / "gpu_server")
+        await records.open()
+        stack.push_async_callback(records.close)
+        comfy = ComfyClient.at(settings.engine_url, timeout_s=timeouts.request_s)
+        stack.push_async_callback(comfy.close)
+        threads = min(settings.gpu_encode_workers, os.cpu_count() or 1)
+        workers = ThreadPoolExecutor(threads, "encode")
+        stack.callback(workers.shutdown, cancel_futures=True)
+        kept = await records.all()
+        pod = build_pod(
+            settings,
+            catalog,
+            timeouts,
+            records=records,
+            comfy=comfy,
+            workers=workers,
+            # The same client id after a restart: frames of a prompt still running then reach us.
+            client_id=await records.fact("client_id", uuid.uuid4().hex),
+            guard=await asyncio.to_thread(load_guard, settings),
+            policy=await asyncio.to_thread(Policy.load),
+        )
+        async with pod.running(kept):
+            yield pod
+
+
+def build_pod(
+    settings: Settings,
+    catalog: Catalog,
+    timeouts: Timeouts,
+    *,
+    records: Records,
+    comfy: ComfyClient,
+    workers: ThreadPoolExecutor,
+    client_id: str,
+    guard: Guard,
+    policy: Policy,
+) -> Pod:
+    """Wire the parts together; nothing runs yet."""
+    metrics, background = Metrics(VERSION), Background()
+    engine = Engine(
+        comfy=comfy,
+        catalog=catalog,
+        metrics=metrics,
+        timeouts=timeouts,
+        pid_file=settings.gpu_comfyui_pid_file,
+    )
+    channel = EventChannel(
+        url=settings.engine_url,
+        client_id=client_id,
+        on_lost=engine.suspect,
+        metrics=metrics,
+        timeouts=timeouts,
+    )
+    images = JobImages(
+        comfy=comfy, catalog=catalog, guard=guard, workers=workers, timeouts=timeouts
+    )
+    execution = JobExecution(
+        catalog=catalog,
+        comfy=comfy,
+        engine=engine,
+        channel=channel,
+        records=records,
+        images=images,
+        metrics=metrics,
+        timeouts=timeouts,
+    )
+    runner = Runner(
+        engine=engine,
+        execution=execution,
+        cleanup=Cleanup(comfy=comfy, engine=engine),
+        records=records,
+        metrics=metrics,
+        timeouts=timeouts,
+        max_jobs=settings.gpu_max_jobs,
+        result_ttl_s=settings.gpu_result_ttl_s,
+    )
+    service = Service(
+        catalog=catalog,
+        engine=engine,
+        runner=runner,
+        guard=guard,
+        policy=policy,
+        workers=workers,
+        timeouts=timeouts,
+        job_timeout_s=settings.gpu_job_timeout_s,
+        warms_up=settings.gpu_warm_up,
+    )
+    health = PodHealth(
+        engine_url=settings.engine_url,
+        catalog=catalog,
+        engine=engine,
+        channel=channel,
+        execution=execution,
+        runner=runner,
+        guard=guard,
+        metrics=metrics,
+        background=background,
+    )
+    return Pod(
+        service=service,
+        health=health,
+        guard=guard,
+        engine=engine,
+        channel=channel,
+        images=images,
+        runner=runner,
+        background=background,
+    )
+
+
 def load_guard(settings: Settings) -> Guard:
-    """The safety checks. A fault is told at /readyz: the server runs, and draws nothing."""
+    """Load the safety checks. With a fault the server runs, draws nothing and is not ready."""
     guard = Guard.load(
         settings.easel_data_dir,
         settings.gpu_safety_strictness,
@@ -68,94 +209,3 @@ def load_guard(settings: Settings) -> Guard:
     if guard.fault:
         log.error("safety_out_of_order", reason=guard.fault)
     return guard
-
-
-@contextlib.asynccontextmanager
-async def open_service(
-    settings: Settings, catalog: workflows.Catalog, patience: Patience
-) -> AsyncIterator[Service]:
-    """Everything that runs behind the routes, from start to a clean end."""
-    records = Records(settings.easel_data_dir / "gpu_server")
-    await records.open()
-    comfy = ComfyClient.at(settings.engine_url, timeout_s=patience.request_s)
-    workers = min(settings.gpu_encode_workers, os.cpu_count() or 1)
-    encoders = ThreadPoolExecutor(workers, "encode")
-    try:
-        # The same client id after a restart: a prompt still running then sends us its frames.
-        client_id = await records.fact("client_id", uuid.uuid4().hex)
-        kept = await records.all()
-        service = build_service(
-            settings,
-            catalog,
-            patience,
-            records=records,
-            comfy=comfy,
-            encoders=encoders,
-            client_id=client_id,
-            guard=await asyncio.to_thread(load_guard, settings),
-            policy=await asyncio.to_thread(Policy.load),
-        )
-        async with service.running(kept):
-            yield service
-    finally:
-        encoders.shutdown(cancel_futures=True)
-        await comfy.close()
-        await records.close()
-
-
-def build_service(
-    settings: Settings,
-    catalog: workflows.Catalog,
-    patience: Patience,
-    *,
-    records: Records,
-    comfy: ComfyClient,
-    encoders: ThreadPoolExecutor,
-    client_id: str,
-    guard: Guard,
-    policy: Policy,
-) -> Service:
-    """The parts, put together; nothing runs yet."""
-    metrics = Metrics(VERSION)
-    engine = Engine(comfy, catalog, metrics, patience, pid_file=settings.gpu_comfyui_pid_file)
-    channel = EventChannel(
-        settings.engine_url,
-        client_id,
-        on_lost=engine.suspect,
-        metrics=metrics,
-        patience=patience,
-    )
-    pictures = Pictures(comfy, catalog, guard, encoders, patience)
-    drawing = Drawing(
-        catalog=catalog,
-        comfy=comfy,
-        engine=engine,
-        channel=channel,
-        records=records,
-        pictures=pictures,
-        metrics=metrics,
-        patience=patience,
-    )
-    runner = Runner(
-        engine=engine,
-        drawing=drawing,
-        leftovers=Leftovers(comfy, engine),
-        records=records,
-        metrics=metrics,
-        patience=patience,
-        max_jobs=settings.gpu_max_jobs,
-        result_ttl_s=settings.gpu_result_ttl_s,
-    )
-    return Service(
-        settings,
-        catalog,
-        engine,
-        channel,
-        runner,
-        drawing,
-        pictures,
-        guard,
-        policy,
-        metrics,
-        encoders,
-    )

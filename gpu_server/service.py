@@ -1,37 +1,33 @@
-"""What the routes ask for, in the words of the API."""
+"""What the routes do with jobs, in the words of the API."""
 
 import asyncio
 import base64
 import io
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import suppress
+from typing import Literal
 from uuid import UUID
 
 import structlog
 from PIL import Image
 
 from gpu_server import schemas
-from gpu_server.comfy.answers import Unreachable
 from gpu_server.comfy.engine import Engine
-from gpu_server.comfy.events import EventChannel, PreviewImage
-from gpu_server.jobs.execution import AHEAD, Drawing
-from gpu_server.jobs.images import Pictures
-from gpu_server.jobs.job import Job, Order
-from gpu_server.jobs.records import Record
+from gpu_server.comfy.events import PreviewImage
+from gpu_server.jobs.job import Job, milliseconds
 from gpu_server.jobs.runner import Runner
-from gpu_server.metrics import Metrics
 from gpu_server.pictures import encoding, uploads
 from gpu_server.safety.gate import blur
 from gpu_server.safety.guard import OUT_OF_ORDER, Guard
 from gpu_server.schemas import JobRequest, State
-from gpu_server.settings import Settings
+from gpu_server.timeouts import Timeouts
 from policy import Policy
-from web import VERSION, errors, tasks
+from web import errors
+from web.fingerprint import fingerprint
+from web.following import News
 from web.sse import Event
 from workflows import parameters
 from workflows.catalog import Catalog, Mode
@@ -40,107 +36,108 @@ from workflows.render import size_of
 
 log = structlog.get_logger()
 
-SHOW_EVERY_S = 0.05
-"""Changes of a job are told at most so often; its end, at once."""
+_SHOW_EVERY_S = 0.05
+"""Shortest time between two events of a job; its end is sent at once."""
 
 
-@dataclass
 class Service:
-    settings: Settings
-    catalog: Catalog
-    engine: Engine
-    channel: EventChannel
-    runner: Runner
-    drawing: Drawing
-    pictures: Pictures
-    guard: Guard
-    policy: Policy
-    metrics: Metrics
-    workers: ThreadPoolExecutor
-    _warm: asyncio.Event = field(default_factory=asyncio.Event)
-    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    """Takes requests on, answers with their jobs, and hands out what became of them."""
 
-    @asynccontextmanager
-    async def running(self, kept: Sequence[Record]) -> AsyncIterator[None]:
-        """Everything that goes on by itself, until the context ends; `kept` are jobs of before."""
-        await asyncio.get_running_loop().run_in_executor(self.workers, self.pictures.warm_up)
-        works = {
-            "engine": self.engine.run(),
-            "event_channel": self.channel.run(),
-            "runner": self.runner.run(kept),
-            "warm_up": self.warm_up(),
-        }
-        self._tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
-        for task in self._tasks:
-            task.add_done_callback(tasks.end_if_broken)
-        try:
-            await self.runner.ready.wait()
-            yield
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def broken(self) -> list[str]:
-        """What should run for ever and has ended: only a restart of this server helps."""
-        return [t.get_name() for t in self._tasks if t.done() and t.get_name() != "warm_up"]
-
-    # -- jobs ----------------------------------------------------------------------------
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        engine: Engine,
+        runner: Runner,
+        guard: Guard,
+        policy: Policy,
+        workers: ThreadPoolExecutor,
+        timeouts: Timeouts,
+        job_timeout_s: float,
+        warms_up: bool,
+    ) -> None:
+        self.catalog = catalog
+        self._engine = engine
+        self._runner = runner
+        self._guard = guard
+        self._policy = policy
+        self._workers = workers
+        self._timeouts = timeouts
+        self._job_timeout_s = job_timeout_s
+        self._warms_up = warms_up
 
     async def submit(
-        self, job_id: UUID, asked: JobRequest, photo: bytes | None, *, keep: bool = True
+        self, job_id: UUID, asked: JobRequest, photo: bytes | None, *, is_kept: bool = True
     ) -> Job:
-        """Take the job on. Raises InvalidValues, InvalidImage, Conflict, QueueFull, NoGpu, …"""
+        """Take a request on, or find its job again.
+
+        Raises:
+            InvalidValues: The request does not fit its mode.
+            EaselError: Any of `web.errors.REQUEST_ERRORS`.
+        """
         request = parameters.complete(asked, self.catalog, has_image=photo is not None)
         mode = self.catalog.modes[request.mode]
         if photo is not None and not mode.takes_image:
             raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
         self._require_decent_words(request, photo=mode.takes_image)
-        if self.guard.fault:
+        if self._guard.fault:
             raise errors.NoGpu(OUT_OF_ORDER, retry_after=60)
         if photo is None:
             size, prepared = size_of(mode, request), None
         else:
             loop = asyncio.get_running_loop()
             size, prepared = await loop.run_in_executor(
-                self.workers, _prepare, self.guard, photo, mode, request
+                self._workers, _prepare, self._guard, photo, mode, request
             )
         style = mode.styles[request.style]
-        order = Order(
-            request,
-            size,
-            asked.format,
-            asked.timeout_s or style.timeout_s or self.settings.gpu_job_timeout_s,
+        timeout_s = request.timeout_s or style.timeout_s or self._job_timeout_s
+        return await self._runner.admit(
+            job_id,
+            request.model_copy(update={"timeout_s": timeout_s}),
+            prepared,
+            size=size,
+            fingerprint=await fingerprint(asked.model_dump(exclude={"timeout_s"}), prepared),
+            is_kept=is_kept,
         )
-        body = {"mode": request.mode, "format": asked.format, **asked.values}
-        return await self.runner.admit(job_id, order, prepared, body, keep=keep)
 
-    def _require_decent_words(self, request: parameters.Request, *, photo: bool) -> None:
-        """As the backend does: whoever reaches this server directly gets nothing else either."""
-        refusal = self.policy.check(request.wanted_words, request.unwanted_words, photo=photo)
+    def _require_decent_words(self, request: JobRequest, *, photo: bool) -> None:
+        """Apply the backend's policy to callers that reach this server directly."""
+        refusal = self._policy.check(request.wanted_words, request.unwanted_words, photo=photo)
         if refusal is not None:
             raise errors.ContentRefused(
                 f"This server does not draw this: {refusal.title('en')}", category=refusal.category
             )
 
-    async def finished(self, job: Job) -> Job:
-        """The job when it has succeeded; raises what it failed of, or Cancelled."""
+    def get(self, job_id: UUID) -> Job:
+        """Return the job. Raises NotFound."""
+        return self._runner.get(job_id)
+
+    def view(self, job: Job) -> schemas.Job:
+        """Return the job's state and its position in the queue."""
+        return job.view(self._runner.position(job))
+
+    async def finished(self, job: Job) -> None:
+        """Wait until the job has succeeded. Raises the error it ended with, Cancelled included."""
         await job.done.wait()
         if job.error is not None:
             raise job.error
-        if job.state is State.cancelled:
+        if job.status is State.cancelled:
             raise errors.Cancelled
-        return job
+
+    async def image(self, job: Job, number: int) -> bytes:
+        """Return an encoded image. Raises NotFound."""
+        return await self._runner.image(job, number)
 
     async def result(self, job: Job) -> schemas.Result:
-        images = [await self.runner.image(job, n) for n in range(len(job.images))]
+        """Return a succeeded job with its images. Raises NotFound if they are gone."""
+        images = [await self._runner.image(job, n) for n in range(len(job.image_infos))]
         return schemas.Result(
             id=job.id,
-            status=job.state,
-            mode=job.order.request.mode,
-            style=job.order.request.style,
-            prompt=str(job.order.request.values.get("prompt", "")),
-            seed=job.order.request.seed,
+            status=job.status,
+            mode=job.request.mode,
+            style=job.request.style,
+            prompt=str(job.request.values.get("prompt", "")),
+            seed=job.request.seed,
             engine=job.engine,
             images=[
                 schemas.ImageData(
@@ -150,7 +147,7 @@ class Service:
                     media_type=info.media_type,
                     data=base64.b64encode(data).decode(),
                 )
-                for info, data in zip(job.images, images, strict=True)
+                for info, data in zip(job.image_infos, images, strict=True)
             ],
             timings=job.timings,
         )
@@ -158,166 +155,82 @@ class Service:
     async def events(
         self, job: Job, *, after: int = -1, previews: bool = False, with_images: bool = False
     ) -> AsyncIterator[Event]:
-        """The job's changes from now on, the newest of each kind; ends with `result`.
+        """Yield the job's changes, the newest of each kind, and at last its `result`.
 
-        However slowly they are taken, nothing piles up: what was missed is summed up.
+        A slow reader piles nothing up: it misses intermediate changes.
         """
-        shown_state: tuple[Any, ...] = ()
-        shown_progress: tuple[Any, ...] = ()
-        shown_preview, told = None, False
-        # Of a redrawn photo nothing is shown before the whole picture has passed the guard.
-        may_preview = not self.catalog.modes[job.order.request.mode].takes_image
-        async with job.follow() as changed:
-            while True:
-                await changed.wait()
-                if told:
-                    await _pause(job.done, SHOW_EVERY_S)
-                changed.clear()
-                if job.version <= after and not job.state.ended:
-                    continue
-                told = True
-                view = job.view(self.runner.position(job))
-                if (view.status, view.position) != shown_state and not view.status.ended:
-                    shown_state = (view.status, view.position)
-                    yield Event("state", view, job.version)
-                if (view.progress, view.stage) != shown_progress and not view.status.ended:
-                    shown_progress = (view.progress, view.stage)
-                    yield Event("progress", _progress(view), job.version)
-                if (
-                    previews
-                    and may_preview
-                    and job.preview is not None
-                    and job.preview is not shown_preview
-                ):
-                    shown_preview, job.preview_taken = job.preview, True
-                    yield Event("preview", await self._preview(job.preview), job.version)
-                if view.status.ended:
-                    whole = with_images and view.status is State.succeeded
-                    yield Event("result", await self.result(job) if whole else view, job.version)
-                    return
+        news = News()
+        # Of a redrawn photo nothing is shown before the finished image has passed the guard.
+        previews = previews and not self.catalog.modes[job.request.mode].takes_image
+        async for _ in job.changes(after, spacing_s=_SHOW_EVERY_S):
+            if job.is_over:
+                continue
+            view = self.view(job)
+            progress = schemas.ProgressEvent(progress=view.progress, stage=view.stage)
+            state = (view.status, view.position)
+            for event in news.events(view, job.version, state=state, progress=progress):
+                yield event
+            preview = job.preview
+            if previews and preview is not None and news.is_new_preview(preview):
+                job.take_preview()
+                yield Event("preview", await self._preview(preview), job.version)
+        has_images = with_images and job.status is State.succeeded
+        yield Event("result", await self.result(job) if has_images else self.view(job), job.version)
+
+    async def end(self, job: Job) -> schemas.Ended:
+        """Cancel the job, or forget it with its images if it has ended; say what happened."""
+        began = time.monotonic()
+        if job.is_over:
+            await self._runner.forget(job)
+            return _ended(job, "deleted", "The job and its pictures were deleted", began)
+        job.ask_to_stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeouts.cancel_s):
+                await job.done.wait()
+        if job.status is State.cancelled:
+            return _ended(job, "cancelled", "The job was stopped", began)
+        if job.is_over:
+            return _ended(job, "already_ended", "It had ended before it could be stopped", began)
+        return _ended(job, "stopping", f"ComfyUI is {job.stage} and stops after that", began)
+
+    async def forget_ended(self, job_ids: Collection[UUID]) -> None:
+        """Forget those of these jobs that have ended, with their images."""
+        await self._runner.forget_ended(job_ids)
 
     def drop(self, job: Job) -> None:
-        """Nobody waits for this job any more: stop it, and keep nothing of it."""
-        self.runner.drop(job)
+        """Stop a job without a caller and keep nothing of it; returns at once."""
+        self._runner.drop(job)
+
+    async def warm_up(self) -> None:
+        """Load the default style's model, if set, by drawing an image that is thrown away.
+
+        Skipped while jobs recovered from disk are unfinished: they load the models they need.
+        """
+        await self._runner.ready.wait()
+        if not self._warms_up or self._runner.unfinished():
+            return
+        await self._engine.in_service.wait()
+        mode = next(iter(self.catalog))
+        began = time.monotonic()
+        prompt = {"prompt": "a grey square", "seed": 0} if not mode.takes_image else {}
+        request = JobRequest.model_validate({"mode": mode.name, **prompt})
+        with suppress(errors.EaselError, InvalidValues):
+            job = await self.submit(uuid.uuid4(), request, None, is_kept=False)
+            try:
+                await self.finished(job)
+            finally:
+                self.drop(job)
+        log.info("warmed_up", style=mode.spec.default_style, seconds=time.monotonic() - began)
 
     async def _preview(self, image: PreviewImage) -> schemas.Preview:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.workers, _blurred, image)
-
-    # -- the pod -------------------------------------------------------------------------
-
-    async def warm_up(self) -> None:
-        """Load the default style's model before saying ready, when asked to.
-
-        Not when jobs of before go on: they load what they need, and it would queue behind them.
-        """
-        await self.runner.ready.wait()
-        if self.settings.gpu_warm_up and not self.runner.unfinished():
-            await self.engine.in_service.wait()
-            mode = next(iter(self.catalog))
-            began = time.monotonic()
-            prompt = {"prompt": "a grey square", "seed": 0} if not mode.takes_image else {}
-            asked = JobRequest.model_validate({"mode": mode.name, **prompt})
-            with suppress(errors.EaselError, InvalidValues):
-                job = await self.submit(uuid.uuid4(), asked, None, keep=False)
-                try:
-                    await self.finished(job)
-                finally:
-                    self.drop(job)
-            log.info("warmed_up", style=mode.spec.default_style, seconds=time.monotonic() - began)
-        self._warm.set()
-
-    def checks(self) -> dict[str, str]:
-        """What must be in order before a job can run, each `ok` or what is wrong."""
-        engine = self.engine
-        names = ("comfyui", "event_channel", "styles", "warm_up", "safety", "server")
-        found = dict.fromkeys(names, "ok")
-        found["safety"] = self.guard.fault or "ok"
-        if engine.fault is not None:
-            found["comfyui"] = f"out of service until ComfyUI is restarted: {engine.fault}"
-        elif not engine.in_service.is_set():
-            url = self.settings.engine_url
-            found["comfyui"] = f"no answer from {url}; is ComfyUI running?"
-            if engine.is_stranger:
-                found["comfyui"] = (
-                    f"what answers at {url} is no ComfyUI: another program has its port"
-                )
-        if not self.channel.open.is_set():
-            found["event_channel"] = "the event socket to ComfyUI is not open"
-        if not any(state.available for state in engine.styles.values()):
-            reasons = {state.reason or "" for state in engine.styles.values()}
-            found["styles"] = "no style can be drawn: " + "; ".join(sorted(reasons))[:500]
-        if not self._warm.is_set():
-            found["warm_up"] = "the default style's model is being loaded"
-        if self.broken():
-            found["server"] = f"{', '.join(self.broken())} broke; restart the GPU server"
-        return found
-
-    def ready(self) -> bool:
-        return all(state == "ok" for state in self.checks().values())
-
-    def health(self, gpu: dict[str, Any] | None = None) -> schemas.Health:
-        """`gpu` is what the driver says of the GPU."""
-        checks = self.checks()
-        wrong = [name for name, state in checks.items() if state != "ok"]
-        status = "ok" if not wrong else "down" if "comfyui" in wrong else "degraded"
-        if self.engine.info is None or wrong == ["warm_up"]:
-            status = "starting"
-        unfinished = self.runner.unfinished()
-        running = sum(job.state is State.running for job in unfinished)
-        return schemas.Health(
-            status=status,
-            gpu_available=not wrong,
-            engine=self.engine.name,
-            version=VERSION,
-            checks=checks,
-            gpu=gpu,
-            capacity=AHEAD,
-            queued=len(unfinished) - running,
-            running=running,
-            loaded_model=self.drawing.loaded_model,
-            styles={mode.name: self._styles(mode.name) for mode in self.catalog},
-        )
-
-    async def free(self, *, unload_models: bool) -> None:
-        """Release memory for an operator. Raises EngineLost when ComfyUI does not answer."""
-        try:
-            await self.engine.comfy.free(unload_models=unload_models)
-        except Unreachable as error:
-            raise errors.EngineLost("ComfyUI does not answer") from error
-        if unload_models:
-            self.drawing.loaded_model = None
-            self.engine.forgive()
-
-    def measure(self, gpu: dict[str, Any] | None) -> None:
-        """Bring the gauges up to date."""
-        unfinished = self.runner.unfinished()
-        running = sum(job.state is State.running for job in unfinished)
-        self.metrics.queued.set(len(unfinished) - running)
-        self.metrics.running.set(running)
-        if gpu is not None:
-            self.metrics.gpu_memory_used.set(gpu["memory_used"])
-            self.metrics.gpu_temperature.set(gpu["temperature"])
-
-    def _styles(self, mode_name: str) -> dict[str, schemas.StyleHealth]:
-        mode = self.catalog.modes[mode_name]
-        found = {}
-        for style in mode.styles:
-            spec, state = mode.graph_spec(style), self.engine.style(mode_name, style)
-            reason = state.reason if self.engine.fault is None else self.engine.fault
-            found[style] = schemas.StyleHealth(
-                available=state.available and self.engine.in_service.is_set(),
-                reason=reason,
-                model=spec.model,
-                files={name: name not in state.missing for name in state.files},
-            )
-        return found
+        return await loop.run_in_executor(self._workers, _blurred, image)
 
 
 def _prepare(
-    guard: Guard, photo: bytes, mode: Mode, request: parameters.Request
+    guard: Guard, photo: bytes, mode: Mode, request: JobRequest
 ) -> tuple[tuple[int, int], bytes]:
-    """The photo as it is drawn from: upright, cropped, judged, and a file of our own making."""
+    """Return the size to draw and the photo to draw from: judged, upright, cropped and redrawn."""
     upright = uploads.decode(photo)
     size = size_of(mode, request, upright.size)
     fitted = encoding.fit_photo(upright, size)
@@ -325,19 +238,20 @@ def _prepare(
     return size, encoding.as_png(fitted)
 
 
-async def _pause(unless: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until the event."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await unless.wait()
-
-
-def _progress(view: schemas.Job) -> schemas.ProgressEvent:
-    return schemas.ProgressEvent(progress=view.progress, stage=view.stage)
-
-
 def _blurred(image: PreviewImage) -> schemas.Preview:
-    """As a picture may be shown that the guard has not judged: colours and composition only."""
+    """Blur a preview, which the guard has not judged: only colours and composition remain."""
     with Image.open(io.BytesIO(image.data), formats=("JPEG", "PNG")) as opened:
         data = encoding.encode(blur(opened.convert("RGB")), "jpeg", "Easel").data
     return schemas.Preview(media_type="image/jpeg", data=base64.b64encode(data).decode())
+
+
+def _ended(
+    job: Job,
+    outcome: Literal["cancelled", "stopping", "already_ended", "deleted"],
+    detail: str,
+    began: float,
+) -> schemas.Ended:
+    took_ms = milliseconds(time.monotonic() - began)
+    return schemas.Ended(
+        id=job.id, status=job.status, outcome=outcome, detail=detail, took_ms=took_ms
+    )

@@ -1,4 +1,4 @@
-"""Settings of the GPU server; `.env.template` beside this file describes each."""
+"""The GPU server's settings; `.env.template` beside this file describes each."""
 
 from pathlib import Path
 from typing import Literal, Self

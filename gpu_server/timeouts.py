@@ -1,58 +1,58 @@
-"""How long the GPU server waits for what, in one place."""
+"""The GPU server's timeouts and intervals, in one place."""
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
-class Patience:
-    """All in seconds. A ComfyUI that hangs, is mute or runs nothing is noticed within 20 s."""
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """All in seconds. A ComfyUI that hangs, goes mute or runs nothing is noticed within 20 s."""
 
     request_s: float = 10.0
-    """For any answer of ComfyUI."""
+    """Timeout for any answer of ComfyUI."""
 
     poll_s: float = 5.0
-    """Between two looks at a ComfyUI that is well."""
+    """Interval between health checks of a ComfyUI that is in order."""
     down_poll_s: float = 0.25
-    """Between two looks at one that is not."""
+    """Interval between health checks of one that is not."""
     liveness_s: float = 3.5
-    """For the answer to such a look; ComfyUI's own pauses are under half a second."""
+    """Timeout for one health check; ComfyUI itself pauses for under half a second."""
     misses: int = 3
-    """Looks without an answer until it counts as frozen (poll_s + misses × liveness_s < 20)."""
+    """Failed checks in a row that mean it is frozen (poll_s + misses × liveness_s < 20)."""
     styles_s: float = 30.0
-    """Between two readings of ComfyUI's node definitions, which list its models."""
+    """Interval between readings of ComfyUI's node definitions, which list its models."""
 
     ping_s: float = 5.0
-    """Between two pings on the event socket, and for the answer to one."""
+    """Interval between pings on the event socket, and the timeout for each reply."""
     first_frame_s: float = 5.0
-    """For the event socket to open and say its first word."""
+    """Timeout for the event socket to open and deliver its first frame."""
     backoff_s: float = 2.0
-    """Longest pause between two tries to open the event socket."""
+    """Longest pause between two attempts to open the event socket."""
 
     tick_s: float = 1.0
-    """Silence after which queue and history are asked about a prompt."""
+    """Silence after which ComfyUI's queue and history are checked for a prompt."""
     history_s: float = 2.0
-    """For the history of a prompt that has left the queue; then it is lost."""
+    """How long a prompt that left the queue may be missing from the history before it is lost."""
     mute_s: float = 4.0
     """Silence of a running prompt after which the event socket is replaced."""
     dead_s: float = 12.0
-    """A prompt that is called running for so long without any sign: the worker thread is dead."""
+    """Silence after which a prompt reported as running means a dead worker thread."""
     not_started_s: float = 5.0
-    """The same for a prompt that waits although nothing runs."""
+    """How long a prompt may wait while nothing runs before the worker thread counts as dead."""
     loading_s: float = 900.0
-    """For loading models, which is not counted as drawing."""
+    """Timeout for loading models, which does not count as drawing."""
     stop_s: float = 30.0
-    """For a prompt that is over its time to stop; then ComfyUI is restarted."""
+    """How long a timed-out prompt may take to stop before ComfyUI is restarted."""
     cancel_s: float = 30.0
-    """How long an answer to a cancellation is held back until it has taken effect."""
+    """How long a DELETE waits for the cancellation to take effect before it answers."""
 
     judge_s: float = 120.0
-    """For judging, encoding and signing a picture; after that the detector counts as hanging."""
+    """Timeout for judging, encoding and signing an image; beyond it the detector counts as hung."""
 
     retry_s: float = 0.2
-    """Between two tries to reach a ComfyUI that should be there."""
+    """Pause before the next request to a ComfyUI that did not answer."""
     engine_back_s: float = 60.0
-    """For ComfyUI to come back; jobs that wait for it end as `engine_lost` after that."""
+    """How long jobs wait for ComfyUI to come back before they end as `engine_lost`."""
     latched_s: float = 10.0
-    """The same when it needs a restart and nobody is known to restart it."""
+    """The same when ComfyUI needs a restart and has no known supervisor."""
     sweep_s: float = 1.0
-    """Between two rounds of tidying up."""
+    """Interval between removals of expired results and of what jobs left in ComfyUI."""

@@ -9,11 +9,10 @@ from pydantic import TypeAdapter
 
 from backend.client import BackendClient
 from backend.schemas import ModeInfo
-from gpu_server.schemas import StyleInfo
+from gpu_server.schemas import SKETCH, StyleInfo
 from telegram_bot.storage.database import Database
 from web.errors import EaselError, NoGpu
 
-SKETCH = "sketch"
 _NO_ENGINE = "none"
 _REFRESH_INTERVAL_S = 30.0
 _FIRST_REFRESH_INTERVAL_S = 2.0

@@ -1,12 +1,12 @@
-"""What ComfyUI's answers say, as data and exceptions; seen on ComfyUI 0.3.64.
+"""ComfyUI's answers as data and exceptions, as observed on ComfyUI 0.3.64.
 
 ComfyError
 ├── Unreachable      no answer, or one that only a broken server gives
-│   ├── Refused      nobody listens there: nothing was asked
+│   ├── Refused      nothing listens there: the request was not received
 │   ├── Strange      an answer that no ComfyUI gives: another program has its port
 │   └── PostUnknown  a POST /prompt whose fate is unknown: it may have been queued
 ├── GraphRefused     a graph that ComfyUI does not accept
-└── FileGone         an output that is no longer there
+└── FileGone         an output file that no longer exists
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,7 +43,7 @@ class FileGone(ComfyError):
 
 @contextmanager
 def reading(request: str) -> Iterator[None]:
-    """Raises Strange when an answer has another shape than ComfyUI's."""
+    """Raise Strange if an answer is not shaped like ComfyUI's."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -52,13 +52,18 @@ def reading(request: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class NodeFault:
-    """One input that ComfyUI refuses; `missing_choice` is a value it does not have (a model)."""
+    """One input that ComfyUI refuses; its text says which, and why."""
 
     node_id: str
     node_class: str
     field: str
     message: str
     missing_choice: str | None = None
+    """The value, where it is not among the choices: such as a model that is not installed."""
+
+    def __str__(self) -> str:
+        where = f" '{self.field}'" if self.field else ""
+        return f"node '{self.node_class}'{where} {self.message}"
 
 
 class GraphRefused(ComfyError):
@@ -72,12 +77,13 @@ class OutputFile:
     node_id: str
     filename: str
     subfolder: str
-    folder: str  # input, output or temp
+    folder: str
+    """`input`, `output` or `temp`."""
 
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """How a prompt ended: `outputs` in the order ComfyUI names them."""
+    """How a prompt ended, with its outputs in ComfyUI's order."""
 
     status: Literal["success", "error", "interrupted"]
     outputs: tuple[OutputFile, ...] = ()
@@ -88,6 +94,8 @@ class HistoryEntry:
 
 @dataclass(frozen=True)
 class Queue:
+    """The prompt ids that run and those that wait."""
+
     running: frozenset[str] = frozenset()
     pending: tuple[str, ...] = ()
 
@@ -96,34 +104,33 @@ class Queue:
 
     @property
     def stands_still(self) -> bool:
-        """Prompts wait and none runs: so for a moment only, or the worker is dead."""
+        """Whether prompts wait and none runs; if that lasts, the worker thread is dead."""
         return bool(self.pending) and not self.running
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """Who answers: `boot_id` changes with every start and is empty without our nodes."""
+    """Who answers; `boot_id` changes with every start and is empty without our nodes."""
 
     name: str
     version: str
     boot_id: str = ""
     has_our_nodes: bool = False
-    vram_total: int = 0
-    vram_free: int = 0
 
 
 @dataclass(frozen=True)
 class Upload:
-    """Where an uploaded picture lies; `name` is what a LoadImage takes."""
+    """Where an uploaded photo is stored; `name` is the value for a LoadImage node."""
 
     name: str
 
 
-def refusal(graph: Graph, said: Mapping[str, Any], status: int) -> GraphRefused:
-    error = said.get("error") or {}
+def refusal(graph: Graph, answer: Mapping[str, Any], status: int) -> GraphRefused:
+    """Return the error that an answer of `POST /prompt` stands for."""
+    error = answer.get("error") or {}
     faults = [
         _node_fault(graph, node_id, fault)
-        for node_id, node in (said.get("node_errors") or {}).items()
+        for node_id, node in (answer.get("node_errors") or {}).items()
         for fault in node.get("errors", ())
     ]
     message = "; ".join(f"{f.node_class}: {f.field}: {f.message}" for f in faults)
@@ -135,19 +142,20 @@ def _node_fault(graph: Graph, node_id: str, fault: Mapping[str, Any]) -> NodeFau
     node = graph.get(node_id, {})
     extra = fault.get("extra_info") or {}
     name = str(extra.get("input_name", ""))
-    given = node.get("inputs", {}).get(name)
-    missing = fault.get("type") == "value_not_in_list" and isinstance(given, str)
+    value = node.get("inputs", {}).get(name)
+    is_missing = fault.get("type") == "value_not_in_list" and isinstance(value, str)
     title = node.get("_meta", {}).get("title", "")
     return NodeFault(
         node_id=node_id,
         node_class=title or str(node.get("class_type", "")),
         field=name,
         message=str(fault.get("message", "")),
-        missing_choice=given if missing else None,
+        missing_choice=value if is_missing else None,
     )
 
 
 def history_entry(entry: Mapping[str, Any]) -> HistoryEntry:
+    """Read an entry of `GET /history`."""
     status = entry.get("status") or {}
     outputs = tuple(
         OutputFile(node_id, str(file["filename"]), str(file["subfolder"]), str(file["type"]))
@@ -164,7 +172,7 @@ def history_entry(entry: Mapping[str, Any]) -> HistoryEntry:
 
 
 def failed_entry(data: Mapping[str, Any], outputs: tuple[OutputFile, ...] = ()) -> HistoryEntry:
-    """From the data of an `execution_error`, without its traceback, paths and inputs."""
+    """Read the data of an `execution_error`, leaving out traceback, paths and inputs."""
     return HistoryEntry(
         "error",
         outputs,

@@ -1,4 +1,4 @@
-"""ComfyUI over HTTP: moves bytes, knows what its answers mean, decides nothing."""
+"""ComfyUI over HTTP: send requests and read answers; decide nothing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ OUR_NODES_VERSION = 1
 
 _JSON = {"Content-Type": "application/json"}
 _KEEP_ALIVE_S = 4.0
-"""Idle connections are closed by us, before a server does it while we are asking."""
+"""How long to keep idle connections; if ComfyUI closed them first, a request could fail."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,25 @@ class _Answer:
     body: bytes
 
     def json(self) -> Any:
-        """Raises ValueError."""
+        """Parse the body. Raises ValueError."""
         return json.loads(self.body)
 
 
 @dataclass
 class ComfyClient:
-    """One ComfyUI. All times are seconds; every call ends within its time-out.
+    """One ComfyUI. Every request has a timeout; all raise Unreachable when it does not answer.
 
-    Over aiohttp: every job waits for several of its requests, and httpx takes longer for each.
+    It uses aiohttp because every job waits for several requests and httpx is slower at each.
     """
 
     http: aiohttp.ClientSession = field(repr=False)
     shares_disk: bool = False
-    """Whether ComfyUI may be on this machine, its files within reach."""
+    """Whether ComfyUI may run on this host, so that its files can be read from disk."""
     _output: str = ""
 
     @classmethod
     def at(cls, url: str, *, timeout_s: float = 10) -> "ComfyClient":
-        """To be called in a running event loop."""
+        """Create a client; call it in a running event loop."""
         return cls(
             aiohttp.ClientSession(
                 base_url=url,
@@ -88,7 +88,7 @@ class ComfyClient:
         return answer
 
     async def _object(self, path: str) -> dict[str, Any]:
-        """A JSON object; empty when there is no such address."""
+        """Return a JSON object; empty if there is no such route."""
         answer = await self._request("GET", path)
         if answer.status == 404:
             return {}
@@ -101,20 +101,18 @@ class ComfyClient:
         self._output = str(nodes.get("output", ""))
         with reading("GET /system_stats"):
             system = stats["system"]
-            device = (stats.get("devices") or [{}])[0]
+            list(stats.get("devices") or ())  # another program may have no list here
             return EngineInfo(
                 name=str(nodes.get("engine") or system.get("easel_engine") or "comfyui"),
                 version=str(system.get("comfyui_version", "")),
                 boot_id=str(nodes.get("boot_id", "")),
                 has_our_nodes=nodes.get("version") == OUR_NODES_VERSION,
-                vram_total=int(device.get("vram_total", 0)),
-                vram_free=int(device.get("vram_free", 0)),
             )
 
     async def node_definition(self, node_class: str) -> dict[str, Any] | None:
-        """The class's definition as in `/object_info`, or None when ComfyUI does not have it."""
-        found = await self._object(f"/object_info/{node_class}")
-        definition: dict[str, Any] | None = found.get(node_class)
+        """Return a class's definition from `/object_info`, or None if ComfyUI lacks the class."""
+        answer = await self._object(f"/object_info/{node_class}")
+        definition: dict[str, Any] | None = answer.get(node_class)
         return definition
 
     async def post_prompt(
@@ -122,8 +120,12 @@ class ComfyClient:
     ) -> None:
         """Queue `graph` under `prompt_id`.
 
-        Never sends `number`: with a repeated id it can kill ComfyUI's worker. Raises GraphRefused
-        (nothing runs), or PostUnknown without a readable answer: ComfyUI may have queued it or not.
+        It never sends `number`: with a repeated id that can kill ComfyUI's worker.
+
+        Raises:
+            GraphRefused: ComfyUI does not accept it, and nothing of it runs.
+            PostUnknown: No readable answer: ComfyUI may have queued it or not.
+            Refused: It was not queued.
         """
         body = json.dumps(
             {
@@ -136,30 +138,30 @@ class ComfyClient:
         try:
             answer = await self._request("POST", "/prompt", data=body.encode(), headers=_JSON)
             with reading("POST /prompt"):
-                said = answer.json() if answer.body[:1] == b"{" else {}
-                refused = answer.status != 200 or bool(said.get("node_errors"))
-                why = refusal(graph, said, answer.status) if refused else None
+                data = answer.json() if answer.body[:1] == b"{" else {}
+                refused = answer.status != 200 or bool(data.get("node_errors"))
+                why = refusal(graph, data, answer.status) if refused else None
         except Refused:
             raise
         except Unreachable as error:
             raise PostUnknown(str(error)) from error
         if why is not None and answer.status == 200:
-            # The valid part of the graph was queued all the same: take it out again.
+            # ComfyUI queued the valid part of the graph: remove it.
             await self.drop([prompt_id])
             await self.interrupt(prompt_id)
         if why is not None:
             raise why
 
     async def queue(self) -> Queue:
-        found = await self._object("/queue")
+        answer = await self._object("/queue")
         with reading("GET /queue"):
             return Queue(
-                running=frozenset(str(entry[1]) for entry in found.get("queue_running", ())),
-                pending=tuple(str(entry[1]) for entry in found.get("queue_pending", ())),
+                running=frozenset(str(entry[1]) for entry in answer.get("queue_running", ())),
+                pending=tuple(str(entry[1]) for entry in answer.get("queue_pending", ())),
             )
 
     async def history(self, prompt_id: str) -> HistoryEntry | None:
-        """How the prompt ended, or None: unknown, lost, waiting and running look the same."""
+        """Return how the prompt ended; None: it is unknown, lost, waiting or running."""
         entry = (await self._object(f"/history/{prompt_id}")).get(prompt_id)
         with reading(f"GET /history/{prompt_id}"):
             return None if entry is None else history_entry(entry)
@@ -169,37 +171,39 @@ class ComfyClient:
         await self._request("POST", "/history", json={"delete": prompt_ids})
 
     async def drop(self, prompt_ids: list[str]) -> None:
-        """Take waiting prompts out of the queue; without effect on a running one."""
+        """Remove waiting prompts from the queue; no effect on a running one."""
         await self._request("POST", "/queue", json={"delete": prompt_ids})
 
     async def interrupt(self, prompt_id: str) -> None:
-        """Stop this prompt if it is the one that runs. The id is always sent: without it ComfyUI
-        stops whatever runs."""
+        """Stop this prompt if it runs. Without the id ComfyUI would stop any prompt."""
         await self._request("POST", "/interrupt", json={"prompt_id": prompt_id})
 
     async def free(self, *, unload_models: bool) -> None:
-        """Release memory when the worker is idle; returns at once."""
+        """Ask ComfyUI to release memory once its worker is idle; returns at once."""
         await self._request(
             "POST", "/free", json={"unload_models": unload_models, "free_memory": True}
         )
 
-    async def upload(self, data: bytes, name: str, subfolder: str, folder: str) -> Upload:
-        """Store a picture in `folder` (input or temp). The name used is ComfyUI's answer."""
+    async def upload(self, photo: bytes, name: str, subfolder: str, folder: str) -> Upload:
+        """Store a photo in `folder` (input or temp); ComfyUI may choose another name."""
         form = aiohttp.FormData(
             {"subfolder": subfolder, "type": folder, "overwrite": "true"}, default_to_multipart=True
         )
-        form.add_field("image", data, filename=name, content_type="application/octet-stream")
+        form.add_field("image", photo, filename=name, content_type="application/octet-stream")
         answer = await self._request("POST", "/upload/image", data=form)
         if answer.status != 200:
             raise Unreachable(f"POST /upload/image: {answer.status}")
         with reading("POST /upload/image"):
-            said = answer.json()
-            stored = f"{said['subfolder']}/{said['name']}" if said["subfolder"] else said["name"]
+            data = answer.json()
+            stored = f"{data['subfolder']}/{data['name']}" if data["subfolder"] else data["name"]
         return Upload(stored if folder == "input" else f"{stored} [{folder}]")
 
     def path_of(self, file: OutputFile) -> Path | None:
-        """Where the output lies if ComfyUI's disk is ours, which only a look there can tell: the
-        folder has the job's id in its name."""
+        """Return where the output would be on this host's disk; None if ComfyUI runs elsewhere.
+
+        Only reading the file proves that the disk is shared; the job's id in the path makes sure
+        that it is the right file.
+        """
         if not (self.shares_disk and self._output and file.folder == "output"):
             return None
         folder = Path(self._output)
@@ -207,7 +211,7 @@ class ComfyClient:
         return path if ".." not in path.parts and path.is_relative_to(folder) else None
 
     async def view(self, file: OutputFile) -> bytes:
-        """An output's bytes; raises FileGone."""
+        """Return an output file's bytes. Raises FileGone."""
         where = {"filename": file.filename, "subfolder": file.subfolder, "type": file.folder}
         answer = await self._request("GET", "/view", params=where)
         if answer.status != 200:
@@ -215,5 +219,5 @@ class ComfyClient:
         return answer.body
 
     async def remove_files(self, jobs: Sequence[UUID]) -> None:
-        """Remove jobs' folders in ComfyUI's input, output and temp; needs our nodes."""
+        """Remove jobs' folders below ComfyUI's input, output and temp; needs our nodes."""
         await self._request("DELETE", f"/easel/jobs/{','.join(map(str, jobs))}")

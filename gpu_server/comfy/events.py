@@ -1,9 +1,9 @@
-"""The WebSocket from ComfyUI: frames become the state of the prompts that are watched.
+"""The WebSocket from ComfyUI: turn frames into the state of the watched prompts.
 
 ComfyUI sends each frame once, to the newest socket of a client id, and forgets a client id when
 its *older* socket ends. So there is never more than one socket: the old one is closed, and its
-close awaited, before the next is opened. Frames are never relied on alone: what is watched is
-reconciled with history and queue by its owner. Seen on ComfyUI 0.3.64.
+close awaited, before the next is opened. Frames alone are never trusted: the run that watches a
+prompt also checks history and queue. Observed on ComfyUI 0.3.64.
 """
 
 import asyncio
@@ -21,31 +21,35 @@ from websockets.exceptions import WebSocketException
 from gpu_server.comfy.answers import HistoryEntry, OutputFile, failed_entry
 from gpu_server.comfy.progress import Progress
 from gpu_server.metrics import Metrics
-from gpu_server.timeouts import Patience
+from gpu_server.timeouts import Timeouts
 
 log = structlog.get_logger()
 
 _FIRST_PAUSE_S = 0.05
+"""Pause before the first attempt to reconnect; it doubles with every failure."""
 _CLOSE_S = 2.0
+"""Timeout for closing the socket."""
 
 _PREVIEW = 1
 _PREVIEW_WITH_METADATA = 4
 _FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
-_NOT_NEEDED = ('{"type": "progress_state"', '{"type":"progress_state"')
-"""progress_state repeats every node each time: a large graph's frames are not worth parsing."""
-_UNEXPECTED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-"""What a frame of another shape raises: custom nodes broadcast whatever they like."""
+_SKIPPED = ('{"type": "progress_state"', '{"type":"progress_state"')
+"""Frames to skip: progress_state lists every node each time, too costly for a large graph."""
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading a frame of an unknown shape may raise: custom nodes broadcast anything."""
 
 
 @dataclass(frozen=True)
 class PreviewImage:
+    """An encoded image of the work so far."""
+
     media_type: str
     data: bytes
 
 
 @dataclass
 class Watch:
-    """What the channel knows of one prompt. `changed` is set on every change."""
+    """What the channel knows of one prompt; `changed` is set on every change."""
 
     prompt_id: str
     progress: Progress
@@ -54,17 +58,19 @@ class Watch:
     started_at: float | None = None
     last_sign_at: float = field(default_factory=time.monotonic)
     alive: bool = False
-    """ComfyUI has said something of this prompt."""
+    """Whether any frame has named this prompt."""
     suspect: bool = False
-    """The socket broke: frames may be missing."""
+    """Whether the socket broke: frames may be missing."""
     preview: PreviewImage | None = None
     outputs: dict[str, tuple[OutputFile, ...]] = field(default_factory=dict)
     ended: HistoryEntry | None = None
-    """How it ended, when every frame of the end was seen; else ask the history."""
+    """How it ended, if every frame of the end was seen; else the history tells."""
     over: bool = False
+    """Whether it left ComfyUI's worker."""
     _verdict: HistoryEntry | None = None
 
     def touch(self) -> None:
+        """Note a sign of life."""
         self.last_sign_at = time.monotonic()
         self.alive = True
         self.changed.set()
@@ -75,7 +81,7 @@ class Watch:
             self.progress.clock = self.started_at
 
     def apply(self, kind: str, data: dict[str, Any]) -> None:
-        """One frame that names this prompt."""
+        """Apply a frame that names this prompt."""
         match kind:
             case "execution_start":
                 self.start()
@@ -118,16 +124,16 @@ class Watch:
 
 
 class EventChannel:
-    """Keeps one socket open while `run` runs; reconnects with growing pauses."""
+    """Keeps one socket open while `run` runs and reconnects with growing pauses."""
 
     def __init__(
         self,
+        *,
         url: str,
         client_id: str,
-        *,
         on_lost: Callable[[], None],
         metrics: Metrics,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> None:
         self.client_id = client_id
         self._url = url.replace("http", "ws", 1) + f"/ws?clientId={client_id}"
@@ -135,13 +141,13 @@ class EventChannel:
         self._socket: ClientConnection | None = None
         self._on_lost = on_lost
         self._metrics = metrics
-        self._patience = patience
+        self._timeouts = timeouts
         self._replacing = asyncio.Lock()
         self._current: str | None = None
         self._idle_since: float | None = None
         self.open = asyncio.Event()
         self.node_on_connect: str | None = None
-        """The node ComfyUI said to be running when the socket opened, if any."""
+        """The node that was running when the socket opened, if any."""
 
     async def run(self) -> None:
         """Connect and read until cancelled."""
@@ -156,7 +162,7 @@ class EventChannel:
             finally:
                 self._lost()
             await asyncio.sleep(pause)
-            pause = min(pause * 2, self._patience.backoff_s)
+            pause = min(pause * 2, self._timeouts.backoff_s)
 
     def _lost(self) -> None:
         if self._socket is None:
@@ -170,23 +176,23 @@ class EventChannel:
         self._on_lost()
 
     async def reconnect(self) -> None:
-        """Close the socket and wait until the next one has had its first frame.
+        """Replace the socket; return once the new one has delivered its first frame.
 
-        Raises TimeoutError when ComfyUI does not let us in again.
+        Raises TimeoutError if ComfyUI accepts no new socket.
         """
         async with self._replacing:
             socket = self._socket
             if socket is not None:
                 self.open.clear()
                 await socket.close()
-            async with asyncio.timeout(self._patience.first_frame_s + self._patience.backoff_s):
+            async with asyncio.timeout(self._timeouts.first_frame_s + self._timeouts.backoff_s):
                 await self.open.wait()
 
     @asynccontextmanager
     async def watch(
         self, prompt_id: str, progress: Progress, changed: asyncio.Event
     ) -> AsyncIterator[Watch]:
-        """Follow one prompt; begin before it is posted."""
+        """Watch one prompt; begin before it is posted."""
         watch = self._watches[prompt_id] = Watch(prompt_id, progress, changed)
         try:
             yield watch
@@ -200,15 +206,15 @@ class EventChannel:
             max_size=None,
             compression=None,
             proxy=None,
-            open_timeout=self._patience.first_frame_s,
+            open_timeout=self._timeouts.first_frame_s,
             close_timeout=_CLOSE_S,
-            ping_interval=self._patience.ping_s,
-            ping_timeout=self._patience.ping_s,
+            ping_interval=self._timeouts.ping_s,
+            ping_timeout=self._timeouts.ping_s,
             max_queue=None,
         ) as socket:
             self.node_on_connect = None
             await socket.send(_FLAGS)
-            async with asyncio.timeout(self._patience.first_frame_s):
+            async with asyncio.timeout(self._timeouts.first_frame_s):
                 self._handle(await socket.recv())
             self._socket = socket
             self.open.set()
@@ -219,30 +225,30 @@ class EventChannel:
             self._handle(frame)
 
     def _handle(self, frame: str | bytes) -> None:
-        with suppress(*_UNEXPECTED):
+        with suppress(*_MALFORMED):
             if isinstance(frame, bytes):
                 self._handle_binary(frame)
-            elif not frame.startswith(_NOT_NEEDED):
+            elif not frame.startswith(_SKIPPED):
                 message = json.loads(frame)
                 self._handle_message(str(message["type"]), message.get("data") or {})
 
     def _handle_message(self, kind: str, data: dict[str, Any]) -> None:
         prompt_id = data.get("prompt_id")
         if prompt_id is None and kind == "executing" and data.get("node") is not None:
-            # Sent once after a connect in mid-job: alive, but without saying for which prompt.
+            # Sent once after connecting during a job: a sign of life that does not name the prompt.
             self.node_on_connect = str(data["node"])
             for watch in self._watches.values():
                 if watch.started_at is not None:
                     watch.touch()
             return
-        watch_of = self._watches.get(str(prompt_id))
-        if watch_of is not None:
-            self._current = watch_of.prompt_id
-            watch_of.apply(kind, data)
-            self._measure_idle(kind, data, watch_of)
+        watched = self._watches.get(str(prompt_id))
+        if watched is not None:
+            self._current = watched.prompt_id
+            watched.apply(kind, data)
+            self._measure_idle(kind, data, watched)
 
     def _measure_idle(self, kind: str, data: dict[str, Any], watch: Watch) -> None:
-        """How long the worker stood still although a prompt was waiting for it."""
+        """Measure how long the worker was idle although a prompt was waiting."""
         if kind == "executing" and data.get("node") is None:
             self._idle_since = time.monotonic()
         elif kind == "execution_start" and self._idle_since is not None:

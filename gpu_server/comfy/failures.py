@@ -1,16 +1,11 @@
-"""What a failed prompt died of, told from ComfyUI's exception; and how that is put in words."""
+"""Classify a failed prompt by ComfyUI's exception and word the error for users."""
 
-from collections.abc import Iterable, Sequence
 from enum import Enum, auto
-from functools import cache
 
-from gpu_server.comfy.answers import GraphRefused, HistoryEntry, NodeFault
-from gpu_server.comfy.progress import LOADERS
-from gpu_server.models.manifest import load_manifest
+from gpu_server.comfy.answers import GraphRefused, HistoryEntry
+from gpu_server.comfy.model_files import LOADERS, advice, files_of, missing_models
 from web import errors
 from workflows.catalog import Graph
-
-MODEL_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate mem", "allocation on device")
 _CUDA_FAULT = (
@@ -31,7 +26,10 @@ class Failure(Enum):
 
 
 def failure_of(entry: HistoryEntry) -> Failure:
-    """Seen with ComfyUI 0.3.64 and torch 2: OOM also comes as a RuntimeError (on a CPU)."""
+    """Classify an entry with the status `error`.
+
+    Observed with ComfyUI 0.3.64 and torch 2: on a CPU, out of memory is a RuntimeError.
+    """
     kind, message = entry.exception_type, entry.exception_message
     low = message.lower()
     if kind.endswith("OutOfMemoryError") or any(sign in low for sign in _OUT_OF_MEMORY):
@@ -44,7 +42,7 @@ def failure_of(entry: HistoryEntry) -> Failure:
 
 
 def error_of(failure: Failure, entry: HistoryEntry, graph: Graph) -> errors.EaselError:
-    """The error a job ends with that was not, or in vain, tried again."""
+    """Return the error that ends a job after this failure."""
     match failure:
         case Failure.out_of_memory:
             return errors.OutOfMemory(
@@ -58,53 +56,20 @@ def error_of(failure: Failure, entry: HistoryEntry, graph: Graph) -> errors.Ease
                 f"{names} is damaged; run `./startup.sh models verify` and pull it again"
             )
         case _:
-            said = shown(entry.exception_type, entry.exception_message)
-            return errors.EngineError(f"ComfyUI failed in {entry.node_class or 'a node'}: {said}")
+            reason = shown(entry.exception_type, entry.exception_message)
+            return errors.EngineError(f"ComfyUI failed in {entry.node_class or 'a node'}: {reason}")
 
 
 def refused(refusal: GraphRefused) -> errors.EaselError:
-    """The error of a graph that ComfyUI does not take."""
+    """Return the error for a graph that ComfyUI does not accept."""
     missing = missing_models(refusal.faults)
     if missing:
-        return errors.ModelMissing(lacking(missing))
-    return errors.EngineError(f"ComfyUI does not take this graph: {refusal}")
-
-
-def missing_models(faults: Iterable[NodeFault]) -> tuple[str, ...]:
-    """The model files among what ComfyUI does not have."""
-    names = (fault.missing_choice or "" for fault in faults)
-    return tuple(dict.fromkeys(name for name in names if name.endswith(MODEL_SUFFIXES)))
-
-
-def lacking(names: Sequence[str], style: str = "") -> str:
-    """That ComfyUI has no such model files, and what to do about it."""
-    said = f"ComfyUI has no {', '.join(sorted(names))}"
-    if not _published().issuperset(names):
-        return f"{said}; put it into the folder of ComfyUI's models where its loader looks"
-    return f"{said}; fetch it with `./startup.sh models pull{style and f' --style {style}'}`"
-
-
-@cache
-def _published() -> frozenset[str]:
-    """Names of the files that `models pull` can fetch."""
-    return frozenset(file.dest.partition("/")[2] for file in load_manifest().files)
-
-
-def files_of(graph: Graph, node_class: str | None = None) -> list[str]:
-    """The model files that the graph's loaders, or those of one class, load."""
-    classes = LOADERS if node_class is None else (node_class,)
-    found = [
-        value
-        for node in graph.values()
-        if node["class_type"] in classes
-        for value in node["inputs"].values()
-        if isinstance(value, str) and value.endswith(MODEL_SUFFIXES)
-    ]
-    return list(dict.fromkeys(found))
+        return errors.ModelMissing(advice(missing))
+    return errors.EngineError(f"ComfyUI does not accept this graph: {refusal}")
 
 
 def shown(kind: str, message: str) -> str:
-    """An exception of ComfyUI as a person may see it: its first line, without paths."""
+    """Word an exception of ComfyUI for a person: its first line, without paths."""
     line = message.splitlines()[0] if message else ""
     words = ["…" if "/" in word or "\\" in word else word for word in line.split()]
     return f"{kind.rpartition('.')[2]}: {' '.join(words)}"[:300].removesuffix(": ")

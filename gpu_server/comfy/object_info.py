@@ -1,8 +1,8 @@
-"""A graph against ComfyUI's own node definitions, before it is sent.
+"""Check a graph against ComfyUI's own node definitions before sending it.
 
-ComfyUI checks less than one would think: some graphs kill its worker thread, some fail minutes
-later. What passes here is safe to post. What it takes passes: inputs that a node does not have,
-types of custom nodes. Formats as given by `/object_info` of ComfyUI 0.3.64.
+ComfyUI itself checks too little: some graphs kill its worker thread, others fail minutes later. A
+graph that passes here is safe to post. Anything ComfyUI accepts must pass too, such as unknown
+inputs and custom types. The format is that of `/object_info` in ComfyUI 0.3.64.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -18,28 +18,29 @@ Fetch = Callable[[str], Awaitable[dict[str, Any] | None]]
 _NUMBERS: dict[str, tuple[type, ...]] = {"INT": (int,), "FLOAT": (int, float)}
 _UPLOADED = ("image_upload",)
 _ANY = "*"
+_NOT_A_CHOICE = "is not one of the choices"
 _DYNAMIC = "COMFY_"
-_HANDED_ON = {
+_LINKED_ONLY = {
     *("AUDIO", "CLIP", "CLIP_VISION", "CLIP_VISION_OUTPUT", "CONDITIONING", "CONTROL_NET"),
     *("GUIDER", "IMAGE", "LATENT", "MASK", "MODEL", "NOISE", "SAMPLER", "SIGMAS", "STYLE_MODEL"),
     *("UPSCALE_MODEL", "VAE", "VIDEO"),
 }
-"""ComfyUI's own types that only a link gives; a custom node's may be entered in a widget."""
+"""ComfyUI's own types that only a link provides; a custom type may have a widget."""
 
 
 @dataclass
 class Definitions:
-    """Definitions by class, fetched when first needed; `renew` reads them again."""
+    """Definitions by class, fetched when first needed and kept until renewed."""
 
     fetch: Fetch
     _known: dict[str, Definition | None] = field(default_factory=dict)
 
     async def renew(self, classes: Collection[str]) -> None:
-        """Read these classes again: models come and go, and with them the choices."""
+        """Fetch these classes again: their choices change as models come and go."""
         self._known.update({name: await self.fetch(name) for name in classes})
 
     async def faults_in(self, graph: Graph) -> list[NodeFault]:
-        """As the function below; a fault is believed only of freshly read definitions."""
+        """Return every fault in the graph; before reporting any, renew the definitions."""
         classes = {str(node["class_type"]) for node in graph.values()}
         unknown = classes - self._known.keys()
         await self.renew(unknown)
@@ -51,7 +52,7 @@ class Definitions:
 
 
 def faults_in(graph: Graph, definitions: Mapping[str, Definition | None]) -> list[NodeFault]:
-    """Everything in `graph` that ComfyUI would refuse, or that it would choke on."""
+    """Return everything in `graph` that ComfyUI would refuse or fail on."""
     faults: list[NodeFault] = []
     for node_id, node in graph.items():
         definition = definitions.get(node["class_type"])
@@ -89,7 +90,7 @@ def _faults_in_node(
 
 
 def _is_dynamic(spec: list[Any]) -> bool:
-    """Whether the input's names and types are ComfyUI's to work out, as those of growing lists."""
+    """Whether ComfyUI works out the input's names and types itself, as for growing lists."""
     return isinstance(spec[0], str) and spec[0].startswith(_DYNAMIC)
 
 
@@ -113,12 +114,8 @@ def _fault_in_input(
     return _fault(node_id, node, name, problem, choice)
 
 
-_NOT_A_CHOICE = "is not one of the choices"
-
-
 def _choices(spec: list[Any], options: Mapping[str, Any]) -> list[Any] | None:
-    """The choices of an input, or None when it is not a list to choose from, or one that only
-    the node itself knows."""
+    """Return an input's choices; None if it has none, or only the node itself knows them."""
     if isinstance(spec[0], list):
         return spec[0]
     return options.get("options") if spec[0] == "COMBO" else None
@@ -139,7 +136,7 @@ def _fault_in_value(value: Any, spec: list[Any]) -> str | None:
         return None
     if kind in ("STRING", "BOOLEAN"):
         return None if isinstance(value, str if kind == "STRING" else bool) else f"must be {kind}"
-    return f"must be linked to a {kind}" if kind in _HANDED_ON else None
+    return f"must be linked to a {kind}" if kind in _LINKED_ONLY else None
 
 
 def _fault_in_link(
@@ -148,23 +145,23 @@ def _fault_in_link(
     if len(link) != 2 or link[0] not in graph or not isinstance(link[1], int) or link[1] < 0:
         return "is linked to nothing"
     source = definitions.get(graph[link[0]]["class_type"])
-    given = list(source["output"]) if source else []
-    if link[1] >= len(given):
+    outputs = list(source["output"]) if source else []
+    if link[1] >= len(outputs):
         return "is linked to an output that does not exist"
-    kind, wanted = given[link[1]], spec[0]
+    kind, wanted = outputs[link[1]], spec[0]
     return None if _fits(kind, wanted) else f"needs {wanted}, is linked to {kind}"
 
 
-def _fits(given: Any, wanted: Any) -> bool:
-    """As ComfyUI compares types: both may name several, with commas; one in common is enough."""
-    if given == wanted or _ANY in (given, wanted):
+def _fits(kind: Any, wanted: Any) -> bool:
+    """Compare types as ComfyUI does: either may list several; one in common is enough."""
+    if kind == wanted or _ANY in (kind, wanted):
         return True
-    if not (isinstance(given, str) and isinstance(wanted, str)):
+    if not (isinstance(kind, str) and isinstance(wanted, str)):
         return False
-    if given.startswith(_DYNAMIC):
+    if kind.startswith(_DYNAMIC):
         return True
-    return not {kind.strip() for kind in given.split(",")}.isdisjoint(
-        kind.strip() for kind in wanted.split(",")
+    return not {each.strip() for each in kind.split(",")}.isdisjoint(
+        each.strip() for each in wanted.split(",")
     )
 
 

@@ -1,4 +1,4 @@
-"""How far a prompt is, from ComfyUI's frames: one number over the whole job and a stage in words.
+"""A prompt's progress from ComfyUI's frames: one number for the whole job and a stage in words.
 
 Pure: frames in, state out.
 """
@@ -7,17 +7,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from gpu_server.comfy.model_files import LOADERS
 from workflows.catalog import Graph
 
-LOADERS = (
-    "CheckpointLoaderSimple",
-    "UNETLoader",
-    "CLIPLoader",
-    "VAELoader",
-    "ControlNetLoader",
-    "ModelPatchLoader",
-    "LoraLoaderModelOnly",
-)
 _STAGES = {
     **dict.fromkeys(LOADERS, "loading model"),
     "CLIPTextEncode": "encoding prompt",
@@ -36,13 +28,15 @@ _DECODE_WEIGHT = 1.5
 
 @dataclass
 class Progress:
-    """The state of one running graph. A sampler's step weighs 1, other nodes what they take."""
+    """The state of one running graph. A sampler step weighs 1, other nodes relative to that."""
 
     graph: Graph
     fraction: float = 0.0
     stage: str = "waiting"
     model_s: float = 0.0
+    """Seconds spent in loaders that have finished."""
     clock: float = field(default_factory=time.monotonic)
+    """When the current node began; monotonic."""
     _done: float = 0.0
     _current: str | None = None
     _current_share: float = 0.0
@@ -53,20 +47,20 @@ class Progress:
         self._total = sum(self._weights.values()) or 1.0
 
     def cached(self, nodes: Iterable[str]) -> None:
-        """These nodes have nothing to do."""
+        """Count these nodes as done: ComfyUI has their results cached."""
         for node in nodes:
             self._finish(str(node))
         self._update()
 
     def executing(self, node: str) -> None:
-        """ComfyUI began this node; the one before it is done."""
+        """Begin this node; the one before it is done."""
         self._close_current()
         self._current = node
         self.stage = self._name(node)
         self._update()
 
     def step(self, node: str, value: float, maximum: float) -> None:
-        """The node reports `value` of `maximum`."""
+        """Note that the node has done `value` of `maximum` steps."""
         if node != self._current:
             self.executing(node)
         self._current_share = value / maximum if maximum else 0.0
@@ -75,7 +69,7 @@ class Progress:
         self._update()
 
     def model_seconds(self, now: float) -> float:
-        """Seconds spent loading models so far; `now` is monotonic."""
+        """Return the seconds spent loading models so far; `now` is monotonic."""
         loading = self._current is not None and self._class(self._current) in LOADERS
         return self.model_s + (now - self.clock if loading else 0.0)
 

@@ -1,1 +1,1 @@
-"""Jobs on this pod, from admission to the encoded images."""
+"""Jobs from admission to the finished images; only the service and its wiring import it."""

@@ -1,47 +1,47 @@
-"""One job drawn by ComfyUI, whatever happens to it meanwhile.
+"""Run one job through ComfyUI, whatever happens to ComfyUI meanwhile.
 
-ComfyUI gets one prompt to run and one to have ready. A job is tried again where that can help:
-once after it ran out of memory, once after a fault of the GPU, once after ComfyUI ended under it.
-What ComfyUI's signs mean: see the table in `docs/comfyui.md`.
+ComfyUI gets one prompt to run and one to have ready. A job is retried where that can help: once
+after it ran out of memory, once after a GPU fault, once after ComfyUI ended under it.
+`docs/comfyui.md` lists ComfyUI's signs of failure and what each means.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Any, TypeVar
 
 import structlog
 
 from gpu_server.comfy import failures
 from gpu_server.comfy.answers import GraphRefused, HistoryEntry, Refused, Unreachable
 from gpu_server.comfy.client import ComfyClient
-from gpu_server.comfy.engine import Engine, describe
+from gpu_server.comfy.engine import Engine
 from gpu_server.comfy.events import EventChannel
 from gpu_server.comfy.failures import Failure
-from gpu_server.jobs.images import Drawn, Pictures, PicturesGone
-from gpu_server.jobs.job import Job
+from gpu_server.comfy.model_files import files_of
+from gpu_server.jobs.images import Finished, ImagesGone, JobImages, Outputs
+from gpu_server.jobs.job import Job, Submission
 from gpu_server.jobs.prompt import Lost, PromptRun, WorkerDead
 from gpu_server.jobs.records import Records
+from gpu_server.jobs.slots import Slots, unless_stopped
 from gpu_server.metrics import Metrics
-from gpu_server.schemas import State
-from gpu_server.timeouts import Patience
+from gpu_server.timeouts import Timeouts
 from web import errors
 from workflows.catalog import Catalog
 from workflows.render import Rendered, render
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
-AHEAD = 2
-"""Prompts in ComfyUI at most: the one that runs and one that waits behind it."""
-MAX_DEATHS = 2
-"""A job is given up when ComfyUI was lost this often while it ran."""
-MAX_ATTEMPTS = 8
-"""A job is given up after so many prompts, whatever became of them."""
+MAX_PROMPTS = 2
+"""Most prompts in ComfyUI at once: one that runs and one that waits behind it."""
+_MAX_DEATHS = 2
+"""How often ComfyUI may end under a running job before the job fails."""
+_MAX_ATTEMPTS = 8
+"""Attempts after which a job fails, whatever became of them."""
 
 
-class Drawing:
+class JobExecution:
+    """Runs jobs, each in the task of its caller."""
+
     def __init__(
         self,
         *,
@@ -50,57 +50,69 @@ class Drawing:
         engine: Engine,
         channel: EventChannel,
         records: Records,
-        pictures: Pictures,
+        images: JobImages,
         metrics: Metrics,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> None:
         self._catalog = catalog
         self._comfy = comfy
         self._engine = engine
         self._channel = channel
         self._records = records
-        self._pictures = pictures
+        self._images = images
         self._metrics = metrics
-        self._patience = patience
-        self._places = asyncio.Semaphore(AHEAD)
-        self.loaded_model: str | None = None
+        self._timeouts = timeouts
+        self._slots = Slots(MAX_PROMPTS)
+        self._loaded_model: str | None = None
 
-    async def draw(self, job: Job) -> list[bytes]:
-        """The job's encoded pictures. Raises the EaselError it failed of, Cancelled too."""
-        self._pictures.require_guard()
+    @property
+    def loaded_model(self) -> str | None:
+        """The model of the last graph that ran; None after models were unloaded."""
+        return self._loaded_model
+
+    async def free(self, *, unload_models: bool) -> None:
+        """Release ComfyUI's memory. Raises Unreachable."""
+        await self._comfy.free(unload_models=unload_models)
+        if unload_models:
+            self._loaded_model = None
+            self._engine.forgive()
+
+    async def run(self, job: Job) -> Finished:
+        """Return the job's finished images. Raises the EaselError that ends it, or Cancelled."""
+        self._images.require_guard()
         gone = False
         while True:
-            async with _Place(self._places, job):
-                drawn = await self._attempts(job, output_class=self._output_class(again=gone))
-            job.update(stage="encoding")
+            async with self._slots.taken_by(job):
+                outputs = await self._attempts(job, output_class=self._output_class(again=gone))
+            job.begin_encoding()
             try:
-                return await self._collect(job, drawn)
-            except PicturesGone as error:
+                return await self._finish(job, outputs)
+            except ImagesGone as error:
                 if gone:
                     raise errors.EngineLost("ComfyUI does not have its own pictures") from error
                 gone = True
-                log.warning("pictures_gone", attempt=job.attempt)
+                log.warning("images_gone", attempt=job.attempt)
                 await self._next_attempt(job)
 
     def _output_class(self, *, again: bool) -> str:
-        """PreviewImage's files cannot be named, so a cached one that is gone stays gone."""
+        """Avoid PreviewImage for a retry: it would reuse the cached file name that is gone."""
         wanted = self._engine.output_class
         return "SaveImage" if again and wanted == "PreviewImage" else wanted
 
-    async def _collect(self, job: Job, drawn: Drawn) -> list[bytes]:
-        """Asks a ComfyUI that is out of service too: a fault of the GPU leaves it its files."""
-        trouble = _Trouble(self._patience.engine_back_s)
+    async def _finish(self, job: Job, outputs: Outputs) -> Finished:
+        """Fetch from a ComfyUI out of service too: after a GPU fault it still serves files."""
+        trouble = _Trouble(self._timeouts.engine_back_s)
         while True:
             try:
-                return await self._pictures.collect(job, drawn)
+                return await self._images.finish(job, outputs)
             except Unreachable as error:
-                if job.cancelling:
+                if job.is_stopping:
                     raise errors.Cancelled from error
                 await self._after_silence(job, trouble, error)
             await self._engine_ready(job)
 
-    async def _attempts(self, job: Job, output_class: str) -> Drawn:
-        trouble = _Trouble(self._patience.engine_back_s)
+    async def _attempts(self, job: Job, output_class: str) -> Outputs:
+        trouble = _Trouble(self._timeouts.engine_back_s)
         deaths = 0
         tried: set[Failure] = set()
         while True:
@@ -109,7 +121,12 @@ class Drawing:
             try:
                 rendered = await self._render(job, output_class)
                 run = PromptRun(
-                    job, rendered, self._comfy, self._channel, self._engine, self._patience
+                    job=job,
+                    rendered=rendered,
+                    comfy=self._comfy,
+                    channel=self._channel,
+                    engine=self._engine,
+                    timeouts=self._timeouts,
                 )
                 entry = await self._run(run)
             except Unreachable as error:
@@ -117,7 +134,7 @@ class Drawing:
                 continue
             except Lost as loss:
                 deaths += loss.was_running
-                if deaths >= MAX_DEATHS:
+                if deaths >= _MAX_DEATHS:
                     raise errors.EngineLost("ComfyUI ended twice while drawing this") from loss
                 self._engine.suspect()
             except WorkerDead as dead:
@@ -127,7 +144,7 @@ class Drawing:
                     ) from dead
             else:
                 if entry.status == "success":
-                    return _drawn(entry, rendered)
+                    return _outputs(entry, rendered)
                 failure = await self._after_failure(job, entry, run)
                 if failure in tried or failure in (Failure.damaged_model, Failure.other):
                     raise failures.error_of(failure, entry, rendered.graph)
@@ -136,18 +153,18 @@ class Drawing:
 
     async def _after_silence(self, job: Job, trouble: "_Trouble", error: Unreachable) -> None:
         self._engine.suspect()
-        if job.cancelling and isinstance(error, Refused):
+        if job.is_stopping and isinstance(error, Refused):
             raise errors.Cancelled from error  # ComfyUI has ended, and its prompts with it
         if trouble.is_too_much():
-            raise errors.EngineLost("ComfyUI could not be reached any more") from error
-        await asyncio.sleep(self._patience.retry_s)
+            raise errors.EngineLost("ComfyUI can no longer be reached") from error
+        await asyncio.sleep(self._timeouts.retry_s)
 
     async def _after_failure(self, job: Job, entry: HistoryEntry, run: PromptRun) -> Failure:
         """Put the engine in order after a failed prompt."""
         if entry.status == "interrupted":
-            if job.cancelling:
+            if job.is_stopping:
                 raise errors.Cancelled
-            raise errors.EngineError("It was interrupted in ComfyUI by somebody else")
+            raise errors.EngineError("Someone else interrupted it in ComfyUI")
         failure = failures.failure_of(entry)
         log.warning(
             "comfyui_error",
@@ -165,47 +182,48 @@ class Drawing:
                 if not await self._engine.restart("cuda_fault", run.boot):
                     raise failures.error_of(failure, entry, run.rendered.graph)
             case Failure.damaged_model:
-                self._engine.damage(failures.files_of(run.rendered.graph, entry.node_class))
+                self._engine.damage(files_of(run.rendered.graph, entry.node_class))
         return failure
 
     async def _next_attempt(self, job: Job) -> None:
-        if job.attempt + 1 >= MAX_ATTEMPTS:
+        if job.attempt + 1 >= _MAX_ATTEMPTS:
             raise errors.EngineLost("ComfyUI lost this job again and again")
         self._metrics.resubmitted.inc()
-        job.update(attempt=job.attempt + 1, submitted=False, state=State.queued, stage="waiting")
+        job.retry()
         await self._records.set_attempt(job.id, job.attempt)
 
     async def _engine_ready(self, job: Job) -> None:
-        """Wait for ComfyUI to be in service; raises Cancelled, or EngineLost in the end.
+        """Wait for ComfyUI to be in service. Raises Cancelled, or EngineLost on timeout.
 
-        Returns at once for a job that is to be stopped when ComfyUI was given it: to take it back
-        needs a ComfyUI that answers, not one that is well.
+        Returns at once for a stopping job whose submission is known: taking its prompt back needs
+        a ComfyUI that answers, not one that is in order.
         """
         in_service = self._engine.in_service
-        while not in_service.is_set() and not (job.cancelling and job.submitted is not None):
-            limit = self._patience.engine_back_s
+        is_known = job.submission is not Submission.unknown
+        while not in_service.is_set() and not (job.is_stopping and is_known):
+            timeout_s = self._timeouts.engine_back_s
             if not self._engine.will_return:
-                limit = self._patience.latched_s
-            left = self._engine.out_since + limit - time.monotonic()
-            if left <= 0:
+                timeout_s = self._timeouts.latched_s
+            left_s = self._engine.out_since + timeout_s - time.monotonic()
+            if left_s <= 0:
                 why = self._engine.fault or "it does not answer"
                 raise errors.EngineLost(f"ComfyUI is out of service: {why}")
-            job.update(stage="waiting for ComfyUI")
+            job.wait_for_engine()
             with suppress(TimeoutError, errors.Cancelled):
-                async with asyncio.timeout(min(left, self._patience.tick_s)):
-                    known = job.submitted is not None
-                    await (unless_stopped(job, in_service.wait()) if known else in_service.wait())
-        if job.cancelling and job.submitted is False:
+                async with asyncio.timeout(min(left_s, self._timeouts.tick_s)):
+                    waiting = in_service.wait()
+                    await (unless_stopped(job, waiting) if is_known else waiting)
+        if job.is_stopping and job.submission is Submission.no:
             raise errors.Cancelled
 
     async def _render(self, job: Job, output_class: str) -> Rendered:
-        """The graph, checked against ComfyUI's own definitions, its photo uploaded."""
-        mode = self._catalog.modes[job.order.request.mode]
+        """Upload the photo and return the graph, checked against ComfyUI's node definitions."""
+        mode = self._catalog.modes[job.request.mode]
         image = await self._upload(job) if mode.takes_image else ""
         rendered = render(
             mode,
-            job.order.request,
-            size=job.order.size,
+            job.request,
+            size=job.size,
             prefix=job.folder,
             image=image,
             output_class=output_class,
@@ -213,55 +231,34 @@ class Drawing:
         faults = await self._engine.definitions.faults_in(rendered.graph)
         if faults:
             self._engine.recheck_styles()
-            refusal = GraphRefused("; ".join(map(describe, faults)), faults)
-            raise failures.refused(refusal)
+            raise failures.refused(GraphRefused("; ".join(map(str, faults)), faults))
         return rendered
 
     async def _run(self, run: PromptRun) -> HistoryEntry:
         job = run.job
         mode, style = job.style
-        prompt = job.order.request.values.get("prompt", "")
-        words = {"easel": {"mode": mode, "style": style, "prompt": prompt}}
-        job.engine = self._engine.name  # of a job from before a restart it was not known
+        prompt = job.request.values.get("prompt", "")
+        extra_data = {"easel": {"mode": mode, "style": style, "prompt": prompt}}
+        job.assign_engine(self._engine.name)  # unknown until now for a recovered job
         try:
-            entry = await run.to_end(words)
+            entry = await run.to_end(extra_data)
         except GraphRefused as refusal:
             self._engine.recheck_styles()
             raise failures.refused(refusal) from refusal
-        self.loaded_model = self._catalog.modes[mode].graph_spec(style).model
+        self._loaded_model = self._catalog.modes[mode].graph_spec(style).model
         return entry
 
     async def _upload(self, job: Job) -> str:
         photo = await self._records.photo(job.id)
         if photo is None:
             raise errors.EngineError("The photo is no longer kept")
-        # Without our nodes nobody can remove files; temp is emptied when ComfyUI starts.
+        # Without our nodes files cannot be removed, but ComfyUI empties temp when it starts.
         folder = "input" if self._engine.has_our_nodes else "temp"
         return (await self._comfy.upload(photo, "photo.png", job.folder, folder)).name
 
 
-class _Place:
-    """One of the places in ComfyUI, as a context; raises Cancelled when the job is stopped."""
-
-    def __init__(self, places: asyncio.Semaphore, job: Job) -> None:
-        self._places = places
-        self._job = job
-
-    async def __aenter__(self) -> None:
-        if self._job.submitted is None:
-            # From before a restart: ComfyUI may have it already, stopped or not.
-            await self._places.acquire()
-        elif self._places.locked():
-            await unless_stopped(self._job, self._places.acquire())
-        else:
-            await self._places.acquire()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._places.release()
-
-
 class _Trouble:
-    """A time in which ComfyUI, though found in service, again and again does not answer."""
+    """Tracks for how long a ComfyUI reported in service has kept failing to answer."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
@@ -276,24 +273,8 @@ class _Trouble:
         return now - self._began > self._limit_s
 
 
-async def unless_stopped(job: Job, waiting: Awaitable[T]) -> T:
-    """The result of `waiting`; raises Cancelled as soon as the job is to be stopped."""
-    task = asyncio.ensure_future(waiting)
-    stop = asyncio.ensure_future(job.stop.wait())
-    try:
-        both: set[asyncio.Future[Any]] = {task, stop}
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise errors.Cancelled
-    finally:
-        stop.cancel()
-        if not task.done():
-            task.cancel()
-
-
-def _drawn(entry: HistoryEntry, rendered: Rendered) -> Drawn:
+def _outputs(entry: HistoryEntry, rendered: Rendered) -> Outputs:
     files = {file.node_id: file for file in entry.outputs}
     if any(node not in files for node in rendered.outputs):
         raise errors.EngineError("ComfyUI ended without handing over every picture")
-    return Drawn(tuple(files[node] for node in rendered.outputs), rendered.seeds)
+    return Outputs(tuple(files[node] for node in rendered.outputs), rendered.seeds)

@@ -1,4 +1,4 @@
-"""From ComfyUI's output files to pictures: fetched, decoded and encoded off the GPU's path."""
+"""From ComfyUI's output files to finished images: judged, encoded and signed in threads."""
 
 import asyncio
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -13,104 +14,115 @@ from PIL import Image
 
 from gpu_server.comfy.answers import FileGone, OutputFile
 from gpu_server.comfy.client import ComfyClient
-from gpu_server.comfy.engine import SKETCH
 from gpu_server.jobs.job import Job
 from gpu_server.pictures import encoding, formats
 from gpu_server.pictures.encoding import BadPixels, Encoded
 from gpu_server.pictures.formats import ImageFormat
 from gpu_server.pictures.provenance import Origin, xmp_packet
-from gpu_server.safety.guard import OUT_OF_ORDER, Guard, origin_of
-from gpu_server.schemas import ImageInfo
-from gpu_server.timeouts import Patience
+from gpu_server.safety.guard import OUT_OF_ORDER, Guard
+from gpu_server.schemas import SKETCH, ImageInfo
+from gpu_server.timeouts import Timeouts
 from web import errors
 from workflows.catalog import Catalog
 
 T = TypeVar("T")
 
 
-class PicturesGone(Exception):
-    """ComfyUI has drawn the pictures, but does not have them any more."""
+class ImagesGone(Exception):
+    """ComfyUI drew the images but no longer has them."""
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Where ComfyUI put a job's pictures; image k has the seed `seeds[k]`."""
+class Outputs:
+    """A job's output files in ComfyUI; image k has the seed `seeds[k]`."""
 
     files: tuple[OutputFile, ...]
     seeds: tuple[int, ...]
 
 
-class Pictures:
+@dataclass(frozen=True)
+class Finished:
+    """A job's encoded images in the order of their seeds, and how long they took to finish."""
+
+    infos: list[ImageInfo]
+    images: list[bytes]
+    encode_s: float
+
+
+class JobImages:
+    """Turn a job's output files into images that may leave this server."""
+
     def __init__(
         self,
+        *,
         comfy: ComfyClient,
         catalog: Catalog,
         guard: Guard,
         workers: ThreadPoolExecutor,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> None:
         self._comfy = comfy
         self._catalog = catalog
         self._guard = guard
         self._workers = workers
-        self._patience = patience
+        self._timeouts = timeouts
 
     def require_guard(self) -> None:
-        """Raises EngineLost when no picture could be handed out: another pod may draw it."""
+        """Raise EngineLost if no image could be handed out here: another pod may draw it."""
         if self._guard.fault:
             raise errors.EngineLost(OUT_OF_ORDER)
 
-    def warm_up(self) -> None:
-        """Load Pillow's codecs, which the first picture would else wait for."""
-        blank = Image.new("RGB", (16, 16))
-        for image_format in formats.MEDIA_TYPES.values():
-            encoding.encode(blank, image_format, "")
-        encoding.open_pixels(b"P6\n1 1\n255\n\0\0\0")
+    async def warm_up(self) -> None:
+        """Load Pillow's codecs now rather than for the first image."""
+        await asyncio.get_running_loop().run_in_executor(self._workers, _load_codecs)
 
-    async def collect(self, job: Job, drawn: Drawn) -> list[bytes]:
-        """The encoded pictures, in the order of their seeds, which are noted in the job.
+    async def finish(self, job: Job, outputs: Outputs) -> Finished:
+        """Fetch, judge, encode and sign a job's images.
 
-        Raises PicturesGone, Unreachable, ContentRefused, or EngineLost with the guard broken.
+        Raises:
+            ImagesGone: ComfyUI no longer has a file, or it is damaged.
+            Unreachable: ComfyUI does not answer.
+            ContentRefused: The detector refused an image.
+            EngineLost: The guard is out of order.
         """
         began = time.monotonic()
-        software, origin = f"Easel ({job.engine})", self._origin(job)
-        finish = partial(self._finished, job.order.format, software, origin)
+        image_format = job.request.format
+        make = partial(self._make, image_format, f"Easel ({job.engine})", self._origin(job))
         try:
-            encoded = await asyncio.gather(*(self._fetched(file, finish) for file in drawn.files))
+            encoded = await asyncio.gather(*(self._fetch(file, make) for file in outputs.files))
         except (FileGone, BadPixels) as error:
-            raise PicturesGone from error
-        job.timings.encode_ms = round((time.monotonic() - began) * 1000, 1)
-        job.images = [
+            raise ImagesGone from error
+        infos = [
             ImageInfo(
                 seed=seed,
                 width=image.width,
                 height=image.height,
-                media_type=formats.media_type(job.order.format),
+                media_type=formats.media_type(image_format),
                 bytes=len(image.data),
             )
-            for seed, image in zip(drawn.seeds, encoded, strict=True)
+            for seed, image in zip(outputs.seeds, encoded, strict=True)
         ]
-        return [image.data for image in encoded]
+        return Finished(infos, [image.data for image in encoded], time.monotonic() - began)
 
-    async def _fetched(self, file: OutputFile, finish: Callable[[bytes], Encoded]) -> Encoded:
-        """The finished picture of an output file, read from ComfyUI's disk if that is ours."""
+    async def _fetch(self, file: OutputFile, make: Callable[[bytes], Encoded]) -> Encoded:
+        """Return the finished image, read from ComfyUI's disk if this host has it."""
         path = self._comfy.path_of(file)
         if path is not None:
             with suppress(OSError):
-                return await self._in_worker(lambda: finish(path.read_bytes()))
+                return await self._in_worker(lambda: make(path.read_bytes()))
         data = await self._comfy.view(file)
-        return await self._in_worker(lambda: finish(data))
+        return await self._in_worker(lambda: make(data))
 
-    def _finished(
+    def _make(
         self, image_format: ImageFormat, software: str, origin: Origin, data: bytes
     ) -> Encoded:
-        """Whatever leaves this server passes here: pixels in, a judged and signed file out.
+        """Turn pixels into a judged and signed file. Every image that leaves passes here.
 
-        Runs in a worker. Raises ContentRefused, and then nothing of the picture is kept.
+        Runs in a worker. Raises ContentRefused, and then keeps nothing of the image.
         """
         pixels = encoding.open_pixels(data)
-        encode = partial(self._file, image_format, software, origin, pixels)
-        # Beside the judging, which takes longer, if another worker is free.
+        encode = partial(self._encode, image_format, software, origin, pixels)
+        # Judging takes longer: encode meanwhile if another worker is free.
         encoded = self._workers.submit(encode)
         try:
             self._guard.require_decent([pixels])
@@ -118,7 +130,7 @@ class Pictures:
             is_mine = encoded.cancel()
         return encode() if is_mine else encoded.result()
 
-    def _file(
+    def _encode(
         self, image_format: ImageFormat, software: str, origin: Origin, image: Image.Image
     ) -> Encoded:
         encoded = encoding.encode(image, image_format, software, xmp_packet(origin))
@@ -129,15 +141,22 @@ class Pictures:
         mode, style = job.style
         ai = not job.engine.startswith(SKETCH)
         model = self._catalog.modes[mode].graph_spec(style).model if ai else job.engine
-        return origin_of(mode, style, model, ai=ai)
+        return Origin(mode, style, model, ai=ai, created=datetime.now(UTC))
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
-        """The result of `work`; a worker that never ends takes this server out of service."""
+        """Run `work` in a thread; a thread that hangs takes this server out of service."""
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._patience.judge_s) as limit:
+            async with asyncio.timeout(self._timeouts.judge_s) as limit:
                 return await loop.run_in_executor(self._workers, work)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise self._guard.out_of_order("the detector does not answer") from error
+
+
+def _load_codecs() -> None:
+    blank = Image.new("RGB", (16, 16))
+    for image_format in formats.MEDIA_TYPES.values():
+        encoding.encode(blank, image_format, "")
+    encoding.open_pixels(b"P6\n1 1\n255\n\0\0\0")

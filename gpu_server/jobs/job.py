@@ -1,156 +1,290 @@
-"""A job: what was asked and its state, which others follow without ever holding it up."""
+"""A job: a request and its state, which others follow without holding it up."""
 
 import asyncio
-import hashlib
-import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from enum import Enum, auto
+from typing import Final
 from uuid import UUID, uuid5
 
 from gpu_server import schemas
 from gpu_server.comfy.events import PreviewImage
-from gpu_server.pictures.formats import ImageFormat
-from gpu_server.schemas import State
+from gpu_server.schemas import ImageInfo, JobRequest, State, Timings
+from web import errors
 from web.errors import EaselError
-from workflows.parameters import Request
+from web.following import Followed
 
 
-@dataclass(frozen=True)
-class Order:
-    """What to draw, checked and complete; kept on disk so that a restart can go on with it."""
+class Submission(Enum):
+    """Whether ComfyUI has received the current attempt; `unknown` right after a restart."""
 
-    request: Request
-    size: tuple[int, int]
-    format: ImageFormat
-    timeout_s: float
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "mode": self.request.mode,
-            "style": self.request.style,
-            "values": dict(self.request.values),
-            "size": list(self.size),
-            "format": self.format,
-            "timeout_s": self.timeout_s,
-        }
-
-    @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> "Order":
-        return cls(
-            Request(mode=kept["mode"], style=kept["style"], **kept["values"]),
-            (kept["size"][0], kept["size"][1]),
-            kept["format"],
-            kept["timeout_s"],
-        )
-
-
-def fingerprint(body: dict[str, Any], photo: bytes | None) -> str:
-    """Tells whether two requests under one id ask for the same thing."""
-    digest = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode())
-    digest.update(photo or b"")
-    return digest.hexdigest()
+    no = auto()
+    yes = auto()
+    unknown = auto()
 
 
 def attempt_ids(job: UUID, attempt: int) -> tuple[str, ...]:
-    """The prompt ids of a job's attempts up to this one, which is counted from 0."""
+    """Return the prompt ids of a job's attempts up to and including `attempt` (from 0)."""
     return (str(job), *(str(uuid5(job, f"attempt {k}")) for k in range(1, attempt + 1)))
 
 
-@dataclass(eq=False)
-class Job:
-    """One job on this pod. Only the runner changes it, by `update`."""
+class Job(Followed):
+    """One request on this pod. It changes only by its own methods; everyone else reads it."""
 
-    id: UUID
-    order: Order
-    fingerprint: str
-    attempt: int = 0
-    created_at: float = field(default_factory=time.time)
-    state: State = State.queued
-    stage: str = "waiting"
-    progress: float = 0.0
-    engine: str = ""
-    preview: PreviewImage | None = None
-    preview_taken: bool = False
-    previews_dropped: int = 0
-    """Previews that were replaced before anybody took them."""
-    timings: schemas.Timings = field(default_factory=schemas.Timings)
-    images: list[schemas.ImageInfo] = field(default_factory=list)
-    pictures: list[bytes] = field(default_factory=list)
-    """The encoded images, as long as they are not on disk."""
-    error: EaselError | None = None
-    ended_at: float = 0.0
-    submitted: bool | None = False
-    """Whether ComfyUI was given this attempt; None: unknown, from before a restart."""
-    kept: bool = True
-    """Whether it outlives whoever asked for it; else it ends when they hang up."""
-    clean: bool = False
-    """Nothing of it is left in ComfyUI."""
-    cancelling: bool = False
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when its prompt moved, or when it is to be stopped: for whoever follows the prompt."""
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    version: int = 0
-    _followers: set[asyncio.Event] = field(default_factory=set)
+    def __init__(
+        self,
+        job_id: UUID,
+        request: JobRequest,
+        *,
+        size: tuple[int, int],
+        fingerprint: str,
+        engine: str,
+        is_kept: bool = True,
+        attempt: int = 0,
+        created_at: float | None = None,
+        submission: Submission = Submission.no,
+    ) -> None:
+        """Create a queued job.
+
+        Args:
+            job_id: The caller's id, under which the request may be repeated.
+            request: Complete: checked, with defaults, a seed and a timeout.
+            size: Width and height in pixels.
+            fingerprint: Of the caller's request.
+            engine: The engine's name, as shown to people.
+            is_kept: Whether it outlives its caller's connection and a restart.
+            attempt: Counted from 0.
+            created_at: Seconds since the epoch; None: now.
+            submission: `unknown` for a job recovered from disk.
+        """
+        super().__init__()
+        if request.timeout_s is None:
+            raise ValueError("the request is not complete: it has no timeout")
+        self.id: Final = job_id
+        self.request: Final = request
+        self.timeout_s: Final[float] = request.timeout_s
+        """Seconds of drawing it may take, without the loading of models."""
+        self.size: Final = size
+        self.fingerprint: Final = fingerprint
+        self.is_kept: Final = is_kept
+        self.created_at: Final = time.time() if created_at is None else created_at
+        self.stop: Final = asyncio.Event()
+        """Set when it is to be stopped."""
+        self.wake: Final = asyncio.Event()
+        """Set when its prompt moved or is to be stopped; cleared by the run that follows it."""
+        self.done: Final = asyncio.Event()
+        """Set when it has ended."""
+        self._attempt = attempt
+        self._submission = submission
+        self._status = State.queued
+        self._stage = "waiting"
+        self._progress = 0.0
+        self._engine = engine
+        self._preview: PreviewImage | None = None
+        self._preview_taken = False
+        self._previews_dropped = 0
+        self._timings = Timings()
+        self._image_infos: list[ImageInfo] = []
+        self._image_bytes: list[bytes] = []
+        self._error: EaselError | None = None
+        self._ended_at = 0.0
+        self._is_clean = False
+
+    @property
+    def attempt(self) -> int:
+        return self._attempt
+
+    @property
+    def submission(self) -> Submission:
+        return self._submission
+
+    @property
+    def status(self) -> State:
+        return self._status
+
+    @property
+    def is_over(self) -> bool:
+        return self._status.ended
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.stop.is_set()
+
+    @property
+    def stage(self) -> str:
+        return self._stage
+
+    @property
+    def engine(self) -> str:
+        """The engine that draws it, as shown to people."""
+        return self._engine
+
+    @property
+    def preview(self) -> PreviewImage | None:
+        """The newest preview."""
+        return self._preview
+
+    @property
+    def previews_dropped(self) -> int:
+        """How many previews were replaced before anyone took them."""
+        return self._previews_dropped
+
+    @property
+    def timings(self) -> Timings:
+        return self._timings
+
+    @property
+    def image_infos(self) -> list[ImageInfo]:
+        return self._image_infos
+
+    @property
+    def image_bytes(self) -> list[bytes]:
+        """The encoded images until they are on disk."""
+        return self._image_bytes
+
+    @property
+    def error(self) -> EaselError | None:
+        return self._error
+
+    @property
+    def ended_at(self) -> float:
+        """Seconds since the epoch; 0 until it has ended."""
+        return self._ended_at
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether ComfyUI keeps nothing of it."""
+        return self._is_clean
 
     @property
     def style(self) -> tuple[str, str]:
-        return self.order.request.mode, self.order.request.style
+        """Mode and style."""
+        return self.request.mode, self.request.style
 
     @property
     def prompt_id(self) -> str:
-        """The id under which ComfyUI knows this attempt; the first is the job's own."""
-        return attempt_ids(self.id, self.attempt)[-1]
+        """The id under which ComfyUI knows this attempt; the first one's is the job's own."""
+        return attempt_ids(self.id, self._attempt)[-1]
 
     @property
     def folder(self) -> str:
         """Where ComfyUI keeps this attempt's files, below its input and output folders."""
-        return f"easel/{self.id}" if self.attempt == 0 else f"easel/{self.id}-{self.attempt}"
-
-    def cancel(self) -> None:
-        """Ask for its end; whoever runs it does the rest."""
-        self.update(cancelling=True)
-        self.stop.set()
-        self.wake.set()
-
-    def update(self, **changes: Any) -> None:
-        for name, value in changes.items():
-            setattr(self, name, value)
-        self.version += 1
-        if self.state.ended:
-            self.done.set()
-        for follower in self._followers:
-            follower.set()
-
-    @asynccontextmanager
-    async def follow(self) -> AsyncIterator[asyncio.Event]:
-        """An event that is set on every change from now on; clear it before looking."""
-        event = asyncio.Event()
-        event.set()
-        self._followers.add(event)
-        try:
-            yield event
-        finally:
-            self._followers.discard(event)
+        return f"easel/{self.id}" if self._attempt == 0 else f"easel/{self.id}-{self._attempt}"
 
     def view(self, position: int | None = None) -> schemas.Job:
-        """The state as the API shows it."""
+        """Return the state as the API shows it."""
         return schemas.Job(
             id=self.id,
-            status=self.state,
-            mode=self.order.request.mode,
-            style=self.order.request.style,
-            seed=self.order.request.seed,
-            engine=self.engine,
-            position=position if self.state is State.queued else None,
-            progress=round(self.progress, 4),
-            stage=self.stage,
+            status=self._status,
+            mode=self.request.mode,
+            style=self.request.style,
+            seed=self.request.seed,
+            engine=self._engine,
+            position=position if self._status is State.queued else None,
+            progress=round(self._progress, 4),
+            stage=self._stage,
             created_at=datetime.fromtimestamp(self.created_at, UTC),
-            timings=self.timings,
-            images=self.images,
-            error=self.error.problem() if self.error else None,
+            timings=self._timings,
+            images=self._image_infos,
+            error=self._error.problem() if self._error else None,
         )
+
+    def wait_for_engine(self) -> None:
+        self._stage = "waiting for ComfyUI"
+        self._changed()
+
+    def assign_engine(self, name: str) -> None:
+        self._engine = name
+        self._changed()
+
+    def mark_submitted(self, submission: Submission) -> None:
+        """Note whether ComfyUI has received this attempt."""
+        self._submission = submission
+        self._changed()
+
+    def advance(self, progress: float, stage: str, *, model_s: float, gpu_s: float) -> None:
+        """ComfyUI is running it; `progress` (0-1) never goes back."""
+        if self._status is State.queued:
+            self._status = State.running
+            self._timings.queued_ms = milliseconds(time.time() - self.created_at)
+        self._timings.model_ms = milliseconds(model_s)
+        self._timings.gpu_ms = milliseconds(gpu_s)
+        self._progress = max(self._progress, progress)
+        self._stage = stage
+        self._changed()
+
+    def show_preview(self, preview: PreviewImage) -> None:
+        self._previews_dropped += self._preview is not None and not self._preview_taken
+        self._preview, self._preview_taken = preview, False
+        self._changed()
+
+    def take_preview(self) -> None:
+        """Note that a follower took the newest preview."""
+        self._preview_taken = True
+        self._changed()
+
+    def begin_encoding(self) -> None:
+        self._stage = "encoding"
+        self._changed()
+
+    def retry(self) -> None:
+        """Go back to the queue for another attempt."""
+        self._attempt += 1
+        self._submission = Submission.no
+        self._status, self._stage = State.queued, "waiting"
+        self._changed()
+
+    def ask_to_stop(self) -> None:
+        """Ask for the end; the task that runs the job stops it and ends it."""
+        self.stop.set()
+        self.wake.set()
+        self._changed()
+
+    def succeed(self, infos: list[ImageInfo], images: list[bytes], *, encode_s: float) -> None:
+        self._image_infos, self._image_bytes = infos, images
+        self._timings.encode_ms = milliseconds(encode_s)
+        self._progress = 1.0
+        self._end(State.succeeded, "done")
+
+    def fail(self, error: EaselError) -> None:
+        self._error = error
+        self._end(State.failed, "failed")
+
+    def end_cancelled(self) -> None:
+        self._end(State.cancelled, "cancelled")
+
+    def _end(self, status: State, stage: str) -> None:
+        self._status, self._stage = status, stage
+        self._ended_at = time.time()
+        self._timings.total_ms = milliseconds(self._ended_at - self.created_at)
+        self._preview = None
+        self.done.set()
+        self._changed()
+
+    def restore(self, outcome: schemas.Job, *, ended_at: float, is_clean: bool) -> None:
+        """Take over the recorded outcome of a job that ended before a restart."""
+        self._status, self._ended_at, self._is_clean = outcome.status, ended_at, is_clean
+        succeeded = outcome.status is State.succeeded
+        self._progress = 1.0 if succeeded else outcome.progress
+        self._stage = "done" if succeeded else outcome.status.value
+        self._engine = outcome.engine
+        self._timings = outcome.timings
+        self._image_infos = outcome.images
+        self._error = errors.error_from(outcome.error) if outcome.error else None
+        self.done.set()
+        self._changed()
+
+    def drop_image_bytes(self) -> None:
+        """Free the memory of its images: they are on disk, or deleted."""
+        self._image_bytes = []
+        self._changed()
+
+    def mark_clean(self) -> None:
+        """Note that ComfyUI keeps nothing of it."""
+        self._is_clean = True
+        self._changed()
+
+
+def milliseconds(seconds: float) -> float:
+    """Convert, rounded to a tenth."""
+    return round(seconds * 1000, 1)

@@ -1,8 +1,8 @@
 """One prompt in ComfyUI, from posting it to knowing how it ended.
 
-The event channel tells at once; the history is the truth. When frames stay out, history, queue and
-history are read in this order before anything is called lost, and a socket that is open but mute
-is replaced. Nothing here waits for ever.
+The event channel reports at once; the history is the truth. When frames stay out, history, queue
+and history again are read in this order before a prompt counts as lost, and a socket that is open
+but mute is replaced. Every wait has a timeout.
 """
 
 import asyncio
@@ -18,20 +18,24 @@ from gpu_server.comfy.client import ComfyClient
 from gpu_server.comfy.engine import Engine
 from gpu_server.comfy.events import EventChannel, Watch
 from gpu_server.comfy.progress import Progress
-from gpu_server.jobs.job import Job
+from gpu_server.jobs.job import Job, Submission
 from gpu_server.schemas import State
-from gpu_server.timeouts import Patience
+from gpu_server.timeouts import Timeouts
 from web import errors
 from workflows.render import Rendered
 
 log = structlog.get_logger()
 
 Place = Literal["running", "waiting", "stuck", "nowhere"]
-_STOP_LOOK_S = 0.25
+"""Where ComfyUI has a prompt; `stuck`: it waits although nothing runs."""
+_STOP_CHECK_S = 0.25
+"""Interval between checks of whether a prompt that is to be stopped has ended."""
+_HISTORY_PAUSE_S = 0.05
+"""Pause before looking again for a prompt that is nowhere."""
 
 
 class Lost(Exception):
-    """The prompt is in no queue and no history: ComfyUI was restarted or somebody removed it."""
+    """The prompt is in no queue and no history: ComfyUI restarted, or someone removed it."""
 
     def __init__(self, *, was_running: bool) -> None:
         super().__init__("the prompt is lost")
@@ -39,33 +43,41 @@ class Lost(Exception):
 
 
 class WorkerDead(Exception):
-    """ComfyUI answers, takes prompts and runs none."""
+    """ComfyUI answers and accepts prompts, but runs none."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PromptRun:
+    """One attempt of a job."""
+
     job: Job
     rendered: Rendered
     comfy: ComfyClient
     channel: EventChannel
     engine: Engine
-    patience: Patience
+    timeouts: Timeouts
     boot: int = 0
+    """The engine's `boots` when the prompt was posted."""
     _running_since: float | None = None
     _stuck_since: float | None = None
     _reconnected_at: float | None = None
     _stop_sent_at: float = 0.0
     _timed_out_at: float | None = None
-    _look_at: float = 0.0
+    _check_at: float = 0.0
 
     async def to_end(self, extra_data: dict[str, Any]) -> HistoryEntry:
         """Post the prompt unless ComfyUI has it already, and follow it to its end.
 
-        Raises Lost, WorkerDead, Unreachable, GraphRefused, or an EaselError that ends the job.
+        Raises:
+            Lost: ComfyUI no longer has the prompt.
+            WorkerDead: ComfyUI must be restarted.
+            Unreachable: ComfyUI does not answer.
+            GraphRefused: ComfyUI does not accept the graph.
+            EaselError: The job ends with it: Cancelled or Timeout.
         """
         if not self.channel.open.is_set():
             with suppress(TimeoutError):  # without a socket the history is polled
-                async with asyncio.timeout(2 * self.patience.tick_s):
+                async with asyncio.timeout(2 * self.timeouts.tick_s):
                     await self.channel.open.wait()
         self.boot = self.engine.boots
         progress = Progress(self.rendered.graph)
@@ -73,31 +85,31 @@ class PromptRun:
             return await self._begin(watch, extra_data) or await self._follow(watch)
 
     async def _begin(self, watch: Watch, extra_data: dict[str, Any]) -> HistoryEntry | None:
-        if self.job.submitted is not False:
+        if self.job.submission is not Submission.no:
             found = await self._find()
             if isinstance(found, HistoryEntry):
                 return found
             if found != "nowhere":
-                self._look_after(0)
+                self._check_in(0)
                 return None
-            if self.job.submitted:
-                raise Lost(was_running=self.job.state is State.running)
-        if self.job.cancelling:
+            if self.job.submission is Submission.yes:
+                raise Lost(was_running=self.job.status is State.running)
+        if self.job.is_stopping:
             raise errors.Cancelled
-        self.job.submitted = True
+        self.job.mark_submitted(Submission.yes)
         try:
             await self.comfy.post_prompt(
                 self.rendered.graph, self.job.prompt_id, self.channel.client_id, extra_data
             )
         except PostUnknown:
-            # The next look finds it, or it is lost and posted again, under another id: under
-            # this one it may still come.
-            self._look_after(0)
+            # The next check finds it, or it counts as lost and is posted under another id: under
+            # this one it may still arrive.
+            self._check_in(0)
         except Unreachable:
-            self.job.submitted = False
+            self.job.mark_submitted(Submission.no)
             raise
         else:
-            self._look_after(self.patience.tick_s)
+            self._check_in(self.timeouts.tick_s)
         watch.posted_at = time.monotonic()
         return None
 
@@ -116,10 +128,10 @@ class PromptRun:
     async def _follow(self, watch: Watch) -> HistoryEntry:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._loop_time(self._look_at)):
+                async with asyncio.timeout_at(self._loop_time(self._check_at)):
                     await watch.changed.wait()
-            if watch.changed.is_set() and not self.job.cancelling:
-                self._look_after(self.patience.tick_s)
+            if watch.changed.is_set() and not self.job.is_stopping:
+                self._check_in(self.timeouts.tick_s)
             watch.changed.clear()
             self._show(watch)
             entry = await self._verdict(watch) if watch.over else None
@@ -127,18 +139,18 @@ class PromptRun:
                 return entry
             if watch.suspect:
                 watch.suspect = False
-                self._look_after(0)
-            if self.job.cancelling:
+                self._check_in(0)
+            if self.job.is_stopping:
                 await self._stop_prompt()
             await self._check_deadline(watch)
-            if time.monotonic() >= self._look_at:
-                self._look_after(_STOP_LOOK_S if self.job.cancelling else self.patience.tick_s)
+            if time.monotonic() >= self._check_at:
+                self._check_in(_STOP_CHECK_S if self.job.is_stopping else self.timeouts.tick_s)
                 entry = await self._reconcile(watch)
                 if entry is not None:
                     return entry
 
-    def _look_after(self, seconds: float) -> None:
-        self._look_at = time.monotonic() + seconds
+    def _check_in(self, seconds: float) -> None:
+        self._check_at = time.monotonic() + seconds
 
     def _loop_time(self, monotonic: float) -> float:
         return asyncio.get_running_loop().time() + monotonic - time.monotonic()
@@ -146,23 +158,19 @@ class PromptRun:
     def _show(self, watch: Watch) -> None:
         if watch.started_at is None:
             return
-        job, progress = self.job, watch.progress
-        if job.state is State.queued:
-            job.timings.queued_ms = _ms(time.time() - job.created_at)
-        job.timings.model_ms = _ms(progress.model_s)
-        job.timings.gpu_ms = _ms(time.monotonic() - watch.started_at - progress.model_s)
         if watch.preview is not None:
-            job.previews_dropped += job.preview is not None and not job.preview_taken
-            job.preview, job.preview_taken = watch.preview, False
+            self.job.show_preview(watch.preview)
             watch.preview = None
-        job.update(
-            state=State.running,
-            progress=max(job.progress, progress.fraction),
-            stage=progress.stage,
+        model_s = watch.progress.model_s
+        self.job.advance(
+            watch.progress.fraction,
+            watch.progress.stage,
+            model_s=model_s,
+            gpu_s=time.monotonic() - watch.started_at - model_s,
         )
 
     async def _verdict(self, watch: Watch) -> HistoryEntry | None:
-        """How it ended. The frames tell when they were all seen, else the history."""
+        """Return how it ended: from the frames if all were seen, else from the history."""
         watch.over = False
         if watch.ended is not None and self._every_output_seen(watch):
             return watch.ended
@@ -174,7 +182,7 @@ class PromptRun:
         return all(watch.outputs.get(node) for node in self.rendered.outputs)
 
     async def _reconcile(self, watch: Watch) -> HistoryEntry | None:
-        """No frame came for a while: ask. Returns how it ended, if it has."""
+        """Ask ComfyUI after a silence. Returns how the prompt ended, if it has."""
         found = await self._find()
         if found == "stuck":
             self._check_worker()
@@ -192,16 +200,16 @@ class PromptRun:
             case _:
                 entry = found
         if entry is not None and not watch.alive and self.channel.open.is_set():
-            # It has run, and the open socket told nothing of it: it is mute.
+            # It ran, yet no frame came over the open socket: the socket is mute.
             await self._replace_socket(watch)
         return entry
 
     async def _ended_or_lost(self) -> HistoryEntry | None:
-        """It is in no queue: it ended this moment, was taken out, or it is lost.
+        """Find out about a prompt that left the queue: it ended, was removed, or is lost.
 
-        None when it turns up in the queue after all.
+        Returns None if it turns up in the queue after all. Raises Cancelled or Lost.
         """
-        deadline = time.monotonic() + self.patience.history_s
+        deadline = time.monotonic() + self.timeouts.history_s
         while True:
             restarted = self.engine.boots != self.boot
             found = await self._find()
@@ -209,30 +217,30 @@ class PromptRun:
                 return found
             if found != "nowhere":
                 return None
-            if self.job.cancelling:
+            if self.job.is_stopping:
                 raise errors.Cancelled
             if restarted or time.monotonic() > deadline:
-                was_running = self.job.state is State.running or self._running_since is not None
+                was_running = self.job.status is State.running or self._running_since is not None
                 raise Lost(was_running=was_running)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_HISTORY_PAUSE_S)
 
     def _check_worker(self) -> None:
         now = time.monotonic()
         self._stuck_since = self._stuck_since or now
-        if now - self._stuck_since > self.patience.not_started_s:
+        if now - self._stuck_since > self.timeouts.not_started_s:
             raise WorkerDead
 
     async def _check_running(self, watch: Watch) -> None:
-        """ComfyUI says it runs, but is silent: a long node, a mute socket, or a dead worker."""
+        """Find out why a running prompt is silent: a long node, a mute socket or a dead worker."""
         now = time.monotonic()
         if self._running_since is None or not self.channel.open.is_set():
             self._running_since = now
         silent_s = now - max(watch.last_sign_at, self._running_since)
-        if silent_s > self.patience.dead_s and not watch.alive:
+        if silent_s > self.timeouts.dead_s and not watch.alive:
             raise WorkerDead
         replaced_at = self._reconnected_at
-        if silent_s > self.patience.mute_s and (
-            replaced_at is None or now - replaced_at > self.patience.dead_s
+        if silent_s > self.timeouts.mute_s and (
+            replaced_at is None or now - replaced_at > self.timeouts.dead_s
         ):
             await self._replace_socket(watch)
             if self.channel.node_on_connect is not None:
@@ -246,27 +254,27 @@ class PromptRun:
             await self.channel.reconnect()
 
     async def _stop_prompt(self) -> None:
-        """Safe to repeat: both calls name the prompt and leave others alone."""
-        if time.monotonic() - self._stop_sent_at < self.patience.tick_s:
+        """Drop and interrupt the prompt. Safe to repeat: both calls name it and spare others."""
+        if time.monotonic() - self._stop_sent_at < self.timeouts.tick_s:
             return
-        self._stop_sent_at = self._look_at = time.monotonic()
+        self._stop_sent_at = self._check_at = time.monotonic()
         await self.comfy.drop([self.job.prompt_id])
         await self.comfy.interrupt(self.job.prompt_id)
 
     async def _check_deadline(self, watch: Watch) -> None:
-        """Stop a prompt that takes too long; restart a ComfyUI that does not stop it."""
+        """Stop a prompt that takes too long; restart ComfyUI if it does not stop it."""
         if watch.started_at is None:
             return
         now = time.monotonic()
         loading_s = watch.progress.model_seconds(now)
         drawing_s = now - watch.started_at - loading_s
-        if drawing_s <= self.job.order.timeout_s and loading_s <= self.patience.loading_s:
+        if drawing_s <= self.job.timeout_s and loading_s <= self.timeouts.loading_s:
             return
         if self._timed_out_at is None:
             self._timed_out_at = now
         await self._stop_prompt()
         stopped = self.job.prompt_id not in await self.comfy.queue()
-        if not stopped and now - self._timed_out_at > self.patience.stop_s:
+        if not stopped and now - self._timed_out_at > self.timeouts.stop_s:
             await self.engine.restart("hang", self.boot)
             stopped = True
         if stopped:
@@ -274,7 +282,3 @@ class PromptRun:
                 f"It was not finished after {drawing_s + loading_s:.0f} s and was stopped; "
                 "try a smaller size or fewer pictures"
             )
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 1)

@@ -1,6 +1,6 @@
-"""Jobs on disk: what was asked, which attempt runs, how it ended; and their pictures.
+"""Jobs on disk: request, current attempt, outcome and images.
 
-One small SQLite file, so that a restarted GPU server knows its jobs again. Written by one thread.
+One small SQLite file, written by one thread, from which a restarted GPU server recovers its jobs.
 """
 
 import asyncio
@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
+
+from gpu_server import schemas
+from gpu_server.jobs.job import Job
+from gpu_server.schemas import JobRequest
 
 T = TypeVar("T")
 
@@ -32,26 +36,34 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
-    """A job as kept: `request` and `outcome` are JSON objects of the runner's making.
-
-    `clean`: nothing of it is left in ComfyUI; `forgotten`: that is all that is waited for.
-    """
+    """A job as read from disk; times in seconds since the epoch."""
 
     id: UUID
-    request: dict[str, Any]
+    request: JobRequest
+    size: tuple[int, int]
+    is_kept: bool
     fingerprint: str
-    attempt: int = 0
-    created: float = 0.0
-    ended: float | None = None
-    outcome: dict[str, Any] | None = None
-    clean: bool = False
-    forgotten: bool = False
+    attempt: int
+    created_at: float
+    outcome: schemas.Job | None
+    """None: it has not ended."""
+    ended_at: float
+    is_clean: bool
+    """Whether ComfyUI keeps nothing of it."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """A deleted job whose files are still to be removed from ComfyUI."""
+
+    id: UUID
+    attempt: int
 
 
 class Records:
-    """Opened once per service; every call is safe to repeat."""
+    """Opened once per service; every call may be repeated without harm."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -66,32 +78,33 @@ class Records:
         self._thread.shutdown()
 
     async def fact(self, name: str, default: str) -> str:
-        """A value kept under `name`; `default` is stored when there is none."""
+        """Return the value stored under `name`; store `default` if there is none."""
         return await self._do(lambda: self._fact(name, default))
 
-    def add(self, record: Record, photo: bytes | None) -> asyncio.Future[None]:
-        """Begin to write the record; need not be awaited: all is written in order."""
-        return self._do(lambda: self._add(record, photo))
+    def add(self, job: Job, photo: bytes | None) -> asyncio.Future[None]:
+        """Start writing a new job. Awaiting it is optional: writes happen in order."""
+        return self._do(lambda: self._add(job, photo))
 
     async def set_attempt(self, job: UUID, attempt: int) -> None:
         sql = "UPDATE jobs SET attempt = ? WHERE id = ?"
         await self._do(lambda: self._db.execute(sql, (attempt, str(job))))
 
     def end(
-        self, job: UUID, outcome: dict[str, Any], images: list[bytes], ended: float
+        self, job: UUID, outcome: schemas.Job, images: list[bytes], ended_at: float
     ) -> asyncio.Future[None]:
-        """Begin to keep how a job ended and its pictures; its photo is no longer needed."""
-        return self._do(lambda: self._end(job, outcome, images, ended))
+        """Start writing a job's outcome and images; its photo is deleted."""
+        return self._do(lambda: self._end(job, outcome, images, ended_at))
 
-    async def forget(self, job: UUID, *, clean: bool) -> None:
-        """Keep nothing of the job but, unless `clean`, that ComfyUI must be cleaned of it."""
-        await self._do(lambda: self._forget(job, clean))
+    async def forget(self, job: UUID, *, is_clean: bool) -> None:
+        """Delete the job; unless `is_clean`, remember that ComfyUI still has files of it."""
+        await self._do(lambda: self._forget(job, is_clean))
 
     async def set_clean(self, jobs: list[UUID]) -> None:
-        """ComfyUI has nothing of these jobs any more."""
+        """Note that ComfyUI keeps nothing of these jobs."""
         await self._do(lambda: self._set_clean(jobs))
 
-    async def all(self) -> list[Record]:
+    async def all(self) -> list[Record | Forgotten]:
+        """Return everything on disk, oldest first."""
         return await self._do(self._all)
 
     async def image(self, job: UUID, number: int) -> bytes | None:
@@ -118,25 +131,25 @@ class Records:
         row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return str(row[0])
 
-    def _add(self, record: Record, photo: bytes | None) -> None:
+    def _add(self, job: Job, photo: bytes | None) -> None:
         if photo is not None:
-            _write(self._files(record.id) / "photo", photo)
+            _write(self._files(job.id) / "photo", photo)
         self._db.execute(
             "INSERT OR REPLACE INTO jobs (id, request, fingerprint, created) VALUES (?, ?, ?, ?)",
-            (str(record.id), json.dumps(record.request), record.fingerprint, record.created),
+            (str(job.id), _request_json(job), job.fingerprint, job.created_at),
         )
 
-    def _end(self, job: UUID, outcome: dict[str, Any], images: list[bytes], ended: float) -> None:
+    def _end(self, job: UUID, outcome: schemas.Job, images: list[bytes], ended_at: float) -> None:
         for number, image in enumerate(images):
             _write(self._files(job) / f"{number}.image", image)
         self._db.execute(
             "UPDATE jobs SET ended = ?, outcome = ? WHERE id = ?",
-            (ended, json.dumps(outcome), str(job)),
+            (ended_at, outcome.model_dump_json(), str(job)),
         )
         (self._files(job) / "photo").unlink(missing_ok=True)
 
-    def _forget(self, job: UUID, clean: bool) -> None:
-        if clean:
+    def _forget(self, job: UUID, is_clean: bool) -> None:
+        if is_clean:
             self._db.execute("DELETE FROM jobs WHERE id = ?", (str(job),))
         else:
             self._db.execute(
@@ -153,7 +166,7 @@ class Records:
             )
             self._db.execute("DELETE FROM jobs WHERE forgotten AND clean")
 
-    def _all(self) -> list[Record]:
+    def _all(self) -> list[Record | Forgotten]:
         rows = self._db.execute(
             "SELECT id, request, fingerprint, attempt, created, ended, outcome, clean, forgotten"
             " FROM jobs ORDER BY created"
@@ -161,18 +174,40 @@ class Records:
         return [_record(row) for row in rows]
 
 
-def _record(row: tuple[Any, ...]) -> Record:
-    job, request, mark, attempt, created, ended, outcome, clean, forgotten = row
+def _request_json(job: Job) -> str:
+    """Return what `_record` reads back."""
+    request = job.request
+    return json.dumps(
+        {
+            "mode": request.mode,
+            "style": request.style,
+            "values": request.values,
+            "size": job.size,
+            "format": request.format,
+            "timeout_s": request.timeout_s,
+            "kept": job.is_kept,
+        }
+    )
+
+
+def _record(row: tuple[Any, ...]) -> Record | Forgotten:
+    job, request, fingerprint, attempt, created, ended, outcome, clean, forgotten = row
+    if forgotten:
+        return Forgotten(UUID(job), attempt)
+    kept = json.loads(request)
+    own = {name: kept[name] for name in ("mode", "style", "format", "timeout_s")}
+    width, height = kept["size"]
     return Record(
-        UUID(job),
-        json.loads(request),
-        mark,
-        attempt,
-        created,
-        ended,
-        None if outcome is None else json.loads(outcome),
-        bool(clean),
-        bool(forgotten),
+        id=UUID(job),
+        request=JobRequest.model_validate({**kept["values"], **own}),
+        size=(width, height),
+        is_kept=bool(kept["kept"]),
+        fingerprint=fingerprint,
+        attempt=attempt,
+        created_at=created,
+        outcome=None if outcome is None else schemas.Job.model_validate_json(outcome),
+        ended_at=ended or 0.0,
+        is_clean=bool(clean),
     )
 
 

@@ -1,6 +1,6 @@
-"""The jobs of this pod: admitted, run, cancelled, kept, forgotten, and found again on restart.
+"""The jobs of this pod: admitted, run, cancelled, kept, forgotten, and recovered on restart.
 
-Whatever happens, a job ends in pictures or in an error that says why.
+Every job ends in images or in an error that says why.
 """
 
 import asyncio
@@ -8,158 +8,146 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
 from uuid import UUID
 
 import structlog
 
-from gpu_server import schemas
 from gpu_server.comfy.engine import Engine
-from gpu_server.jobs.cleanup import Leftover, Leftovers, leftover_of
-from gpu_server.jobs.execution import Drawing
-from gpu_server.jobs.job import Job, Order, attempt_ids, fingerprint
-from gpu_server.jobs.records import Record, Records
+from gpu_server.jobs.cleanup import Cleanup, Leftover
+from gpu_server.jobs.execution import JobExecution
+from gpu_server.jobs.job import Job, Submission, attempt_ids
+from gpu_server.jobs.records import Forgotten, Record, Records
 from gpu_server.metrics import Metrics
-from gpu_server.schemas import State
-from gpu_server.timeouts import Patience
+from gpu_server.schemas import JobRequest, State
+from gpu_server.timeouts import Timeouts
 from web import errors
 
 log = structlog.get_logger()
 
 MAX_RESULTS = 2000
-"""Ended jobs kept at most, however long their time; the oldest go first."""
+"""Most ended jobs to keep, even before they expire; the oldest go first."""
 
 
 class Runner:
+    """Owns every job of this pod and the task that runs it."""
+
     def __init__(
         self,
         *,
         engine: Engine,
-        drawing: Drawing,
-        leftovers: Leftovers,
+        execution: JobExecution,
+        cleanup: Cleanup,
         records: Records,
         metrics: Metrics,
-        patience: Patience,
+        timeouts: Timeouts,
         max_jobs: int,
         result_ttl_s: float,
     ) -> None:
         self._engine = engine
-        self._drawing = drawing
-        self._leftovers = leftovers
+        self._execution = execution
+        self._cleanup = cleanup
         self._records = records
         self._metrics = metrics
-        self._patience = patience
+        self._timeouts = timeouts
         self._max_jobs = max_jobs
         self._ttl_s = result_ttl_s
         self._jobs: dict[UUID, Job] = {}
         self._unfinished: dict[UUID, Job] = {}
         self._tasks: asyncio.TaskGroup
         self.ready = asyncio.Event()
-        """The jobs of before are known again."""
-
-    # -- what the routes use -------------------------------------------------------------
+        """Set when the jobs on disk are known."""
 
     def get(self, job_id: UUID) -> Job:
+        """Return the job. Raises NotFound."""
         job = self._jobs.get(job_id)
         if job is None:
-            raise errors.NotFound("This GPU server has no such job (any more)")
+            raise errors.NotFound("This GPU server has no such job")
         return job
 
     def unfinished(self) -> list[Job]:
         return list(self._unfinished.values())
 
     def position(self, job: Job) -> int:
-        """Jobs of this pod that come before it."""
+        """Count the unfinished jobs of this pod that were created before it."""
         return sum(other.created_at < job.created_at for other in self._unfinished.values())
 
     async def admit(
-        self, job_id: UUID, order: Order, photo: bytes | None, body: Any, *, keep: bool
+        self,
+        job_id: UUID,
+        request: JobRequest,
+        photo: bytes | None,
+        *,
+        size: tuple[int, int],
+        fingerprint: str,
+        is_kept: bool,
     ) -> Job:
-        """Take a job on, or find it again under its id.
+        """Admit a job, or return the one already known under its id.
 
-        A job that is not to be kept is not there any more after a restart. Raises Conflict for
-        another request under a known id, QueueFull, ModelMissing or NoGpu.
+        A job that is not kept does not outlive a restart.
+
+        Raises:
+            Conflict: The id belongs to another request.
+            QueueFull: This pod has its fill of unfinished jobs.
+            ModelMissing: The style's model file is missing.
+            NoGpu: ComfyUI cannot draw this now.
         """
-        mark = fingerprint(body, photo)
-        if job_id not in self._jobs and job_id in self._leftovers:
-            # Deleted and asked for again: the files of the new one are to stay.
-            await self._remove_leftovers()
-            if job_id in self._leftovers:
-                raise errors.NoGpu("ComfyUI still stops the one that was deleted", retry_after=2)
+        if job_id not in self._jobs and job_id in self._cleanup:
+            # Deleted and requested again: cleaning up later would remove the new job's files.
+            await self._clean_up()
+            if job_id in self._cleanup:
+                raise errors.NoGpu("ComfyUI is still stopping the deleted job", retry_after=2)
         known = self._jobs.get(job_id)
         if known is not None:
-            if known.fingerprint != mark:
+            if known.fingerprint != fingerprint:
                 raise errors.Conflict("This id was used for another request")
             return known
-        self._require_available(order)
+        self._engine.require_available(request.mode, request.style)
         waiting = len(self._unfinished)
         if waiting >= self._max_jobs:
             raise errors.QueueFull(f"This GPU has {waiting} jobs already", retry_after=5)
-        job = Job(job_id, order, mark, engine=self._engine.name, kept=keep)
+        job = Job(
+            job_id,
+            request,
+            size=size,
+            fingerprint=fingerprint,
+            engine=self._engine.name,
+            is_kept=is_kept,
+        )
         self._jobs[job_id] = self._unfinished[job_id] = job
-        request = {**order.as_json(), "kept": keep}
-        written = self._records.add(Record(job_id, request, mark, created=job.created_at), photo)
-        if keep:
+        written = self._records.add(job, photo)
+        if is_kept:
             try:
                 await asyncio.shield(written)
             except (OSError, sqlite3.Error):
                 del self._jobs[job_id], self._unfinished[job_id]
-                job.ended_at = time.time()  # others may follow it already
-                job.update(state=State.failed, stage="failed", error=errors.Internal())
+                job.fail(errors.Internal())  # it may have followers already
                 raise
-            except asyncio.CancelledError:  # whoever asked has gone; the record is being written
+            except asyncio.CancelledError:  # the caller has gone; the record is being written
                 self._start(job)
                 raise
         self._start(job)
         return job
 
-    def _require_available(self, order: Order) -> None:
-        mode, style = order.request.mode, order.request.style
-        state = self._engine.style(mode, style)
-        if state.missing:
-            raise errors.ModelMissing(f"The style '{style}' is not ready: {state.reason}")
-        if not state.available:
-            raise errors.NoGpu(f"'{style}' cannot be drawn now: {state.reason}", retry_after=10)
-        if not self._engine.in_service.is_set():
-            why = self._engine.fault or "it does not answer"
-            raise errors.NoGpu(f"ComfyUI is out of service: {why}", retry_after=5)
-
     async def image(self, job: Job, number: int) -> bytes:
-        """The encoded picture; raises NotFound."""
-        if job.state is not State.succeeded or not 0 <= number < len(job.images):
+        """Return an encoded image. Raises NotFound."""
+        if job.status is not State.succeeded or not 0 <= number < len(job.image_infos):
             raise errors.NotFound(f"The job has no picture {number}")
-        if job.pictures:
-            return job.pictures[number]
+        if job.image_bytes:
+            return job.image_bytes[number]
         data = await self._records.image(job.id, number)
         if data is None:
             raise errors.NotFound(f"The job's picture {number} is gone")
         return data
 
-    async def end(self, job: Job) -> schemas.Ended:
-        """Cancel the job, or forget it with its pictures when it has ended. Says what happened."""
-        began = time.monotonic()
-        if job.state.ended:
-            await self.forget(job)
-            return _ended(job, "deleted", "The job and its pictures were deleted", began)
-        job.cancel()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience.cancel_s):
-                await job.done.wait()
-        if job.state is State.cancelled:
-            return _ended(job, "cancelled", "The job was stopped", began)
-        if job.state.ended:
-            return _ended(job, "already_ended", "It had ended before it could be stopped", began)
-        return _ended(job, "stopping", f"ComfyUI is {job.stage} and stops after that", began)
-
     async def forget_ended(self, job_ids: Iterable[UUID]) -> None:
-        """Forget those of these jobs that have ended, with their pictures."""
+        """Forget those of these jobs that have ended, with their images."""
         known = [job for job_id in job_ids if (job := self._jobs.get(job_id)) is not None]
-        await asyncio.gather(*(self.forget(job) for job in known if job.state.ended))
+        await asyncio.gather(*(self.forget(job) for job in known if job.is_over))
 
     def drop(self, job: Job) -> None:
-        """Stop the job if it runs, and forget it when it has ended; returns at once."""
-        if not job.state.ended:
-            job.cancel()
+        """Stop the job if it runs and forget it once it has ended; returns at once."""
+        if not job.is_over:
+            job.ask_to_stop()
         self._tasks.create_task(self._forget_when_done(job))
 
     async def _forget_when_done(self, job: Job) -> None:
@@ -167,48 +155,46 @@ class Runner:
         await self.forget(job)
 
     async def forget(self, job: Job) -> None:
-        """Its pictures and request are gone now; its row, when ComfyUI is clean of it too."""
+        """Drop images and request now; the row stays until ComfyUI's files are removed."""
         self._jobs.pop(job.id, None)
-        job.pictures = []
-        with suppress(OSError, sqlite3.Error):  # the sweep's rows say so again after a restart
-            await self._records.forget(job.id, clean=job.clean)
+        job.drop_image_bytes()
+        with suppress(OSError, sqlite3.Error):  # the result expires after the next restart
+            await self._records.forget(job.id, is_clean=job.is_clean)
 
-    # -- life ----------------------------------------------------------------------------
-
-    async def run(self, kept: Sequence[Record]) -> None:
-        """Take up the jobs of before, then work until cancelled."""
+    async def run(self, kept: Sequence[Record | Forgotten]) -> None:
+        """Recover the jobs on disk, then work until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
             for record in kept:
-                self._take_up(record)
+                if isinstance(record, Forgotten):
+                    prompts = attempt_ids(record.id, record.attempt)
+                    self._cleanup.add(Leftover(record.id, prompts, prompts))
+                else:
+                    self._recover(record)
             self.ready.set()
             await self._sweep()
 
-    def _take_up(self, record: Record) -> None:
-        if record.forgotten:
-            prompts = attempt_ids(record.id, record.attempt)
-            self._leftovers.add(Leftover(record.id, prompts, prompts))
-            return
+    def _recover(self, record: Record) -> None:
         job = Job(
             record.id,
-            Order.from_json(record.request),
-            record.fingerprint,
-            record.attempt,
-            record.created,
+            record.request,
+            size=record.size,
+            fingerprint=record.fingerprint,
             engine=self._engine.name,
-            kept=bool(record.request["kept"]),
+            is_kept=record.is_kept,
+            attempt=record.attempt,
+            created_at=record.created_at,
+            submission=Submission.unknown,
         )
         self._jobs[job.id] = job
         if record.outcome is not None:
-            _restore(job, record.outcome, record.ended or 0.0)
-            job.clean = record.clean
-            if not job.clean:
-                self._leftovers.add(leftover_of(job, succeeded=job.state is State.succeeded))
+            job.restore(record.outcome, ended_at=record.ended_at, is_clean=record.is_clean)
+            if not job.is_clean:
+                self._cleanup.add(Leftover.of(job))
             return
-        log.info("job_taken_up", generation_id=str(job.id))
-        job.submitted = None
+        log.info("job_recovered", generation_id=str(job.id))
         self._unfinished[job.id] = job
-        if not job.kept:
-            job.cancel()
+        if not job.is_kept:
+            job.ask_to_stop()
             self._tasks.create_task(self._forget_when_done(job))
         self._start(job)
 
@@ -217,108 +203,75 @@ class Runner:
 
     async def _run(self, job: Job) -> None:
         structlog.contextvars.bind_contextvars(generation_id=str(job.id))
-        pictures: list[bytes] = []
         try:
-            pictures = await self._drawing.draw(job)
-            changes: dict[str, Any] = {"state": State.succeeded, "progress": 1.0, "stage": "done"}
+            finished = await self._execution.run(job)
+            job.succeed(finished.infos, finished.images, encode_s=finished.encode_s)
         except errors.Cancelled:
-            changes = {"state": State.cancelled, "stage": "cancelled"}
+            job.end_cancelled()
         except errors.EaselError as error:
             log.warning("job_failed", code=error.code, **_loggable(error))
-            changes = {"state": State.failed, "stage": "failed", "error": error}
-        except Exception as error:  # the outermost edge of a job: it ends, others go on
-            log.exception("job_broke", error=type(error).__name__)
-            changes = {"state": State.failed, "stage": "failed", "error": errors.Internal()}
-        job.ended_at = time.time()
-        job.timings.total_ms = _ms(job.ended_at - job.created_at)
-        job.pictures = pictures
-        # Told while it is written: after a crash between the two ComfyUI's history tells it again.
-        writing = self._write(job, changes) if job.kept else None
+            job.fail(error)
+        except Exception as error:  # the outermost edge of a job: it ends, the others go on
+            log.exception("job_crashed", error=type(error).__name__)
+            job.fail(errors.Internal())
+        # Followers learn of the end while it is written. After a crash in between, the job is
+        # recovered and ComfyUI's history tells its end again.
+        writing = self._write(job) if job.is_kept else None
         self._unfinished.pop(job.id, None)
-        self._leftovers.add(leftover_of(job, succeeded=changes["state"] is State.succeeded))
-        job.update(**changes, preview=None)
+        self._cleanup.add(Leftover.of(job))
         self._count(job)
         if writing is not None:
-            await self._keep(job, writing)
+            await self._written(job, writing)
 
-    def _write(self, job: Job, changes: dict[str, Any]) -> asyncio.Future[None]:
-        """Begin to write how it ended."""
-        error = changes.get("error")
-        outcome = {
-            **job.view().model_dump(mode="json"),
-            "status": changes["state"],
-            "error": error and error.problem().model_dump(),
-        }
-        return self._records.end(job.id, outcome, job.pictures, job.ended_at)
+    def _write(self, job: Job) -> asyncio.Future[None]:
+        return self._records.end(job.id, job.view(), job.image_bytes, job.ended_at)
 
-    async def _keep(self, job: Job, writing: asyncio.Future[None]) -> None:
-        """Its pictures are on disk from then on, or stay in memory."""
+    async def _written(self, job: Job, writing: asyncio.Future[None]) -> None:
+        """Free the images' memory once they are on disk; keep them if that fails."""
         try:
             await writing
         except (OSError, sqlite3.Error) as fault:
             log.exception("result_not_kept", error=type(fault).__name__, reason=str(fault))
         else:
-            job.pictures = []
+            job.drop_image_bytes()
 
     def _count(self, job: Job) -> None:
         mode, style = job.style
-        self._metrics.jobs.labels(mode, style, job.error.code if job.error else job.state).inc()
+        self._metrics.jobs.labels(mode, style, job.error.code if job.error else job.status).inc()
         self._metrics.previews_dropped.inc(job.previews_dropped)
         for stage in ("queued", "model", "gpu", "encode"):
             seconds = getattr(job.timings, f"{stage}_ms") / 1000
             self._metrics.seconds.labels(style, stage).observe(seconds)
-        log.info("job_ended", mode=mode, style=style, outcome=job.state, **job.timings.model_dump())
+        timings = job.timings.model_dump()
+        log.info("job_ended", mode=mode, style=style, outcome=job.status, **timings)
 
     async def _sweep(self) -> None:
-        """Remove what is over its time, and what ended jobs left in ComfyUI."""
+        """Remove expired results, and what ended jobs left in ComfyUI, until cancelled."""
         while True:
-            await asyncio.sleep(self._patience.sweep_s)
+            await asyncio.sleep(self._timeouts.sweep_s)
             try:
-                await self._remove_leftovers()
-                await self._remove_old_results()
+                await self._clean_up()
+                await self._remove_expired()
             except (OSError, sqlite3.Error) as error:  # a full disk may have room again later
                 log.exception("sweep_failed", error=type(error).__name__, reason=str(error))
 
-    async def _remove_leftovers(self) -> None:
-        removed = await self._leftovers.remove()
+    async def _clean_up(self) -> None:
+        removed = await self._cleanup.run()
         if not removed:
             return
         await self._records.set_clean(removed)
         for job_id in removed:
             if job_id in self._jobs:
-                self._jobs[job_id].clean = True
+                self._jobs[job_id].mark_clean()
 
-    async def _remove_old_results(self) -> None:
-        ended = [job for job in self._jobs.values() if job.state.ended]
+    async def _remove_expired(self) -> None:
+        ended = [job for job in self._jobs.values() if job.is_over]
         oldest = time.time() - self._ttl_s
         for job in ended:
             if job.ended_at < oldest or len(self._jobs) > MAX_RESULTS:
                 await self.forget(job)
 
 
-def _restore(job: Job, outcome: dict[str, Any], ended_at: float) -> None:
-    view = schemas.Job.model_validate(outcome)
-    job.ended_at = ended_at
-    job.update(
-        state=view.status,
-        engine=view.engine,
-        progress=1.0 if view.status is State.succeeded else view.progress,
-        stage="done" if view.status is State.succeeded else view.status.value,
-        timings=view.timings,
-        images=view.images,
-        error=errors.error_from(view.error) if view.error else None,
-    )
-
-
 def _loggable(error: errors.EaselError) -> dict[str, str]:
-    """Its detail, but of an engine error: in that are a node's words, which may quote a prompt."""
+    """Return the error's detail, except a node's own words, which may quote a prompt."""
     return {} if isinstance(error, errors.EngineError) else {"detail": error.detail}
-
-
-def _ended(job: Job, outcome: Any, detail: str, began: float) -> schemas.Ended:
-    took = _ms(time.monotonic() - began)
-    return schemas.Ended(id=job.id, status=job.state, outcome=outcome, detail=detail, took_ms=took)
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 1)

@@ -1,11 +1,10 @@
-"""What every photo passes on its way in, and every picture on its way out: judged, then signed.
+"""The guard that judges every photo on its way in, and judges and signs every image on its way out.
 
-There is no way around it: without the detector, or without a signature, this server draws nothing.
+There is no way around it: without the detector, or without a signer, this server draws nothing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -23,12 +22,12 @@ OUT_OF_ORDER = "The safety check is out of order, so nothing is drawn until it i
 
 @dataclass
 class Guard:
-    """Its methods block for some 10 ms: call them in a worker thread."""
+    """Judges and signs. Its methods block for some 10 ms: call them in a worker thread."""
 
     gate: Gate | None
     signer: Signer | None
     fault: str = ""
-    """What keeps it from working, for the operator; empty when it is in order."""
+    """What keeps it from working, worded for the operator; empty if nothing does."""
 
     @classmethod
     def load(
@@ -38,7 +37,7 @@ class Guard:
         certificate: Path | None = None,
         key: Path | None = None,
     ) -> "Guard":
-        """Ready to judge and sign; a guard with a `fault` when it cannot."""
+        """Load detector and signer; return a guard with a `fault` if that fails."""
         try:
             gate = Gate.load(strictness)
             return cls(gate, Signer.load(directory, certificate, key))
@@ -48,10 +47,12 @@ class Guard:
             return cls(None, None, str(error))
 
     def require_decent(self, images: Sequence[Image.Image], *, photo: bool = False) -> None:
-        """Raises ContentRefused unless the detector has seen and passed every picture.
+        """Let the detector judge every image.
 
-        When it could not judge them: EngineError, or EngineLost if it is broken. That is nobody's
-        offence, and another pod may do better.
+        Raises:
+            ContentRefused: It refuses one, or there is no detector.
+            EngineError: It could not judge one of them.
+            EngineLost: It is broken; another pod may be in order.
         """
         if self.gate is None:
             raise errors.ContentRefused(OUT_OF_ORDER, category=errors.UNCHECKED)
@@ -69,9 +70,11 @@ class Guard:
                 )
 
     def sign(self, data: bytes, media_type: str, origin: Origin) -> bytes:
-        """The finished file with its signed manifest.
+        """Return the file with its signed manifest.
 
-        Raises ContentRefused without a signer, EngineLost when it fails.
+        Raises:
+            ContentRefused: There is no signer.
+            EngineLost: Signing failed.
         """
         if self.signer is None:
             raise errors.ContentRefused(OUT_OF_ORDER, category=errors.UNCHECKED)
@@ -81,9 +84,12 @@ class Guard:
             raise self.out_of_order(str(error)) from error
 
     def _not_judged(self, gate: Gate, error: GateUnavailable) -> errors.EaselError:
-        """Whether it is the picture, or the detector, which then takes this server out of service:
-        else a picture that cannot be judged would do so to one pod after the other."""
-        log.error("picture_not_judged", reason=error.reason)
+        """Return the error for an image that could not be judged.
+
+        Only a detector that fails its self-test takes this server out of service. Otherwise one bad
+        image would take out one pod after the other.
+        """
+        log.error("safety_check_failed", reason=error.reason)
         try:
             gate.self_test()
         except GateUnavailable as broken:
@@ -91,12 +97,7 @@ class Guard:
         return errors.EngineError("The safety check could not judge this picture: it is not shown")
 
     def out_of_order(self, reason: str) -> errors.EngineLost:
-        """Take this server out of service; gives the error to raise."""
+        """Take this server out of service; return the error to raise."""
         self.fault = f"{reason}; restart the GPU server"
         log.error("safety_out_of_order", reason=self.fault)
         return errors.EngineLost(OUT_OF_ORDER)
-
-
-def origin_of(mode: str, style: str, model: str, *, ai: bool) -> Origin:
-    """What is told of a picture made now."""
-    return Origin(mode, style, model, ai=ai, created=datetime.now(UTC))

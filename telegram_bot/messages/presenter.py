@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from backend.schemas import Generation, ModeInfo
-from telegram_bot.catalogue import SKETCH, schema_of, style_of
+from gpu_server.schemas import SKETCH
+from telegram_bot.catalogue import schema_of, style_of
 from telegram_bot.messages.callback_data import JobPress
 from telegram_bot.messages.view import Button, Keyboard, Media, View, can_be_copied, rows
 from telegram_bot.texts import Markup, Texts, cut

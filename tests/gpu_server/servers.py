@@ -25,10 +25,10 @@ from gpu_server.client import GpuClient, JobEvent
 from gpu_server.schemas import Job
 from gpu_server.server import create_app
 from gpu_server.settings import Settings
-from gpu_server.timeouts import Patience
+from gpu_server.timeouts import Timeouts
 from tests.services import files_below
 
-QUICK = Patience(
+QUICK = Timeouts(
     request_s=4,
     poll_s=0.3,
     down_poll_s=0.05,
@@ -302,10 +302,10 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    url: str, data: Path, patience: Patience = QUICK, *, ready: bool = True, **settings: Any
+    url: str, data: Path, timeouts: Timeouts = QUICK, *, ready: bool = True, **settings: Any
 ) -> AsyncIterator[Pod]:
     """A GPU server in this event loop, ready unless that is not to be waited for."""
-    app = create_app(Settings(comfyui_url=url, easel_data_dir=data, **settings), patience)
+    app = create_app(Settings(comfyui_url=url, easel_data_dir=data, **settings), timeouts)
     server = _Server(app)
     token = settings.get("gpu_token")
     running = asyncio.create_task(server.serve())

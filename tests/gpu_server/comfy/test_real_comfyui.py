@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from gpu_server.schemas import Job, ProgressEvent, State
-from gpu_server.timeouts import Patience
+from gpu_server.timeouts import Timeouts
 from tests.gpu_server.jobs.test_jobs import photo, pixels
 from tests.gpu_server.servers import Pod, serving, until
 
@@ -44,8 +44,8 @@ async def pod(tmp_path: Path) -> AsyncIterator[Pod]:
         "easel_checkpoint_size": int(os.environ.get("EASEL_CHECKPOINT_SIZE", "1024")),
         "gpu_job_timeout_s": SLOW,
     }
-    patience = replace(Patience(), sweep_s=0.2)
-    async with serving(url, tmp_path / "data", patience, **settings) as found:
+    timeouts = replace(Timeouts(), sweep_s=0.2)
+    async with serving(url, tmp_path / "data", timeouts, **settings) as found:
         yield found
 
 

@@ -1,0 +1,98 @@
+"""Which styles ComfyUI can draw now: whether it has every node and model file they need."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from gpu_server.comfy.model_files import advice, files_of, missing_models
+from gpu_server.comfy.object_info import Definitions
+from workflows.catalog import Catalog, Graph, Mode
+from workflows.parameters import Request
+from workflows.render import render, size_of
+
+_NO_CONTROLNET = "set EASEL_CONTROLNET to the Canny ControlNet that fits EASEL_CHECKPOINT"
+
+
+@dataclass(frozen=True)
+class StyleState:
+    """Whether a style can be drawn now, and if not why."""
+
+    available: bool
+    reason: str | None = None
+    missing: tuple[str, ...] = ()
+    """Its model files that ComfyUI does not have."""
+    files: tuple[str, ...] = ()
+    """All its model files."""
+
+
+class Styles:
+    """The state of every style of the catalogue, as of the last `check`."""
+
+    def __init__(self, catalog: Catalog, definitions: Definitions) -> None:
+        self._catalog = catalog
+        self._definitions = definitions
+        self._states: dict[tuple[str, str], StyleState] = {}
+        self._damaged: set[str] = set()
+
+    def state(self, mode: str, style: str) -> StyleState:
+        return self._states.get((mode, style), StyleState(False, "ComfyUI was not reached yet"))
+
+    def all(self) -> Collection[StyleState]:
+        """Return every known state; none before the first check."""
+        return self._states.values()
+
+    def damage(self, files: Iterable[str]) -> None:
+        """Note that these model files cannot be loaded; the next check takes their styles out."""
+        self._damaged.update(files)
+
+    def forgive(self) -> None:
+        """Consider no model file damaged."""
+        self._damaged.clear()
+
+    async def check(self, output_class: str) -> None:
+        """Read ComfyUI's definitions again and check every style. Raises ComfyError."""
+        graphs = {
+            (mode.name, style): _sample(mode, style, output_class)
+            for mode in self._catalog
+            for style in mode.styles
+        }
+        classes = {str(node["class_type"]) for graph in graphs.values() for node in graph.values()}
+        await self._definitions.renew(classes)
+        self._states = {
+            (mode, style): await self._check_style(style, graph)
+            for (mode, style), graph in graphs.items()
+        }
+
+    async def _check_style(self, style: str, graph: Graph) -> StyleState:
+        faults = await self._definitions.faults_in(graph)
+        files = tuple(files_of(graph))
+        missing = missing_models(faults)
+        damaged = sorted(self._damaged.intersection(files))
+        if damaged:
+            reason = f"{damaged[0]} is damaged; pull it again and restart ComfyUI"
+            return StyleState(False, reason, missing, files)
+        if missing:
+            return StyleState(False, advice(missing, style), missing, files)
+        if any(fault.field == "control_net_name" for fault in faults):
+            return StyleState(False, _NO_CONTROLNET, files=files)
+        if faults:
+            return StyleState(False, str(faults[0]), files=files)
+        return StyleState(True, files=files)
+
+
+def _sample(mode: Mode, style: str, output_class: str) -> Graph:
+    """Return a graph of the style with arbitrary values."""
+    texts = {
+        name: parameter.default if parameter.default is not None else "sample"
+        for name, parameter in mode.spec.parameters.items()
+        if parameter.type == "text"
+    }
+    request = Request(mode=mode.name, style=style, seed=0, **texts)
+    rendered = render(
+        mode,
+        request,
+        size=size_of(mode, request),
+        prefix="easel/sample",
+        image="sample.png" if mode.takes_image else "",
+        output_class=output_class,
+    )
+    return rendered.graph
