@@ -1,1 +1,4 @@
-"""Bytes and pixels of pictures: formats, uploads, encoding, provenance. Free of both services."""
+"""Bytes and pixels: formats, uploads, encoding, provenance and certificates.
+
+It imports nothing else of `gpu_server`; both services may import it.
+"""

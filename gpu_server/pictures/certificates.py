@@ -1,7 +1,7 @@
-"""The key and certificate that pictures are signed with, made when none is given.
+"""The key and certificate that sign images, made here unless the operator has their own.
 
-C2PA accepts no certificate that signs itself, so a short-lived authority signs one certificate and
-its own key is thrown away: nobody can issue another. The profile is that of the C2PA specification
+C2PA rejects self-signed certificates. So a temporary authority signs one certificate and its key is
+thrown away: no other can be issued. The profile is that of the C2PA specification
 (X.509 v3, digitalSignature, EKU emailProtection).
 """
 
@@ -20,16 +20,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CERTIFICATE = "certificate.pem"
 KEY = "key.pem"
-# Without a timestamping authority a signature is worth no more than its certificate is valid.
+# Without a timestamping authority a signature is valid for as long as its certificate.
 _VALIDITY = timedelta(days=3650)
 _CLOCK_SKEW = timedelta(days=1)
 
 
 def ensure(folder: Path) -> None:
-    """Make `folder` with a new key and certificate chain in it (0600), unless it is there.
+    """Make `folder` with a new key and certificate chain (mode 0600) unless it exists.
 
-    The folder appears whole or not at all; of several processes at once one wins and the others
-    find its folder. Raises OSError.
+    It appears complete or not at all; of several processes at once, one wins and the others use its
+    folder. Raises OSError.
     """
     if (folder / KEY).exists():
         return
@@ -39,7 +39,7 @@ def ensure(folder: Path) -> None:
         key, chain = _issue()
         _write(draft / KEY, key)
         _write(draft / CERTIFICATE, chain)
-        draft.rename(folder)  # fails where the folder is there and not empty
+        draft.rename(folder)  # fails if the folder exists and is not empty
     except OSError:
         if not (folder / KEY).exists():
             raise
@@ -55,7 +55,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _issue() -> tuple[bytes, bytes]:
-    """A new private key and its certificate chain (own, then authority's), both as PEM."""
+    """Return a new private key and its certificate chain (own, then authority's) as PEM."""
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority_name = _name(f"Easel local authority {secrets.token_hex(4)}")
     authority = (

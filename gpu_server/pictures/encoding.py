@@ -1,4 +1,4 @@
-"""Pixels become files: PNG, JPEG or WebP with our metadata and nobody else's."""
+"""Turn pixels into files: PNG, JPEG or WebP with Easel's metadata and no other."""
 
 import io
 from dataclasses import dataclass
@@ -11,36 +11,37 @@ from gpu_server.pictures.formats import ImageFormat
 JPEG_QUALITY = 92
 WEBP_QUALITY = 90
 PNG_LEVEL = 1
-"""zlib's fastest level: a third of the time of ComfyUI's 4 for a fifth more bytes."""
+"""zlib's fastest level takes a third of the time of ComfyUI's 4 for a fifth more bytes."""
 
 
 class BadPixels(ValueError):
-    """What ComfyUI handed over is not a picture."""
+    """ComfyUI's output is not an image."""
 
 
 @dataclass(frozen=True)
 class Encoded:
+    """An image file and its size in pixels."""
+
     data: bytes
     width: int
     height: int
 
 
 def open_pixels(data: bytes) -> Image.Image:
-    """The picture in an output file (PPM from our node, else PNG), as RGB. Raises BadPixels."""
+    """Decode an output file (PPM from our node, else PNG) to RGB. Raises BadPixels."""
     try:
         with Image.open(io.BytesIO(data), formats=("PPM", "PNG")) as image:
             return image.convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise BadPixels("the output is not a whole picture") from error
+        raise BadPixels("the output is not a complete image") from error
 
 
 def encode(
     image: Image.Image, image_format: ImageFormat, software: str, xmp: bytes = b""
 ) -> Encoded:
-    """The picture as a file. The same pixels always give the same bytes; releases the GIL.
+    """Encode an image. The same pixels always give the same bytes; releases the GIL.
 
-    Its metadata names the software that drew it, has the XMP packet given, and holds neither
-    prompt nor graph.
+    Its metadata names the software and holds the XMP packet, but neither prompt nor graph.
     """
     buffer = io.BytesIO()
     image.save(buffer, image_format.upper(), **_options(image_format, software, xmp))
@@ -56,23 +57,23 @@ def _options(image_format: ImageFormat, software: str, xmp: bytes) -> dict[str, 
         return {"compress_level": PNG_LEVEL, "pnginfo": info}
     exif = Image.Exif()
     exif[0x0131] = software
-    marks = {"exif": exif, "xmp": xmp} if xmp else {"exif": exif}
+    metadata = {"exif": exif, "xmp": xmp} if xmp else {"exif": exif}
     if image_format == "jpeg":
-        return {"quality": JPEG_QUALITY, **marks}
-    return {"quality": WEBP_QUALITY, "method": 2, **marks}
+        return {"quality": JPEG_QUALITY, **metadata}
+    return {"quality": WEBP_QUALITY, "method": 2, **metadata}
 
 
 def as_format(data: bytes, image_format: ImageFormat, software: str, xmp: bytes = b"") -> bytes:
-    """An encoded picture of ours in another format; not signed any more."""
+    """Convert one of our files to another format; the result is not signed."""
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
         return encode(image.convert("RGB"), image_format, software, xmp).data
 
 
 def fit_photo(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The photo at exactly `size` (width, height), cropped evenly to its shape."""
+    """Scale the photo to `size` (width, height), cropped evenly to that shape."""
     scale = max(size[0] / photo.width, size[1] / photo.height)
     covered = (size[0] / scale, size[1] / scale)
-    # Bounded, for rounding may put an edge a hair outside the photo.
+    # Clamped: rounding may put an edge slightly outside the photo.
     left = max((photo.width - covered[0]) / 2, 0.0)
     top = max((photo.height - covered[1]) / 2, 0.0)
     right, bottom = min(left + covered[0], photo.width), min(top + covered[1], photo.height)
@@ -81,7 +82,7 @@ def fit_photo(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def as_png(image: Image.Image) -> bytes:
-    """A plain PNG, as ComfyUI is given it."""
+    """Encode a plain PNG for upload to ComfyUI."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The image formats that services read and write, and their media types."""
+"""The image formats that both services read and write, and their media types."""
 
 from typing import Literal
 

@@ -1,9 +1,9 @@
-"""Marks every picture, readable by machines, as machine-made: an XMP packet and a C2PA manifest.
+"""Mark every image as machine-made, readable by machines: an XMP packet and a C2PA manifest.
 
-Both say how the picture came about in IPTC's words (`trainedAlgorithmicMedia` by an AI model,
-`algorithmicMedia` by the sketch engine's program), with mode, style and model. Neither has the
-prompt, the user or any id. Nothing here uses the network: no timestamping authority, no revocation
-or trust lists, no remote manifests.
+Both state the image's origin in IPTC's terms (`trainedAlgorithmicMedia` for an AI model,
+`algorithmicMedia` for the sketch engine's program) and name the model, if any; the manifest adds
+mode and style. Neither has the prompt, the user or any id. Nothing here uses the network: no
+timestamping authority, no revocation or trust lists, no remote manifests.
 """
 
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ _SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _ES = {256: "es256", 384: "es384", 521: "es512"}
 _SETTINGS: dict[str, Any] = {
     "version": 1,
-    "core": {"allowed_network_hosts": []},  # none, whatever a manifest asks for
+    "core": {"allowed_network_hosts": []},  # whatever a manifest asks for
     "verify": {"verify_after_sign": False, "remote_manifest_fetch": False, "ocsp_fetch": False},
     "builder": {
         "thumbnail": {"enabled": False},
         "actions": {"auto_created_action": {"enabled": False}},
     },
-    # Purposes a signer's certificate may have: e-mail, documents, and C2PA's own (claim signing).
+    # Accepted purposes of a certificate: e-mail, documents, and C2PA's own (claim signing).
     "trust": {"trust_config": "1.3.6.1.5.5.7.3.4\n1.3.6.1.5.5.7.3.36\n1.3.6.1.4.1.62558.2.1"},
 }
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -52,12 +52,12 @@ _XMP_SYSTEM = "\n   <Iptc4xmpExt:AISystemUsed>{model}</Iptc4xmpExt:AISystemUsed>
 
 
 class ProvenanceError(RuntimeError):
-    """Pictures, or this picture, cannot be signed. The message is for the log and the operator."""
+    """Images, or this image, cannot be signed. The message is for the log and the operator."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What is told of a picture. `model`: the model's name, or the engine's where `ai` is false."""
+    """Where an image comes from. `model`: the model's name, or the engine's if `ai` is false."""
 
     mode: str
     style: str
@@ -66,7 +66,7 @@ class Origin:
     created: datetime
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a time without a zone: readers would shift it."""
+        """Refuse a time without a zone: readers would shift it. Raises ValueError."""
         if self.created.tzinfo is None:
             raise ValueError("created has no time zone: give an aware datetime, such as now(UTC)")
 
@@ -77,12 +77,12 @@ class Origin:
 
     @property
     def when(self) -> str:
-        """The time of making, ISO 8601 in UTC, to the second."""
+        """The time of creation, ISO 8601 in UTC, to the second."""
         return self.created.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def xmp_packet(origin: Origin) -> bytes:
-    """The XMP packet (UTF-8) for Pillow to write as it encodes, before the picture is signed.
+    """Return the XMP packet (UTF-8) for Pillow to write as it encodes, before signing.
 
     JPEG and WebP: `image.save(file, format, xmp=packet)`. PNG, where Pillow ignores `xmp`:
     `info = PngInfo(); info.add_itxt("XML:com.adobe.xmp", packet.decode())`, `save(pnginfo=info)`.
@@ -95,12 +95,12 @@ def xmp_packet(origin: Origin) -> bytes:
 
 
 class Signer:
-    """Signs finished files. Made once; threads may share it; `sign` blocks, so call it in one."""
+    """Signs finished files. Create it once; threads may share it; `sign` blocks."""
 
     def __init__(self, chain: bytes, key: bytes) -> None:
-        """Take a certificate chain (signer's first) and its private key, both PEM.
+        """Load a certificate chain (signer's first) and its private key, both PEM.
 
-        Raises ProvenanceError where a picture signed with them would not be valid.
+        Raises ProvenanceError if an image signed with them would not be valid.
         """
         try:
             info = c2pa.C2paSignerInfo(_algorithm(key), chain, key, None)
@@ -113,14 +113,14 @@ class Signer:
     def load(
         cls, directory: Path, certificate: Path | None = None, key: Path | None = None
     ) -> "Signer":
-        """The operator's certificate chain and key (PEM), or our own out of `directory`/signing.
+        """Load the operator's certificate chain and key (PEM), or our own from `directory`/signing.
 
-        Our own are made on first use, valid for ten years, by an authority only this installation
-        has: readers that know its certificate show pictures as trusted, others as valid.
+        Our own are made on first use, valid for ten years, by an authority that only this
+        installation has. Readers that know its certificate show images as trusted, others as valid.
         Raises ProvenanceError.
         """
         if (certificate is None) != (key is None):
-            raise ProvenanceError("a certificate and its key belong together: give both or neither")
+            raise ProvenanceError("a certificate and its key belong together: set both or neither")
         folder = directory / "signing"
         try:
             if certificate is None or key is None:
@@ -134,10 +134,10 @@ class Signer:
             ) from error
 
     def sign(self, data: bytes, media_type: str, origin: Origin) -> bytes:
-        """The encoded picture with a signed C2PA manifest in it; some 3 KB more.
+        """Return the file with a signed C2PA manifest, some 3 KB larger.
 
-        Pixels and other metadata stay as they are. The same picture signed twice has different
-        bytes (ids, signature): compare pixels, not files. Raises ProvenanceError.
+        Pixels and other metadata are unchanged. The same image signed twice has different bytes
+        (ids, signature): compare pixels, not files. Raises ProvenanceError.
         """
         if media_type not in MEDIA_TYPES:
             raise ProvenanceError(f"cannot sign {media_type}: allowed are {', '.join(MEDIA_TYPES)}")
@@ -146,11 +146,11 @@ class Signer:
             builder = c2pa.Builder(_manifest(origin), context=self._context)
             builder.sign(media_type, BytesIO(data), signed)
         except c2pa.C2paError as error:
-            raise ProvenanceError(f"the picture could not be signed: {error}") from error
+            raise ProvenanceError(f"the image could not be signed: {error}") from error
         return signed.getvalue()
 
     def _try_out(self) -> None:
-        """Sign a picture and read it back: the library checks some faults first as it reads."""
+        """Sign an image and read it back: the library notices some faults only on reading."""
         picture = BytesIO()
         Image.new("RGB", (8, 8)).save(picture, "PNG")
         origin = Origin("free", "none", "none", ai=False, created=datetime.now(UTC))
@@ -166,7 +166,7 @@ class Signer:
             raise ProvenanceError(f"C2PA does not accept the certificate: {reason}") from error
         if state not in {"Valid", "Trusted"}:
             codes = {each["code"] for each in results["activeManifest"]["failure"]}
-            faults = sorted(codes - {"signingCredential.untrusted"})  # who issued it is free
+            faults = sorted(codes - {"signingCredential.untrusted"})  # any issuer will do
             raise ProvenanceError(f"C2PA does not accept the certificate: {', '.join(faults)}")
 
 
@@ -188,7 +188,7 @@ def _manifest(origin: Origin) -> dict[str, Any]:
 
 
 def _algorithm(key: bytes) -> str:
-    """C2PA's name of the algorithm a private key signs with. Raises ValueError."""
+    """Return C2PA's name for the algorithm a private key signs with. Raises ValueError."""
     private = load_pem_private_key(key, password=None)
     if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.key_size in _ES:
         return _ES[private.curve.key_size]
@@ -196,4 +196,6 @@ def _algorithm(key: bytes) -> str:
         return "ed25519"
     if isinstance(private, rsa.RSAPrivateKey):
         return "ps256"
-    raise ValueError("its key is of no kind C2PA knows: use P-256, P-384, P-521, Ed25519 or RSA")
+    raise ValueError(
+        "C2PA does not support this kind of key: use P-256, P-384, P-521, Ed25519 or RSA"
+    )

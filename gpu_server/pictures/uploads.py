@@ -1,7 +1,7 @@
-"""Pictures from outside: decoded under limits and redrawn, so nothing of the file itself is used.
+"""Photos from outside: decoded under limits and redrawn, so that only their pixels are used.
 
-Decoders are limited to PNG, JPEG and WebP; size is refused before decompression; rotation from
-EXIF is honoured; metadata, alpha, palettes, CMYK and 16-bit depth do not survive.
+Only PNG, JPEG and WebP are decoded; too many pixels are refused before decompression; EXIF rotation
+is applied; metadata, alpha, palettes, CMYK and 16-bit depth do not survive.
 """
 
 import base64
@@ -17,18 +17,18 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
 MAX_SCANS = 64
-"""Passes over its pixels that a JPEG may ask for; cameras and programs write some ten at most."""
+"""Most scans in a JPEG; cameras and programs write about ten at most."""
 ALLOWED = "a PNG, JPEG or WebP image of at most 20 MB and 40 megapixels, not animated"
 
 _PART = 1 << 20
-"""Characters decoded at once: a thread that decodes lets others run in between."""
-_JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # those that have a length, and the end
+"""Characters of base64 decoded at once; other threads run in between."""
+_JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # markers with a length, and the end
 _SCAN, _END = b"\xda", b"\xd9"
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
 
 
 def refuse(message: str, field: str = "image") -> InvalidImage:
-    """The error for a picture that cannot be used, naming its field."""
+    """Return the error for an image that cannot be used, naming its field."""
     return InvalidImage(
         f"{field}: {message}",
         errors=[FieldError(field=field, message=message, allowed=ALLOWED)],
@@ -36,9 +36,11 @@ def refuse(message: str, field: str = "image") -> InvalidImage:
 
 
 def from_base64(text: object, field: str = "image") -> bytes:
-    """The bytes of a base64 text or data URL; white space is allowed.
+    """Decode a base64 text or data URL; white space is allowed.
 
-    Raises InvalidImage or TooLarge, both naming the field.
+    Raises:
+        InvalidImage: It is not base64, or empty.
+        TooLarge: It has over MAX_BYTES.
     """
     if not isinstance(text, str):
         raise refuse("must be a base64 text or data URL", field)
@@ -47,7 +49,7 @@ def from_base64(text: object, field: str = "image") -> bytes:
     try:
         for at in range(match.end() if match else 0, len(text), _PART):
             packed = rest + "".join(text[at : at + _PART].split())
-            whole = max(len(packed) - 1, 0) // 4 * 4  # the last four may have the padding
+            whole = max(len(packed) - 1, 0) // 4 * 4  # the last four may be padded
             if "=" in packed[:whole]:
                 raise refuse("is not valid base64", field)
             data += _unpacked(packed[:whole])
@@ -66,7 +68,7 @@ def _unpacked(packed: str) -> bytes:
 
 
 def check_bytes(data: bytes, field: str = "image") -> bytes:
-    """The same bytes if their number is within the limit; raises InvalidImage or TooLarge."""
+    """Return `data` if it has 1 to MAX_BYTES bytes. Raises InvalidImage or TooLarge."""
     if not data:
         raise refuse("is empty", field)
     if len(data) > MAX_BYTES:
@@ -75,9 +77,13 @@ def check_bytes(data: bytes, field: str = "image") -> bytes:
 
 
 def decode(data: bytes, field: str = "image") -> Image.Image:
-    """The picture as upright RGB; transparent parts become white.
+    """Decode to upright RGB; transparent parts become white.
 
-    Takes up to a second for 40 megapixels: call it in a thread. Raises InvalidImage or TooLarge.
+    Takes up to a second for 40 megapixels: call it in a thread.
+
+    Raises:
+        InvalidImage: It is not a usable PNG, JPEG or WebP.
+        TooLarge: It has over MAX_BYTES.
     """
     check_bytes(data, field)
     try:
@@ -98,7 +104,7 @@ def _decode(data: bytes, field: str) -> Image.Image:
             raise refuse(f"is only {image.width} × {image.height} pixels", field)
         if image.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
             raise refuse(f"has over {MAX_SCANS} scans", field)
-        # Phones put further pictures behind a JPEG (format MPO): the first is the photo.
+        # Phones append further images to a JPEG (format MPO): the first is the photo.
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise refuse("is animated", field)
         image.load()
@@ -107,7 +113,7 @@ def _decode(data: bytes, field: str) -> Image.Image:
 
 
 def _scans(data: bytes) -> int:
-    """How often a JPEG passes over its pixels: each may take a second, and 60 bytes ask for one."""
+    """Count a JPEG's scans up to the limit: 60 bytes can ask for one, which may take a second."""
     scans, at = 0, 2
     while scans <= MAX_SCANS and (marker := _JPEG_MARKER.search(data, at)) and marker[1] != _END:
         scans += marker[1] == _SCAN

@@ -1,11 +1,11 @@
-"""The output gate: no picture leaves, and no photo is used, before the detector has seen it.
+"""The gate: no image leaves and no photo is used before the detector has judged it.
 
-There is no way to turn it off. Whatever keeps it from judging a picture, be it a missing model or a
-fault halfway through, raises `GateUnavailable`, and what was not judged is not shown.
+It cannot be turned off. Anything that keeps it from judging, such as a missing model or a failure
+halfway through, raises `GateUnavailable`, and an image that was not judged is not shown.
 
-The detector's labels that lead to a refusal, and from which score (0-1) at strictness 0:
+Labels that lead to a refusal, and the score (0-1) from which they do at strictness 0:
 
-| label                                            | picture | photo              | category   |
+| label                                            | image   | photo              | category   |
 |--------------------------------------------------|---------|--------------------|------------|
 | FEMALE_GENITALIA_EXPOSED, MALE_GENITALIA_EXPOSED | 0.45    | 0.40               | nudity     |
 | ANUS_EXPOSED, FEMALE_BREAST_EXPOSED              | 0.45    | 0.40               | nudity     |
@@ -13,12 +13,12 @@ The detector's labels that lead to a refusal, and from which score (0-1) at stri
 | ANUS_COVERED                                     | -       | 0.60               | sexualised |
 | FEMALE_GENITALIA_COVERED, BUTTOCKS_COVERED       | -       | 0.60 as a close-up | sexualised |
 
-A close-up fills a tenth of the photo or more, which swimwear on people at the beach does not. Bare
-feet, bellies, armpits and men's chests, faces and all covered parts not named are never refused.
-Strictness 1 refuses every one of these labels the detector reports at all (score 0.25).
-Buttocks need more, for the detector sees them in smooth round things: a cup from above has 0.3, a
-shaded ball 0.8 and is refused. So may be an extreme close-up of half a face. It cannot tell a
-statue from a person: nude statues are refused.
+A close-up fills a tenth of the photo or more, unlike swimwear on people at the beach. Bare feet,
+bellies, armpits and men's chests, faces and covered parts not listed are never refused. At
+strictness 1 any of these labels that the detector reports at all (score 0.25) is refused. Buttocks
+need a higher score because the detector sees them in smooth round things: a cup from above scores
+0.3; a shaded ball scores 0.8 and is refused. An extreme close-up of half a face may be refused too.
+The detector cannot tell a statue from a person: nude statues are refused.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,8 +37,10 @@ _MODES = frozenset({"1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr"})
 
 @dataclass(frozen=True)
 class _Rule:
+    """A row of the table above; `area`: the smallest share of the image, 0-1."""
+
     category: str
-    picture: float | None
+    image: float | None
     photo: float
     area: float = 0.0
 
@@ -56,7 +58,7 @@ _RULES = {
 
 
 class GateUnavailable(RuntimeError):
-    """The gate could not judge: nothing may pass. `reason` is for the log and the operator."""
+    """The gate could not judge, so nothing may pass; `reason` is for the log and the operator."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -65,10 +67,10 @@ class GateUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one picture. `category`: nudity or sexualised if refused, else None.
+    """The judgement on one image.
 
-    `score`: the highest the detector gave to what was refused, or, if allowed, to anything that
-    could have been; 0-1.
+    `category` is `nudity` or `sexualised` if it is refused, else None. `score` (0-1) is the highest
+    of what was refused or, if it is allowed, of all labels that could have been.
     """
 
     allowed: bool
@@ -79,14 +81,14 @@ class Verdict:
 def decide(
     detections: Iterable[Detection], photo: bool = False, strictness: float = 0.0
 ) -> Verdict:
-    """Apply the table above to what was found in one picture; `strictness` (0-1) lowers scores."""
+    """Apply the table above to one image's detections; `strictness` (0-1) lowers thresholds."""
     highest = 0.0
     refused: list[tuple[float, str]] = []
     for each in detections:
         rule = _RULES.get(each.label)
         if rule is None or each.area < rule.area:
             continue
-        threshold = rule.photo if photo else rule.picture
+        threshold = rule.photo if photo else rule.image
         if threshold is None:
             continue
         highest = max(highest, each.score)
@@ -99,7 +101,7 @@ def decide(
 
 
 class Gate:
-    """Judges pictures. `check` blocks: call it in a worker thread; threads may share one gate."""
+    """Judges images. `check` blocks: call it in a worker thread; threads may share one gate."""
 
     def __init__(self, detector: Detector, strictness: float) -> None:
         self._detector = detector
@@ -107,9 +109,11 @@ class Gate:
 
     @classmethod
     def load(cls, strictness: float = 0.0, *, model: Path | None = None) -> "Gate":
-        """Load the detector and try it out: some 0.3 s, 70 MB.
+        """Load the detector and test it; takes about 0.3 s and 70 MB.
 
-        Raises GateUnavailable, or ValueError for a strictness outside 0-1.
+        Raises:
+            GateUnavailable: The detector cannot be used.
+            ValueError: The strictness is outside 0-1.
         """
         if not 0 <= strictness <= 1:
             raise ValueError(
@@ -121,7 +125,7 @@ class Gate:
             raise GateUnavailable(
                 "the detector's model is not installed: install requirements/gate.txt"
             ) from error
-        except OSError as error:  # its own words name a path
+        except OSError as error:  # its own message names a path
             raise GateUnavailable(
                 f"the detector's model cannot be read: {error.strerror}"
             ) from error
@@ -131,36 +135,34 @@ class Gate:
         return gate
 
     def detect(self, image: Image.Image, *, photo: bool = False) -> list[Detection]:
-        """What the detector finds, best first. Raises GateUnavailable."""
+        """Return what the detector finds, best first. Raises GateUnavailable."""
         if image.mode not in _MODES:
             raise GateUnavailable(
-                f"a picture of mode {image.mode} cannot be judged: give it as RGB"
+                f"an image of mode {image.mode} cannot be judged: convert it to RGB"
             )
         if getattr(image, "n_frames", 1) > 1:
-            raise GateUnavailable(
-                "an animated picture cannot be judged: give its frames one by one"
-            )
+            raise GateUnavailable("an animated image cannot be judged: pass its frames one by one")
         try:
             rgb = image if image.mode == "RGB" else image.convert("RGB")
             return self._detector.detect(rgb, thumbnails=not photo)
-        except Exception as error:  # whatever it is, the picture was not judged
+        except Exception as error:  # whatever it is, the image was not judged
             raise GateUnavailable(f"the detector failed: {error}") from error
 
     def check(self, images: Sequence[Image.Image], *, photo: bool = False) -> list[Verdict]:
-        """One verdict for each picture, in order; `photo` for what a person uploaded.
+        """Return one verdict per image, in order; `photo`: whether a person uploaded them.
 
-        Give the very pixels that will be used: turned upright, transparency dropped. Pictures are
-        taken one by one: on one thread a batch is no quicker. Raises GateUnavailable: then none of
-        them may be used.
+        Pass exactly the pixels that will be used: turned upright, without transparency. Images are
+        judged one by one: on one thread a batch is no faster. On GateUnavailable none of them may
+        be used.
         """
         return [
             decide(self.detect(image, photo=photo), photo, self._strictness) for image in images
         ]
 
     def self_test(self) -> None:
-        """Raises GateUnavailable unless the detector finds what it must find.
+        """Raise GateUnavailable unless the detector finds what it must find.
 
-        That is a smooth orange ball, in which it wrongly sees buttocks, and nothing in plain grey.
+        That is buttocks, wrongly, in a smooth orange ball, and nothing in plain grey.
         """
         light = ImageOps.invert(Image.radial_gradient("L"))
         ball = ImageOps.colorize(light, "black", "white", mid=(255, 160, 60))
@@ -170,9 +172,9 @@ class Gate:
 
 
 def blur(image: Image.Image) -> Image.Image:
-    """The picture, same size, as some 12 soft patches of colour along its longer side.
+    """Reduce an image to 12 soft patches of colour along its longer side, at the same size.
 
-    For previews of what was not yet judged: colours and composition show, bodies do not.
+    For previews, which are not judged: colours and composition show, bodies do not.
     """
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     scale = _PREVIEW_CELLS / max(rgb.size)
