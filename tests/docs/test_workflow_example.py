@@ -7,7 +7,8 @@ from uuid import uuid4
 import pytest
 
 from gpu_server.schemas import State
-from tests.gpu_server.servers import engine, serving
+from tests.gpu_server.engines import engine
+from tests.gpu_server.servers import serving
 from workflows import catalog
 from workflows.catalog import Catalog, CatalogError
 from workflows.parameters import check

@@ -1,4 +1,4 @@
-"""Real servers on loopback for these tests: engines, GPU servers, and what fails between them."""
+"""GPU servers on loopback for these tests: in this event loop, or as a process to kill."""
 
 import asyncio
 import contextlib
@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +18,13 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from gpu_server import sketch
 from gpu_server.client import GpuClient, JobEvent
 from gpu_server.schemas import Job
 from gpu_server.server import create_app
 from gpu_server.settings import Settings
 from gpu_server.timeouts import Timeouts
-from tests.services import files_below
+from tests.gpu_server.engines import DEADLINE_S, until
+from tests.services import files_below, free_port
 
 QUICK = Timeouts(
     request_s=4,
@@ -51,164 +49,14 @@ QUICK = Timeouts(
     latched_s=0.5,
     sweep_s=0.1,
 )
-"""Everything that is waited for in a tenth of its time."""
+"""Every timeout at about a tenth of its default."""
 
 SMALL = {"mode": "free", "prompt": "a fox", "width": 256, "height": 256, "format": "jpeg"}
-DEADLINE_S = 30.0
-
-
-async def until(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> None:
-    """Wait for something outside this process; `condition` may be a coroutine function."""
-    end = time.monotonic() + deadline_s
-    while True:
-        found = condition()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {deadline_s} s")
-        await asyncio.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-@dataclass
-class Comfy:
-    """The engine as a test sees it: its faults, its queue and what it has drawn."""
-
-    url: str
-    folder: Path
-    http: httpx.AsyncClient
-
-    async def fault(self, name: str, **options: Any) -> None:
-        answer = await self.http.post("/sketch/faults", json={"fault": name, **options})
-        answer.raise_for_status()
-
-    async def clear_faults(self) -> None:
-        (await self.http.delete("/sketch/faults")).raise_for_status()
-
-    async def queue(self) -> tuple[list[str], list[str]]:
-        """Prompt ids that run and that wait."""
-        found = (await self.http.get("/queue")).json()
-        running, pending = found["queue_running"], found["queue_pending"]
-        return [entry[1] for entry in running], [entry[1] for entry in pending]
-
-    async def history(self) -> dict[str, Any]:
-        found: dict[str, Any] = (await self.http.get("/history")).json()
-        return found
-
-    async def drawn(self) -> list[str]:
-        """Ids of the prompts that were executed to a good end."""
-        history = await self.history()
-        return [key for key, e in history.items() if e["status"]["status_str"] == "success"]
-
-    def files(self) -> list[str]:
-        """Files of jobs in the engine's own folders."""
-        return [
-            str(path.relative_to(self.folder))
-            for kind in ("input", "output")
-            for path in files_below(self.folder / kind)
-            if path.is_file()
-        ]
-
-
-@contextlib.asynccontextmanager
-async def engine(folder: Path, port: int = 0, **options: Any) -> AsyncIterator[Comfy]:
-    """A sketch engine with its faults, in a thread of its own: it may freeze."""
-    app = sketch.create_app(folder, faults=True, **options)
-    server = sketch.create_server(app, port=port)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
-    thread.start()
-    await until(lambda: server.started, "the engine starts")
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    async with httpx.AsyncClient(base_url=url, timeout=20) as http:
-        try:
-            yield Comfy(url, folder, http)
-        finally:
-            server.should_exit = True
-            await asyncio.to_thread(thread.join, 10)
-
-
-@dataclass
-class EngineProcess:
-    """A sketch engine as a process that can be killed, and a tiny supervisor for it."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    options: tuple[str, ...] = ()
-    process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def pid_file(self) -> Path:
-        return self.folder / "comfyui.pid"
-
-    def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "gpu_server.sketch", "--faults"]
-        command += ["--port", str(self.port), "--base-dir", str(self.folder), *self.options]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        self.pid_file.write_text(str(self.process.pid))
-        self.starts += 1
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    async def supervise(self) -> None:
-        """Start it again whenever it has ended."""
-        while True:
-            assert self.process is not None
-            if self.process.poll() is not None:
-                self.start()
-            await asyncio.sleep(0.05)
-
-    async def up(self, http: httpx.AsyncClient) -> None:
-        async def answers() -> bool:
-            try:
-                return (await http.get("/queue")).status_code == 200
-            except httpx.HTTPError:
-                return False
-
-        await until(answers, "the engine answers")
-
-
-@contextlib.asynccontextmanager
-async def engine_process(folder: Path, *options: str) -> AsyncIterator[tuple[EngineProcess, Comfy]]:
-    process = EngineProcess(folder, options=options)
-    process.start()
-    async with httpx.AsyncClient(base_url=process.url, timeout=5) as http:
-        try:
-            await process.up(http)
-            yield process, Comfy(process.url, folder, http)
-        finally:
-            process.kill()
-
-
-@contextlib.asynccontextmanager
-async def supervised(process: EngineProcess) -> AsyncIterator[None]:
-    task = asyncio.create_task(process.supervise())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 @dataclass
 class Pod:
-    """A GPU server and its clients: ours, and a plain one for what that does not do."""
+    """A GPU server with our client and a plain HTTP client for the rest."""
 
     url: str
     client: GpuClient
@@ -248,7 +96,7 @@ class Pod:
     async def when(
         self, job_id: UUID, condition: Callable[[Job], bool], deadline_s: float = DEADLINE_S
     ) -> Job:
-        """The job's state as soon as it fulfils `condition`."""
+        """Wait until the job fulfils `condition` and return its state."""
         found: list[Job] = []
 
         async def holds() -> bool:
@@ -259,7 +107,7 @@ class Pod:
         return found[0]
 
     async def draw(self, **values: Any) -> list[JobEvent]:
-        """Every event of a job."""
+        """Draw something and return every event."""
         async with self.client.draw(uuid4(), {**SMALL, **values}, previews=True) as events:
             return [event async for event in events]
 
@@ -277,13 +125,13 @@ class Pod:
         await until(self.ready, "the GPU server is ready")
 
     async def metric(self, name: str) -> float:
-        """The sum over a metric's labels."""
+        """Return a metric, summed over its labels."""
         text = (await self.http.get("/metrics")).text
         lines = [line for line in text.splitlines() if line.startswith((name + " ", name + "{"))]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
     def kept_files(self) -> list[Path]:
-        """What is on disk of jobs."""
+        """Return the files of jobs on disk."""
         return files_below(self.data / "gpu_server" / "jobs")
 
 
@@ -304,7 +152,7 @@ class _Server(uvicorn.Server):
 async def serving(
     url: str, data: Path, timeouts: Timeouts = QUICK, *, ready: bool = True, **settings: Any
 ) -> AsyncIterator[Pod]:
-    """A GPU server in this event loop, ready unless that is not to be waited for."""
+    """Run a GPU server in this event loop; wait until it is ready if `ready`."""
     app = create_app(Settings(comfyui_url=url, easel_data_dir=data, **settings), timeouts)
     server = _Server(app)
     token = settings.get("gpu_token")
@@ -323,7 +171,7 @@ async def serving(
 
 @dataclass
 class PodProcess:
-    """A GPU server as a process of its own, to be killed."""
+    """A GPU server as a process to kill."""
 
     engine_url: str
     data: Path
@@ -344,7 +192,7 @@ class PodProcess:
         )
 
     def kill(self) -> None:
-        """As `kill -9`."""
+        """Send SIGKILL, as `kill -9` does."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
@@ -373,7 +221,7 @@ async def pod_process(engine_url: str, data: Path) -> AsyncIterator[tuple[PodPro
 
 
 def sse_events(text: str) -> Iterator[tuple[str, Any]]:
-    """Name and data of each event in a whole event stream."""
+    """Yield name and data of each event in a complete stream."""
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
         if "event" in fields:

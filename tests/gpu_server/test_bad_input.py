@@ -36,12 +36,6 @@ def nothing_left(sketches: Pod) -> Iterator[None]:
     until(lambda: not sketches.left_behind(), "every file of a job is gone")
 
 
-@pytest.fixture(scope="module")
-def http(sketches: Pod) -> Iterator[httpx.Client]:
-    with sketches.http() as client:
-        yield client
-
-
 @pytest.mark.parametrize(("mode", "field", "value"), WRONG_FIELDS)
 def test_a_wrong_field_is_named_with_what_is_allowed(
     http: httpx.Client, mode: str, field: str, value: Any

@@ -12,8 +12,10 @@ from starlette.routing import Route
 from gpu_server import sketch
 from gpu_server.schemas import State
 from tests import services
-from tests.gpu_server.jobs.test_jobs import photo, pixels
-from tests.gpu_server.servers import SMALL, Comfy, Pod, engine, free_port, serving, until
+from tests.gpu_server.engines import Comfy, engine, until
+from tests.gpu_server.pictures.samples import photo, pixels
+from tests.gpu_server.servers import SMALL, Pod, serving
+from tests.services import free_port
 
 
 async def test_health_names_each_style_with_its_files(pod: Pod) -> None:

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback between a service and what it asks, for what fails in between."""
+"""A TCP proxy on loopback between a service and its peer, for failures in between."""
 
 import asyncio
 import contextlib
@@ -13,24 +13,24 @@ COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
 
 @dataclass
 class FaultProxy:
-    """Passes bytes on, until told otherwise."""
+    """Passes bytes on until a test makes it fail."""
 
     target: tuple[str, int]
     delay_s: float = 0.0
-    """Added to whatever comes back."""
+    """Added to everything that comes back."""
     limit_s: float | None = None
-    """So long a connection lasts, whatever passes on it; then it is cut."""
+    """How long a connection lasts, whatever passes on it, before it is cut."""
     silent: bool = False
     """Connections stay open, nothing passes, new ones are accepted: half-open."""
     refuse: bool = False
     """New connections are cut."""
     lose_posts: int = 0
-    """So many prompts are passed on, their connection is cut before the answer."""
+    """How many prompts to pass on, cutting their connection before the answer."""
     swallow_posts: int = 0
-    """So many prompts never arrive, their connection is cut."""
+    """How many prompts to swallow, cutting their connection."""
     posts: int = 0
     lose_commits: int = 0
-    """So many of PostgreSQL's commits are passed on, their connection is cut before the answer."""
+    """How many PostgreSQL commits to pass on, cutting their connection before the answer."""
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _passing: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -43,7 +43,7 @@ class FaultProxy:
         self._passing.set()
 
     def drop_all(self) -> None:
-        """Cut every connection, as a network that goes away."""
+        """Cut every connection, as when the network fails."""
         for writer in list(self._writers):
             writer.transport.abort()
 

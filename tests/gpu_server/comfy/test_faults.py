@@ -11,7 +11,8 @@ from starlette.types import Message, Receive, Scope, Send
 from gpu_server import sketch
 from gpu_server.schemas import State
 from tests import services
-from tests.gpu_server.servers import QUICK, Comfy, Pod, engine, serving, until
+from tests.gpu_server.engines import Comfy, engine, until
+from tests.gpu_server.servers import QUICK, Pod, serving
 
 
 @pytest.mark.parametrize("fault", ["mute", "half_open", "drop_socket"])

@@ -7,13 +7,14 @@ import pytest
 
 from gpu_server.schemas import State
 from tests.gpu_server.comfy.fault_proxy import FaultProxy, fault_proxy
-from tests.gpu_server.jobs.test_jobs import pixels
-from tests.gpu_server.servers import Comfy, Pod, serving, until
+from tests.gpu_server.engines import Comfy, until
+from tests.gpu_server.pictures.samples import pixels
+from tests.gpu_server.servers import Pod, serving
 
 
 @pytest.fixture
 async def behind(comfy: Comfy, tmp_path: Path) -> AsyncIterator[tuple[FaultProxy, Pod]]:
-    """A GPU server that reaches its engine through a proxy."""
+    """Run a GPU server that reaches its engine through a proxy."""
     async with (
         fault_proxy(comfy.url) as (proxy, url),
         serving(url, tmp_path / "data") as pod,

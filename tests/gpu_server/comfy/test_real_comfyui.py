@@ -18,8 +18,9 @@ from PIL import Image
 
 from gpu_server.schemas import Job, ProgressEvent, State
 from gpu_server.timeouts import Timeouts
-from tests.gpu_server.jobs.test_jobs import photo, pixels
-from tests.gpu_server.servers import Pod, serving, until
+from tests.gpu_server.engines import until
+from tests.gpu_server.pictures.samples import photo, pixels
+from tests.gpu_server.servers import Pod, serving
 
 pytestmark = pytest.mark.timeout(600)
 

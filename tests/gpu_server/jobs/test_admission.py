@@ -14,8 +14,9 @@ from gpu_server.jobs.job import Job
 from gpu_server.schemas import JobRequest, State
 from gpu_server.server import Pod, open_pod
 from gpu_server.settings import Settings
-from tests.gpu_server.jobs.test_jobs import photo
-from tests.gpu_server.servers import QUICK, SMALL, Comfy, until
+from tests.gpu_server.engines import Comfy, until
+from tests.gpu_server.pictures.samples import photo
+from tests.gpu_server.servers import QUICK, SMALL
 from web import errors
 
 DRAW = JobRequest.model_validate(SMALL)

@@ -10,19 +10,8 @@ import httpx
 import pytest
 
 from gpu_server.schemas import State
-from tests.gpu_server.servers import (
-    QUICK,
-    SMALL,
-    Comfy,
-    EngineProcess,
-    Pod,
-    PodProcess,
-    engine_process,
-    pod_process,
-    serving,
-    supervised,
-    until,
-)
+from tests.gpu_server.engines import Comfy, EngineProcess, engine_process, supervised, until
+from tests.gpu_server.servers import QUICK, SMALL, Pod, PodProcess, pod_process, serving
 
 LEAVING_HISTORY = replace(QUICK, sweep_s=3600)
 

@@ -1,4 +1,4 @@
-"""Image files of every kind, good and bad, made here."""
+"""Image files of every kind, good and bad."""
 
 import io
 import struct
@@ -19,7 +19,7 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def plain(mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
-    """One colour all over."""
+    """Draw a single colour."""
     return Image.new("RGB", size, COLOUR).convert(mode)
 
 
@@ -29,7 +29,7 @@ def noise(size: tuple[int, int] = (300, 200)) -> Image.Image:
 
 
 def halves(size: tuple[int, int] = SIZE) -> Image.Image:
-    """The upper half red, the lower half blue: shows which way is up."""
+    """Draw the upper half red and the lower half blue, to show which way is up."""
     image = Image.new("RGB", size, "red")
     image.paste("blue", (0, size[1] // 2, *size))
     return image
@@ -42,7 +42,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def png(
     size: tuple[int, int], rows: bytes, *extra: bytes, depth: int = 8, colour_type: int = 2
 ) -> bytes:
-    """A PNG by hand; `rows` is the picture with a filter byte before each row."""
+    """Build a PNG by hand; `rows` are the pixels with a filter byte before each row."""
     head = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0)
     parts = [chunk(b"IHDR", head), *extra, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
@@ -58,7 +58,7 @@ def colour_16_bit() -> bytes:
 
 
 def with_exif(orientation: int) -> Image.Exif:
-    """As a phone writes it: the way it was held, and where it was."""
+    """Return EXIF data as a phone writes it: orientation, model and place."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     exif[0x010F] = "SecretPhone"
@@ -76,19 +76,19 @@ def truncated(kind: str) -> bytes:
 
 
 def declared(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that says it is that large."""
+    """Build a PNG of a few bytes that claims this size."""
     return png((width, height), b"\0" * 1000)
 
 
 def webp_canvas(width: int, height: int) -> bytes:
-    """A WebP's header that says it is that large."""
+    """Build a WebP header that claims this size."""
     sides = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
     body = b"WEBPVP8X" + struct.pack("<I", 10) + b"\x10\0\0\0" + sides + b"ALPH"
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def drawn_over_again(times: int) -> bytes:
-    """A progressive JPEG whose last pass over the pixels comes again so often."""
+    """Build a progressive JPEG that repeats its last scan."""
     data = saved(plain(), "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + last * times + data[-2:]
@@ -142,3 +142,13 @@ BAD: dict[str, tuple[bytes, str]] = {
     "svg": (SVG, "is not a PNG, JPEG or WebP image"),
     "ico": (saved(plain(), "ICO"), "is not a PNG, JPEG or WebP image"),
 }
+
+
+def photo() -> bytes:
+    """Return a JPEG of 300 × 200 pixels."""
+    return saved(Image.linear_gradient("L").resize((300, 200)).convert("RGB"), "JPEG")
+
+
+def pixels(data: bytes) -> bytes:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.tobytes()

@@ -57,7 +57,7 @@ GRAPH = {
 
 
 def ball() -> bytes:
-    """A smooth shaded pair of balls: harmless, and taken by the detector for what it looks for."""
+    """Draw two smooth shaded balls: harmless, but the detector takes them for nudity."""
     image = Image.new("RGB", (512, 512), (225, 215, 205))
     draw = ImageDraw.Draw(image)
     for step in range(180, 0, -1):
@@ -93,7 +93,7 @@ def pod(folder: Path, engine: str) -> Iterator[str]:
 
 
 def kept(folder: Path) -> list[str]:
-    """The pictures on disk, the one this test put there aside."""
+    """Return the images on disk except the one this test put there."""
     found = [
         p for p in services.files_below(folder) if p.suffix in (".png", ".ppm", ".image", ".part")
     ]
@@ -172,7 +172,7 @@ class BrokenSession:
 
 
 class HangingSession:
-    """Stands in for onnxruntime's once that never answers."""
+    """Stands in for an onnxruntime session that never answers."""
 
     def __init__(self) -> None:
         self.over = Event()
@@ -198,7 +198,7 @@ def test_a_detector_that_hangs_is_waited_for_only_so_long(engine: str, folder: P
 
 
 class SenselessSession:
-    """Stands in for a model whose answer is none."""
+    """Stands in for a model whose answer makes no sense."""
 
     def __init__(self, answer: list[npt.NDArray[np.float32]]) -> None:
         self.answer = answer

@@ -15,7 +15,8 @@ import yaml
 
 from backend.main import create_app
 from backend.settings import Settings
-from tests.gpu_server.servers import Pod, engine, serving
+from tests.gpu_server.engines import engine
+from tests.gpu_server.servers import Pod, serving
 
 MONITORING = Path(__file__).parents[3] / "infra" / "monitoring"
 DASHBOARD = MONITORING / "grafana" / "dashboards" / "easel.json"
