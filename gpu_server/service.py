@@ -67,7 +67,7 @@ class Service:
         self._warms_up = warms_up
 
     async def submit(
-        self, job_id: UUID, asked: JobRequest, photo: bytes | None, *, is_kept: bool = True
+        self, job_id: UUID, request: JobRequest, photo: bytes | None, *, is_kept: bool = True
     ) -> Job:
         """Take a request on, or find its job again.
 
@@ -75,28 +75,28 @@ class Service:
             InvalidValues: The request does not fit its mode.
             EaselError: Any of `web.errors.REQUEST_ERRORS`.
         """
-        request = parameters.complete(asked, self.catalog, has_image=photo is not None)
-        mode = self.catalog.modes[request.mode]
+        complete = parameters.complete(request, self.catalog, has_image=photo is not None)
+        mode = self.catalog.modes[complete.mode]
         if photo is not None and not mode.takes_image:
             raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
-        self._require_decent_words(request, photo=mode.takes_image)
+        self._require_decent_words(complete, photo=mode.takes_image)
         if self._guard.fault:
             raise errors.NoGpu(OUT_OF_ORDER, retry_after=60)
         if photo is None:
-            size, prepared = size_of(mode, request), None
+            size, prepared = size_of(mode, complete), None
         else:
             loop = asyncio.get_running_loop()
             size, prepared = await loop.run_in_executor(
-                self._workers, _prepare, self._guard, photo, mode, request
+                self._workers, _prepare, self._guard, photo, mode, complete
             )
-        style = mode.styles[request.style]
-        timeout_s = request.timeout_s or style.timeout_s or self._job_timeout_s
+        style = mode.styles[complete.style]
+        timeout_s = complete.timeout_s or style.timeout_s or self._job_timeout_s
         return await self._runner.admit(
             job_id,
-            request.model_copy(update={"timeout_s": timeout_s}),
+            complete.model_copy(update={"timeout_s": timeout_s}),
             prepared,
             size=size,
-            fingerprint=await fingerprint(asked.model_dump(exclude={"timeout_s"}), prepared),
+            fingerprint=await fingerprint(request.model_dump(exclude={"timeout_s"}), prepared),
             is_kept=is_kept,
         )
 

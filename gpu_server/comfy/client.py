@@ -80,7 +80,7 @@ class ComfyClient:
             async with self.http.request(method, path, **options) as response:
                 answer = _Answer(response.status, await response.read())
         except aiohttp.ClientConnectorError as error:
-            raise Refused(f"{method} {path}: nobody listens") from error
+            raise Refused(f"{method} {path}: nothing listens there") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{method} {path}: {type(error).__name__}") from error
         if answer.status >= 500:

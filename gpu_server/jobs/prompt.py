@@ -86,10 +86,10 @@ class PromptRun:
 
     async def _begin(self, watch: Watch, extra_data: dict[str, Any]) -> HistoryEntry | None:
         if self.job.submission is not Submission.no:
-            found = await self._find()
-            if isinstance(found, HistoryEntry):
-                return found
-            if found != "nowhere":
+            answer = await self._find()
+            if isinstance(answer, HistoryEntry):
+                return answer
+            if answer != "nowhere":
                 self._check_in(0)
                 return None
             if self.job.submission is Submission.yes:
@@ -183,12 +183,12 @@ class PromptRun:
 
     async def _reconcile(self, watch: Watch) -> HistoryEntry | None:
         """Ask ComfyUI after a silence. Returns how the prompt ended, if it has."""
-        found = await self._find()
-        if found == "stuck":
+        answer = await self._find()
+        if answer == "stuck":
             self._check_worker()
         else:
             self._stuck_since = None
-        match found:
+        match answer:
             case "running":
                 watch.start()
                 await self._check_running(watch)
@@ -198,7 +198,7 @@ class PromptRun:
             case "nowhere":
                 entry = await self._ended_or_lost()
             case _:
-                entry = found
+                entry = answer
         if entry is not None and not watch.alive and self.channel.open.is_set():
             # It ran, yet no frame came over the open socket: the socket is mute.
             await self._replace_socket(watch)
@@ -212,10 +212,10 @@ class PromptRun:
         deadline = time.monotonic() + self.timeouts.history_s
         while True:
             restarted = self.engine.boots != self.boot
-            found = await self._find()
-            if isinstance(found, HistoryEntry):
-                return found
-            if found != "nowhere":
+            answer = await self._find()
+            if isinstance(answer, HistoryEntry):
+                return answer
+            if answer != "nowhere":
                 return None
             if self.job.is_stopping:
                 raise errors.Cancelled

@@ -83,7 +83,9 @@ async def test_warm_up_draws_before_the_server_is_ready(comfy: Comfy, tmp_path: 
         await until(lambda: not pod.kept_files(), "nothing is kept of it")
 
 
-async def test_no_warm_up_delays_a_job_of_before_a_restart(comfy: Comfy, tmp_path: Path) -> None:
+async def test_a_warm_up_does_not_delay_a_job_recovered_after_a_restart(
+    comfy: Comfy, tmp_path: Path
+) -> None:
     await comfy.fault("slow", seconds=5)
     async with serving(comfy.url, tmp_path / "data") as pod:
         job = await pod.put()
@@ -95,7 +97,7 @@ async def test_no_warm_up_delays_a_job_of_before_a_restart(comfy: Comfy, tmp_pat
         assert (await pod.ended(job.id)).status is State.succeeded
 
 
-async def test_a_picture_of_before_a_restart_is_signed_as_what_it_is(
+async def test_an_image_recovered_after_a_restart_is_signed_with_its_own_origin(
     comfy: Comfy, tmp_path: Path
 ) -> None:
     await comfy.fault("slow", seconds=5)

@@ -51,7 +51,7 @@ def test_a_job_is_the_same_under_the_same_id_and_another_body_is_a_conflict(
     http.delete(job)
 
 
-def test_a_job_can_be_followed_from_the_request_that_gives_it(http: httpx.Client) -> None:
+def test_a_job_can_be_followed_from_the_request_that_submits_it(http: httpx.Client) -> None:
     job = f"/jobs/{uuid4()}"
     answer = http.put(job, json=SMALL, headers={"Accept": "text/event-stream"})
     assert answer.status_code == 202
@@ -69,7 +69,7 @@ def test_a_job_can_be_followed_from_the_request_that_gives_it(http: httpx.Client
         ("DELETE", "/jobs/{}"),
     ],
 )
-def test_a_job_that_nobody_gave_is_not_there(http: httpx.Client, method: str, path: str) -> None:
+def test_an_unknown_job_is_not_found(http: httpx.Client, method: str, path: str) -> None:
     answer = http.request(method, path.format(uuid4()))
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     answer = http.request(method, path.format("7"))
@@ -88,7 +88,7 @@ def test_a_picture_that_is_not_there_is_not_found(http: httpx.Client, number: st
     http.delete(job)
 
 
-def test_the_modes_are_told_with_their_schemas_and_texts(http: httpx.Client) -> None:
+def test_modes_come_with_their_schemas_and_texts(http: httpx.Client) -> None:
     found = http.get("/modes").json()
     assert [mode["name"] for mode in found] == ["free", "restyle"]
     for mode in found:
@@ -104,7 +104,7 @@ def test_the_modes_are_told_with_their_schemas_and_texts(http: httpx.Client) -> 
             assert set(style["ignores"]) <= set(mode["parameters"]["properties"])
 
 
-def test_the_pod_says_that_it_is_well(http: httpx.Client) -> None:
+def test_a_pod_in_order_says_so(http: httpx.Client) -> None:
     assert http.get("/livez").json() == {"status": "ok"}
     assert http.get("/readyz").json()["ready"]
     health = http.get("/health").json()
@@ -149,7 +149,7 @@ def check_body(content: dict[str, Any]) -> None:
         assert not validator.is_valid({"mode": "free", "prompt": "a", **wrong})
 
 
-def test_nothing_is_left_on_disk_when_everybody_has_what_they_wanted(
+def test_nothing_is_left_on_disk_after_every_request_was_served(
     http: httpx.Client, sketches: Pod
 ) -> None:
     generate(http, **SMALL, count=2)

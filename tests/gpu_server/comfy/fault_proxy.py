@@ -109,9 +109,10 @@ class FaultProxy:
 
 @contextlib.asynccontextmanager
 async def fault_proxy(url: str) -> AsyncIterator[tuple[FaultProxy, str]]:
-    """A proxy in front of `url`, and its own URL.
+    """Run a proxy in front of `url`; yield it and its own URL.
 
-    Not one of loopback's: behind a network ComfyUI's disk is out of reach, and `/view` is asked.
+    The URL is not a loopback address, so that ComfyUI's disk counts as out of reach and `/view` is
+    used.
     """
     where = urlsplit(url)
     assert where.hostname

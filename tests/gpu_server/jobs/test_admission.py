@@ -1,4 +1,4 @@
-"""Taking a job on while the disk is slow or fails."""
+"""Admitting a job while the disk is slow or fails."""
 
 import asyncio
 import shutil
@@ -33,7 +33,7 @@ async def pod(comfy: Comfy, tmp_path: Path) -> AsyncIterator[Pod]:
 
 @contextmanager
 def held_up(folder: Path) -> Iterator[None]:
-    """Nobody else writes to the jobs' database meanwhile."""
+    """Lock the jobs' database against other writers."""
     with closing(sqlite3.connect(folder / "gpu_server" / "jobs.sqlite3")) as database:
         database.execute("BEGIN IMMEDIATE")
         yield
@@ -47,7 +47,7 @@ async def admitted(pod: Pod, job_id: UUID) -> Job:
     return known()[0]
 
 
-async def test_a_photo_whose_sender_leaves_while_it_is_kept_is_drawn_from(
+async def test_a_photo_whose_sender_leaves_while_it_is_written_is_still_used(
     pod: Pod, tmp_path: Path
 ) -> None:
     first, second = uuid4(), uuid4()
@@ -64,7 +64,7 @@ async def test_a_photo_whose_sender_leaves_while_it_is_kept_is_drawn_from(
     assert job.status is State.succeeded
 
 
-async def test_whoever_follows_a_job_that_could_not_be_kept_is_told_of_its_end(
+async def test_a_follower_of_a_job_that_could_not_be_kept_learns_of_its_end(
     pod: Pod, tmp_path: Path
 ) -> None:
     first, second = uuid4(), uuid4()

@@ -33,7 +33,7 @@ async def test_previews_are_pictures(comfy: Comfy, pod: Pod) -> None:
         assert preview.media_type == "image/jpeg"
 
 
-async def test_events_go_on_after_the_last_that_was_seen(comfy: Comfy, pod: Pod) -> None:
+async def test_events_continue_after_the_last_one_seen(comfy: Comfy, pod: Pod) -> None:
     await comfy.fault("slow", seconds=0.1)
     job = await pod.put()
     last = ""

@@ -117,7 +117,7 @@ def test_a_picture_changed_after_signing_is_no_longer_valid(
     assert read_manifest(bytes(signed), media_type)[0] == "Invalid"
 
 
-def test_without_our_authority_a_signature_is_valid_but_nobodys(signer: Signer) -> None:
+def test_without_our_authority_a_signature_is_valid_but_untrusted(signer: Signer) -> None:
     signed = signer.sign(encoded("image/png", BY_AI), "image/png", BY_AI)
     assert read_manifest(signed, "image/png")[0] == "Valid"
 
