@@ -257,7 +257,7 @@ def test_an_animation_is_not_judged_by_its_first_frame(gate: Gate) -> None:
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
 def test_pixels_whose_range_is_unclear_are_not_judged(gate: Gate, mode: str) -> None:
-    with pytest.raises(GateUnavailable, match="as RGB"):
+    with pytest.raises(GateUnavailable, match="to RGB"):
         gate.check([Image.new(mode, (64, 64))])
 
 
