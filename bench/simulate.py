@@ -278,7 +278,7 @@ def costs() -> dict[str, float]:
     # Seconds of a thousand calls are milliseconds of one.
     result |= {f"{name}_ms": total for name, total in spent.items()}
     began = time.process_time()
-    scheduler.positions(now + 10)
+    scheduler.position(work.id, now + 10)
     result["all_positions_ms"] = (time.process_time() - began) * 1000
     return result
 

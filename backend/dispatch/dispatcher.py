@@ -122,7 +122,7 @@ class Dispatcher:
             self._scheduler.adopt(_work(live), row.pod, now)
             self._draw(live, row.pod, asked=True)
         else:
-            self._scheduler.submit(_work(live), now, bounded=False)
+            self._scheduler.submit(_work(live), now)
         return live
 
     def place(self, live: Live) -> tuple[int | None, float | None]:
@@ -283,7 +283,7 @@ class Dispatcher:
         try:
             self._scheduler.failed_on(live.row.id, pod.name, now)
         except KeyError:
-            self._scheduler.submit(_work(live), now, bounded=False)
+            self._scheduler.submit(_work(live), now)
         self._wake.set()
 
     def _give_up_hopeless(self, now: float) -> None:

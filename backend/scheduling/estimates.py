@@ -1,4 +1,4 @@
-"""Learnt seconds: of jobs by style, size and pod, and of loading a model."""
+"""Learnt durations: of jobs by style, size and pod, and of loading a model."""
 
 import math
 
@@ -27,7 +27,7 @@ class Average:
 
 
 class Estimates:
-    """What a job will cost. Unknown sizes are scaled from the style's others, then guessed."""
+    """What a job will cost; an unknown size is scaled from the style's others, else guessed."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -38,7 +38,7 @@ class Estimates:
         self._overhead = Average(0.0)
 
     def job(self, key: CostKey) -> float:
-        """GPU seconds on an average pod."""
+        """Return the GPU seconds on an average pod."""
         if (known := self._jobs.get(key)) is not None:
             return known.value
         style, bucket = key
@@ -51,6 +51,7 @@ class Estimates:
         return self._limits.load_s if known is None else known.value
 
     def speed(self, pod_id: str) -> float:
+        """Return a pod's time for a job relative to the average pod: 2.0 takes twice as long."""
         known = self._speeds.get(pod_id)
         return 1.0 if known is None else known.value
 
@@ -62,7 +63,7 @@ class Estimates:
     def learn_job(self, key: CostKey, pod_id: str, seconds: float) -> None:
         style, bucket = key
         if (known := self._jobs.get(key)) is not None:
-            # Against the mean over all pods, not one cleared of speeds: that pair could drift.
+            # Against the plain mean of all pods: one corrected for speeds could drift with them.
             ratio = seconds / max(known.value, 1e-6)
             self._speeds.setdefault(pod_id, Average(1.0)).add(ratio)
         self._jobs.setdefault(key, Average(0.0)).add(seconds)

@@ -1,8 +1,8 @@
-"""Users in a ring, dealt turns in deficit round robin by expected GPU seconds.
+"""A ring of users, each with a queue, dealt turns in deficit round robin by expected GPU seconds.
 
-Each visit adds a quantum to the user's deficit; a positive deficit buys a turn, and a dearer job
-leaves a debt that later visits pay off (surplus round robin), so a heavy job delays its owner and
-nobody else. Debts outlive an empty line, credit does not.
+Each visit adds a quantum to the user's deficit. A positive deficit buys a turn, and work that costs
+more leaves a debt which later visits pay off (surplus round robin), so a heavy generation delays
+its owner and nobody else. Debts outlive an empty queue; credit does not.
 """
 
 from bisect import bisect_left, insort
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from backend.scheduling.estimates import CostKey, Estimates, cost_key
 from backend.scheduling.work import Kind, Work
 
-LineKey = tuple[bool, int, int]
+OrderKey = tuple[bool, int, int]
 
 
-class Job:
-    """A job's place and history while the scheduler knows it."""
+class QueuedWork:
+    """A generation's position and history while the scheduler knows it."""
 
     __slots__ = (
         "cost",
@@ -40,45 +40,48 @@ class Job:
         self.submitted = now
         self.cost_key = cost_key(work)
         self.cost = 0.0  # GPU seconds charged to the user
-        self.queued = False  # in its user's line
-        self.returned = False
+        self.queued = False  # in its user's queue
+        self.returned = False  # a pod gave it back
         self.pod_id: str | None = None
         self.started = now
         self.expected = 0.0  # seconds on its pod, loading included
-        self.loads = False
-        self.excluded: frozenset[str] = frozenset()
+        self.loads = False  # its pod loads a model for it
+        self.excluded: frozenset[str] = frozenset()  # pods it failed on
 
     @property
-    def line_key(self) -> LineKey:
-        """Order within the user's line: what came back from a pod, then priority, then age."""
+    def order_key(self) -> OrderKey:
+        """Order within the user's queue: what came back from a pod, then priority, then age."""
         return (not self.returned, -self.work.priority, self.number)
 
 
 @dataclass(slots=True)
-class Line:
-    """One user's waiting jobs by kind, and account in GPU seconds."""
+class UserQueue:
+    """One user's waiting work by kind, and account in GPU seconds. Changed by FairQueue alone."""
 
     deficit: float = 0.0
-    kinds: dict[Kind, list[Job]] = field(default_factory=dict)
+    kinds: dict[Kind, list[QueuedWork]] = field(default_factory=dict)
     in_turn: int = 0
-    unfinished: set[Job] = field(default_factory=set)
+    unfinished: set[QueuedWork] = field(default_factory=set)
 
-    def head(self, kinds: Iterable[Kind]) -> Job | None:
+    def head(self, kinds: Iterable[Kind]) -> QueuedWork | None:
         heads = [jobs[0] for kind in kinds if (jobs := self.kinds.get(kind))]
-        return min(heads, key=lambda job: job.line_key, default=None)
+        return min(heads, key=lambda job: job.order_key, default=None)
 
-    def waiting(self) -> list[Job]:
-        """In order."""
-        return sorted((j for jobs in self.kinds.values() for j in jobs), key=lambda j: j.line_key)
+    def waiting(self) -> list[QueuedWork]:
+        """List the waiting work in order."""
+        return sorted((j for jobs in self.kinds.values() for j in jobs), key=lambda j: j.order_key)
 
 
 class FairQueue:
-    """The lines of all users. A user whose jobs have their turn is out of the ring until those
-    are on a pod, so each deal visits everybody at most once."""
+    """The queues of all users.
+
+    A user with work in the open turn is out of the ring until that work is on a pod, so each deal
+    visits everybody at most once.
+    """
 
     def __init__(self, estimates: Estimates) -> None:
         self._estimates = estimates
-        self.lines: dict[str, Line] = {}
+        self.users: dict[str, UserQueue] = {}
         self.ring: OrderedDict[str, None] = OrderedDict()
         self._by_kind: dict[Kind, OrderedDict[str, None]] = {}
         self._costs: Counter[CostKey] = Counter()
@@ -86,143 +89,162 @@ class FairQueue:
         self._debts: OrderedDict[str, float] = OrderedDict()
         self.waiting = 0
 
-    def cost(self, job: Job) -> float:
+    def cost(self, job: QueuedWork) -> float:
         return self._estimates.job(job.cost_key)
 
     def kinds(self) -> list[Kind]:
         return list(self._by_kind)
 
-    def enrol(self, user: str) -> Line:
-        """The user's line, with what is still owed from earlier."""
-        line = self.lines.get(user)
-        if line is None:
-            owed = self._debts.pop(user, self._granted) - self._granted
-            line = self.lines[user] = Line(deficit=-max(owed, 0.0))
-        return line
+    def enrol(self, job: QueuedWork) -> None:
+        """Count a job as its user's; a new user starts with what they still owe from earlier."""
+        user = self.users.get(job.work.user)
+        if user is None:
+            owed = self._debts.pop(job.work.user, self._granted) - self._granted
+            user = self.users[job.work.user] = UserQueue(deficit=-max(owed, 0.0))
+        user.unfinished.add(job)
 
-    def leave(self, user: str) -> None:
-        """A user's last job is done: only a debt is remembered, until rounds have paid it."""
-        line = self.lines.pop(user)
-        if line.deficit < 0:
-            self._debts[user] = self._granted - line.deficit
+    def forget(self, job: QueuedWork) -> None:
+        """Forget a finished job; of a user's last one, only a debt stays until rounds paid it."""
+        name, user = job.work.user, self.users[job.work.user]
+        user.unfinished.remove(job)
+        if user.unfinished:
+            return
+        del self.users[name]
+        if user.deficit < 0:
+            self._debts[name] = self._granted - user.deficit
         while self._debts and next(iter(self._debts.values())) <= self._granted:
             self._debts.popitem(last=False)
 
-    def add(self, job: Job) -> bool:
-        """Puts a job into its user's line; True if this brought the user into the ring."""
-        user, kind = job.work.user, job.work.kind
-        line = self.lines[user]
-        insort(line.kinds.setdefault(kind, []), job, key=lambda j: j.line_key)
+    def add(self, job: QueuedWork) -> bool:
+        """Put a job into its user's queue; True if this brought the user into the ring."""
+        name, kind = job.work.user, job.work.kind
+        insort(self.users[name].kinds.setdefault(kind, []), job, key=lambda j: j.order_key)
         self._costs[job.cost_key] += 1
         self.waiting += 1
         job.queued = True
-        if user in self.ring:
-            self._by_kind.setdefault(kind, OrderedDict()).setdefault(user)
+        if name in self.ring:
+            self._by_kind.setdefault(kind, OrderedDict()).setdefault(name)
             return False
-        return self._join(user)
+        return self._join(name)
 
-    def remove(self, job: Job) -> None:
-        """Takes a job out of its line: cancelled, or about to be charged."""
-        user, kind = job.work.user, job.work.kind
-        line = self.lines[user]
-        jobs = line.kinds[kind]
-        del jobs[bisect_left(jobs, job.line_key, key=lambda j: j.line_key)]
+    def remove(self, job: QueuedWork) -> None:
+        """Take a job out of its queue, because it was cancelled or is about to be charged."""
+        name, kind = job.work.user, job.work.kind
+        user = self.users[name]
+        jobs = user.kinds[kind]
+        del jobs[bisect_left(jobs, job.order_key, key=lambda j: j.order_key)]
         job.queued = False
         self.waiting -= 1
         self._costs[job.cost_key] -= 1
         if not self._costs[job.cost_key]:
             del self._costs[job.cost_key]
         if not jobs:
-            del line.kinds[kind]
-            self._forget_kind(user, kind)
-        if not line.kinds:
-            self.ring.pop(user, None)
-            line.deficit = min(line.deficit, 0.0)
+            del user.kinds[kind]
+            self._forget_kind(name, kind)
+        if not user.kinds:
+            self.ring.pop(name, None)
+            user.deficit = min(user.deficit, 0.0)
 
-    def charge(self, job: Job) -> None:
-        """The job's turn has come: out of its line, its expected seconds off the account."""
-        job.cost = self.cost(job)
-        self.lines[job.work.user].deficit -= job.cost
+    def charge(self, job: QueuedWork) -> None:
+        """Take a job whose turn has come out of its queue and charge its expected seconds."""
+        self._charge(job)
         self.remove(job)
 
-    def settle(self, job: Job, seconds: float) -> None:
-        """Corrects the charge to what the job really took."""
-        line = self.lines[job.work.user]
-        line.deficit += job.cost - seconds
+    def ensure_charged(self, job: QueuedWork) -> None:
+        """Charge a job that got to its pod without a turn: it was adopted after a restart."""
+        if not job.cost:
+            self._charge(job)
+
+    def settle(self, job: QueuedWork, seconds: float) -> None:
+        """Correct the charge to what the job really took."""
+        user = self.users[job.work.user]
+        user.deficit += job.cost - seconds
         job.cost = seconds
-        if not line.kinds:
-            line.deficit = min(line.deficit, 0.0)
+        if not user.kinds:
+            user.deficit = min(user.deficit, 0.0)
 
-    def enter_turn(self, job: Job) -> None:
-        line = self.lines[job.work.user]
-        line.in_turn += 1
-        self.ring.pop(job.work.user, None)
-        for kind in line.kinds:
-            self._forget_kind(job.work.user, kind)
+    def enter_turn(self, job: QueuedWork) -> None:
+        name, user = job.work.user, self.users[job.work.user]
+        user.in_turn += 1
+        self.ring.pop(name, None)
+        for kind in user.kinds:
+            self._forget_kind(name, kind)
 
-    def leave_turn(self, job: Job) -> None:
-        line = self.lines[job.work.user]
-        line.in_turn -= 1
+    def leave_turn(self, job: QueuedWork) -> None:
+        self.users[job.work.user].in_turn -= 1
         self._join(job.work.user)
 
-    def deal(self, kinds: list[Kind], admit: Callable[[Job], bool]) -> None:
-        """One round: visits users in ring order, offering their next job of `kinds` to `admit`
-        (which takes it, or refuses and so ends the round)."""
+    def deal(self, kinds: list[Kind], admit: Callable[[QueuedWork], bool]) -> None:
+        """Deal one round: visit users in ring order and offer their next job of `kinds`.
+
+        `admit` takes the job, or refuses it and thereby ends the round.
+        """
         quantum = min(map(self._estimates.job, self._costs), default=0.0)
         if self._round(kinds, quantum, admit):
             return
-        debts = [-line.deficit for line in map(self.lines.__getitem__, self.ring)]
+        debts = [-user.deficit for user in map(self.users.__getitem__, self.ring)]
         self._round(kinds, quantum + max(0.0, min(debts, default=0.0)), admit)
 
-    def borrow(self, kind: Kind, floor: float, allowed: Callable[[Job], bool]) -> Job | None:
-        """The first job of this kind in ring order, out of turn, of a user not below `floor`."""
-        users = self._by_kind.get(kind)
-        for user in users or ():
-            line = self.lines[user]
-            if line.deficit < floor:
-                # Behind the others, so that a line of debtors is not walked again and again.
-                self._by_kind[kind].move_to_end(user)
+    def borrow(
+        self, kind: Kind, floor: float, allowed: Callable[[QueuedWork], bool]
+    ) -> QueuedWork | None:
+        """Return the first job of a kind in ring order, out of turn.
+
+        Users whose deficit is below `floor` lend nothing.
+        """
+        names = self._by_kind.get(kind)
+        for name in names or ():
+            user = self.users[name]
+            if user.deficit < floor:
+                # Behind the others, so that a queue of debtors is not walked again and again.
+                self._by_kind[kind].move_to_end(name)
                 return None
-            job = next(filter(allowed, line.kinds[kind]), None)
+            job = next(filter(allowed, user.kinds[kind]), None)
             if job is not None:
-                self._by_kind[kind].move_to_end(user)
+                self._by_kind[kind].move_to_end(name)
                 return job
         return None
 
-    def _round(self, kinds: list[Kind], quantum: float, admit: Callable[[Job], bool]) -> bool:
+    def _round(
+        self, kinds: list[Kind], quantum: float, admit: Callable[[QueuedWork], bool]
+    ) -> bool:
         visits = size = len(self.ring)
         dealt = False
         while visits:
-            user = next(iter(self.ring))
-            line = self.lines[user]
-            job = line.head(kinds)
-            if job is not None and line.deficit + quantum > 0:
-                line.deficit += quantum
+            name = next(iter(self.ring))
+            user = self.users[name]
+            job = user.head(kinds)
+            if job is not None and user.deficit + quantum > 0:
+                user.deficit += quantum
                 if not admit(job):
-                    line.deficit -= quantum
+                    user.deficit -= quantum
                     break
                 dealt = True
-                while (job := line.head(kinds)) and line.deficit >= self.cost(job) and admit(job):
+                while (job := user.head(kinds)) and user.deficit >= self.cost(job) and admit(job):
                     pass
             else:
-                line.deficit += quantum if job is not None else 0.0
-                self.ring.move_to_end(user)
+                user.deficit += quantum if job is not None else 0.0
+                self.ring.move_to_end(name)
             visits -= 1
         self._granted += quantum * (size - visits) / size if size else 0.0
         return dealt or visits > 0
 
-    def _join(self, user: str) -> bool:
-        line = self.lines[user]
-        if line.in_turn or not line.kinds or user in self.ring:
+    def _charge(self, job: QueuedWork) -> None:
+        job.cost = self.cost(job)
+        self.users[job.work.user].deficit -= job.cost
+
+    def _join(self, name: str) -> bool:
+        user = self.users[name]
+        if user.in_turn or not user.kinds or name in self.ring:
             return False
-        self.ring[user] = None
-        for kind in line.kinds:
-            self._by_kind.setdefault(kind, OrderedDict())[user] = None
+        self.ring[name] = None
+        for kind in user.kinds:
+            self._by_kind.setdefault(kind, OrderedDict())[name] = None
         return True
 
-    def _forget_kind(self, user: str, kind: Kind) -> None:
-        users = self._by_kind.get(kind)
-        if users is not None:
-            users.pop(user, None)
-            if not users:
+    def _forget_kind(self, name: str, kind: Kind) -> None:
+        names = self._by_kind.get(kind)
+        if names is not None:
+            names.pop(name, None)
+            if not names:
                 del self._by_kind[kind]

@@ -1,11 +1,11 @@
-"""The jobs whose turn it is: within them pods choose by model, and nobody waits twice their due.
+"""The jobs whose turn it is: among them pods choose by model, and nobody waits twice their due.
 
 A turn is a stretch of the fair order. Plain deficit round robin (DRR) would begin its i-th job
 after `start_i` more seconds (the work before it, model changes included, over the pods). The
 stretch ends before a job whose `start` would make max(start) > waited_i + 2 * start_i for any
-member; so whatever order pods choose, if the last begins by that deadline then each has waited at
-most waited_i + deadline <= 2 * (waited_i + start_i): twice its wait under DRR. What choosing saves
-of the deadline may be spent on staying with a model for jobs beyond the turn.
+member. So if the last begins by that deadline, then in whatever order the pods choose, each has
+waited at most waited_i + deadline <= 2 * (waited_i + start_i): twice its wait under DRR. Time that
+choosing saves before the deadline may be spent on jobs beyond the turn for a loaded model.
 """
 
 import math
@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable
 
 from backend.scheduling.estimates import Estimates
-from backend.scheduling.fair_queue import Job
+from backend.scheduling.fair_queue import QueuedWork
 from backend.scheduling.work import Kind
 
 
 class Turn:
     def __init__(self, estimates: Estimates) -> None:
         self._estimates = estimates
-        self.kinds: dict[Kind, deque[Job]] = {}
+        self.kinds: dict[Kind, deque[QueuedWork]] = {}
         self.seconds: dict[str, float] = {}
         self.deadline = math.inf
         self.size = 0
@@ -29,13 +29,13 @@ class Turn:
         self._last_model: str | None = None
         self._bound = math.inf
 
-    def open(self, now: float) -> None:
+    def open(self, now: float, *, deadline: float = math.inf) -> None:
         self._opened, self._pure, self._bound = now, 0.0, math.inf
         self._last_model = None
-        self.deadline = math.inf
+        self.deadline = deadline
 
-    def admits(self, job: Job, cost: float, pods: int) -> bool:
-        """Whether the stretch may go on with this job; if so its bound is kept."""
+    def admits(self, job: QueuedWork, cost: float, pods: int) -> bool:
+        """Return whether the stretch may go on with this job; if so, keep its bound."""
         model = job.work.model
         changed = self._last_model is not None and model != self._last_model
         start = (self._pure + (self._estimates.load(model) if changed else 0.0)) / pods
@@ -49,7 +49,7 @@ class Turn:
         return True
 
     def hurry(self, now: float, pods: int) -> None:
-        """Somebody new is waiting for the next turn: no more staying beyond what DRR would need."""
+        """Shorten the deadline to what DRR would need, as a new user waits for the next turn."""
         if self.size:
             left = sum(self.seconds.values()) + sum(map(self._estimates.load, self.models()))
             self.deadline = min(self.deadline, now + left / max(pods, 1))
@@ -57,13 +57,13 @@ class Turn:
     def models(self) -> set[str]:
         return {model for _, model in self.kinds}
 
-    def add(self, job: Job, *, first: bool = False) -> None:
+    def add(self, job: QueuedWork, *, first: bool = False) -> None:
         jobs = self.kinds.setdefault(job.work.kind, deque())
         (jobs.appendleft if first else jobs.append)(job)
         self.seconds[job.work.model] = self.seconds.get(job.work.model, 0.0) + job.cost
         self.size += 1
 
-    def remove(self, job: Job) -> None:
+    def remove(self, job: QueuedWork) -> None:
         kind = job.work.kind
         self.kinds[kind].remove(job)
         if not self.kinds[kind]:
@@ -73,10 +73,10 @@ class Turn:
         if job.work.model not in self.models():
             del self.seconds[job.work.model]
 
-    def first(self, kinds: list[Kind], allowed: Callable[[Job], bool]) -> Job | None:
-        """The allowed job of these kinds that has waited longest."""
+    def first(self, kinds: list[Kind], allowed: Callable[[QueuedWork], bool]) -> QueuedWork | None:
+        """Return the allowed job of these kinds that has waited longest."""
         heads = (next(filter(allowed, self.kinds.get(kind, ())), None) for kind in kinds)
         return min((j for j in heads if j), key=lambda j: (not j.returned, j.number), default=None)
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[QueuedWork]:
         return [job for jobs in self.kinds.values() for job in jobs]

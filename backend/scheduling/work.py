@@ -1,20 +1,19 @@
 """What goes into the scheduler and what comes out of it."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 Kind = tuple[str, str]
-"""A style and the model it needs: jobs of one kind are interchangeable to a pod."""
+"""A style and the model it needs: work of one kind is interchangeable to a pod."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """One generation to be scheduled.
 
-    `size` is relative work within a style (megapixels x steps, > 0). `priority` orders a user's
-    own jobs, higher first; it never moves a job past another user's.
+    `size` is relative work within a style (megapixels x steps, > 0). `priority` orders the
+    generations of one user, higher first; it never moves one past another user's.
     """
 
     id: UUID
@@ -35,10 +34,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on accepted and unfinished work, and what is assumed before anything is learnt.
+    """Bounds on accepted, unfinished work, and the estimates to use before any are learnt.
 
-    A pod is given its next job when the running one is expected to end within `ahead_s` seconds.
-    `affinity=False` is plain deficit round robin: the yardstick of the benchmark.
+    A pod gets its next job when the running one is expected to end within `ahead_s` seconds.
+    `affinity=False` is plain deficit round robin, which the benchmark compares with.
     """
 
     queue: int = 1000
@@ -51,17 +50,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Run this job on this pod now (or next, behind the job it is running)."""
+    """Run this work on this pod now, or right after the job that the pod is running."""
 
     id: UUID
     pod_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a job stands: 0 once it is on a pod, else 1 for the next in line.
+class QueuePosition:
+    """Where a generation stands: `position` is 0 on a pod, 1 for the next in the queue.
 
-    `seconds` until its pictures are expected; None while no pod can run it.
+    `seconds` until its images are expected; None while no pod can run it.
     """
 
     position: int
@@ -69,40 +68,26 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class PodStats:
-    in_service: bool
-    loaded_model: str | None
-    jobs: int
-    speed: float
-    """Its time for a job against the average of all pods: 2.0 takes twice as long."""
-
-
-@dataclass(frozen=True, slots=True)
 class Stats:
-    """`model_changes` counts the assignments that make a pod load another model."""
+    """Counts of the moment; `model_changes` counts the assignments that made a pod load a model."""
 
     waiting: int
     on_pods: int
     users: int
     model_changes: int
-    pods: Mapping[str, PodStats]
 
 
-class Refused(Exception):
-    """Not accepted for lack of room; `retry_after` seconds from now there may be some."""
-
-    code = "rate_limited"
+class NoRoom(Exception):
+    """There is no room for one more; `retry_after` seconds from now there may be some."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
 
-class UserBusy(Refused):
+class UserBusy(NoRoom):
     """The user has as many unfinished generations as one user may have."""
 
 
-class QueueFull(Refused):
+class QueueFull(NoRoom):
     """The whole queue is full."""
-
-    code = "queue_full"

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, no job is lost, given twice, or left without reason."""
+"""In whatever order things happen, no job is lost, assigned twice, or left without reason."""
 
 from uuid import UUID
 
@@ -14,7 +14,7 @@ PICK = st.integers(0, 1000)
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """`waiting` and `on_pod` are what the caller was told; the scheduler must agree."""
+    """`waiting` and `on_pod` are what the caller knows; the scheduler must agree."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,25 +77,26 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 30))
     def dispatch(self, seconds: float) -> None:
         self.now += seconds
-        for given in self.s.dispatch(self.now):
-            work = self.waiting.pop(given.id)
-            assert work.style in self.up[given.pod_id]
-            self.on_pod[given.id] = given.pod_id
+        for assignment in self.s.dispatch(self.now):
+            work = self.waiting.pop(assignment.id)
+            assert work.style in self.up[assignment.pod_id]
+            self.on_pod[assignment.id] = assignment.pod_id
         busy = set(self.on_pod.values())
         assert all(list(self.on_pod.values()).count(pod) <= 2 for pod in busy)
         for pod, styles in self.up.items():
             if pod not in busy and not (busy & self.up.keys()):
-                # With nobody to wait for, an idle pod has taken whatever it can serve.
+                # No busy pod to wait for: an idle pod has taken whatever it can serve.
                 assert not [w for w in self.waiting.values() if w.style in styles]
 
     @invariant()
     def every_job_is_where_the_caller_thinks(self) -> None:
-        assert self.s.positions(self.now).keys() == self.waiting.keys()
+        assert all(self.s.position(id_, self.now).position >= 1 for id_ in self.waiting)
+        assert all(self.s.position(id_, self.now).position == 0 for id_ in self.on_pod)
         stats = self.s.stats()
         assert (stats.waiting, stats.on_pods) == (len(self.waiting), len(self.on_pod))
 
     def teardown(self) -> None:
-        """Nobody starves: with a pod for everything, all that was accepted ends."""
+        """Check that nobody starves: with a pod for everything, all accepted work ends."""
         self.pod_up("p0", set("abc"))
         for _ in range(3 * self.count + 3):
             self.dispatch(5.0)

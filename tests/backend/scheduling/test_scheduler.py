@@ -1,4 +1,4 @@
-"""The scheduler as its caller sees it, by example."""
+"""The scheduler by example, as its caller sees it."""
 
 from collections import Counter
 from uuid import UUID
@@ -22,7 +22,7 @@ def scheduler(pods: int = 1, limits: Limits = ROOMY, models: str = "mn") -> Sche
 
 
 def serve(s: Scheduler, jobs: int, seconds: float = 2.0) -> list[int]:
-    """Runs jobs to their end on whatever pods they are given; their numbers in that order."""
+    """Run jobs to their end on whatever pods they get, and return their numbers in that order."""
     order: list[int] = []
     now, running = 0.0, [a.id for a in s.dispatch(0.0)]
     while running and len(order) < jobs:
@@ -38,18 +38,13 @@ def test_a_user_with_a_thousand_jobs_does_not_keep_another_waiting() -> None:
     s = scheduler(pods=3)
     for i in range(1000):
         s.submit(work(i), 0.0)
-    given = s.dispatch(0.0)
+    running = [a.id for a in s.dispatch(0.0)]
     s.submit(work(5000, "bob"), 0.0)
-    ended = serve_given(s, [a.id for a in given], 3)
-    assert 5000 in ended
-
-
-def serve_given(s: Scheduler, running: list[UUID], ends: int) -> set[int]:
-    started = {id_.int for id_ in running}
-    for i in range(ends):
-        s.finished(running[i], 2.0, 2.0)
-        started |= {a.id.int for a in s.dispatch(2.0)}
-    return started
+    begun: set[int] = set()
+    for id_ in running:
+        s.finished(id_, 2.0, 2.0)
+        begun |= {a.id.int for a in s.dispatch(2.0)}
+    assert 5000 in begun
 
 
 def test_a_users_higher_priority_goes_first_but_not_past_other_users() -> None:
@@ -72,7 +67,7 @@ def test_jobs_of_a_lost_pod_are_moved_and_come_first() -> None:
     assert serve(s, 5) == [0, 1, 2, 3, 4]
 
 
-def test_a_job_is_not_given_again_to_the_pod_it_failed_on() -> None:
+def test_a_job_does_not_go_back_to_the_pod_it_failed_on() -> None:
     s = scheduler(pods=2)
     s.submit(work(1), 0.0)
     (first,) = s.dispatch(0.0)
@@ -82,7 +77,7 @@ def test_a_job_is_not_given_again_to_the_pod_it_failed_on() -> None:
     assert second.pod_id != first.pod_id
 
 
-def test_the_only_pod_gets_a_job_again_rather_than_nobody() -> None:
+def test_the_only_pod_gets_a_job_again_that_failed_on_it() -> None:
     s = scheduler()
     s.submit(work(1), 0.0)
     s.dispatch(0.0)
@@ -100,7 +95,7 @@ def test_a_draining_pod_finishes_and_gets_no_more() -> None:
     assert s.dispatch(2.0) == []
 
 
-def test_a_cancelled_job_leaves_the_line_and_a_given_one_names_its_pod() -> None:
+def test_a_cancelled_job_leaves_the_queue_or_names_the_pod_that_has_it() -> None:
     s = scheduler()
     s.submit(work(1), 0.0)
     s.submit(work(2), 0.0)
@@ -110,20 +105,23 @@ def test_a_cancelled_job_leaves_the_line_and_a_given_one_names_its_pod() -> None
     assert s.stats().waiting == 0
 
 
-def test_bounds_are_refused_with_a_time_to_come_back() -> None:
+def test_without_room_the_answer_says_when_to_come_back() -> None:
     s = scheduler(limits=Limits(queue=3, per_user=2))
     s.submit(work(1), 0.0)
     s.submit(work(2), 0.0)
     with pytest.raises(UserBusy) as busy:
-        s.submit(work(3), 0.0)
+        s.check_room("ann", 0.0)
+    s.check_room("bob", 0.0)
+    with pytest.raises(QueueFull):
+        s.check_room("bob", 0.0, entering=1)
     s.submit(work(4, "bob"), 0.0)
     with pytest.raises(QueueFull) as full:
-        s.submit(work(5, "cat"), 0.0)
+        s.check_room("cat", 0.0)
     assert busy.value.retry_after >= 1
     assert full.value.retry_after >= 1
 
 
-def test_an_adopted_job_holds_its_pod_and_is_given_to_no_other() -> None:
+def test_an_adopted_job_holds_its_pod_and_goes_to_no_other() -> None:
     s = Scheduler()
     s.adopt(work(1), "pod0", 0.0)
     s.pod_up("pod0", ["style-m"])
@@ -148,10 +146,10 @@ def test_positions_count_up_in_the_order_of_service_and_seconds_grow() -> None:
     for i in range(6):
         s.submit(work(i, "ann" if i < 4 else "bob"), 0.0)
     s.dispatch(0.0)
-    places = s.positions(0.0)
-    assert [place.position for place in places.values()] == [1, 2, 3, 4, 5]
-    promised = [id_.int for id_ in places]
-    seconds = [place.seconds or 0.0 for place in places.values()]
+    waiting = {i: s.position(UUID(int=i), 0.0) for i in range(1, 6)}
+    promised = sorted(waiting, key=lambda i: waiting[i].position)
+    assert [waiting[i].position for i in promised] == [1, 2, 3, 4, 5]
+    seconds = [waiting[i].seconds or 0.0 for i in promised]
     assert seconds == sorted(seconds)
     assert s.position(UUID(int=0), 0.0).position == 0
     s.finished(UUID(int=0), 5.0, 5.0)
