@@ -7,7 +7,7 @@ import structlog
 from obstore.exceptions import BaseError
 
 from backend.limits.quotas import DAY_S
-from backend.limits.refusals import Abuse
+from backend.limits.refusals import Refusals as Abuse
 from backend.storage.database import DatabaseAway
 from backend.storage.generations import Store
 

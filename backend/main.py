@@ -12,8 +12,9 @@ from backend.dispatch.dispatcher import Dispatcher
 from backend.durable import Workflows
 from backend.expiry import expire
 from backend.health import Platform
-from backend.limits.quotas import Keys, Quotas
-from backend.limits.refusals import Abuse
+from backend.limits.keys import Keys
+from backend.limits.quotas import Quotas
+from backend.limits.refusals import Refusals as Abuse
 from backend.metrics import Metrics
 from backend.openai import routes as openai_routes
 from backend.openai.translation import Links
@@ -139,7 +140,10 @@ async def open_service(
         store,
         dispatcher,
         policy,
-        Quotas(settings.backend_rate_per_minute, settings.backend_daily_images),
+        Quotas(
+            per_minute=settings.backend_rate_per_minute,
+            images_per_day=settings.backend_daily_images,
+        ),
         metrics,
         Platform(catalog, dispatcher, metrics, settings.backend_max_queue),
         abuse,

@@ -17,7 +17,7 @@ from backend.dispatch.active import Live
 from backend.dispatch.dispatcher import Dispatcher
 from backend.health import Platform
 from backend.limits.quotas import Quotas
-from backend.limits.refusals import Abuse
+from backend.limits.refusals import Refusals as Abuse
 from backend.metrics import Metrics
 from backend.scheduling import scheduler
 from backend.schemas import (

@@ -18,7 +18,7 @@ import structlog
 from backend.dispatch.active import Ending, Live
 from backend.dispatch.attempt import Drawing, Moved
 from backend.dispatch.pods import Pod
-from backend.limits.refusals import Abuse
+from backend.limits.refusals import Refusals as Abuse
 from backend.metrics import Metrics
 from backend.scheduling.scheduler import Limits, Scheduler, Work
 from backend.storage.database import DatabaseAway

@@ -1,1 +1,1 @@
-"""Who may ask for how much: API keys, quotas, and users whose prompts keep being refused."""
+"""API keys, quotas, and throttling of users whose prompts are refused; for service and routes."""

@@ -1,61 +1,40 @@
-"""Who may do what, and how much of it."""
+"""How much one user may have drawn in a minute and in a day."""
 
-import hmac
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import SecretStr
-
 from backend.storage.generations import Spent, Store
-from web.errors import QuotaExceeded, RateLimited, Unauthorized
+from web.errors import QuotaExceeded, RateLimited
 
-ANYBODY = "local"
-"""The owner of everything on a backend without keys, which only loopback can reach."""
-MINUTE_S = 60.0
+_MINUTE_S = 60.0
 DAY_S = 86_400.0
 
 
-@dataclass(frozen=True)
-class Keys:
-    """The API keys by name. Compared in constant time, all of them each time."""
-
-    keys: Mapping[str, SecretStr]
-
-    def owner(self, given: str) -> str:
-        """The name of the key `given`; raises Unauthorized."""
-        if not self.keys:
-            return ANYBODY
-        secret = given.strip().encode()
-        found = ""
-        for name, key in self.keys.items():
-            if hmac.compare_digest(secret, key.get_secret_value().encode()):
-                found = name
-        if not found:
-            raise Unauthorized("A valid key is needed: send it as 'Authorization: Bearer KEY'")
-        return found
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quotas:
-    """Per user; 0 is no limit."""
+    """Limits for each user; 0 is no limit."""
 
     per_minute: int
     images_per_day: int
 
     async def check(self, store: Store, owner: str, user: str, images: int) -> None:
-        """Raises RateLimited or QuotaExceeded with the seconds until it would pass."""
+        """Check that a user may have this many more images drawn.
+
+        Raises:
+            RateLimited: too many generations in the last minute; says when there is room.
+            QuotaExceeded: too many images in the last day; says when there is room.
+        """
         if not self.per_minute and not self.images_per_day:
             return
         now = time.time()
-        since = now - (DAY_S if self.images_per_day else MINUTE_S)
+        since = now - (DAY_S if self.images_per_day else _MINUTE_S)
         spent = await store.spent(owner, user, since)
-        self._check_rate([t for t, _ in spent.generations if t > now - MINUTE_S], now)
+        self._check_rate([t for t, _ in spent.generations if t > now - _MINUTE_S], now)
         self._check_day(spent, now, images)
 
     def _check_rate(self, times: list[float], now: float) -> None:
         if self.per_minute and len(times) >= self.per_minute:
-            free = times[len(times) - self.per_minute] + MINUTE_S
+            free = times[len(times) - self.per_minute] + _MINUTE_S
             raise RateLimited(
                 f"At most {self.per_minute} generations a minute; wait a little",
                 retry_after=free - now,
@@ -66,12 +45,13 @@ class Quotas:
         left = self.images_per_day - used
         if not self.images_per_day or images <= left:
             return
-        free = now + DAY_S  # for more pictures than a day has: never
+        free = now + DAY_S  # more images than a whole day allows: no wait would help
         for created, count in spent.generations:
             left += count
             if images <= left:
                 free = created + DAY_S
                 break
         raise QuotaExceeded(
-            f"{used} of {self.images_per_day} pictures of the day are used", retry_after=free - now
+            f"{used} of the {self.images_per_day} pictures allowed in a day are used",
+            retry_after=free - now,
         )

@@ -1,6 +1,6 @@
-"""Who keeps asking for what is refused is slowed down, then blocked for a while.
+"""Throttle, then temporarily block, users who keep sending refused prompts.
 
-Only the category and the time of a refusal are kept, never the words.
+Only the category and the time of a refusal are kept, never the prompt.
 """
 
 import time
@@ -12,60 +12,65 @@ from backend.schemas import RefusalCount
 from backend.storage.database import Database, DatabaseAway, refusals
 from web.errors import RateLimited
 
-WINDOW_S = 3600.0
 SLOW_FROM = 5
-"""From so many refusals within the window on, each next one costs a growing pause."""
-SLOW_STEP_S = 20.0
+"""Refusals within the window from which on each further one costs a pause, doubled each time."""
 BLOCK_FROM = 12
+"""Refusals within the window that block the user."""
 BLOCK_S = 3600.0
-KEEP_S = 30 * 86_400.0
+"""How long a block lasts."""
+_WINDOW_S = 3600.0
+"""How long a refusal counts against its user."""
+_SLOW_STEP_S = 20.0
+"""The first pause."""
+_KEEP_S = 30 * 86_400.0
+"""How long operators can see a refusal."""
 
 
 def pause_after(count: int) -> float:
-    """Seconds to wait after the newest of `count` refusals within the window."""
+    """Return the seconds to wait after the newest of `count` refusals within the window."""
     if count >= BLOCK_FROM:
         return BLOCK_S
-    return SLOW_STEP_S * 2 ** (count - SLOW_FROM) if count >= SLOW_FROM else 0.0
+    return _SLOW_STEP_S * 2 ** (count - SLOW_FROM) if count >= SLOW_FROM else 0.0
 
 
-class Abuse:
-    """The last hour's refusals are in memory, so that nobody waits for looking them up."""
+class Refusals:
+    """Refused prompts; the last hour's are in memory, so that checking a request needs no I/O."""
 
     def __init__(self, database: Database) -> None:
-        self.database = database
+        self._database = database
         self._recent: dict[tuple[str, str], list[float]] = {}
 
     async def open(self) -> None:
-        """Know again what was refused before a restart."""
+        """Load the refusals from before a restart that still count."""
         query = sa.select(refusals.c.owner, refusals.c.user, refusals.c.at).where(
-            refusals.c.at > time.time() - WINDOW_S
+            refusals.c.at > time.time() - _WINDOW_S
         )
-        for owner, user, at in await self.database.run(lambda c: c.execute(query).all()):
+        for owner, user, at in await self._database.run(lambda c: c.execute(query).all()):
             self._recent.setdefault((owner, user), []).append(at)
 
     def check(self, owner: str, user: str) -> None:
-        """Raises RateLimited while a user is slowed down or blocked."""
+        """Raise RateLimited while a user is throttled or blocked."""
         now = time.time()
-        times = [at for at in self._recent.get((owner, user), ()) if at > now - WINDOW_S]
+        times = [at for at in self._recent.get((owner, user), ()) if at > now - _WINDOW_S]
         if not times:
             return
         left = max(times) + pause_after(len(times)) - now
         if left > 0:
             raise RateLimited(
-                f"After {len(times)} refused requests, wait {_spoken(left)} before the next",
+                f"After {len(times)} refused requests, wait {_in_words(left)} before the next",
                 retry_after=left,
             )
 
     async def note(self, owner: str, user: str, category: str) -> None:
-        """Remember that a request was refused, without its words."""
+        """Record that a request was refused, without its prompt."""
         now = time.time()
         self._recent.setdefault((owner, user), []).append(now)
         row = {"owner": owner, "user": user, "category": category, "at": now}
-        with suppress(DatabaseAway):  # it counts here all the same
-            await self.database.run(lambda c: c.execute(refusals.insert().values(row)))
+        with suppress(DatabaseAway):  # it counts in memory all the same
+            await self._database.run(lambda c: c.execute(refusals.insert().values(row)))
 
     async def counts(self, owner: str) -> list[RefusalCount]:
-        """Refusals of the last 30 days by user and category, most first."""
+        """Return the refusals of the last 30 days by user and category, most first."""
         t = refusals.c
         number = sa.func.count().label("number")
         query = (
@@ -75,29 +80,29 @@ class Abuse:
             .order_by(number.desc())
             .limit(200)
         )
-        rows = await self.database.run(lambda c: c.execute(query).all())
+        rows = await self._database.run(lambda c: c.execute(query).all())
         return [
             RefusalCount(user=user, category=category, count=count, newest=newest)
             for user, category, count, newest in rows
         ]
 
     async def forget(self, owner: str, user: str) -> None:
+        """Delete a user's refusals, except those that still count: deleting must lift no block."""
         mine = (refusals.c.owner == owner) & (refusals.c.user == user)
-        old = refusals.c.at < time.time() - WINDOW_S
-        # What still slows them down stays for the hour, or deleting would lift a block.
-        await self.database.run(lambda c: c.execute(refusals.delete().where(mine, old)))
+        old = refusals.c.at < time.time() - _WINDOW_S
+        await self._database.run(lambda c: c.execute(refusals.delete().where(mine, old)))
 
     async def expire(self) -> None:
-        """Forget what is over its time, here and in the database."""
-        since = time.time() - WINDOW_S
+        """Forget refusals that no longer count, and delete those nobody may see any longer."""
+        since = time.time() - _WINDOW_S
         self._recent = {
-            who: kept
-            for who, times in self._recent.items()
-            if (kept := [at for at in times if at > since])
+            user: counting
+            for user, times in self._recent.items()
+            if (counting := [at for at in times if at > since])
         }
-        old = refusals.delete().where(refusals.c.at < time.time() - KEEP_S)
-        await self.database.run(lambda c: c.execute(old))
+        old = refusals.delete().where(refusals.c.at < time.time() - _KEEP_S)
+        await self._database.run(lambda c: c.execute(old))
 
 
-def _spoken(seconds: float) -> str:
+def _in_words(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"

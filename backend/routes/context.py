@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from backend.limits.quotas import Keys
+from backend.limits.keys import Keys
 from backend.replication.leadership import RELAYED_KEY
 from backend.schemas import GenerationRequest
 from backend.service import GenerationService

@@ -13,7 +13,7 @@ import pytest
 from backend.dispatch.active import Live
 from backend.dispatch.dispatcher import MAX_FAILURES, Dispatcher
 from backend.dispatch.pods import LOST_AFTER_S
-from backend.limits.refusals import Abuse
+from backend.limits.refusals import Refusals as Abuse
 from backend.metrics import Metrics
 from backend.scheduling.scheduler import Limits
 from backend.storage.database import Database

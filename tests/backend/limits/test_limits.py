@@ -1,4 +1,4 @@
-"""How much one user may have, and what they are told when it is too much."""
+"""How much one user may have, and what the answer says when it is too much."""
 
 import asyncio
 import uuid
@@ -19,8 +19,8 @@ async def cancel_all(http: httpx.AsyncClient, *users: str) -> None:
 
 @pytest.mark.usefixtures("slow")
 async def test_a_user_with_too_many_unfinished_is_told_to_wait(alice: httpx.AsyncClient) -> None:
-    given = body("busy", steps=50)
-    answers = await asyncio.gather(*(alice.post("/generations", json=given) for _ in range(6)))
+    request = body("busy", steps=50)
+    answers = await asyncio.gather(*(alice.post("/generations", json=request) for _ in range(6)))
     assert sorted(answer.status_code for answer in answers) == [202] * 3 + [429] * 3
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert refused.json()["code"] == "rate_limited"
@@ -43,7 +43,7 @@ async def test_the_rate_is_per_minute_and_deleting_does_not_refund_it(
     assert 1 <= int(refused.headers["retry-after"]) <= 60
 
 
-async def test_an_id_that_was_deleted_may_come_again_and_counts_again(
+async def test_a_deleted_id_may_be_used_again_and_counts_again(
     alice: httpx.AsyncClient,
 ) -> None:
     address = f"/generations/{uuid.uuid4()}"
@@ -56,7 +56,7 @@ async def test_an_id_that_was_deleted_may_come_again_and_counts_again(
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
 
 
-async def test_the_days_pictures_are_counted(
+async def test_the_images_of_a_day_are_counted(
     alice: httpx.AsyncClient, bob: httpx.AsyncClient
 ) -> None:
     for count in (4, 4):
@@ -71,7 +71,7 @@ async def test_the_days_pictures_are_counted(
 
 
 @pytest.mark.usefixtures("slow")
-async def test_a_full_line_takes_no_more(alice: httpx.AsyncClient) -> None:
+async def test_a_full_queue_accepts_no_more(alice: httpx.AsyncClient) -> None:
     users = [f"crowd {number}" for number in range(12)]
     answers = await asyncio.gather(
         *(alice.post("/generations", json=body(user, steps=50)) for user in users)
@@ -83,7 +83,7 @@ async def test_a_full_line_takes_no_more(alice: httpx.AsyncClient) -> None:
     await cancel_all(alice, *users)
 
 
-async def test_without_a_valid_key_nothing_is_told(backend_url: str) -> None:
+async def test_without_a_valid_key_nothing_is_disclosed(backend_url: str) -> None:
     async with httpx.AsyncClient(base_url=backend_url) as http:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"}):
             for path in ("/modes", "/generations", f"/generations/{uuid.uuid4()}", "/health"):

@@ -1,4 +1,4 @@
-"""Who keeps asking for what is refused waits longer and longer, also after a restart."""
+"""Users who keep sending refused prompts wait longer and longer, also after a restart."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.limits.refusals import BLOCK_FROM, BLOCK_S, SLOW_FROM, Abuse, pause_after
+from backend.limits.refusals import BLOCK_FROM, BLOCK_S, SLOW_FROM, Refusals, pause_after
 from backend.storage.database import Database
 from web.errors import RateLimited
 
@@ -19,30 +19,30 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def refused(abuse: Abuse, times: int, user: str = "eve") -> None:
+async def refuse(refusals: Refusals, times: int, user: str = "eve") -> None:
     for _ in range(times):
-        await abuse.note("shop", user, "sexual")
+        await refusals.note("shop", user, "sexual")
 
 
 async def test_a_few_refusals_cost_nothing(database: Database) -> None:
-    abuse = Abuse(database)
-    await refused(abuse, SLOW_FROM - 1)
-    abuse.check("shop", "eve")
+    refusals = Refusals(database)
+    await refuse(refusals, SLOW_FROM - 1)
+    refusals.check("shop", "eve")
 
 
 async def test_more_refusals_slow_this_user_down_and_no_other(database: Database) -> None:
-    abuse = Abuse(database)
-    await refused(abuse, SLOW_FROM)
+    refusals = Refusals(database)
+    await refuse(refusals, SLOW_FROM)
     with pytest.raises(RateLimited) as raised:
-        abuse.check("shop", "eve")
+        refusals.check("shop", "eve")
     assert raised.value.retry_after == pytest.approx(pause_after(SLOW_FROM), abs=2)
-    abuse.check("shop", "adam")
-    abuse.check("other shop", "eve")
+    refusals.check("shop", "adam")
+    refusals.check("other shop", "eve")
 
 
 async def test_many_refusals_block_for_an_hour_also_after_a_restart(database: Database) -> None:
-    await refused(Abuse(database), BLOCK_FROM)
-    again = Abuse(database)
+    await refuse(Refusals(database), BLOCK_FROM)
+    again = Refusals(database)
     await again.open()
     with pytest.raises(RateLimited) as raised:
         again.check("shop", "eve")
@@ -50,22 +50,22 @@ async def test_many_refusals_block_for_an_hour_also_after_a_restart(database: Da
 
 
 async def test_deleting_a_user_does_not_lift_the_block(database: Database) -> None:
-    abuse = Abuse(database)
-    await refused(abuse, BLOCK_FROM)
-    await abuse.forget("shop", "eve")
-    again = Abuse(database)
+    refusals = Refusals(database)
+    await refuse(refusals, BLOCK_FROM)
+    await refusals.forget("shop", "eve")
+    again = Refusals(database)
     await asyncio.gather(again.open(), again.expire())
     with pytest.raises(RateLimited):
         again.check("shop", "eve")
 
 
-async def test_operators_see_counts_by_user_and_category_and_no_words(database: Database) -> None:
-    abuse = Abuse(database)
-    await refused(abuse, 3)
-    await refused(abuse, 1, "adam")
-    found = await abuse.counts("shop")
-    assert [(count.user, count.category, count.count) for count in found] == [
+async def test_operators_see_counts_by_user_and_category_and_no_prompts(database: Database) -> None:
+    refusals = Refusals(database)
+    await refuse(refusals, 3)
+    await refuse(refusals, 1, "adam")
+    counts = await refusals.counts("shop")
+    assert [(count.user, count.category, count.count) for count in counts] == [
         ("eve", "sexual", 3),
         ("adam", "sexual", 1),
     ]
-    assert await abuse.counts("other shop") == []
+    assert await refusals.counts("other shop") == []

@@ -1,0 +1,35 @@
+"""API keys: who calls."""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from web.errors import Unauthorized
+
+ANYBODY = "local"
+"""The owner of everything on a backend without keys, which only loopback can reach."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The API keys by name."""
+
+    keys: Mapping[str, SecretStr]
+
+    def owner(self, presented: str) -> str:
+        """Return the name of the presented key.
+
+        Compares it with every key, each in constant time. Raises Unauthorized when none matches.
+        """
+        if not self.keys:
+            return ANYBODY
+        secret = presented.strip().encode()
+        owner = ""
+        for name, key in self.keys.items():
+            if hmac.compare_digest(secret, key.get_secret_value().encode()):
+                owner = name
+        if not owner:
+            raise Unauthorized("A valid key is needed: send it as 'Authorization: Bearer KEY'")
+        return owner
