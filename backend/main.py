@@ -17,7 +17,6 @@ from backend.limits.quotas import Quotas
 from backend.limits.refusals import Refusals as Abuse
 from backend.metrics import Metrics
 from backend.openai import routes as openai_routes
-from backend.openai.translation import Links
 from backend.replication.leadership import Leadership
 from backend.replication.relay import Relay
 from backend.routes import generations, health
@@ -98,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["*"],
         )
     app.include_router(generations.router(catalog))
-    app.include_router(openai_routes.router(catalog, Links.of(settings.backend_api_keys)))
+    app.include_router(openai_routes.router())
     app.include_router(health.router())
     return app
 

@@ -1,1 +1,1 @@
-"""OpenAI's Images API on top of the generation service."""
+"""OpenAI's Images API on top of the generation service; included by `main`."""

@@ -1,13 +1,11 @@
-"""OpenAI's Images API in our terms: requests, answers, events and errors, translated. Pure.
+"""Translate requests, answers, events and errors between OpenAI's Images API and ours. Pure.
 
-Field names and shapes as in OpenAI's API reference for images, and as its Python client reads them.
+Field names and shapes follow OpenAI's API reference for images and what its Python client reads.
 """
 
 import base64
-import hashlib
-import hmac
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,12 +16,11 @@ from gpu_server.pictures.formats import ImageFormat
 from web import errors
 from workflows.catalog import Catalog
 
-URL_LIFETIME_S = 3600
 PREFIX = "easel-"
 
 
 class ImageRequest(BaseModel):
-    """The body of `POST /v1/images/generations`; of edits beside the image."""
+    """The body of `POST /v1/images/generations`, and the fields of edits besides the image."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -39,7 +36,7 @@ class ImageRequest(BaseModel):
     seed: int | None = Field(None, description="not in OpenAI's API: as everywhere in Easel")
     strength: float | None = Field(None, description="not in OpenAI's API: for easel-restyle")
 
-    # Taken and without effect here.
+    # Accepted without effect.
     quality: str | None = None
     style: str | None = None
     background: str | None = None
@@ -49,8 +46,8 @@ class ImageRequest(BaseModel):
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A request of ours, and how its answer is to look."""
+class ImageCall:
+    """The request in our terms, and the form of its answer."""
 
     request: GenerationRequest
     as_url: bool
@@ -65,7 +62,7 @@ class ModelNotFound(errors.NotFound):
 
 
 def model_ids(catalog: Catalog) -> list[str]:
-    """Every mode, and every mode with each style."""
+    """List every mode, and every mode with each of its styles."""
     ids = []
     for mode in catalog:
         ids.append(f"{PREFIX}{mode.name}")
@@ -73,72 +70,71 @@ def model_ids(catalog: Catalog) -> list[str]:
     return ids
 
 
-def translate(catalog: Catalog, asked: ImageRequest, *, default_mode: str) -> Ask:
-    """The request in our terms. Raises ModelNotFound."""
-    model = asked.model or f"{PREFIX}{default_mode}"
+def translate(catalog: Catalog, body: ImageRequest, *, default_mode: str) -> ImageCall:
+    """Translate a request. Raises ModelNotFound."""
+    model = body.model or f"{PREFIX}{default_mode}"
     if model not in model_ids(catalog):
         raise ModelNotFound(
             f"model: '{model[:60]}' is not known; use one of {', '.join(model_ids(catalog))}"
         )
     mode, _, style = model.removeprefix(PREFIX).partition(":")
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "mode": mode,
         "style": style or None,
-        "prompt": asked.prompt or None,
-        "count": asked.n,
-        "seed": asked.seed,
-        "strength": asked.strength,
+        "prompt": body.prompt or None,
+        "count": body.n,
+        "seed": body.seed,
+        "strength": body.strength,
     }
-    size = asked.size or "auto"
+    size = body.size or "auto"
     if size != "auto":
         width, _, height = size.partition("x")
-        given |= {"width": int(width), "height": int(height)}
+        fields |= {"width": int(width), "height": int(height)}
     request = GenerationRequest.model_validate(
-        {key: value for key, value in given.items() if value is not None}
-        | {"format": asked.output_format or "png", "user": asked.user or ""}
+        {key: value for key, value in fields.items() if value is not None}
+        | {"format": body.output_format or "png", "user": body.user or ""}
     )
-    return Ask(
+    return ImageCall(
         request,
-        as_url=asked.response_format == "url",
-        stream=bool(asked.stream),
-        partial_images=asked.partial_images or 0,
+        as_url=body.response_format == "url",
+        stream=bool(body.stream),
+        partial_images=body.partial_images or 0,
         size=size,
     )
 
 
-# -- answers ---------------------------------------------------------------------------------
+def images_answer(call: ImageCall, data: Sequence[dict[str, str]], size: str) -> dict[str, Any]:
+    """Return the body for a finished request; `data` has a `b64_json` or `url` for each image."""
+    return {"created": int(time.time()), "data": list(data), **_about(call, size)}
 
 
-def images_answer(ask: Ask, data: Sequence[dict[str, str]], size: str) -> dict[str, Any]:
-    """The body of a finished request; `data` has a `b64_json` or `url` for each picture."""
-    return {"created": int(time.time()), "data": list(data), **_about(ask, size)}
-
-
-def partial_event(kind: str, ask: Ask, index: int, image: bytes, size: str) -> dict[str, Any]:
-    """`kind` is image_generation or image_edit."""
+def partial_event(
+    kind: str, call: ImageCall, index: int, image: bytes, size: str
+) -> dict[str, Any]:
+    """Return the event of a partial image; `kind` is image_generation or image_edit."""
     return {
         "type": f"{kind}.partial_image",
         "b64_json": base64.b64encode(image).decode(),
         "created_at": int(time.time()),
         "partial_image_index": index,
-        **_about(ask, size),
+        **_about(call, size),
     }
 
 
-def completed_event(kind: str, ask: Ask, image: bytes, size: str) -> dict[str, Any]:
+def completed_event(kind: str, call: ImageCall, image: bytes, size: str) -> dict[str, Any]:
     return {
         "type": f"{kind}.completed",
         "b64_json": base64.b64encode(image).decode(),
         "created_at": int(time.time()),
-        **_about(ask, size),
+        **_about(call, size),
     }
 
 
-def _about(ask: Ask, size: str) -> dict[str, Any]:
+def _about(call: ImageCall, size: str) -> dict[str, Any]:
     no_tokens = {"text_tokens": 0, "image_tokens": 0}
     return {
         "background": "opaque",
-        "output_format": ask.request.format,
+        "output_format": call.request.format,
         "quality": "high",
         "size": size,
         "usage": {
@@ -158,8 +154,6 @@ def models_answer(catalog: Catalog) -> dict[str, Any]:
     return {"object": "list", "data": [model_entry(name) for name in model_ids(catalog)]}
 
 
-# -- errors ----------------------------------------------------------------------------------
-
 _CODES = {
     "unauthorized": "invalid_api_key",
     "rate_limited": "rate_limit_exceeded",
@@ -170,7 +164,7 @@ _CODES = {
 
 
 def error_body(error: errors.EaselError) -> tuple[int, dict[str, Any]]:
-    """Status and body of an error as OpenAI shapes it; its 422 is 400 there."""
+    """Return the status and body of an error in OpenAI's shape, where our 422 is a 400."""
     if error.status == 429:
         kind = "rate_limit_error"
     elif error.status >= 500:
@@ -180,42 +174,10 @@ def error_body(error: errors.EaselError) -> tuple[int, dict[str, Any]]:
     param = error.errors[0].field if error.errors else None
     if param is None and isinstance(error, ModelNotFound):
         param = "model"
-    body = {
+    shaped = {
         "message": error.detail,
         "type": kind,
         "param": {"count": "n", "width": "size", "height": "size"}.get(param or "", param),
         "code": _CODES.get(error.code, error.code),
     }
-    return (400 if error.status == 422 else error.status), {"error": body}
-
-
-# -- links -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Links:
-    """Addresses of pictures that work without a key for an hour, as OpenAI's do."""
-
-    secret: bytes
-
-    @classmethod
-    def of(cls, keys: Mapping[str, Any]) -> "Links":
-        """All replicas with the same keys read each other's links."""
-        text = "\n".join(f"{name}:{key.get_secret_value()}" for name, key in sorted(keys.items()))
-        return cls(hashlib.sha256(f"easel links\n{text}".encode()).digest())
-
-    def path(self, generation_id: str, number: int) -> str:
-        until = int(time.time()) + URL_LIFETIME_S
-        return (
-            f"/v1/files/{generation_id}/{number}/{until}/{self._mark(generation_id, number, until)}"
-        )
-
-    def check(self, generation_id: str, number: int, until: int, mark: str) -> None:
-        """Raises NotFound when the address is over its time or not ours."""
-        own = self._mark(generation_id, number, until)
-        if not hmac.compare_digest(own.encode(), mark.encode()) or until < time.time():
-            raise errors.NotFound("This address is over its time")
-
-    def _mark(self, generation_id: str, number: int, until: int) -> str:
-        text = f"{generation_id}/{number}/{until}"
-        return hmac.new(self.secret, text.encode(), hashlib.sha256).hexdigest()[:40]
+    return (400 if error.status == 422 else error.status), {"error": shaped}

@@ -1,1 +1,1 @@
-"""The backend's addresses, one module a family. No logic: read, call the service, answer."""
+"""The backend's routes, a module a family; included by `main`. Read, call the service, answer."""

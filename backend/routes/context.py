@@ -1,4 +1,4 @@
-"""What routes are handed: who calls, the service behind, the request as it came."""
+"""What routes depend on: the caller, the service and the parsed request."""
 
 from typing import Annotated
 
@@ -9,10 +9,9 @@ from backend.limits.keys import Keys
 from backend.replication.leadership import RELAYED_KEY
 from backend.schemas import GenerationRequest
 from backend.service import GenerationService
+from backend.storage.generations import Row
 from gpu_server import bodies
-from web import errors
-
-Accept = Annotated[str, Header(description="the media type of the answer")]
+from web import errors, waiting
 
 
 async def service_of(request: Request) -> GenerationService:
@@ -20,19 +19,34 @@ async def service_of(request: Request) -> GenerationService:
     return service
 
 
+async def keys_of(request: Request) -> Keys:
+    keys: Keys = request.app.state.keys
+    return keys
+
+
 async def owner_of(
-    request: Request,
+    keys: Annotated[Keys, Depends(keys_of)],
     credentials: Annotated[
         HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))
     ] = None,
 ) -> str:
-    """The name of the caller's API key; raises Unauthorized."""
-    keys: Keys = request.app.state.keys
+    """Return the name of the caller's API key. Raises Unauthorized."""
     return keys.owner(credentials.credentials if credentials else "")
 
 
-Serving = Annotated[GenerationService, Depends(service_of)]
+Service = Annotated[GenerationService, Depends(service_of)]
+
+
+async def read_request(
+    request: Request, service: Service
+) -> tuple[GenerationRequest, bytes | None]:
+    """Return the request and its photo."""
+    return await bodies.read(request, GenerationRequest, service.catalog)
+
+
+Body = Annotated[tuple[GenerationRequest, bytes | None], Depends(read_request)]
 Owner = Annotated[str, Depends(owner_of)]
+Accept = Annotated[str, Header(description="the media type of the answer")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -43,19 +57,25 @@ IdempotencyKey = Annotated[
 ]
 
 
-def comes_back(key: str | None) -> bool:
-    """Whether the caller means to come back; otherwise hanging up is giving up."""
+def survives_disconnect(key: str | None) -> bool:
+    """Return whether a generation goes on when its caller hangs up.
+
+    With a key of their own callers can come back for it; a key made by a replica gives nobody that.
+    """
     return key is not None and not key.startswith(RELAYED_KEY)
 
 
-async def read_request(
-    request: Request, service: Serving
-) -> tuple[GenerationRequest, bytes | None]:
-    return await bodies.read(request, GenerationRequest, service.catalog)
+def abandon_on_disconnect(service: GenerationService, row: Row, key: str | None) -> waiting.Release:
+    """Return a callback that abandons the generation of a caller who has hung up."""
 
+    async def release(complete: bool) -> None:
+        if not complete and not survives_disconnect(key):
+            await service.abandon(row)
 
-Body = Annotated[tuple[GenerationRequest, bytes | None], Depends(read_request)]
+    return release
+
 
 REQUEST_ERRORS = errors.documented(*errors.REQUEST_ERRORS, errors.RateLimited, errors.QuotaExceeded)
 OUTCOME_ERRORS = errors.documented(*errors.OUTCOME_ERRORS)
 NOT_FOUND = errors.documented(errors.NotFound)
+UNAUTHORIZED = errors.documented(errors.Unauthorized)

@@ -5,57 +5,53 @@ from typing import Any
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from backend.routes.context import Owner, Serving
+from backend.routes.context import UNAUTHORIZED, Owner, Service
 from backend.schemas import BackendHealth, RefusalCount
 from gpu_server.schemas import ModeInfo
-from web import errors
 
 
 def router() -> APIRouter:
     routes = APIRouter(tags=["platform"])
-
-    @routes.get(
-        "/modes",
-        summary="What can be drawn, and whether right now",
-        responses=errors.documented(errors.Unauthorized),
+    routes.get(
+        "/modes", summary="What can be drawn, and whether right now", responses=UNAUTHORIZED
+    )(modes)
+    routes.get("/health", summary="The platform in detail; always 200", responses=UNAUTHORIZED)(
+        health
     )
-    async def modes(service: Serving, _: Owner) -> list[ModeInfo]:
-        return service.platform.modes()
-
-    @routes.get(
-        "/health",
-        summary="The platform in detail; always 200",
-        responses=errors.documented(errors.Unauthorized),
-    )
-    async def health(service: Serving, _: Owner) -> BackendHealth:
-        return service.platform.health()
-
-    @routes.get(
+    routes.get(
         "/refusals",
         summary="Refused requests by user and category, for the operator",
-        responses=errors.documented(errors.Unauthorized),
-    )
-    async def refusals(service: Serving, owner: Owner) -> list[RefusalCount]:
-        return await service.abuse.counts(owner)
-
-    @routes.get("/livez", summary="The process answers")
-    async def livez() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @routes.get("/readyz", summary="A generation could run now", responses={503: {}})
-    async def readyz(service: Serving, response: Response) -> dict[str, Any]:
-        checks = service.platform.checks()
-        ready = all(state == "ok" for state in checks.values())
-        response.status_code = 200 if ready else 503
-        return {"ready": ready, "checks": checks}
-
-    @routes.get(
-        "/metrics",
-        response_class=Response,
-        responses=errors.documented(errors.Unauthorized),
-    )
-    async def metrics(service: Serving, _: Owner) -> Response:
-        service.platform.measure()
-        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
+        responses=UNAUTHORIZED,
+    )(refusals)
+    routes.get("/livez", summary="The process answers")(livez)
+    routes.get("/readyz", summary="A generation could run now", responses={503: {}})(readyz)
+    routes.get("/metrics", response_class=Response, responses=UNAUTHORIZED)(metrics)
     return routes
+
+
+async def modes(service: Service, _: Owner) -> list[ModeInfo]:
+    return service.platform.modes()
+
+
+async def health(service: Service, _: Owner) -> BackendHealth:
+    return service.platform.health()
+
+
+async def refusals(service: Service, owner: Owner) -> list[RefusalCount]:
+    return await service.abuse.counts(owner)
+
+
+async def livez() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+async def readyz(service: Service, response: Response) -> dict[str, Any]:
+    checks = service.platform.checks()
+    ready = all(state == "ok" for state in checks.values())
+    response.status_code = 200 if ready else 503
+    return {"ready": ready, "checks": checks}
+
+
+async def metrics(service: Service, _: Owner) -> Response:
+    service.platform.measure()
+    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Answers that are pictures: format, ETag, ranges."""
+"""Answers that are images: format, ETag, ranges."""
 
 import asyncio
 import hashlib
@@ -13,15 +13,15 @@ from gpu_server.pictures.formats import ImageFormat, media_type
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
-async def picture_response(
+async def image_response(
     service: GenerationService, row: Row, number: int, wanted: ImageFormat, request: Request
 ) -> Response:
-    """Picture `number` in the format `wanted`; raises NotFound."""
+    """Answer with image `number` in the format `wanted`. Raises NotFound."""
     data = await service.image(row, number)
     converted = wanted != row.order.format
-    # Each conversion is signed anew: the same picture in other bytes, so a weak tag and no ranges.
-    weak, kept = ("W/", wanted.encode()) if converted else ("", b"")
-    tag = f'{weak}"{hashlib.sha256(data + kept).hexdigest()[:32]}"'
+    # Each conversion is signed anew and differs in its bytes: hence a weak tag and no ranges.
+    weak, suffix = ("W/", wanted.encode()) if converted else ("", b"")
+    tag = f'{weak}"{hashlib.sha256(data + suffix).hexdigest()[:32]}"'
     headers = {
         "ETag": tag,
         "Accept-Ranges": "none" if converted else "bytes",
@@ -37,12 +37,12 @@ async def picture_response(
         data = await asyncio.to_thread(service.transcoder.convert, row, data, wanted)
     if converted or "range" not in request.headers:
         return Response(data, media_type=kind, headers=headers)
-    return _partial(data, request.headers["range"], kind, headers)
+    return _range_response(data, request.headers["range"], kind, headers)
 
 
-def _partial(data: bytes, wanted: str, kind: str, headers: dict[str, str]) -> Response:
-    """One range (RFC 9110, section 14); several are answered with the whole."""
-    match = _RANGE.fullmatch(wanted.strip())
+def _range_response(data: bytes, ranges: str, kind: str, headers: dict[str, str]) -> Response:
+    """Answer with one range (RFC 9110, section 14), or with the whole when several are asked for."""
+    match = _RANGE.fullmatch(ranges.strip())
     if match is None or match.groups() == ("", ""):
         return Response(data, media_type=kind, headers=headers)
     first, last = match.groups()

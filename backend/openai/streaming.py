@@ -1,0 +1,67 @@
+"""The Images API's event streams: partial images while drawing, then the completed ones."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi.sse import format_sse_event
+
+from backend.openai import translation
+from backend.openai.translation import ImageCall
+from backend.routes.context import survives_disconnect
+from backend.service import GenerationService
+from backend.storage.generations import Row
+from gpu_server.pictures import encoding
+from gpu_server.schemas import Preview
+from web import VERSION, errors
+
+
+async def stream(
+    service: GenerationService, row: Row, call: ImageCall, kind: str, key: str | None
+) -> AsyncIterator[bytes]:
+    """Yield partial images spread over the drawing, then one `completed` event for each image.
+
+    `kind` is image_generation or image_edit.
+    """
+    done = False
+    try:
+        async for event in _partial_images(service, row, call, kind):
+            yield _encoded(event)
+        done = True
+        ended = await service.finished(row)
+        for number in range(ended.order.request.count):
+            image = await service.image(ended, number)
+            yield _encoded(translation.completed_event(kind, call, image, size_of(ended)))
+    except errors.EaselError as error:
+        yield format_sse_event(data_str=json.dumps(translation.error_body(error)[1]), event="error")
+    finally:
+        if not done and not survives_disconnect(key):
+            await asyncio.shield(service.abandon(row))
+
+
+async def _partial_images(
+    service: GenerationService, row: Row, call: ImageCall, kind: str
+) -> AsyncIterator[dict[str, Any]]:
+    shown = 0
+    async for event in service.events(row, previews=call.partial_images > 0):
+        live = service.dispatcher.live.get(row.id)
+        due = live is not None and live.progress >= (shown + 1) / (call.partial_images + 1)
+        if isinstance(event.data, Preview) and due and shown < call.partial_images:
+            preview = base64.b64decode(event.data.data)
+            image = await asyncio.to_thread(
+                encoding.as_format, preview, call.request.format, f"Easel {VERSION}"
+            )
+            yield translation.partial_event(kind, call, shown, image, call.size)
+            shown += 1
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    return format_sse_event(data_str=json.dumps(body), event=str(body["type"]))
+
+
+def size_of(row: Row) -> str:
+    """Return the size of a finished generation's images, as OpenAI writes it."""
+    image = (row.outcome or {})["images"][0]
+    return f"{image['width']}x{image['height']}"
