@@ -11,6 +11,7 @@ from backend.schemas import (
     Generation,
     GenerationEnded,
     GenerationList,
+    GenerationRequest,
     ModeInfo,
     Preview,
     ProgressEvent,
@@ -30,7 +31,7 @@ _EVENTS: dict[str, type[Generation] | type[ProgressEvent] | type[Preview]] = {
 
 
 class BackendUnreachable(EaselError):
-    """The backend does not answer: nothing is known of the request's fate."""
+    """The backend does not answer; whether it handled the request is unknown."""
 
     code = "backend_unreachable"
     status = 503
@@ -45,7 +46,7 @@ class BackendClient:
 
     @classmethod
     def at(cls, url: str, key: str = "", *, connections: int = 100) -> "BackendClient":
-        """At most so many requests and event streams at a time; more wait."""
+        """Connect to a backend; requests and event streams beyond `connections` at a time wait."""
         return cls(Peer(url, key, lost=BackendUnreachable, connections=connections))
 
     async def close(self) -> None:
@@ -60,12 +61,16 @@ class BackendClient:
         return BackendHealth.model_validate_json(answer.content)
 
     async def put(
-        self, generation_id: UUID, request: Mapping[str, Any], photo: bytes | None = None
+        self,
+        generation_id: UUID,
+        request: GenerationRequest | Mapping[str, Any],
+        photo: bytes | None = None,
     ) -> Generation:
-        """Accept a generation under this id; harmless when repeated with the same request."""
-        options: dict[str, Any] = {"json": dict(request)}
-        if photo is not None:
-            options = {"data": form(request, photo)}
+        """Request a generation under this id; harmless when repeated with the same request."""
+        fields = _fields(request)
+        options: dict[str, Any] = (
+            {"json": fields} if photo is None else {"data": form(fields, photo)}
+        )
         answer = await self.peer.request("PUT", f"/generations/{generation_id}", **options)
         return Generation.model_validate_json(answer.content)
 
@@ -77,25 +82,25 @@ class BackendClient:
     async def follow(
         self, generation_id: UUID, *, previews: bool = False
     ) -> AsyncIterator[AsyncIterator[GenerationEvent]]:
-        """The generation's events; the last is a Generation that has ended."""
+        """Follow the generation's events; the last is a Generation that has ended."""
         params = {"previews": "true"} if previews else {}
         path = f"/generations/{generation_id}/events"
         async with self.peer.stream("GET", path, params=params) as events:
             yield _parsed(events)
 
     async def image(self, generation_id: UUID, number: int, image_format: str = "") -> bytes:
-        """A picture's bytes, as drawn or in another format (png, jpeg, webp)."""
+        """Return an image's bytes, as drawn or in another format (png, jpeg, webp)."""
         params = {"format": image_format} if image_format else {}
         path = f"/generations/{generation_id}/images/{number}"
         return (await self.peer.request("GET", path, params=params)).content
 
     async def delete(self, generation_id: UUID) -> GenerationEnded:
-        """Cancel it, or delete it with its pictures when it has ended."""
+        """Cancel the generation, or delete it with its images when it has ended."""
         answer = await self.peer.request("DELETE", f"/generations/{generation_id}", timeout_s=45)
         return GenerationEnded.model_validate_json(answer.content)
 
     async def list(self, user: str, *, limit: int = 20, cursor: str = "") -> GenerationList:
-        """The user's generations, newest first."""
+        """List the user's generations, newest first."""
         params = {"user": user, "limit": limit} | ({"cursor": cursor} if cursor else {})
         answer = await self.peer.request("GET", "/generations", params=params)
         return GenerationList.model_validate_json(answer.content)
@@ -105,13 +110,20 @@ class BackendClient:
         return UserDeleted.model_validate_json(answer.content)
 
     async def refusals(self) -> tuple[RefusalCount, ...]:
-        """Who was refused what in the last 30 days, most first."""
+        """Count the refusals of the last 30 days by user and category, most first."""
         answer = await self.peer.request("GET", "/refusals")
         return tuple(RefusalCount.model_validate(count) for count in answer.json())
 
 
+def _fields(request: GenerationRequest | Mapping[str, Any]) -> dict[str, Any]:
+    """Serialise a request as the API takes it, without what was left to its defaults."""
+    if isinstance(request, GenerationRequest):
+        return request.model_dump(mode="json", exclude_unset=True)
+    return dict(request)
+
+
 async def _parsed(events: AsyncIterator[Message]) -> AsyncIterator[GenerationEvent]:
     async for event in events:
-        kind = _EVENTS.get(event.event)
-        if kind is not None:
-            yield kind.model_validate_json(event.data)
+        model = _EVENTS.get(event.event)
+        if model is not None:
+            yield model.model_validate_json(event.data)

@@ -1,4 +1,4 @@
-"""What the backend takes and says, on the wire."""
+"""The backend's requests and answers on the wire."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -16,25 +16,25 @@ __all__ = ["ImageFormat", "ModeInfo", "Preview", "Problem", "ProgressEvent", "St
 
 USER_LENGTH = 128
 USER_CHARACTERS = r"^[^\x00-\x1F\x7F]*$"
-"""No control characters: PostgreSQL keeps no NUL, and logs and lists are read by people."""
+"""No control characters: PostgreSQL stores no NUL, and people read logs and lists."""
 
 
 class GenerationRequest(Request):
-    """What to draw. Beside these fields it has the values of its mode (see `GET /modes`)."""
+    """What to draw; besides these fields it has the parameters of its mode (see `GET /modes`)."""
 
     format: ImageFormat = "png"
     user: str = Field(
         "",
         max_length=USER_LENGTH,
         pattern=USER_CHARACTERS,
-        description="whose generation it is, in your own words; limits and refusals count for "
-        "each user, and for all together who are not named",
+        description="whose generation it is, by a name of your choice; limits and refusals count "
+        "for each user, and for all unnamed users together",
     )
-    priority: int = Field(0, ge=-10, le=10, description="orders this user's own generations")
+    priority: int = Field(0, ge=-10, le=10, description="orders the generations of this user")
 
 
 class ImageLink(BaseModel):
-    """A picture of a generation that succeeded; `url` is relative to the backend."""
+    """An image of a generation that succeeded; `url` is relative to the backend."""
 
     seed: int
     width: int
@@ -54,21 +54,21 @@ class Generation(BaseModel):
     prompt: str = ""
     seed: int
     engine: str = ""
-    position: int | None = Field(None, description="place in line from 1; null once it is drawn")
-    estimated_seconds: float | None = Field(None, description="until the pictures are there")
+    position: int | None = Field(None, description="position in the queue, from 1; null on a pod")
+    estimated_seconds: float | None = Field(None, description="until the images are there")
     progress: float = Field(0, ge=0, le=1)
     stage: str = Field("", examples=["in line", "sampling 5/8"])
     created_at: datetime
     ended_at: datetime | None = None
     timings: Timings = Timings()
-    parameters: dict[str, Any] = Field({}, description="the values it is drawn with")
+    parameters: dict[str, Any] = Field({}, description="the values of the mode's parameters")
     images: list[ImageLink] = []
     error: Problem | None = None
 
 
 class GenerationList(BaseModel):
     generations: list[Generation]
-    next_cursor: str | None = Field(None, description="give it as `cursor` for the next page")
+    next_cursor: str | None = Field(None, description="pass it as `cursor` for the next page")
 
 
 class GenerationEnded(BaseModel):
@@ -91,12 +91,12 @@ class UserDeleted(BaseModel):
 
 
 class RefusalCount(BaseModel):
-    """How often a user's requests were refused lately, by category; no prompts."""
+    """How often a user's requests were refused in the last 30 days, by category; no prompts."""
 
     user: str
     category: str
     count: int
-    newest: float = Field(description="Unix time of the newest")
+    newest: float = Field(description="Unix time of the newest refusal")
 
 
 class PodInfo(BaseModel):

@@ -1,1 +1,1 @@
-"""Several backend replicas on one PostgreSQL: which one leads, and how the others relay to it."""
+"""Several backends on one PostgreSQL: who leads, and how the others relay; included by `main`."""

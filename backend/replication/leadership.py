@@ -1,8 +1,8 @@
-"""Several backends on one PostgreSQL: one schedules, all serve.
+"""Elect the replica that leads, among several backends on one PostgreSQL.
 
 The replica that holds an advisory lock leads: it schedules and answers. The others relay requests
-to it (`backend.replication.relay`). PostgreSQL frees the lock of a process that dies or is cut off,
-and the replica that takes it goes on with the committed generations.
+to it (`backend.replication.relay`). PostgreSQL frees the lock of a process that dies or is cut off;
+the replica that takes the lock next continues the committed generations.
 """
 
 import asyncio
@@ -25,30 +25,37 @@ log = structlog.get_logger()
 
 LOCK = 0x4541_5345
 """The advisory lock's number: 'EASE'."""
-TRY_S = 0.5
 CHECK_S = 1.0
+"""How often the leader checks that PostgreSQL still knows its session."""
 ANSWER_S = 3.0
-"""So long PostgreSQL may take to say that it still knows us. Together with CHECK_S less than
-PostgreSQL needs to free the lock of a host that is cut off: nobody else leads before we stop."""
-RELAYED_KEY = "relayed-"
-"""How keys begin that a replica gave, so that hanging up still stops what was asked for."""
+"""Timeout of that check.
 
-_SERVERS_DEADLINES = """
+CHECK_S + ANSWER_S must stay below PostgreSQL's timeout for a dead peer, so that we step down before
+the lock is freed and another replica leads.
+"""
+RELAYED_KEY = "relayed-"
+"""Prefix of idempotency keys made by a replica: unlike with a caller's own, hanging up cancels."""
+
+_TRY_S = 0.5
+"""How long to wait between two attempts at the lock."""
+_SERVER_TIMEOUTS = """
     SET tcp_keepalives_idle = 5;
     SET tcp_keepalives_interval = 2;
     SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = 10000
 """
-"""When PostgreSQL does, whose default is hours, and frees the lock: 11 s after a power cut."""
+"""PostgreSQL's timeouts for a dead peer, by default hours: frees the lock 11 s after a power cut."""
 _FROZEN_AFTER_MS = 20_000
-"""A leader's host may answer while the process does nothing: so long it may ask for nothing. More
-than it takes to take up what is unfinished."""
+"""Timeout for a frozen leader, whose host still answers but whose session sends nothing.
+
+Longer than a new leader needs to load the unfinished generations.
+"""
 Serve = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @dataclass
 class Leadership:
-    """Whether this replica leads, and who does otherwise."""
+    """Whether this replica leads, or who else does."""
 
     database_url: str
     own_url: str
@@ -59,13 +66,13 @@ class Leadership:
 
     @property
     def away_s(self) -> float:
-        """For how long the database has not answered."""
+        """Seconds since the database stopped answering; 0 while it answers."""
         return 0.0 if self._away_since is None else time.monotonic() - self._away_since
 
     async def run(self, serve: Serve) -> None:
-        """Strive for the lead and `serve` while having it, until cancelled.
+        """Campaign for the lead, and `serve` while leading, until cancelled.
 
-        Waits for a database that is away. Raises what `serve` raises otherwise.
+        Waits while the database is away; other exceptions of `serve` are passed on.
         """
         while True:
             try:
@@ -76,18 +83,18 @@ class Leadership:
                     await _prepare(connection)
                     self.own_url = _reachable(self.own_url, connection)
                     self._away_since = None
-                    await self._strive(connection, serve)
+                    await self._campaign(connection, serve)
             except (psycopg.OperationalError, DatabaseAway) as error:
                 if self._away_since is None:
                     self._away_since = time.monotonic()
                     log.warning("database_unavailable", error=type(error).__name__)
             self._set(False, None)
-            await asyncio.sleep(TRY_S)
+            await asyncio.sleep(_TRY_S)
 
-    async def _strive(self, connection: psycopg.AsyncConnection, serve: Serve) -> None:
+    async def _campaign(self, connection: psycopg.AsyncConnection, serve: Serve) -> None:
         while not await _lock(connection):
             self._set(False, await _leader(connection))
-            await asyncio.sleep(TRY_S)
+            await asyncio.sleep(_TRY_S)
         await _announce(connection, self.own_url)
         async with serve():
             log.info("leading", url=self.own_url)
@@ -99,7 +106,7 @@ class Leadership:
                 self._set(False, None)
 
     def resign(self) -> None:
-        """This process is ending: nothing is answered as the leader any more."""
+        """Stop answering as the leader, because this process is ending."""
         self._set(False, None)
 
     def _set(self, leading: bool, url: str | None) -> None:
@@ -109,18 +116,19 @@ class Leadership:
             self.changed = asyncio.Event()
 
     async def wait_for_change(self) -> None:
+        """Wait for another leader, but no longer than until the next attempt at the lock."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(TRY_S):
+            async with asyncio.timeout(_TRY_S):
                 await self.changed.wait()
 
     async def until_led_by_another(self, url: str | None) -> None:
-        """Returns when a leader is known whose address is not `url`."""
+        """Wait until a leader with another address than `url` is known."""
         while self.leader_url in (None, url):
             await self.changed.wait()
 
 
 async def _prepare(connection: psycopg.AsyncConnection) -> None:
-    await connection.execute(_SERVERS_DEADLINES)
+    await connection.execute(_SERVER_TIMEOUTS)
     with suppress(psycopg.errors.UndefinedObject):  # PostgreSQL before 14
         await connection.execute(f"SET idle_session_timeout = {_FROZEN_AFTER_MS}")
     with suppress(psycopg.errors.UniqueViolation):  # two replicas at once
@@ -136,12 +144,14 @@ async def _lock(connection: psycopg.AsyncConnection) -> bool:
 
 
 async def _until_silent(connection: psycopg.AsyncConnection) -> None:
-    """While it answers, its session holds the lock. Whoever thaws after its session was ended
-    hears of that at once."""
+    """Wait until PostgreSQL no longer answers this session, which holds the lock while it does.
+
+    A process that thaws after its session was ended notices at once.
+    """
     with suppress(psycopg.OperationalError):
         while True:
             async for _ in connection.notifies(timeout=CHECK_S):
-                pass  # nobody sends any: it is the end of the session that wakes us
+                pass  # no notifications are sent: the end of the session is what wakes us
             if not await _answers(connection):
                 return
 
@@ -149,7 +159,7 @@ async def _until_silent(connection: psycopg.AsyncConnection) -> None:
 async def _answers(connection: psycopg.AsyncConnection) -> bool:
     check = asyncio.ensure_future(connection.execute("SELECT 1"))
     try:
-        for _ in range(3):  # in parts: while the event loop itself is held up, nothing is read
+        for _ in range(3):  # in parts: a blocked event loop must not count as silence
             await asyncio.wait({check}, timeout=ANSWER_S / 3)
         return check.done() and check.exception() is None
     finally:
@@ -169,7 +179,7 @@ async def _leader(connection: psycopg.AsyncConnection) -> str | None:
 
 
 def _reachable(url: str, connection: psycopg.AsyncConnection) -> str:
-    """`url`; where it names every address of this host, with the one that faces PostgreSQL."""
+    """Return `url`; if it names every address of the host, with the one that faces PostgreSQL."""
     parts = urlsplit(url)
     try:
         if not ipaddress.ip_address(parts.hostname or "").is_unspecified:

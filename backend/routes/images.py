@@ -41,7 +41,7 @@ async def image_response(
 
 
 def _range_response(data: bytes, ranges: str, kind: str, headers: dict[str, str]) -> Response:
-    """Answer with one range (RFC 9110, section 14), or with the whole when several are asked for."""
+    """Answer with one range (RFC 9110, section 14), or with the whole if several are requested."""
     match = _RANGE.fullmatch(ranges.strip())
     if match is None or match.groups() == ("", ""):
         return Response(data, media_type=kind, headers=headers)

@@ -71,7 +71,7 @@ def port_of(database: str) -> int:
 
 
 def keepalive_s(local_port: int, remote_port: int) -> float | None:
-    """Seconds of silence until this end's kernel asks whether the other lives; None: not now."""
+    """Return the seconds of silence until this end's kernel sends a keepalive; None: not now."""
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         _, local, remote, _, _, timer, *_ = line.split()
         ports = [int(end.rpartition(":")[2], 16) for end in (local, remote)]

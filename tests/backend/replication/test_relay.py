@@ -1,4 +1,4 @@
-"""A replica that does not lead, in front of leaders that break off, stay silent or are itself."""
+"""A replica that does not lead, facing leaders that break off, stay silent or are itself."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ def chunk(data: bytes) -> bytes:
 
 @dataclass
 class Leader:
-    """Gives one of its answers to each request and hangs up; stays silent when it has none."""
+    """Answers each request with the next of its answers and hangs up; without one, stays silent."""
 
     answers: list[bytes]
     asked: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Leader:
 
 @dataclass
 class Lead:
-    """The lock, which the test holds, and whom it names."""
+    """The lock, which the test holds, and the leader's address in the table."""
 
     connection: psycopg.AsyncConnection
 
@@ -85,7 +85,7 @@ async def lead() -> AsyncIterator[Lead]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def relay(lead: Lead, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Backend]:
-    """A backend that can only relay."""
+    """Start a backend that can only relay."""
     info = lead.connection.info
     database = f"postgresql://{info.user}@{info.host}:{info.port}/{info.dbname}"
     folder: Path = tmp_path_factory.mktemp("relay")

@@ -33,7 +33,7 @@ async def farm(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Farm]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def replicas(farm: Farm, tmp_path: Path) -> AsyncIterator[tuple[Backend, Backend]]:
-    """The one that leads, then the other."""
+    """Start two replicas: the one that leads, then the other."""
     async with postgres() as database, httpx.AsyncClient(timeout=30) as http:
         pictures = (tmp_path / "pictures").as_uri()
         shared = {"backend_database_url": database, "backend_images_url": pictures}

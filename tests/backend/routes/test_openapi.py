@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is one that `/openapi.json` describes, and never a 5xx of ours."""
+"""Every answer is one that `/openapi.json` describes, and none is an unexpected 5xx."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 from tests.backend.processes import Backend, Farm
 
 EXPECTED_5XX = (502, 503, 504)
-"""No pod, a missing model or an engine that failed: documented, and nobody's mistake here."""
+"""No pod, a missing model or a failed engine: documented, and not the backend's fault."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A picture stays marked and signed by the operator in whatever format it is fetched."""
+"""An image stays marked and signed by the operator, in whichever format it is fetched."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ WORDS = "zebra xylophone"
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, str]]:
-    """A client of a backend, and the address of a picture drawn and kept as PNG."""
+    """Draw an image that is kept as PNG; return a client of its backend and its address."""
     folder: Path = tmp_path_factory.mktemp("signatures")
     certificate, key = operators(folder, ec.generate_private_key(ec.SECP256R1()))
     own = {"gpu_signing_certificate": certificate, "gpu_signing_key": key}

@@ -1,4 +1,4 @@
-"""Readers of event streams that take nothing cost little memory and hold up nobody."""
+"""Readers that never read their event streams cost little memory and hold up nobody."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ READERS = 40
 STEPS = 200
 PICTURES = 2
 GROWTH_MB = 40
-"""What the backend may grow by: kept for all readers, these events would be some 200 MB."""
+"""How much the backend may grow: kept for all readers, these events would be some 200 MB."""
 
 
 def memory_mb(process: int) -> float:
@@ -22,7 +22,7 @@ def memory_mb(process: int) -> float:
 
 
 async def reader(url: str, path: str) -> socket.socket:
-    """A connection that has asked for a stream and takes almost nothing of it."""
+    """Open a connection that requests a stream and reads almost nothing of it."""
     where = httpx.URL(url)
     connection = socket.socket()
     connection.setblocking(False)
