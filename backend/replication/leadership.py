@@ -44,7 +44,7 @@ _SERVER_TIMEOUTS = """
     SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = 10000
 """
-"""PostgreSQL's timeouts for a dead peer, by default hours: frees the lock 11 s after a power cut."""
+"""Makes PostgreSQL, which by default takes hours, free the lock 11 s after a power cut."""
 _FROZEN_AFTER_MS = 20_000
 """Timeout for a frozen leader, whose host still answers but whose session sends nothing.
 
