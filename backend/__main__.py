@@ -7,7 +7,6 @@ from fastapi import FastAPI
 
 from backend.main import create_app
 from backend.settings import ENV_FILE, Settings
-from backend.storage.database import SqliteTooOld, suitable_sqlite
 from gpu_server.pictures.provenance import ProvenanceError
 from web import logs
 from web.settings import load_or_exit, stop
@@ -31,10 +30,8 @@ def main() -> None:
     settings = load_or_exit(Settings, ENV_FILE)
     logs.configure("backend", settings.backend_log_level)
     try:
-        if not settings.is_shared:
-            suitable_sqlite()
         app = create_app(settings)
-    except (CatalogError, ProvenanceError, SqliteTooOld) as error:
+    except (CatalogError, ProvenanceError) as error:
         stop(error)
     config = uvicorn.Config(
         app,

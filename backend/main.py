@@ -9,7 +9,6 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from backend.dispatch.dispatcher import Dispatcher
-from backend.durable import Workflows
 from backend.expiry import expire
 from backend.health import Platform
 from backend.limits.quotas import Keys, Quotas
@@ -23,7 +22,7 @@ from backend.routes import generations, health
 from backend.scheduling.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
-from backend.storage.database import Database, make_engine
+from backend.storage.database import Database
 from backend.storage.generations import Store
 from backend.transcoding import Transcoder
 from gpu_server.client import GpuClient
@@ -120,7 +119,6 @@ async def open_service(
     database = Database(settings.database_url)
     store = Store(database, settings.images_url)
     await store.open()
-    workflows_log = make_workflows(settings)
     token = settings.backend_gpu_token.get_secret_value()
     clients = {
         url: GpuClient.at(url, token, edge.trace_headers) for url in settings.backend_gpu_servers
@@ -134,7 +132,6 @@ async def open_service(
         Limits(settings.backend_max_queue, settings.backend_user_max_active),
         clients,
         settings.backend_no_gpu_patience_s,
-        workflows_log.record,
     )
     service = GenerationService(
         catalog,
@@ -153,7 +150,6 @@ async def open_service(
     ready = asyncio.Event()
     tasks = [
         asyncio.create_task(dispatcher.run(ready), name="dispatcher"),
-        asyncio.create_task(workflows_log.run(dispatcher), name="workflows"),
         asyncio.create_task(expire(store, abuse, settings.backend_result_ttl_hours), name="expiry"),
     ]
     for task in tasks:
@@ -181,12 +177,3 @@ async def _started(ready: asyncio.Event, tasks: list[asyncio.Task[None]]) -> Non
     for task in tasks:
         if task.done():
             await task
-
-
-def make_workflows(settings: Settings) -> Workflows:
-    """The durable workflows: beside the rows, in a database of their own on SQLite."""
-    url = settings.database_url
-    if not url.startswith("sqlite"):
-        return Workflows(url, None)
-    own = url.removesuffix(".sqlite3") + "-workflows.sqlite3"
-    return Workflows(own, make_engine(own))

@@ -57,8 +57,6 @@ class Live(Followed):
         """The pod that the database names."""
         self.trace = edge.trace_ids()
         """The ids of the request that brought it; none after a restart."""
-        self.recorded = False
-        """It has a durable workflow."""
         self.stop = asyncio.Event()
         """Somebody asked to cancel it."""
         self.closing = False

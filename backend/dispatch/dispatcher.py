@@ -1,12 +1,11 @@
 """Brings generations to pods: asks the scheduler who is next, draws, and minds what happens.
 
-Lives in the one process that schedules. All of it is memory; what must survive is in the store
-and in the durable workflows, which wait here for `assigned` and `drawn`.
+Lives in the one process that schedules. All of it is memory, filled from the committed rows.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from uuid import UUID
@@ -37,13 +36,9 @@ WAKE_S = 1.0
 AGAIN_S = 0.5
 FORGOTTEN_S = 5.0
 """Between two looks for what was committed and nobody took."""
-RECORD_AFTER_S = 1.0
-"""What is drawn sooner gets no durable workflow: its row alone says as much."""
 
 
 class Dispatcher:
-    """`record` is told of generations that a pod is drawing: each gets a durable workflow."""
-
     def __init__(
         self,
         store: Store,
@@ -52,18 +47,14 @@ class Dispatcher:
         limits: Limits,
         clients: dict[str, GpuClient],
         no_gpu_patience_s: float,
-        record: Callable[[UUID], None],
     ) -> None:
         self._store = store
         self._abuse = abuse
         self._metrics = metrics
         self._scheduler = Scheduler(limits)
         self._patience_s = no_gpu_patience_s
-        self._record = record
         self.pods = {name: Pod(name, client, self._pod_changed) for name, client in clients.items()}
         self.live: dict[UUID, Live] = {}
-        self.taken_up = asyncio.Event()
-        """What was unfinished before is known again."""
         self._entering = 0
         self._entrances: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._drawings: dict[UUID, asyncio.Task[None]] = {}
@@ -159,28 +150,6 @@ class Dispatcher:
         for live in self.live.values():
             live.update(dropped=True)
 
-    # -- what the durable workflow waits for ---------------------------------------------
-
-    async def assigned(self, generation_id: UUID) -> str | None:
-        """The pod chosen for it, or None when it ended without one."""
-        live = self.live.get(generation_id)
-        if live is None:
-            return None
-        with live.follow() as changed:
-            while live.pod is None and not live.done.is_set():
-                await changed.wait()
-                changed.clear()
-        return live.pod
-
-    async def drawn(self, generation_id: UUID) -> str:
-        """How it ended, once it has: its status."""
-        live = self.live.get(generation_id)
-        if live is not None:
-            await live.done.wait()
-            return str(live.state)
-        row = await self._store.get(generation_id)
-        return str(row.status) if row else "deleted"
-
     # -- life ----------------------------------------------------------------------------
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -191,7 +160,6 @@ class Dispatcher:
             for pod in self.pods.values():
                 self._tasks.create_task(pod.watch(), name=f"pod {pod.name}")
             self._tasks.create_task(self._take_up_forgotten(), name="forgotten")
-            self.taken_up.set()
             await self._look_at_pods()
             ready.set()
             while True:
@@ -309,13 +277,6 @@ class Dispatcher:
         live.update(pod=pod_name)
         work = self._drawing(live, self.pods[pod_name], asked=asked)
         self._drawings[live.row.id] = self._tasks.create_task(work)
-        if not live.recorded:
-            asyncio.get_running_loop().call_later(RECORD_AFTER_S, self._keep_record, live)
-
-    def _keep_record(self, live: Live) -> None:
-        if not live.closing and not live.recorded:
-            live.recorded = True
-            self._record(live.row.id)
 
     async def _drawing(self, live: Live, pod: Pod, *, asked: bool) -> None:
         # Begun by whatever freed the pod: the ids at hand are those of another request.

@@ -1,9 +1,6 @@
 """The database: one engine, one table of generations, work done in threads of its own."""
 
 import asyncio
-import importlib.util
-import sqlite3
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -104,6 +101,8 @@ class Database:
         self._closed = False
 
     async def open(self) -> None:
+        if self.is_sqlite:
+            await asyncio.to_thread(_remove_workflow_log, self.url)
         await self.run(metadata.create_all)
 
     async def close(self) -> None:
@@ -152,8 +151,8 @@ def make_engine(url: str) -> sa.Engine:
             hide_parameters=True,
             connect_args=DEADLINES,
         )
-    Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, module=suitable_sqlite(), hide_parameters=True)
+    _file_of(url).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
@@ -163,20 +162,13 @@ def make_engine(url: str) -> sa.Engine:
     return engine
 
 
-class SqliteTooOld(ValueError):
-    """This host has no SQLite that DBOS can keep its tables in; the message says what to do."""
+def _remove_workflow_log(url: str) -> None:
+    """Remove the second database that the first release kept beside this one."""
+    log_file = _file_of(url.removesuffix(".sqlite3") + "-workflows.sqlite3")
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(OSError):
+            Path(f"{log_file}{suffix}").unlink(missing_ok=True)
 
 
-def suitable_sqlite() -> Any:
-    """The SQLite module to use. DBOS needs 3.42 from Python 3.12 on, and Debian 12 has 3.40.
-
-    Raises SqliteTooOld.
-    """
-    if sys.version_info < (3, 12) or sqlite3.sqlite_version_info >= (3, 42):
-        return sqlite3
-    if importlib.util.find_spec("pysqlite3") is None:
-        raise SqliteTooOld(
-            f"SQLite {sqlite3.sqlite_version} of this Python is older than 3.42; install "
-            "pysqlite3-binary, use Python 3.11, or set BACKEND_DATABASE_URL to a PostgreSQL"
-        )
-    return importlib.import_module("pysqlite3")
+def _file_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))

@@ -89,7 +89,6 @@ async def scheduling(folder: Path) -> AsyncIterator[Scheduling]:
             Limits(100, 100),
             {url: client},
             no_gpu_patience_s=1800,
-            record=lambda _: None,
         )
         ready = asyncio.Event()
         running = asyncio.create_task(dispatcher.run(ready))
