@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from backend.storage.generations import Spent, Store
+from backend.storage.generations import GenerationStore, Spent
 from web.errors import QuotaExceeded, RateLimited, Unauthorized
 
 ANYBODY = "local"
@@ -43,7 +43,7 @@ class Quotas:
     per_minute: int
     images_per_day: int
 
-    async def check(self, store: Store, owner: str, user: str, images: int) -> None:
+    async def check(self, store: GenerationStore, owner: str, user: str, images: int) -> None:
         """Raises RateLimited or QuotaExceeded with the seconds until it would pass."""
         if not self.per_minute and not self.images_per_day:
             return

@@ -18,7 +18,7 @@ from backend.openai.translation import Ask, ImageRequest, Links
 from backend.routes.context import IdempotencyKey, Owner, Serving, comes_back, owner_of
 from backend.routes.images import picture_response
 from backend.service import GenerationService
-from backend.storage.generations import Row
+from backend.storage.generations import GenerationRow
 from gpu_server.pictures import encoding, uploads
 from gpu_server.schemas import Preview
 from web import VERSION, edge, errors, sse, waiting
@@ -147,10 +147,8 @@ def router(catalog: Catalog, links: Links) -> APIRouter:
         generation_id: UUID, number: int, until: int, mark: str, service: Serving, request: Request
     ) -> Response:
         links.check(str(generation_id), number, until, mark)
-        row = await service.store.get(generation_id)
-        if row is None:
-            raise errors.NotFound("The picture was deleted")
-        return await picture_response(service, row, number, row.order.format, request)
+        row = await service.stored_image(generation_id)
+        return await picture_response(service, row, number, row.request.format, request)
 
     return routes
 
@@ -177,13 +175,18 @@ async def _answer(
     ended = await waiting.waited(request, service.finished(row), release)
     data = [
         await _picture(service, ended, number, ask, links, request)
-        for number in range(ended.order.request.count)
+        for number in range(ended.request.count)
     ]
     return JSONResponse(translation.images_answer(ask, data, _size(ended)))
 
 
 async def _picture(
-    service: GenerationService, row: Row, number: int, ask: Ask, links: Links, request: Request
+    service: GenerationService,
+    row: GenerationRow,
+    number: int,
+    ask: Ask,
+    links: Links,
+    request: Request,
 ) -> dict[str, str]:
     if ask.as_url:
         base = str(service.public_url or request.base_url).rstrip("/")
@@ -192,7 +195,7 @@ async def _picture(
 
 
 async def _streamed(
-    service: GenerationService, row: Row, ask: Ask, kind: str, *, keep: bool
+    service: GenerationService, row: GenerationRow, ask: Ask, kind: str, *, keep: bool
 ) -> AsyncIterator[bytes]:
     """Partial pictures spread over the drawing, then one `completed` for each picture."""
     done = False
@@ -201,7 +204,7 @@ async def _streamed(
             yield _event(event)
         done = True
         ended = await service.finished(row)
-        for number in range(ended.order.request.count):
+        for number in range(ended.request.count):
             image = await service.image(ended, number)
             yield _event(translation.completed_event(kind, ask, image, _size(ended)))
     except errors.EaselError as error:
@@ -212,13 +215,12 @@ async def _streamed(
 
 
 async def _partials(
-    service: GenerationService, row: Row, ask: Ask, kind: str
+    service: GenerationService, row: GenerationRow, ask: Ask, kind: str
 ) -> AsyncIterator[dict[str, Any]]:
     shown = 0
     size = ask.size
     async for event in service.events(row, previews=ask.partial_images > 0):
-        live = service.dispatcher.live.get(row.id)
-        due = live is not None and live.progress >= (shown + 1) / (ask.partial_images + 1)
+        due = service.preview_due(row, (shown + 1) / (ask.partial_images + 1))
         if isinstance(event.data, Preview) and due and shown < ask.partial_images:
             image = base64.b64decode(event.data.data)
             wanted = ask.request.format
@@ -231,6 +233,8 @@ def _event(body: dict[str, Any]) -> bytes:
     return format_sse_event(data_str=json.dumps(body), event=str(body["type"]))
 
 
-def _size(row: Row) -> str:
-    image = (row.outcome or {})["images"][0]
-    return f"{image['width']}x{image['height']}"
+def _size(row: GenerationRow) -> str:
+    if row.outcome is None:
+        raise errors.Internal
+    image = row.outcome.images[0]
+    return f"{image.width}x{image.height}"

@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from backend.limits.quotas import Keys
+from backend.health import Platform
 from backend.replication.leadership import RELAYED_KEY
 from backend.schemas import GenerationRequest
 from backend.service import GenerationService
+from backend.state import State
 from gpu_server import bodies
 from web import errors
 
@@ -16,8 +17,11 @@ Accept = Annotated[str, Header(description="the media type of the answer")]
 
 
 async def service_of(request: Request) -> GenerationService:
-    service: GenerationService = request.app.state.service
-    return service
+    return State.of(request.app).require_scheduling().service
+
+
+async def platform_of(request: Request) -> Platform:
+    return State.of(request.app).require_scheduling().platform
 
 
 async def owner_of(
@@ -27,11 +31,12 @@ async def owner_of(
     ] = None,
 ) -> str:
     """The name of the caller's API key; raises Unauthorized."""
-    keys: Keys = request.app.state.keys
+    keys = State.of(request.app).keys
     return keys.owner(credentials.credentials if credentials else "")
 
 
 Serving = Annotated[GenerationService, Depends(service_of)]
+Health = Annotated[Platform, Depends(platform_of)]
 Owner = Annotated[str, Depends(owner_of)]
 IdempotencyKey = Annotated[
     str | None,

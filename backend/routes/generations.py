@@ -29,7 +29,7 @@ from backend.schemas import (
     UserDeleted,
 )
 from backend.service import GenerationService
-from backend.storage.generations import Row
+from backend.storage.generations import GenerationRow
 from gpu_server import bodies
 from gpu_server.pictures.formats import MEDIA_TYPES, ImageFormat
 from gpu_server.schemas import Result
@@ -102,7 +102,7 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
 
 
 def _add_accepting(routes: APIRouter, body_schema: dict[str, Any]) -> None:
-    def accepted(service: GenerationService, row: Row, new: bool) -> Response:
+    def accepted(service: GenerationService, row: GenerationRow, new: bool) -> Response:
         return Response(
             service.view(row).model_dump_json(),
             202 if new else 200,
@@ -192,9 +192,9 @@ def _add_looking(routes: APIRouter) -> None:
         return await picture_response(service, row, number, wanted, request)
 
 
-def _wanted(accept: str, row: Row) -> ImageFormat:
+def _wanted(accept: str, row: GenerationRow) -> ImageFormat:
     """As drawn where the caller takes that."""
-    own = f"image/{row.order.format}"
+    own = f"image/{row.request.format}"
     kind = negotiation.best(accept, [own, *(k for k in MEDIA_TYPES if k != own)])
     return MEDIA_TYPES[kind or own]
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from backend.routes.context import Owner, Serving
+from backend.routes.context import Health, Owner, Serving
 from backend.schemas import BackendHealth, RefusalCount
 from gpu_server.schemas import ModeInfo
 from web import errors
@@ -19,16 +19,16 @@ def router() -> APIRouter:
         summary="What can be drawn, and whether right now",
         responses=errors.documented(errors.Unauthorized),
     )
-    async def modes(service: Serving, _: Owner) -> list[ModeInfo]:
-        return service.platform.modes()
+    async def modes(platform: Health, _: Owner) -> list[ModeInfo]:
+        return platform.modes()
 
     @routes.get(
         "/health",
         summary="The platform in detail; always 200",
         responses=errors.documented(errors.Unauthorized),
     )
-    async def health(service: Serving, _: Owner) -> BackendHealth:
-        return service.platform.health()
+    async def health(platform: Health, _: Owner) -> BackendHealth:
+        return platform.health()
 
     @routes.get(
         "/refusals",
@@ -36,15 +36,15 @@ def router() -> APIRouter:
         responses=errors.documented(errors.Unauthorized),
     )
     async def refusals(service: Serving, owner: Owner) -> list[RefusalCount]:
-        return await service.abuse.counts(owner)
+        return await service.refusals(owner)
 
     @routes.get("/livez", summary="The process answers")
     async def livez() -> dict[str, str]:
         return {"status": "ok"}
 
     @routes.get("/readyz", summary="A generation could run now", responses={503: {}})
-    async def readyz(service: Serving, response: Response) -> dict[str, Any]:
-        checks = service.platform.checks()
+    async def readyz(platform: Health, response: Response) -> dict[str, Any]:
+        checks = platform.checks()
         ready = all(state == "ok" for state in checks.values())
         response.status_code = 200 if ready else 503
         return {"ready": ready, "checks": checks}
@@ -54,8 +54,7 @@ def router() -> APIRouter:
         response_class=Response,
         responses=errors.documented(errors.Unauthorized),
     )
-    async def metrics(service: Serving, _: Owner) -> Response:
-        service.platform.measure()
-        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(platform: Health, _: Owner) -> Response:
+        return Response(platform.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return routes
