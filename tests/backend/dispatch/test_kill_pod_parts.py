@@ -90,7 +90,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
 
 
 async def _at_work(stack: Stack) -> tuple[list[str], str, list[str]]:
-    """What has ended, what is being sampled, and what waits in the engine and in front of it."""
+    """Return what has ended, what is being sampled, and what waits in and before the engine."""
     finished = [await stack.put() for _ in range(2)]
     await stack.succeeded(finished)
     await stack.slow_down(0.1)

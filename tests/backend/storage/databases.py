@@ -54,7 +54,7 @@ class Postgres:
         return f"postgresql://easel@127.0.0.1:{self._port}/postgres"
 
     async def start(self) -> None:
-        """Returns when it takes connections."""
+        """Start the server and wait until it accepts connections."""
         with (self._folder / "log").open("ab") as output:
             self._process = subprocess.Popen(
                 [
