@@ -52,7 +52,7 @@ class Acceptance:
         key: str | None,
         wait: bool,
     ) -> tuple[GenerationRow, bool]:
-        """Accept a generation; it is committed when this returns. True: it is new.
+        """Accept a generation; it is committed when this returns. The flag tells if it is new.
 
         Raises:
             Conflict: if the id or the key was used for another request.
@@ -149,7 +149,12 @@ class Acceptance:
         )
 
     async def _commit(self, row: GenerationRow, photo: bytes | None) -> None:
-        """Commit the row and queue it. Raises Taken and what the limits say."""
+        """Commit the row and queue it.
+
+        Raises:
+            Taken: if another row has its id or key.
+            RateLimited, QuotaExceeded, QueueFull: if a limit is reached.
+        """
         queue = self.dispatcher.queue
         try:
             async with queue.entrance(f"{row.owner}/{row.user}"):
@@ -168,7 +173,11 @@ class Acceptance:
     async def _known(
         self, generation_id: UUID, owner: str, key: str | None, request_hash: str
     ) -> GenerationRow | None:
-        """Return the generation that already has this id or key. Raises Conflict."""
+        """Return the generation that already has this id or key.
+
+        Raises:
+            Conflict: if that was for another request, or another API key.
+        """
         found = await self.storage.rows.by_key(owner, key) if key else None
         found = found or await self.storage.rows.get(generation_id)
         if found is not None and (found.owner != owner or found.fingerprint != request_hash):

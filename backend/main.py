@@ -228,7 +228,11 @@ def _scheduling(
 
 
 async def _wait_until_ready(ready: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Wait for `ready`. Raises what a task ended with before that."""
+    """Wait for `ready`.
+
+    Raises:
+        Exception: the one that a task ended with before that.
+    """
     waiting = asyncio.create_task(ready.wait())
     try:
         await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)

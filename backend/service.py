@@ -76,14 +76,22 @@ class GenerationService:
             raise
 
     async def get(self, generation_id: UUID, owner: str) -> GenerationRow:
-        """Raise NotFound for another key's generation too."""
+        """Return the row.
+
+        Raises:
+            NotFound: if there is none, or if it belongs to another API key.
+        """
         row = await self.storage.rows.get(generation_id)
         if row is None or row.owner != owner:
             raise errors.NotFound("There is no such generation, or it was deleted")
         return row
 
     async def stored_image(self, generation_id: UUID) -> GenerationRow:
-        """Return the generation of an image whose signed link says enough. Raises NotFound."""
+        """Return the generation behind a signed image link.
+
+        Raises:
+            NotFound: if it was deleted.
+        """
         row = await self.storage.rows.get(generation_id)
         if row is None:
             raise errors.NotFound("The image was deleted")
@@ -100,7 +108,11 @@ class GenerationService:
     async def page(
         self, owner: str, user: str | None, limit: int, cursor: str | None
     ) -> GenerationList:
-        """Return a page, newest first. Raises InvalidRequest for a foreign cursor."""
+        """Return a page, newest first.
+
+        Raises:
+            InvalidRequest: if the cursor is not from this server.
+        """
         rows = await self.storage.rows.page(owner, user, limit + 1, views.before(cursor))
         more = len(rows) > limit
         rows = rows[:limit]
@@ -108,7 +120,11 @@ class GenerationService:
         return GenerationList(generations=[self.view(row) for row in rows], next_cursor=cursor)
 
     async def image(self, row: GenerationRow, number: int) -> bytes:
-        """Return an image as stored. Raises NotFound."""
+        """Return an image as stored.
+
+        Raises:
+            NotFound: if there is none with this number.
+        """
         data = None
         if row.outcome is not None and 0 <= number < len(row.outcome.images):
             data = await self.storage.blobs.image(row.id, number)

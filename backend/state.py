@@ -35,7 +35,7 @@ class State:
         return state
 
     def require_scheduling(self) -> Scheduling:
-        """Raise NoGpu while this process does not schedule."""
+        """Return what schedules. Raises NoGpu while this process does not."""
         if self.scheduling is None:
             raise NoGpu("This replica does not schedule now", retry_after=5)
         return self.scheduling

@@ -73,7 +73,7 @@ def cursor_of(row: GenerationRow) -> str:
 
 
 def before(cursor: str | None) -> tuple[float, str] | None:
-    """Return the (created, id) of a cursor's row. Raises InvalidRequest for a foreign cursor."""
+    """Return the (created, id) of a cursor's row. Raises InvalidRequest for any other text."""
     if not cursor:
         return None
     try:

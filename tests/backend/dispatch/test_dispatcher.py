@@ -76,14 +76,14 @@ async def holds(condition: Callable[[], bool], what: str) -> None:
     await until(look, what, pause=0.02)
 
 
-async def runs(live: ActiveGeneration) -> None:
-    await holds(lambda: live.status is State.running, "the generation to run")
+async def runs(active: ActiveGeneration) -> None:
+    await holds(lambda: active.status is State.running, "the generation to run")
 
 
-async def ended(live: ActiveGeneration) -> GenerationRow:
+async def ended(active: ActiveGeneration) -> GenerationRow:
     async with asyncio.timeout(PATIENCE_S):
-        assert await live.wait()
-    return live.row
+        assert await active.wait()
+    return active.row
 
 
 @contextlib.asynccontextmanager
@@ -122,15 +122,15 @@ async def easel(tmp_path: Path) -> AsyncIterator[Scheduling]:
 
 
 async def test_a_generation_that_every_pod_is_lost_of_is_given_up(easel: Scheduling) -> None:
-    live = await easel.accept()
+    active = await easel.accept()
     for times in range(1, MAX_FAILURES + 1):
-        await runs(live)
+        await runs(active)
         assert len(easel.pod.puts) == times
         await easel.lose_the_pod()
-        await holds(lambda: live.status is not State.running, "the generation to be moved")
+        await holds(lambda: active.status is not State.running, "the generation to be moved")
         easel.pod.in_service = True
         easel.dispatcher.pods[easel.url].suspect()
-    row = await ended(live)
+    row = await ended(active)
     assert row.status is State.failed
     assert row.outcome is not None
     assert row.outcome.error is not None
@@ -143,15 +143,15 @@ async def test_a_generation_that_every_pod_is_lost_of_is_given_up(easel: Schedul
 
 
 async def test_what_ended_elsewhere_keeps_its_result(easel: Scheduling) -> None:
-    live = await easel.accept()
-    await runs(live)
+    active = await easel.accept()
+    await runs(active)
     outcome = Outcome(status=State.succeeded, engine="another", images=(IMAGE,))
-    other = live.row.ended_with(outcome)
+    other = active.row.ended_with(outcome)
     await easel.storage.blobs.put_image(other.id, 0, PICTURE)
     assert await easel.storage.rows.end(other) == other
     easel.pod.error = errors.EngineError("It broke")
     easel.pod.finish()
-    row = await ended(live)
+    row = await ended(active)
     assert (row.status, row.outcome) == (State.succeeded, outcome)
     await holds(lambda: row.id in easel.pod.deletes, "the pod to be told to forget it")
     found = await easel.storage.rows.get(row.id)
@@ -161,11 +161,11 @@ async def test_what_ended_elsewhere_keeps_its_result(easel: Scheduling) -> None:
 
 
 async def test_what_was_deleted_meanwhile_leaves_no_picture(easel: Scheduling) -> None:
-    live = await easel.accept()
-    await runs(live)
-    await easel.storage.delete([live.row])
+    active = await easel.accept()
+    await runs(active)
+    await easel.storage.delete([active.row])
     easel.pod.finish()
-    row = await ended(live)
+    row = await ended(active)
     await holds(lambda: row.id in easel.pod.deletes, "the pod to be told to forget it")
     assert await easel.storage.blobs.image(row.id, 0) is None
 
@@ -186,8 +186,8 @@ async def test_what_was_committed_and_never_taken_is_drawn(easel: Scheduling) ->
 async def test_while_the_picture_store_is_away_a_drawn_picture_waits(
     easel: Scheduling, caplog: pytest.LogCaptureFixture
 ) -> None:
-    live = await easel.accept()
-    await runs(live)
+    active = await easel.accept()
+    await runs(active)
     aside = easel.images.rename(easel.images.with_name("aside"))
     easel.images.write_text("no folder")
     easel.pod.finish()
@@ -195,7 +195,7 @@ async def test_while_the_picture_store_is_away_a_drawn_picture_waits(
     assert not easel.pod.deletes, "the pod has the only copy"
     easel.images.unlink()
     aside.rename(easel.images)
-    row = await ended(live)
+    row = await ended(active)
     assert row.status is State.succeeded
     assert await easel.storage.blobs.image(row.id, 0) == PICTURE
 
@@ -203,14 +203,14 @@ async def test_while_the_picture_store_is_away_a_drawn_picture_waits(
 async def test_what_fails_after_the_end_is_kept_does_not_stop_the_others(
     easel: Scheduling, caplog: pytest.LogCaptureFixture
 ) -> None:
-    live = await easel.accept()
-    await runs(live)
-    await easel.storage.delete([live.row])
+    active = await easel.accept()
+    await runs(active)
+    await easel.storage.delete([active.row])
     aside = easel.images.rename(easel.images.with_name("aside"))
     easel.images.write_text("no folder")
     easel.pod.error = errors.EngineError("It broke")
     easel.pod.finish()
-    assert (await ended(live)).status is State.failed
+    assert (await ended(active)).status is State.failed
     await holds(lambda: "cleanup_deferred" in caplog.text, "the failure to be logged")
     easel.images.unlink()
     aside.rename(easel.images)
@@ -233,11 +233,11 @@ async def test_a_pod_that_failed_a_generation_for_good_is_told_to_forget_it(
 async def test_what_the_pod_no_longer_had_when_it_was_cancelled_is_not_asked_for_again(
     easel: Scheduling,
 ) -> None:
-    live = await easel.accept()
-    await runs(live)
+    active = await easel.accept()
+    await runs(active)
     easel.pod.forgetful = True
-    await easel.dispatcher.cancel(live)
-    await holds(lambda: easel.pod.deletes == [live.row.id], "the cancellation to be passed on")
+    await easel.dispatcher.cancel(active)
+    await holds(lambda: easel.pod.deletes == [active.row.id], "the cancellation to be passed on")
     easel.pod.cut()
-    assert (await ended(live)).status is State.cancelled
-    assert easel.pod.puts == [live.row.id]
+    assert (await ended(active)).status is State.cancelled
+    assert easel.pod.puts == [active.row.id]

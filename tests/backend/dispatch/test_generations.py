@@ -162,7 +162,7 @@ async def test_a_cut_event_stream_is_taken_up_again(alice: httpx.AsyncClient, fa
 
 
 @pytest.mark.usefixtures("slow")
-async def test_whoever_comes_back_to_a_stream_is_told_the_place_in_line(
+async def test_a_caller_who_returns_to_a_stream_learns_the_position(
     alice: httpx.AsyncClient,
 ) -> None:
     first, second = (str(uuid.uuid4()) for _ in range(2))
