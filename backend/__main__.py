@@ -7,23 +7,28 @@ from fastapi import FastAPI
 
 from backend.main import create_app
 from backend.settings import ENV_FILE, Settings
-from backend.storage.database import SqliteTooOld, suitable_sqlite
+from backend.state import State
 from gpu_server.pictures.provenance import ProvenanceError
 from web import logs
 from web.settings import load_or_exit, stop
 from workflows.catalog import CatalogError
 
+_SHUTDOWN_TIMEOUT_S = 5
+
 
 class Server(uvicorn.Server):
-    """Lets go of whoever waits before it ends: uvicorn would cut them off after a while, which is
-    taken for hanging up and cancels what they wait for."""
+    """Release waiting requests before shutdown.
+
+    Otherwise uvicorn drops them, which we would read as a client disconnect and cancel the
+    generation.
+    """
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
-        self._app = app
+        self._state = State.of(app)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.let_go()
+        self._state.stop_scheduling()
         await super().shutdown(sockets)
 
 
@@ -31,10 +36,8 @@ def main() -> None:
     settings = load_or_exit(Settings, ENV_FILE)
     logs.configure("backend", settings.backend_log_level)
     try:
-        if not settings.is_shared:
-            suitable_sqlite()
         app = create_app(settings)
-    except (CatalogError, ProvenanceError, SqliteTooOld) as error:
+    except (CatalogError, ProvenanceError) as error:
         stop(error)
     config = uvicorn.Config(
         app,
@@ -42,7 +45,7 @@ def main() -> None:
         port=settings.backend_port,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
     )
     Server(config, app).run()
 

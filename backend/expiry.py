@@ -1,4 +1,4 @@
-"""Pictures and prompts are deleted when their time is over."""
+"""Delete images and prompts whose time to live is over."""
 
 import asyncio
 import time
@@ -7,30 +7,40 @@ import structlog
 from obstore.exceptions import BaseError
 
 from backend.limits.quotas import DAY_S
-from backend.limits.refusals import Refusals as Abuse
+from backend.limits.refusals import Refusals
 from backend.storage.database import DatabaseAway
-from backend.storage.generations import Store
+from backend.storage.storage import Storage
 
 log = structlog.get_logger()
 
-SWEEP_S = 60.0
-STRAY_S = 3600.0
+_SWEEP_S = 60.0
+_STRAY_PHOTO_S = 3600.0
+"""Age at which a photo without an unfinished generation is removed."""
 
 
-async def expire(store: Store, abuse: Abuse, ttl_hours: float) -> None:
-    """Delete what ended longer ago than `ttl_hours`, until cancelled."""
+async def expire(storage: Storage, refusals: Refusals, ttl_hours: float) -> None:
+    """Delete generations `ttl_hours` after their end, until cancelled."""
     while True:
         try:
-            await _sweep(store, time.time(), ttl_hours * 3600)
-            await abuse.expire()
+            await _sweep(storage, time.time(), ttl_hours * 3600)
+            await refusals.expire()
         except (DatabaseAway, BaseError) as error:
             log.warning("expiry_failed", error=type(error).__name__)
-        await asyncio.sleep(SWEEP_S)
+        await asyncio.sleep(_SWEEP_S)
 
 
-async def _sweep(store: Store, now: float, ttl_s: float) -> None:
-    while rows := await store.over(now - ttl_s):
-        images = await store.delete(rows)
+async def _sweep(storage: Storage, now: float, ttl_s: float) -> None:
+    while rows := await storage.rows.ended_before(now - ttl_s):
+        images = await storage.delete(rows)
         log.info("expired", generations=len(rows), images=images)
-    await store.forget_spending(now - DAY_S)
-    await store.forget_stray_photos(now - STRAY_S)
+    await storage.rows.forget_spending(now - DAY_S)
+    await _remove_stray_photos(storage, now - _STRAY_PHOTO_S)
+
+
+async def _remove_stray_photos(storage: Storage, before: float) -> None:
+    """Remove photos whose generation was never committed or has ended."""
+    async for photos in storage.blobs.old_photos(before):
+        needed = await storage.rows.unfinished_of(photos.values())
+        for path, generation_id in photos.items():
+            if generation_id not in needed:
+                await storage.blobs.remove_photo_at(path)

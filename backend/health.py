@@ -1,8 +1,11 @@
-"""The platform as a whole: what it can draw now, and how its parts are."""
+"""The platform as a whole: what it can draw now, and the state of its parts."""
 
 from dataclasses import dataclass
 
+from prometheus_client import generate_latest
+
 from backend.dispatch.dispatcher import Dispatcher
+from backend.dispatch.pods import Pod
 from backend.metrics import Metrics
 from backend.schemas import BackendHealth, PodInfo, QueueInfo
 from gpu_server.modes import describe_modes
@@ -12,7 +15,7 @@ from workflows.catalog import Catalog
 
 
 def out_of_service(checks: dict[str, str]) -> BackendHealth:
-    """The health of a platform on which nobody schedules."""
+    """Return the health of a platform on which no replica schedules."""
     return BackendHealth(
         status="down",
         gpu_available=False,
@@ -24,7 +27,7 @@ def out_of_service(checks: dict[str, str]) -> BackendHealth:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Platform:
     catalog: Catalog
     dispatcher: Dispatcher
@@ -39,32 +42,31 @@ class Platform:
         return describe_modes(self.catalog, styles)
 
     def _style(self, mode: str, style: str) -> StyleHealth:
-        """As the best of the pods has it."""
-        model = self.catalog.modes[mode].graph_spec(style).model
-        pods = [pod for pod in self.dispatcher.pods.values() if pod.in_service]
-        states = [state for pod in pods if (state := pod.style(mode, style))]
+        """Return the style's state on the pod that serves it best."""
+        states = self.dispatcher.pods.style_states(mode, style)
         able = next((state for state in states if state.available), None)
+        model = self.catalog.modes[mode].graph_spec(style).model
         none = StyleHealth(available=False, reason="no GPU server answers", model=model, files={})
         return able or next(iter(states), none)
 
     def checks(self) -> dict[str, str]:
-        """What must be in order before a generation can run, each `ok` or what is wrong."""
-        pods = self.dispatcher.pods.values()
-        if any(pod.in_service and pod.styles for pod in pods):
+        """Return what a generation needs in order to run: `ok`, or what is wrong."""
+        pods = self.dispatcher.pods
+        if pods.styles:
             return {"pods": "ok"}
-        return {"pods": "; ".join(f"{pod.name}: {pod.reason}" for pod in pods)}
+        return {"pods": "; ".join(f"{pod.name}: {pod.reason}" for pod in pods.values())}
 
     def why_not(self) -> str:
-        """What keeps the pods from drawing, without their addresses: fit to be shown."""
+        """Return why no pod can draw, without addresses, so that anyone may read it."""
         pods = self.dispatcher.pods.values()
         safety = [pod.health.checks.get("safety", "ok") for pod in pods if pod.health]
-        wrong = any(state != "ok" for state in safety)
-        return "the safety check is out of order" if wrong else "no GPU server answers"
+        is_broken = any(state != "ok" for state in safety)
+        return "the safety check is out of order" if is_broken else "no GPU server answers"
 
     def health(self) -> BackendHealth:
         checks = self.checks()
-        pods = list(self.dispatcher.pods.values())
-        serving = [pod for pod in pods if pod.in_service]
+        pods, serving = self.dispatcher.pods, self.dispatcher.pods.in_service
+        queue = self.dispatcher.queue
         status = "ok" if len(serving) == len(pods) else "degraded" if serving else "down"
         engines = sorted({pod.health.engine for pod in serving if pod.health})
         return BackendHealth(
@@ -73,29 +75,32 @@ class Platform:
             engine=", ".join(engines) or "none",
             version=VERSION,
             checks=checks,
-            pods=[
-                PodInfo(
-                    name=pod.name,
-                    in_service=pod.in_service,
-                    engine=pod.health.engine if pod.health else "",
-                    loaded_model=pod.health.loaded_model if pod.health else None,
-                    running=pod.running,
-                    reason=None if pod.in_service else pod.reason,
-                    gpu=pod.health.gpu if pod.health else None,
-                )
-                for pod in pods
-            ],
+            pods=[_pod_info(pod) for pod in pods.values()],
             queue=QueueInfo(
-                waiting=self.dispatcher.waiting(),
-                running=self.dispatcher.running(),
+                waiting=queue.waiting(),
+                running=queue.running(),
                 limit=self.max_queue,
-                oldest_seconds=round(self.dispatcher.oldest_s(), 1),
+                oldest_seconds=round(queue.oldest_s(), 1),
             ),
         )
 
-    def measure(self) -> None:
-        """Bring the gauges up to date."""
-        self.metrics.queued.set(self.dispatcher.waiting())
-        self.metrics.running.set(self.dispatcher.running())
-        self.metrics.oldest.set(self.dispatcher.oldest_s())
+    def exposition(self) -> bytes:
+        """Return the metrics in Prometheus' text format, with the gauges brought up to date."""
+        queue = self.dispatcher.queue
+        self.metrics.queued.set(queue.waiting())
+        self.metrics.running.set(queue.running())
+        self.metrics.oldest.set(queue.oldest_s())
         self.metrics.pods.set(len(self.dispatcher.pods))
+        return generate_latest(self.metrics.registry)
+
+
+def _pod_info(pod: Pod) -> PodInfo:
+    return PodInfo(
+        name=pod.name,
+        in_service=pod.in_service,
+        engine=pod.health.engine if pod.health else "",
+        loaded_model=pod.loaded_model,
+        running=pod.running,
+        reason=None if pod.in_service else pod.reason,
+        gpu=pod.health.gpu if pod.health else None,
+    )

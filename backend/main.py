@@ -1,20 +1,21 @@
-"""The backend's application: wiring in one place."""
+"""Build the backend's application: all wiring is here."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
+from backend.acceptance import Acceptance
 from backend.dispatch.dispatcher import Dispatcher
-from backend.durable import Workflows
 from backend.expiry import expire
 from backend.health import Platform
 from backend.limits.keys import Keys
 from backend.limits.quotas import Quotas
-from backend.limits.refusals import Refusals as Abuse
+from backend.limits.refusals import Refusals
 from backend.metrics import Metrics
 from backend.openai import routes as openai_routes
 from backend.replication.leadership import Leadership
@@ -23,8 +24,9 @@ from backend.routes import generations, health
 from backend.scheduling.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
-from backend.storage.database import Database, make_engine
-from backend.storage.generations import Store
+from backend.state import Scheduling, State
+from backend.storage.database import Database
+from backend.storage.storage import Storage
 from backend.transcoding import Transcoder
 from gpu_server import bodies
 from gpu_server.client import GpuClient
@@ -33,50 +35,23 @@ from policy import Policy
 from web import VERSION, edge
 from web.errors import EaselError
 from web.tasks import end_if_broken
-from workflows import catalog as workflows
+from workflows.catalog import Catalog
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application; it schedules while its lifespan lasts.
+    """Return the application; it schedules during its lifespan, or while it leads.
 
-    Raises CatalogError, or ProvenanceError when pictures could not be signed.
+    Raises:
+        CatalogError: if a mode is broken.
+        ProvenanceError: if images could not be signed.
     """
-    catalog = settings.load_catalog()
-    policy = Policy.load()
-    signer = Signer.load(
-        settings.easel_data_dir, settings.backend_signing_certificate, settings.backend_signing_key
-    )
-
-    @contextlib.asynccontextmanager
-    async def serve() -> AsyncIterator[None]:
-        async with open_service(settings, catalog, policy, signer) as service:
-            app.state.service = service
-            yield
+    resources = Resources.load(settings)
+    state = State(keys=Keys(settings.backend_api_keys), leadership=_leadership(settings))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        if leadership is None:
-            async with serve():
-                yield
-            return
-        striving = asyncio.create_task(leadership.run(serve), name="leadership")
-        striving.add_done_callback(end_if_broken)
-        try:
+        async with running(resources, state):
             yield
-        finally:
-            striving.cancel()
-            await asyncio.gather(striving, return_exceptions=True)
-
-    leadership = None
-    if settings.is_shared:
-        url = settings.backend_database_url.get_secret_value()
-        leadership = Leadership(url, settings.own_url)
-
-    def let_go() -> None:
-        if leadership is not None:
-            leadership.resign()
-        if (service := getattr(app.state, "service", None)) is not None:
-            service.dispatcher.drop()
 
     app = FastAPIOffline(
         title="Easel",
@@ -84,8 +59,22 @@ def create_app(settings: Settings) -> FastAPI:
         description="Pictures from your own GPU: modes, styles, a queue that loses nothing.",
         lifespan=lifespan,
     )
-    app.state.let_go = let_go
-    app.state.keys = Keys(settings.backend_api_keys)
+    state.install(app)
+    _add_middleware(app, settings, state.leadership)
+    app.include_router(generations.router(resources.catalog))
+    app.include_router(openai_routes.router())
+    app.include_router(health.router())
+    return app
+
+
+def _leadership(settings: Settings) -> Leadership | None:
+    if not settings.is_shared:
+        return None
+    return Leadership(settings.backend_database_url.get_secret_value(), settings.own_url)
+
+
+def _add_middleware(app: FastAPI, settings: Settings, leadership: Leadership | None) -> None:
+    """Add the layers around the routes, the innermost first."""
     if leadership is not None:
         app.add_middleware(Relay, leadership=leadership)
     edge.install(app, max_body=bodies.MAX_BODY, render=render_error)
@@ -96,84 +85,154 @@ def create_app(settings: Settings) -> FastAPI:
             allow_methods=["*"],
             allow_headers=["*"],
         )
-    app.include_router(generations.router(catalog))
-    app.include_router(openai_routes.router())
-    app.include_router(health.router())
-    return app
 
 
 def render_error(error: EaselError, request: Request, request_id: str) -> Response:
-    """A problem; below /v1 in OpenAI's shape."""
-    of_openai = request.url.path.startswith("/v1/")
-    render = openai_routes.render_error if of_openai else edge.problem_response
+    """Render a problem; below /v1 in OpenAI's shape."""
+    is_openai = request.url.path.startswith("/v1/")
+    render = openai_routes.render_error if is_openai else edge.problem_response
     return render(error, request, request_id)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What is loaded once and does not change."""
+
+    settings: Settings
+    catalog: Catalog
+    policy: Policy
+    signer: Signer
+
+    @classmethod
+    def load(cls, settings: Settings) -> "Resources":
+        certificate, key = settings.backend_signing_certificate, settings.backend_signing_key
+        return cls(
+            settings=settings,
+            catalog=settings.load_catalog(),
+            policy=Policy.load(),
+            signer=Signer.load(settings.easel_data_dir, certificate, key),
+        )
+
+
 @contextlib.asynccontextmanager
-async def open_service(
-    settings: Settings, catalog: workflows.Catalog, policy: Policy, signer: Signer
-) -> AsyncIterator[GenerationService]:
-    """Everything that runs behind the routes, from start to a clean end."""
-    metrics = Metrics(VERSION)
-    database = Database(settings.database_url)
-    store = Store(database, settings.images_url)
-    await store.open()
-    workflows_log = make_workflows(settings)
+async def running(resources: Resources, state: State) -> AsyncIterator[None]:
+    """Schedule, at once or whenever this replica leads."""
+    if state.leadership is None:
+        async with schedule(resources, state):
+            yield
+        return
+    work = state.leadership.run(lambda: schedule(resources, state))
+    leading = asyncio.create_task(work, name="leadership")
+    leading.add_done_callback(end_if_broken)
+    try:
+        yield
+    finally:
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
+    """Open everything behind the routes, and close it in order."""
+    settings = resources.settings
     token = settings.backend_gpu_token.get_secret_value()
+    database = Database(settings.database_url)
     clients = {
         url: GpuClient.at(url, token, edge.trace_headers) for url in settings.backend_gpu_servers
     }
-    abuse = Abuse(database)
-    await abuse.open()
-    dispatcher = Dispatcher(
-        store,
-        abuse,
-        metrics,
-        Limits(settings.backend_max_queue, settings.backend_user_max_active),
-        clients,
-        settings.backend_no_gpu_patience_s,
-        workflows_log.record,
-    )
-    service = GenerationService(
-        catalog,
-        store,
-        dispatcher,
-        policy,
-        Quotas(
-            per_minute=settings.backend_rate_per_minute,
-            images_per_day=settings.backend_daily_images,
-        ),
-        metrics,
-        Platform(catalog, dispatcher, metrics, settings.backend_max_queue),
-        abuse,
-        Transcoder(signer),
-        settings.backend_generation_timeout_s,
-        settings.backend_public_url,
-    )
-    metrics.scheduling.set(1)
-    ready = asyncio.Event()
-    tasks = [
-        asyncio.create_task(dispatcher.run(ready), name="dispatcher"),
-        asyncio.create_task(workflows_log.run(dispatcher), name="workflows"),
-        asyncio.create_task(expire(store, abuse, settings.backend_result_ttl_hours), name="expiry"),
-    ]
-    for task in tasks:
-        task.add_done_callback(end_if_broken)
     try:
-        await _started(ready, tasks)
-        yield service
+        storage = await Storage.open(database, settings.images_url)
+        refusals = Refusals(database)
+        await refusals.open()
+        async with _working(resources, storage, refusals, clients) as state.scheduling:
+            yield
     finally:
-        dispatcher.drop()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         for client in clients.values():
             await client.close()
         await database.close()
 
 
-async def _started(ready: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Raises what a task ended with before it was ready."""
+@contextlib.asynccontextmanager
+async def _working(
+    resources: Resources, storage: Storage, refusals: Refusals, clients: dict[str, GpuClient]
+) -> AsyncIterator[Scheduling]:
+    """Run the dispatcher and the sweep behind a service."""
+    settings = resources.settings
+    metrics = Metrics(VERSION)
+    metrics.scheduling.set(1)
+    dispatcher = Dispatcher(
+        storage=storage,
+        refusals=refusals,
+        metrics=metrics,
+        limits=Limits(settings.backend_max_queue, settings.backend_user_max_active),
+        clients=clients,
+        no_gpu_timeout_s=settings.backend_no_gpu_patience_s,
+    )
+    ready = asyncio.Event()
+    sweep = expire(storage, refusals, settings.backend_result_ttl_hours)
+    tasks = [
+        asyncio.create_task(dispatcher.run(ready), name="dispatcher"),
+        asyncio.create_task(sweep, name="expiry"),
+    ]
+    for task in tasks:
+        task.add_done_callback(end_if_broken)
+    try:
+        await _wait_until_ready(ready, tasks)
+        yield _scheduling(resources, storage, refusals, metrics, dispatcher)
+    finally:
+        dispatcher.queue.drop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _scheduling(
+    resources: Resources,
+    storage: Storage,
+    refusals: Refusals,
+    metrics: Metrics,
+    dispatcher: Dispatcher,
+) -> Scheduling:
+    settings, catalog = resources.settings, resources.catalog
+    platform = Platform(
+        catalog=catalog,
+        dispatcher=dispatcher,
+        metrics=metrics,
+        max_queue=settings.backend_max_queue,
+    )
+    acceptance = Acceptance(
+        catalog=catalog,
+        storage=storage,
+        dispatcher=dispatcher,
+        policy=resources.policy,
+        quotas=Quotas(
+            per_minute=settings.backend_rate_per_minute,
+            images_per_day=settings.backend_daily_images,
+        ),
+        refusals=refusals,
+        metrics=metrics,
+        platform=platform,
+        timeout_s=settings.backend_generation_timeout_s,
+    )
+    service = GenerationService(
+        catalog=catalog,
+        storage=storage,
+        dispatcher=dispatcher,
+        acceptance=acceptance,
+        metrics=metrics,
+        user_refusals=refusals,
+        transcoder=Transcoder(resources.signer),
+        public_url=settings.backend_public_url,
+    )
+    return Scheduling(service=service, platform=platform)
+
+
+async def _wait_until_ready(ready: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for `ready`.
+
+    Raises:
+        Exception: the one that a task ended with before that.
+    """
     waiting = asyncio.create_task(ready.wait())
     try:
         await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -182,12 +241,3 @@ async def _started(ready: asyncio.Event, tasks: list[asyncio.Task[None]]) -> Non
     for task in tasks:
         if task.done():
             await task
-
-
-def make_workflows(settings: Settings) -> Workflows:
-    """The durable workflows: beside the rows, in a database of their own on SQLite."""
-    url = settings.database_url
-    if not url.startswith("sqlite"):
-        return Workflows(url, None)
-    own = url.removesuffix(".sqlite3") + "-workflows.sqlite3"
-    return Workflows(own, make_engine(own))

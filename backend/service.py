@@ -1,255 +1,166 @@
-"""Generations, as the routes ask for them: submit, look, follow, cancel, delete."""
+"""Generations as the routes need them: submit, look up, follow, cancel, delete."""
 
 import asyncio
 import base64
-import hashlib
-import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
-import structlog
-
 from backend import views
-from backend.dispatch.active import Live
+from backend.acceptance import Acceptance
+from backend.dispatch.active import ActiveGeneration
 from backend.dispatch.dispatcher import Dispatcher
-from backend.health import Platform
-from backend.limits.quotas import Quotas
-from backend.limits.refusals import Refusals as Abuse
+from backend.limits.refusals import Refusals
 from backend.metrics import Metrics
-from backend.scheduling import scheduler
 from backend.schemas import (
     Generation,
     GenerationEnded,
     GenerationList,
     GenerationRequest,
     ProgressEvent,
+    RefusalCount,
     UserDeleted,
 )
-from backend.storage.generations import Order, Row, Store, Taken
+from backend.storage.generations import GenerationRow
+from backend.storage.storage import Storage
 from backend.transcoding import Transcoder
-from gpu_server.pictures import uploads
+from gpu_server.pictures.formats import ImageFormat
 from gpu_server.schemas import Result, State
-from policy import Policy
-from web import errors
+from web import edge, errors
+from web.following import News
 from web.sse import Event
-from workflows import parameters
 from workflows.catalog import Catalog
+from workflows.parameters import InvalidValues
 
-log = structlog.get_logger()
+_STOP_TIMEOUT_S = 40.0
+"""How long a caller who cancels waits for the GPU to stop."""
+_POSITION_LOOK_S = 0.5
+"""How often to look at the position of a queued generation, which changes without an event."""
+_NOT_SCHEDULING_RETRY_S = 5.0
 
-STOP_WAIT_S = 40.0
-DECODED_AT_ONCE = 2
-"""Photos: one of 40 megapixels takes some 450 MB meanwhile."""
-MIN_POSITION_PAUSE_S = 0.5
 
-
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class GenerationService:
     catalog: Catalog
-    store: Store
+    storage: Storage
     dispatcher: Dispatcher
-    policy: Policy
-    quotas: Quotas
+    acceptance: Acceptance
     metrics: Metrics
-    platform: Platform
-    abuse: Abuse
+    user_refusals: Refusals
     transcoder: Transcoder
-    timeout_s: float
     public_url: str = ""
-    _decoding: asyncio.Semaphore = field(
-        default_factory=lambda: asyncio.Semaphore(DECODED_AT_ONCE), init=False
-    )
-
-    # -- accepting -----------------------------------------------------------------------
 
     async def submit(
         self,
         generation_id: UUID,
         owner: str,
-        asked: GenerationRequest,
+        request: GenerationRequest,
         photo: bytes | None,
         *,
         key: str | None = None,
         wait: bool = False,
-    ) -> tuple[Row, bool]:
-        """Accept a generation: committed when this returns. True when it is new.
+    ) -> tuple[GenerationRow, bool]:
+        """Accept a generation, or find the one that the id or key already has.
 
-        The same id or key with the same request gives the generation it gave before; with another
-        request Conflict. With `wait` the caller waits for pictures: NoGpu when none could be drawn
-        now. Raises what is wrong with the request, ContentRefused, and what the limits say.
+        `key` is the caller's idempotency key; with `wait` the caller waits for the images. Return
+        the committed row, and whether it is new.
         """
-        mark = await _fingerprint(asked, photo)
         try:
-            self.abuse.check(owner, asked.user)
-            order = await self._order(owner, asked, photo)
-            self._require_pod(order, wait=wait)
-            row = Row(
-                generation_id,
-                owner,
-                asked.user,
-                mark,
-                order,
-                time.time(),
-                idempotency_key=key,
+            return await self.acceptance.accept(
+                generation_id, owner, request, photo, key=key, wait=wait
             )
-            await self._accept(row, photo)
-        except (Taken, errors.EaselError, parameters.InvalidValues) as error:
-            # What was accepted before is answered as before, whatever is said of it now.
-            known = await self._known(generation_id, owner, key, mark)
-            if known is None and isinstance(error, Taken):
-                raise errors.Conflict("This id was used for what is deleted now") from error
-            if known is None:
-                raise
-            live = await self.dispatcher.find(known.id)
-            if photo is not None and live is None:
-                await self.store.forget_photo(known)
-            return known, False
-        self.metrics.accepted.labels(order.request.mode).inc()
-        return row, True
+        except (errors.EaselError, InvalidValues) as error:
+            self.metrics.requests_refused.labels(edge.as_easel_error(error).code).inc()
+            raise
 
-    async def _accept(self, row: Row, photo: bytes | None) -> None:
-        """Commit the row and put it in line; raises Taken and what the limits say."""
-        try:
-            async with self.dispatcher.entrance(f"{row.owner}/{row.user}"):
-                await self.quotas.check(self.store, row.owner, row.user, row.order.request.count)
-                if photo is not None:
-                    await self.store.put_photo(row, photo)
-                row = replace(row, pod=self.dispatcher.free_pod(row.order))
-                await self.store.add(row)
-                self.dispatcher.take(row, new=True)
-        except scheduler.UserBusy as busy:
-            raise errors.RateLimited(str(busy), retry_after=busy.retry_after) from busy
-        except scheduler.QueueFull as full:
-            raise errors.QueueFull("The line is full", retry_after=full.retry_after) from full
+    async def get(self, generation_id: UUID, owner: str) -> GenerationRow:
+        """Return the row.
 
-    async def _known(
-        self, generation_id: UUID, owner: str, key: str | None, mark: str
-    ) -> Row | None:
-        """The generation that this id or key was used for before; raises Conflict."""
-        found = await self.store.by_key(owner, key) if key else None
-        found = found or await self.store.get(generation_id)
-        if found is not None and (found.owner != owner or found.fingerprint != mark):
-            what = "idempotency key" if key else "id"
-            raise errors.Conflict(f"This {what} was used for another request")
-        return found
-
-    async def _order(self, owner: str, asked: GenerationRequest, photo: bytes | None) -> Order:
-        request = parameters.complete(asked, self.catalog, has_image=photo is not None)
-        mode = self.catalog.modes[request.mode]
-        if photo is not None:
-            if not mode.takes_image:
-                raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
-            async with self._decoding:
-                await asyncio.to_thread(uploads.decode, photo)
-        await self._require_decency(owner, asked.user, request)
-        style = mode.styles[request.style]
-        return Order(
-            request,
-            asked.format,
-            asked.priority,
-            mode.graph_spec(request.style).model,
-            style.timeout_s or self.timeout_s,
-            photo is not None,
-        )
-
-    async def _require_decency(self, owner: str, user: str, request: parameters.Request) -> None:
-        """The prompt policy: always on, for every way in."""
-        mode = self.catalog.modes[request.mode]
-        refusal = self.policy.check(
-            request.wanted_words, request.unwanted_words, photo=mode.takes_image
-        )
-        if refusal is not None:
-            self.metrics.refused.labels(refusal.category).inc()
-            await self.abuse.note(owner, user, refusal.category)
-            raise errors.ContentRefused(
-                f"This server does not draw this: {refusal.title('en')}", category=refusal.category
-            )
-
-    def _require_pod(self, order: Order, *, wait: bool) -> None:
-        """Raises ModelMissing when no pod has the model, NoGpu when a waiting caller would wait
-        for a pod to come back."""
-        mode, style = order.request.mode, order.request.style
-        pods = [pod for pod in self.dispatcher.pods.values() if pod.in_service]
-        states = [state for pod in pods if (state := pod.style(mode, style)) is not None]
-        if any(state.available for state in states):
-            return
-        reasons = [state.reason for state in states if state.reason]
-        if states and all(not all(state.files.values()) for state in states):
-            raise errors.ModelMissing(f"The style '{style}' is not ready: {reasons[0]}")
-        if wait:
-            reason = reasons[0] if reasons else self.platform.why_not()
-            raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=10)
-
-    # -- looking -------------------------------------------------------------------------
-
-    async def get(self, generation_id: UUID, owner: str) -> Row:
-        """Raises NotFound, also for another key's generation."""
-        row = await self.store.get(generation_id)
+        Raises:
+            NotFound: if there is none, or if it belongs to another API key.
+        """
+        row = await self.storage.rows.get(generation_id)
         if row is None or row.owner != owner:
-            raise errors.NotFound("There is no such generation (any more)")
+            raise errors.NotFound("There is no such generation, or it was deleted")
         return row
 
-    def view(self, row: Row) -> Generation:
-        """The state now: from memory while it lasts, else as it was kept."""
-        live = self.dispatcher.live.get(row.id)
-        return self.live_view(live) if live is not None else views.kept_view(row)
+    async def stored_image(self, generation_id: UUID) -> GenerationRow:
+        """Return the generation behind a signed image link.
 
-    def live_view(self, live: Live) -> Generation:
-        position, seconds = self.dispatcher.place(live)
-        row = live.row
-        if row.ended is not None:
-            return views.kept_view(row)
-        return views.basics(row).model_copy(
-            update={
-                "status": live.state,
-                "engine": live.engine,
-                "position": position,
-                "estimated_seconds": seconds,
-                "progress": round(live.progress, 4),
-                "stage": live.stage,
-            }
-        )
+        Raises:
+            NotFound: if it was deleted.
+        """
+        row = await self.storage.rows.get(generation_id)
+        if row is None:
+            raise errors.NotFound("The image was deleted")
+        return row
+
+    def view(self, row: GenerationRow) -> Generation:
+        """Show the state now, or the outcome."""
+        active = self.dispatcher.queue.active.get(row.id)
+        return self._view_active(active) if active is not None else views.ended(row)
+
+    def _view_active(self, active: ActiveGeneration) -> Generation:
+        return views.active(active, *self.dispatcher.queue.place(active))
 
     async def page(
         self, owner: str, user: str | None, limit: int, cursor: str | None
     ) -> GenerationList:
-        """Newest first; raises InvalidRequest for a cursor that is not ours."""
-        rows = await self.store.page(owner, user, limit + 1, views.before(cursor))
+        """Return a page, newest first.
+
+        Raises:
+            InvalidRequest: if the cursor is not from this server.
+        """
+        rows = await self.storage.rows.page(owner, user, limit + 1, views.before(cursor))
         more = len(rows) > limit
         rows = rows[:limit]
         cursor = views.cursor_of(rows[-1]) if more else None
         return GenerationList(generations=[self.view(row) for row in rows], next_cursor=cursor)
 
-    async def image(self, row: Row, number: int) -> bytes:
-        """The picture as kept; raises NotFound."""
+    async def image(self, row: GenerationRow, number: int) -> bytes:
+        """Return an image as stored.
+
+        Raises:
+            NotFound: if there is none with this number.
+        """
         data = None
-        if row.status is State.succeeded and 0 <= number < len(views.images_of(row)):
-            data = await self.store.image(row.id, number)
+        if row.outcome is not None and 0 <= number < len(row.outcome.images):
+            data = await self.storage.blobs.image(row.id, number)
         if data is None:
-            raise errors.NotFound(f"This generation has no picture {number}")
+            raise errors.NotFound(f"This generation has no image {number}")
         return data
 
-    async def finished(self, row: Row) -> Row:
-        """The row once it has ended well; raises what it failed of, Cancelled, or NoGpu when
-        nothing goes on here any more."""
-        live = await self.dispatcher.find(row.id)
-        if live is not None:
-            if not await live.over():
-                raise _let_go()
-            ended = live.row
+    async def converted(self, row: GenerationRow, data: bytes, wanted: ImageFormat) -> bytes:
+        """Return a stored image in another format, signed again."""
+        return await asyncio.to_thread(self.transcoder.convert, row, data, wanted)
+
+    async def finished(self, row: GenerationRow) -> GenerationRow:
+        """Wait for the end and return the row of a success.
+
+        Raises:
+            EaselError: the error it failed with.
+            Cancelled: if it was cancelled.
+            NoGpu: if this process stops scheduling first.
+        """
+        active = await self.dispatcher.find(row.id)
+        if active is not None:
+            if not await active.wait():
+                raise _not_scheduling()
+            ended = active.row
         else:
             ended = await self.get(row.id, row.owner)
         if ended.status is State.failed:
-            raise views.error_of(ended)
+            failure = ended.outcome.failure if ended.outcome else None
+            raise failure or errors.Internal()
         if ended.status is State.cancelled:
             raise errors.Cancelled
         return ended
 
-    async def result(self, row: Row) -> Result:
-        view = views.kept_view(row)
+    async def result(self, row: GenerationRow) -> Result:
+        """Return the outcome with its image data."""
+        view = views.ended(row)
         data = [await self.image(row, n) for n in range(len(view.images))]
         images = [
             {**info.model_dump(), "data": base64.b64encode(image).decode()}
@@ -258,116 +169,119 @@ class GenerationService:
         return Result.model_validate({**view.model_dump(), "images": images})
 
     async def events(
-        self, row: Row, *, after: int = -1, previews: bool = False, with_images: bool = False
+        self,
+        row: GenerationRow,
+        *,
+        after: int = -1,
+        previews: bool = False,
+        with_images: bool = False,
     ) -> AsyncIterator[Event]:
-        """Its changes from now on, the newest of each kind; ends with `result`, or without when
-        nothing goes on here any more: then it is to be asked for again.
+        """Yield what changes after version `after`, then `result`.
 
-        However slowly they are taken, nothing piles up: what was missed is summed up.
+        A slow reader gets the newest of each kind. The stream ends without `result` when this
+        process stops scheduling: the reader must ask again then.
         """
-        live = await self.dispatcher.find(row.id)
-        if live is not None:
-            async for event in self._changes(
-                live, after if after <= live.version else -1, previews
-            ):
+        active = await self.dispatcher.find(row.id)
+        if active is not None:
+            async for event in self._changes(active, after, previews=previews):
                 yield event
-            if live.dropped:
+            if active.is_dropped:
                 return
         ended = await self.get(row.id, row.owner)
         if with_images and ended.status is State.succeeded:
             yield Event("result", await self.result(ended))
         else:
-            yield Event("result", views.kept_view(ended))
+            yield Event("result", views.ended(ended))
 
-    async def _changes(self, live: Live, after: int, previews: bool) -> AsyncIterator[Event]:
-        state: Any = None
-        progress: Any = None
-        preview: Any = None
-        with live.follow() as changed:
-            while not live.done.is_set() and not live.dropped:
-                try:
-                    async with asyncio.timeout(MIN_POSITION_PAUSE_S if live.pod is None else None):
-                        await changed.wait()
-                except TimeoutError:
-                    pass  # the place in line changes without a change of this generation
-                changed.clear()
-                # Only at first: the place in line changes without a version of its own.
-                known, after = live.version <= after, -1
-                if known or live.done.is_set():
-                    continue
-                view = self.live_view(live)
-                if (view.status, view.position) != state:
-                    state = (view.status, view.position)
-                    yield Event("state", view, live.version)
-                if (view.progress, view.stage) != progress:
-                    progress = (view.progress, view.stage)
-                    event = ProgressEvent(progress=view.progress, stage=view.stage)
-                    yield Event("progress", event, live.version)
-                if previews and live.preview is not None and live.preview is not preview:
-                    preview = live.preview
-                    yield Event("preview", preview, live.version)
+    async def _changes(
+        self, active: ActiveGeneration, after: int, *, previews: bool
+    ) -> AsyncIterator[Event]:
+        news = News()
+        after = after if after <= active.version else -1  # else of an earlier process
 
-    async def abandon(self, row: Row) -> None:
-        """Whoever waited for it has gone: stop it."""
-        live = self.dispatcher.live.get(row.id)
-        if live is not None and not live.dropped:
-            await self.dispatcher.cancel(live)
+        def look_again_s() -> float | None:
+            return _POSITION_LOOK_S if active.pod is None else None
 
-    # -- ending --------------------------------------------------------------------------
+        async for _ in active.changes(after, look_again_s=look_again_s):
+            if active.is_over:
+                return
+            view = self._view_active(active)
+            for event in news.events(
+                view,
+                active.version,
+                state=(view.status, view.position),
+                progress=ProgressEvent(progress=view.progress, stage=view.stage),
+            ):
+                yield event
+            preview = active.preview
+            if previews and preview is not None and news.is_new_preview(preview):
+                yield Event("preview", preview, active.version)
 
-    async def end(self, row: Row) -> GenerationEnded:
-        """Cancel it, or delete it when it has ended. Says what happened."""
+    def preview_due(self, row: GenerationRow, progress: float) -> bool:
+        """Whether drawing has got at least this far, from 0 to 1."""
+        active = self.dispatcher.queue.active.get(row.id)
+        return active is not None and active.progress >= progress
+
+    async def abandon(self, row: GenerationRow) -> None:
+        """Stop a generation whose caller hung up."""
+        active = self.dispatcher.queue.active.get(row.id)
+        if active is not None and not active.is_dropped:
+            await self.dispatcher.cancel(active)
+
+    async def end(self, row: GenerationRow) -> GenerationEnded:
+        """Cancel it, or delete it if it has ended. Return what happened."""
         began = time.monotonic()
-        live = await self.dispatcher.find(row.id)
-        if live is None:
-            await self.store.delete([row])
-            return _ended(row.id, row.status, "deleted", "It was deleted with its pictures", began)
-        await self.dispatcher.cancel(live)
+        active = await self.dispatcher.find(row.id)
+        if active is None:
+            await self.storage.delete([row])
+            return _ended(row.id, row.status, "deleted", "Deleted with its images", began)
+        await self.dispatcher.cancel(active)
         try:
-            async with asyncio.timeout(STOP_WAIT_S):
-                if not await live.over():
-                    raise _let_go()
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                if not await active.wait():
+                    raise _not_scheduling()
         except TimeoutError:
-            detail = f"ComfyUI is {live.stage} and stops after that"
-            return _ended(row.id, live.state, "stopping", detail, began)
-        if live.state is State.cancelled:
-            return _ended(row.id, live.state, "cancelled", "It was stopped", began)
-        detail = "It had ended before it could be stopped"
-        return _ended(row.id, live.state, "already_ended", detail, began)
+            detail = f"ComfyUI is {active.stage} and stops after that"
+            return _ended(row.id, active.status, "stopping", detail, began)
+        if active.status is State.cancelled:
+            return _ended(row.id, active.status, "cancelled", "Stopped", began)
+        detail = "It ended before it could be stopped"
+        return _ended(row.id, active.status, "already_ended", detail, began)
 
     async def delete_user(self, owner: str, user: str) -> UserDeleted:
-        """Stop and delete everything of a user."""
-        rows = await self.store.of_user(owner, user)
-        running = [live for row in rows if (live := self.dispatcher.live.get(row.id))]
-        for live in running:
-            await self.dispatcher.cancel(live)
+        """Stop and delete every generation of a user."""
+        active = self.dispatcher.queue.active
+        rows = await self.storage.rows.of_user(owner, user)
+        running = [active[row.id] for row in rows if row.id in active]
+        for one in running:
+            await self.dispatcher.cancel(one)
         if running:
-            waits = [asyncio.ensure_future(live.over()) for live in running]
-            await asyncio.wait(waits, timeout=STOP_WAIT_S)
-        rows = await self.store.of_user(owner, user)
-        images = await self.store.delete(rows)
-        await self.abuse.forget(owner, user)
+            waits = [asyncio.ensure_future(one.wait()) for one in running]
+            await asyncio.wait(waits, timeout=_STOP_TIMEOUT_S)
+        rows = await self.storage.rows.of_user(owner, user)
+        images = await self.storage.delete(rows)
+        await self.user_refusals.forget(owner, user)
         return UserDeleted(user=user, generations=len(rows), images=images, cancelled=len(running))
 
+    async def refusals(self, owner: str) -> list[RefusalCount]:
+        """Return the recent refusals of this key's users."""
+        return await self.user_refusals.counts(owner)
 
-def _let_go() -> errors.NoGpu:
+
+def _not_scheduling() -> errors.NoGpu:
     return errors.NoGpu(
-        "This backend schedules no more: it is being restarted, or has lost its database. What was "
-        "accepted is kept and goes on by itself; ask again then",
-        retry_after=5,
+        "This backend no longer schedules: it is restarting, or has lost its database. Accepted "
+        "generations are kept and continue by themselves; try again then",
+        retry_after=_NOT_SCHEDULING_RETRY_S,
     )
 
 
-async def _fingerprint(asked: GenerationRequest, photo: bytes | None) -> str:
-    body = json.dumps(asked.model_dump(), sort_keys=True, default=str)
-    digest = hashlib.sha256(body.encode())
-    if photo is not None:
-        await asyncio.to_thread(digest.update, photo)
-    return digest.hexdigest()
-
-
 def _ended(
-    generation_id: UUID, status: State, outcome: Any, detail: str, began: float
+    generation_id: UUID,
+    status: State,
+    outcome: Literal["cancelled", "stopping", "already_ended", "deleted"],
+    detail: str,
+    began: float,
 ) -> GenerationEnded:
     took = round((time.monotonic() - began) * 1000, 1)
     return GenerationEnded(

@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 from web.settings import PlatformSettings, require_secret_off_loopback
 
 ENV_FILE = Path(__file__).with_name(".env")
-SHORTEST_KEY = 16
+_MIN_KEY_LENGTH = 16
 
 
 class Settings(PlatformSettings):
@@ -42,12 +42,12 @@ class Settings(PlatformSettings):
 
     @property
     def database_url(self) -> str:
-        """As SQLAlchemy writes it."""
-        given = self.backend_database_url.get_secret_value()
-        if not given:
+        """Return the URL in SQLAlchemy's form."""
+        url = self.backend_database_url.get_secret_value()
+        if not url:
             return f"sqlite:///{(self.easel_data_dir / 'backend' / 'easel.sqlite3').absolute()}"
-        scheme, _, rest = given.partition("://")
-        return f"postgresql+psycopg://{rest}" if scheme.startswith("postgres") else given
+        scheme, _, rest = url.partition("://")
+        return f"postgresql+psycopg://{rest}" if scheme.startswith("postgres") else url
 
     @property
     def is_shared(self) -> bool:
@@ -56,7 +56,7 @@ class Settings(PlatformSettings):
 
     @property
     def own_url(self) -> str:
-        """Where the other replicas reach this one."""
+        """Return where the other replicas reach this one."""
         return self.backend_advertise_url or f"http://{self.backend_host}:{self.backend_port}"
 
     @property
@@ -85,10 +85,12 @@ class Settings(PlatformSettings):
     @classmethod
     def _is_a_store(cls, value: str) -> str:
         try:
-            if not value.startswith("file://"):  # its folder is made when it is first needed
+            if not value.startswith("file://"):  # its folder is created when the store is opened
                 from_url(value or "memory:///")
         except (BaseError, ValueError) as error:
-            raise ValueError("must be a store's URL, as s3://bucket/folder") from error
+            raise ValueError(
+                "must be the URL of an object store, such as s3://bucket/folder"
+            ) from error
         return value
 
     @field_validator("backend_api_keys", mode="before")
@@ -99,10 +101,10 @@ class Settings(PlatformSettings):
         keys = {}
         for part in filter(None, (part.strip() for part in value.split(","))):
             name, _, key = part.partition(":")
-            if not name or len(key) < SHORTEST_KEY or name in keys:
+            if not name or len(key) < _MIN_KEY_LENGTH or name in keys:
                 raise ValueError(
                     "must be name:key pairs, comma-separated, with names that differ and keys "
-                    f"of at least {SHORTEST_KEY} characters"
+                    f"of at least {_MIN_KEY_LENGTH} characters"
                 )
             keys[name] = key
         return keys

@@ -1,9 +1,9 @@
-"""A kept picture in another format, marked and signed as the kept one is."""
+"""Convert a kept image to another format, marked and signed like the original."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from backend.storage.generations import Row
+from backend.storage.generations import GenerationRow
 from gpu_server.pictures import encoding
 from gpu_server.pictures.formats import ImageFormat, media_type
 from gpu_server.pictures.provenance import Origin, Signer, xmp_packet
@@ -15,16 +15,15 @@ from web import VERSION
 class Transcoder:
     signer: Signer
 
-    def convert(self, row: Row, data: bytes, wanted: ImageFormat) -> bytes:
-        """Blocks for some 10 to 200 ms: call it in a thread."""
-        engine = str((row.outcome or {}).get("engine", ""))
-        ai = not engine.startswith(SKETCH)
-        request = row.order.request
+    def convert(self, row: GenerationRow, data: bytes, wanted: ImageFormat) -> bytes:
+        """Convert the image. Blocks for some 10 to 200 ms: call it in a thread."""
+        engine = row.outcome.engine if row.outcome else ""
+        is_ai = not engine.startswith(SKETCH)
         origin = Origin(
-            request.mode,
-            request.style,
-            row.order.model if ai else engine,
-            ai=ai,
+            row.request.mode,
+            row.request.style,
+            row.model if is_ai else engine,
+            ai=is_ai,
             created=datetime.fromtimestamp(row.created, UTC),
         )
         software = f"Easel {VERSION} ({engine})"

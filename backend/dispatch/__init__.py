@@ -1,1 +1,1 @@
-"""Accepted generations on their way through the pods. Routes reach it through the service."""
+"""Accepted generations on their way to the pods. Routes reach it only through the service."""

@@ -1,109 +1,212 @@
-"""A generation that is not over yet, as the scheduling process knows it."""
+"""A generation that has not ended, as the scheduling process knows it."""
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
-from typing import Any
 
-from backend.storage.generations import Row
-from gpu_server.schemas import ImageInfo, Preview, State, Timings
+from backend.scheduling.scheduler import Work
+from backend.storage.generations import GenerationRow
+from gpu_server import schemas as gpu
+from gpu_server.schemas import State
 from web import edge
-from web.errors import EaselError
 from web.following import Followed
 
-
-@dataclass(frozen=True)
-class Ending:
-    """How a generation ended; kept as the row's outcome."""
-
-    status: State
-    engine: str = ""
-    timings: Timings = field(default_factory=Timings)
-    images: tuple[ImageInfo, ...] = ()
-    error: EaselError | None = None
-    progress: float = 0.0
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "engine": self.engine,
-            "timings": self.timings.model_dump(),
-            "images": [image.model_dump() for image in self.images],
-            "error": self.error.problem().model_dump() if self.error else None,
-            "progress": self.progress,
-        }
-
-    def of(self, row: Row) -> Row:
-        """The row, ended so."""
-        return replace(row, status=self.status, ended=time.time(), outcome=self.as_json())
+_NO_TIMINGS = gpu.Timings()
+_QUEUED_STAGE = "in line"
+_DEFAULT_SIDE = 1024
 
 
-NO_TIMINGS = Timings()
+class ActiveGeneration(Followed):
+    """The dispatcher and its attempts change it by the transitions below; others follow it."""
 
-
-class Live(Followed):
-    """Changed only by the dispatcher, by `update`; others follow."""
-
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: GenerationRow) -> None:
         super().__init__()
-        self.row = row
-        self.state = State.queued
-        self.stage = "in line"
-        self.progress = 0.0
-        self.engine = ""
-        self.timings = NO_TIMINGS
-        self.preview: Preview | None = None
-        self.pod: str | None = None
-        self.kept_pod = row.pod
+        self._row = row
+        self._status = State.queued
+        self._stage = _QUEUED_STAGE
+        self._progress = 0.0
+        self._engine = ""
+        self._timings = _NO_TIMINGS
+        self._preview: gpu.Preview | None = None
+        self._pod: str | None = None
+        self._committed_pod = row.pod
+        self._trace = edge.trace_ids()
+        self._stop = asyncio.Event()
+        self._is_closing = False
+        self._failures = 0
+        self._has_ended = False
+        self._is_dropped = False
+        self._no_pod_since: float | None = None
+
+    @property
+    def row(self) -> GenerationRow:
+        return self._row
+
+    @property
+    def status(self) -> State:
+        return self._status
+
+    @property
+    def stage(self) -> str:
+        return self._stage
+
+    @property
+    def progress(self) -> float:
+        return self._progress
+
+    @property
+    def engine(self) -> str:
+        return self._engine
+
+    @property
+    def timings(self) -> gpu.Timings:
+        return self._timings
+
+    @property
+    def preview(self) -> gpu.Preview | None:
+        return self._preview
+
+    @property
+    def pod(self) -> str | None:
+        """The pod it is on."""
+        return self._pod
+
+    @property
+    def committed_pod(self) -> str | None:
         """The pod that the database names."""
-        self.trace = edge.trace_ids()
+        return self._committed_pod
+
+    @property
+    def trace(self) -> dict[str, str]:
         """The ids of the request that brought it; none after a restart."""
-        self.recorded = False
-        """It has a durable workflow."""
-        self.stop = asyncio.Event()
-        """Somebody asked to cancel it."""
-        self.closing = False
-        """It is ending: nothing can change that any more."""
-        self.failures = 0
-        self.done = asyncio.Event()
-        self.dropped = False
-        """This process schedules no more, before its end: whoever does next takes it up."""
-        self.no_pod_since: float | None = None
+        return self._trace
+
+    @property
+    def failures(self) -> int:
+        return self._failures
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether someone asked to cancel it."""
+        return self._stop.is_set()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether its outcome is decided and being committed."""
+        return self._is_closing
+
+    @property
+    def has_ended(self) -> bool:
+        return self._has_ended
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether this process stopped scheduling first; the next one continues it."""
+        return self._is_dropped
 
     @property
     def is_over(self) -> bool:
-        return self.done.is_set() or self.dropped
-
-    def update(self, **changes: Any) -> None:
-        for name, value in changes.items():
-            setattr(self, name, value)
-        self._changed()
+        return self._has_ended or self._is_dropped
 
     @property
     def user(self) -> str:
-        """Whose turn it takes: users of different API keys are different people."""
-        return f"{self.row.owner}/{self.row.user}"
+        """Whose turn it takes: the same name under two API keys means two people."""
+        return f"{self._row.owner}/{self._row.user}"
 
     @property
-    def style(self) -> str:
-        """`mode/style`, as pods tell what they can draw."""
-        return self.row.order.style
+    def work(self) -> Work:
+        """What the scheduler needs to know of it."""
+        request = self._row.request
+        width, height = (int(request.values.get(s, _DEFAULT_SIDE)) for s in ("width", "height"))
+        return Work(
+            id=self._row.id,
+            user=self.user,
+            style=self._row.style,
+            model=self._row.model,
+            size=width * height / 2**20 * request.count,
+            priority=request.priority,
+        )
 
-    def back_in_line(self) -> None:
-        self.update(state=State.queued, stage="in line", progress=0.0, pod=None, preview=None)
+    def age_ms(self) -> float:
+        return round((time.time() - self._row.created) * 1000, 1)
 
-    def end(self, row: Row, timings: Timings) -> None:
-        """`row` says how it ended."""
-        self.row = row
-        self.update(state=row.status, preview=None, timings=timings)
-        self.done.set()
+    async def wait_for_stop(self) -> None:
+        await self._stop.wait()
 
-    async def over(self) -> bool:
-        """Waits for its end; False when it was dropped before."""
-        with self.follow() as changed:
-            while not self.done.is_set() and not self.dropped:
-                await changed.wait()
-                changed.clear()
-        return self.done.is_set()
+    async def wait(self) -> bool:
+        """Wait for its end. Return False if this process drops it first."""
+        async for _ in self.changes():
+            pass
+        return self._has_ended
 
-    def waited_ms(self) -> float:
-        return round((time.time() - self.row.created) * 1000, 1)
+    def assign(self, pod: str) -> None:
+        self._pod = pod
+        self._changed()
+
+    def commit_pod(self, pod: str) -> None:
+        """Note that the database names this pod."""
+        self._committed_pod = pod
+        self._changed()
+
+    def take_state(self, job: gpu.Job) -> bool:
+        """Take over the state of the pod's job. Return whether the GPU has just begun it."""
+        has_begun = job.status is State.running and self._status is not State.running
+        self._status = job.status
+        self._engine = job.engine
+        self._changed()
+        return has_begun
+
+    def take_progress(self, event: gpu.ProgressEvent) -> None:
+        self._progress = event.progress
+        self._stage = event.stage
+        self._changed()
+
+    def take_preview(self, preview: gpu.Preview) -> None:
+        self._preview = preview
+        self._changed()
+
+    def requeue(self) -> None:
+        """Take it off its pod and back into the queue."""
+        self._status = State.queued
+        self._stage = _QUEUED_STAGE
+        self._progress = 0.0
+        self._pod = None
+        self._preview = None
+        self._changed()
+
+    def request_stop(self) -> None:
+        self._stop.set()
+        self._changed()
+
+    def count_failure(self) -> None:
+        self._failures += 1
+        self._changed()
+
+    def seconds_without_pod(self, now: float, *, can_be_drawn: bool) -> float:
+        """Return for how long no pod could draw it, by the monotonic clock."""
+        if can_be_drawn or self._pod is not None or self._is_closing:
+            self._no_pod_since = None
+            return 0.0
+        self._no_pod_since = self._no_pod_since or now
+        return now - self._no_pod_since
+
+    def begin_closing(self) -> bool:
+        """Decide its outcome. Return False if that has happened before."""
+        if self._is_closing:
+            return False
+        self._is_closing = True
+        self._changed()
+        return True
+
+    def end(self, row: GenerationRow, timings: gpu.Timings) -> None:
+        """End it; `row` holds the outcome."""
+        self._row = row
+        self._status = row.status
+        self._timings = timings
+        self._preview = None
+        self._has_ended = True
+        self._changed()
+
+    def drop(self) -> None:
+        """Release its followers: this process no longer schedules it."""
+        self._is_dropped = True
+        self._changed()

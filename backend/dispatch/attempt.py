@@ -1,4 +1,4 @@
-"""One generation on one pod: ask, follow, fetch, keep. Every step is harmless when repeated."""
+"""One try of a generation on one pod. Every step is harmless when repeated."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,215 +8,192 @@ from typing import Any, TypeVar
 
 import structlog
 
-from backend.dispatch.active import Ending, Live
+from backend.dispatch.active import ActiveGeneration
 from backend.dispatch.pods import Pod
-from backend.storage.generations import IMAGE_ERRORS, Store
+from backend.storage.blobs import BLOB_ERRORS, BlobStore
+from backend.storage.outcome import Outcome
 from gpu_server import schemas as gpu
-from gpu_server.schemas import State
+from gpu_server.schemas import JobRequest, State
 from web import errors
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
-AGAIN_S = 0.5
-MAX_BROKEN = 10
-"""A pod that is well by its own account but broke off so often in a row fails the job."""
-LOADING_LIMIT_S = 1200.0
+RETRY_PAUSE_S = 0.5
+_MAX_BREAKS = 10
+"""Consecutive broken connections to a pod that reports itself well before the attempt fails."""
+_LOADING_TIMEOUT_S = 1200.0
+"""How long a pod may take beyond the generation's own timeout, mostly to load models."""
+_BACKEND_FIELDS = {"user", "priority"}
+"""Fields of a generation's request that a job's request does not have."""
 
 
-class Moved(Exception):
-    """This pod does not draw it after all; another one shall. `failed`: it failed there."""
+class RetryElsewhere(Exception):
+    """Another pod must draw it. `is_failure`: it counts against the generation."""
 
-    def __init__(self, error: errors.EaselError, *, failed: bool = False) -> None:
+    def __init__(self, error: errors.EaselError, *, is_failure: bool = True) -> None:
         super().__init__(error.detail)
         self.error = error
-        self.failed = failed
+        self.is_failure = is_failure
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """`asked`: the pod may have the job from before. `started` is told when the GPU begins,
-    `drawn` when it is free again."""
+@dataclass(kw_only=True)
+class Attempt:
+    """First `draw`, then `outcome`, within `timeout_s`.
 
-    live: Live
+    Both raise RetryElsewhere, or an EaselError that another pod would raise too. `began` is called
+    when the GPU begins. `pod_may_have_it`: the pod was asked before, perhaps by another process.
+    """
+
+    active: ActiveGeneration
     pod: Pod
-    store: Store
-    asked: bool
-    started: Callable[[], None]
-    drawn: Callable[[gpu.Job], None]
-    _there: asyncio.Event = field(default_factory=asyncio.Event)
-    """The pod has the job."""
-    _gone: asyncio.Event = field(default_factory=asyncio.Event)
-    """The pod was to stop the job and did not have it."""
+    blobs: BlobStore
+    pod_may_have_it: bool
+    began: Callable[[], None]
+    _pod_has_it: asyncio.Event = field(default_factory=asyncio.Event)
+    _pod_had_nothing_to_stop: bool = False
 
-    async def to_end(self) -> Ending:
-        """How it ended. Raises Moved."""
-        limit = self.live.row.order.timeout_s + LOADING_LIMIT_S
-        try:
-            async with asyncio.timeout(limit):
-                return await self._ending(await self._stoppable(await self._photo()))
-        except TimeoutError:
-            self.pod.abandoned.add(self.live.row.id)
-            return self._failed(errors.Timeout("The pod did not finish it in time"))
+    @property
+    def timeout_s(self) -> float:
+        """How long both steps may take together."""
+        return self.active.row.timeout_s + _LOADING_TIMEOUT_S
 
-    async def _stoppable(self, photo: bytes | None) -> gpu.Job | None:
-        stopping = asyncio.create_task(self._stop_when_asked())
+    async def draw(self) -> gpu.Job | None:
+        """Follow the job until it ends. Return None if it was stopped before the pod had it."""
+        photo = await self._photo()
+        stopping = asyncio.create_task(self._pass_on_stop())
         try:
-            return await self._job(photo)
+            return await self._follow_to_end(photo)
         finally:
             stopping.cancel()
 
-    async def _ending(self, job: gpu.Job | None) -> Ending:
+    async def outcome(self, job: gpu.Job | None) -> Outcome:
+        """Return how the generation ended, with its images stored."""
         if job is None:
-            return Ending(State.cancelled)
+            return Outcome.cancelled()
+        facts: dict[str, Any] = {"engine": job.engine, "timings": self._timings(job)}
         if job.status is State.cancelled:
-            if self.live.stop.is_set():
-                return Ending(State.cancelled, job.engine, self._timings(job))
-            raise Moved(errors.EngineLost("it was stopped on the pod"))
+            if self.active.is_stopping:
+                return Outcome.cancelled(**facts)
+            raise RetryElsewhere(errors.EngineLost("The pod stopped it"), is_failure=False)
         if job.error is not None:
-            return self._judge(job, errors.error_from(job.error))
-        self.drawn(job)
-        return await self._keep(job)
+            error = errors.error_from(job.error)
+            if error.retry != "never":
+                raise RetryElsewhere(error)
+            return Outcome.failed(error, progress=self.active.progress, **facts)
+        await self._keep_images(job)
+        facts["timings"] = self._timings(job)
+        return Outcome(status=State.succeeded, images=tuple(job.images), progress=1.0, **facts)
+
+    def timed_out(self) -> Outcome:
+        """Return the outcome after `timeout_s`, and have the pod stop."""
+        self.pod.abandon(self.active.row.id)
+        return Outcome.failed(
+            errors.Timeout("The pod did not finish it in time"),
+            engine=self.active.engine,
+            timings=self.active.timings,
+            progress=self.active.progress,
+        )
+
+    async def _keep_images(self, job: gpu.Job) -> None:
+        for number in range(len(job.images)):
+            data = await self._image(number)
+            await _insist(partial(self.blobs.put_image, self.active.row.id, number, data))
 
     async def _photo(self) -> bytes | None:
-        if not self.live.row.order.has_photo:
+        if not self.active.row.has_photo:
             return None
-        return await self._insist(lambda: self.store.photo(self.live.row))
+        return await _insist(partial(self.blobs.photo, self.active.row))
 
-    async def _stop_when_asked(self) -> None:
-        """Pass a cancellation on, but not before the pod has the job: else it would be drawn."""
-        await self.live.stop.wait()
+    async def _pass_on_stop(self) -> None:
+        """Pass a cancellation on once the pod has the job: earlier, the job would still come."""
+        await self.active.wait_for_stop()
         while True:
-            await self._there.wait()
+            await self._pod_has_it.wait()
             try:
-                await self.pod.client.delete(self.live.row.id)
+                await self.pod.client.delete(self.active.row.id)
             except errors.NotFound:
-                self._gone.set()
-                self._there.clear()
+                self._pod_had_nothing_to_stop = True
+                self._pod_has_it.clear()
             except errors.EaselError:
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(RETRY_PAUSE_S)
             else:
                 return
 
-    async def _job(self, photo: bytes | None) -> gpu.Job | None:
-        """The job when it has ended on the pod, asked again when the connection breaks; None when
-        it was cancelled while the pod did not have it."""
-        broken, asked = 0, self.asked
+    async def _follow_to_end(self, photo: bytes | None) -> gpu.Job | None:
+        """Follow the job over broken connections. Return None if it was stopped before it began."""
+        breaks, may_have_it = 0, self.pod_may_have_it
         while True:
-            if self.live.stop.is_set() and (self._gone.is_set() or not asked):
+            if self.active.is_stopping and (self._pod_had_nothing_to_stop or not may_have_it):
                 return None
-            asked = True
-            version = self.live.version
+            may_have_it = True
+            version = self.active.version
             try:
-                job = await self._follow(photo)
-            except (errors.EngineLost, errors.Internal) as error:
-                log.info("pod_connection_lost", pod=self.pod.name, error=error.detail)
-                self.pod.suspect()
-                broken = broken + 1 if self.live.version == version else 0
-                if broken >= MAX_BROKEN and self.pod.in_service:
-                    raise Moved(error, failed=True) from error
-            except (errors.QueueFull, errors.NoGpu) as error:
-                self.pod.suspect()
-                raise Moved(error) from error
-            except _POD_FAULTS as error:
-                self.pod.suspect()
-                raise Moved(error, failed=True) from error
-            else:
-                if job is not None:
+                if (job := await self._follow(photo)) is not None:
                     return job
-            await asyncio.sleep(AGAIN_S)
+            except errors.EaselError as error:
+                if error.retry == "never":
+                    raise
+                breaks = breaks + 1 if self.active.version == version else 0
+                self._retry_here(error, breaks)
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    def _retry_here(self, error: errors.EaselError, breaks: int) -> None:
+        """Return if this pod may be asked again; otherwise raise RetryElsewhere."""
+        self.pod.suspect()
+        if error.retry != "same_pod":
+            # With `retry_after` the pod is only busy.
+            raise RetryElsewhere(error, is_failure=error.retry_after is None) from error
+        log.info("pod_connection_lost", pod=self.pod.name, error=error.detail)
+        if breaks >= _MAX_BREAKS and self.pod.in_service:
+            raise RetryElsewhere(error) from error
 
     async def _follow(self, photo: bytes | None) -> gpu.Job | None:
-        job_id, ended = self.live.row.id, None
+        row, ended = self.active.row, None
+        fields = row.request.model_dump(exclude=_BACKEND_FIELDS)
+        request = JobRequest(**fields, timeout_s=row.timeout_s)
         async with self.pod.client.draw(
-            job_id, request_for_pod(self.live), photo, previews=True
+            row.id, request.model_dump(), photo, previews=True
         ) as events:
             async for event in events:
-                self._there.set()
+                self._pod_has_it.set()
                 match event:
                     case gpu.Preview():
-                        self.live.update(preview=event)
+                        self.active.take_preview(event)
                     case gpu.ProgressEvent():
-                        self.live.update(progress=event.progress, stage=event.stage)
+                        self.active.take_progress(event)
                     case gpu.Job() if event.status.ended:
-                        ended = event  # and on to the end, after which the connection is free
+                        ended = event  # read on to the end, after which the connection is free
                     case gpu.Job():
-                        self._take_state(event)
+                        if self.active.take_state(event):
+                            self.began()
         return ended
 
-    def _take_state(self, job: gpu.Job) -> None:
-        began = job.status is State.running and self.live.state is not State.running
-        self.live.update(state=job.status, engine=job.engine)
-        if began:
-            self.started()
-
-    async def _keep(self, job: gpu.Job) -> Ending:
-        """Fetch the pictures and keep them, before anybody is told."""
-        for number in range(len(job.images)):
-            data = await self._image(number)
-            put = partial(self.store.put_image, self.live.row.id, number, data)
-            await self._insist(put)
-        timings = self._timings(job)
-        return Ending(State.succeeded, job.engine, timings, tuple(job.images), progress=1.0)
-
-    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The picture store's answer; while it is away, again until it is back."""
-        while True:
-            try:
-                return await call()
-            except IMAGE_ERRORS as error:
-                log.warning("picture_store_unavailable", error=type(error).__name__)
-                await asyncio.sleep(AGAIN_S)
-
     async def _image(self, number: int) -> bytes:
-        broken = 0
+        breaks = 0
         while True:
             try:
-                return await self.pod.client.image(self.live.row.id, number)
-            except (errors.EngineLost, errors.Internal) as error:
-                self.pod.suspect()
-                broken += 1
-                if broken >= MAX_BROKEN and self.pod.in_service:
-                    raise Moved(error, failed=True) from error
-                await asyncio.sleep(AGAIN_S)
+                return await self.pod.client.image(self.active.row.id, number)
             except errors.EaselError as error:
-                raise Moved(errors.EngineLost("its pictures were gone"), failed=True) from error
-
-    def _judge(self, job: gpu.Job, error: errors.EaselError) -> Ending:
-        if isinstance(error, errors.EngineLost | errors.Internal | errors.ModelMissing):
-            raise Moved(error, failed=True)
-        return self._failed(error, job)
-
-    def _failed(self, error: errors.EaselError, job: gpu.Job | None = None) -> Ending:
-        timings = self._timings(job) if job else self.live.timings
-        engine = job.engine if job else self.live.engine
-        return Ending(State.failed, engine, timings, error=error, progress=self.live.progress)
+                if error.retry != "same_pod":
+                    raise RetryElsewhere(errors.EngineLost("Its images were gone")) from error
+                breaks += 1
+                self._retry_here(error, breaks)
+            await asyncio.sleep(RETRY_PAUSE_S)
 
     def _timings(self, job: gpu.Job) -> gpu.Timings:
-        """The pod's figures; the time in our own line comes to them."""
-        total = self.live.waited_ms()
-        in_line = max(total - job.timings.total_ms, 0.0)
-        queued = round(in_line + job.timings.queued_ms, 1)
+        """Return the pod's figures plus the time in the backend's queue."""
+        total = self.active.age_ms()
+        in_queue = max(total - job.timings.total_ms, 0.0)
+        queued = round(in_queue + job.timings.queued_ms, 1)
         return job.timings.model_copy(update={"queued_ms": queued, "total_ms": total})
 
 
-_POD_FAULTS = (
-    errors.ModelMissing,
-    errors.Unauthorized,
-    errors.NotFound,
-    errors.Conflict,
-    errors.RateLimited,
-)
-"""What a pod may answer that says something of the pod and nothing of the generation."""
-
-
-def request_for_pod(live: Live) -> dict[str, Any]:
-    """The request as the GPU server takes it."""
-    order = live.row.order
-    return {
-        "mode": order.request.mode,
-        "style": order.request.style,
-        "format": order.format,
-        "timeout_s": order.timeout_s,
-        **order.request.values,
-    }
+async def _insist(call: Callable[[], Awaitable[T]]) -> T:
+    """Return what the object store answers, asking until it is available."""
+    while True:
+        try:
+            return await call()
+        except BLOB_ERRORS as error:
+            log.warning("object_store_unavailable", error=type(error).__name__)
+            await asyncio.sleep(RETRY_PAUSE_S)

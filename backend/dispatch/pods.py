@@ -1,10 +1,9 @@
-"""The pods: what each can draw now, told by its own health, and what becomes of it."""
+"""The pods: what each can draw now, by its own health, and which jobs it must forget."""
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import islice
 from uuid import UUID
 
@@ -16,63 +15,132 @@ from web.errors import EaselError, NotFound
 
 log = structlog.get_logger()
 
-POLL_S = 2.0
-SUSPECT_POLL_S = 0.5
-HEALTH_TIMEOUT_S = 4.0
-MISSES_UNTIL_OUT = 2
+_POLL_S = 2.0
+_SUSPECT_POLL_S = 0.5
+_SUSPECT_DEBOUNCE_S = 0.1
+"""How long to collect suspicions, which many jobs may raise at once."""
+_HEALTH_TIMEOUT_S = 4.0
+_MISSES_UNTIL_OUT = 2
+"""Consecutive misses before a pod counts as out of service."""
 LOST_AFTER_S = 8.0
-"""A pod out of service for so long loses its jobs to others. Until then it may come back and go on
-with them: a GPU server or a ComfyUI that was restarted takes a few seconds. With the poll and two
-time-outs a frozen pod is lost within 11 s."""
+"""How long a pod may be out of service before its jobs go to other pods. A GPU server or a ComfyUI
+that restarts takes a few seconds and continues them. Including the poll and two timeouts, a frozen
+pod is lost within 11 s."""
+_FIRST_LOOK_TIMEOUT_S = 1.5
+"""How long to wait at start for the first health of every pod."""
 
 
-@dataclass
 class Pod:
-    """One GPU server. `in_service` follows its health; `changed` is told of every turn."""
+    """One GPU server. `changed` is called whenever its service, styles or loaded model change."""
 
-    name: str
-    client: GpuClient
-    changed: Callable[["Pod"], None]
-    in_service: bool = False
-    health: Health | None = None
-    reason: str = "not reached yet"
-    running: int = 0
-    abandoned: set[UUID] = field(default_factory=set)
-    """Jobs that were moved away; to be stopped here as soon as the pod answers."""
-    fetched: set[UUID] = field(default_factory=set)
-    """Jobs whose end is kept; the pod is told of many at once that it may forget them."""
-    styles: frozenset[str] = frozenset()
-    """`mode/style` of what it can draw now."""
-    last_well: float = field(default_factory=time.monotonic)
-    _misses: int = 0
-    looked_at: asyncio.Event = field(default_factory=asyncio.Event)
-    """Its health was asked for at least once."""
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self, name: str, client: GpuClient, changed: Callable[["Pod"], None]) -> None:
+        self.name = name
+        self.client = client
+        self._changed = changed
+        self._in_service = False
+        self._health: Health | None = None
+        self._reason = "not reached yet"
+        self._running = 0
+        self._abandoned: set[UUID] = set()
+        """Jobs to stop and forget as soon as the pod answers."""
+        self._settled: set[UUID] = set()
+        """Jobs whose outcome is committed: the pod may forget them."""
+        self._last_well = time.monotonic()
+        self._misses = 0
+        self._looked_at = asyncio.Event()
+        self._wake = asyncio.Event()
 
-    def suspect(self) -> None:
-        """A job had trouble with it: look now."""
-        self._wake.set()
+    @property
+    def in_service(self) -> bool:
+        return self._in_service
 
-    def lost(self, now: float) -> bool:
-        """Whether it has been out of service for too long to keep its jobs."""
-        return not self.in_service and now - self.last_well >= LOST_AFTER_S
+    @property
+    def health(self) -> Health | None:
+        """The newest answer."""
+        return self._health
+
+    @property
+    def reason(self) -> str:
+        """Why it is out of service."""
+        return self._reason
+
+    @property
+    def running(self) -> int:
+        """The number of attempts on it."""
+        return self._running
+
+    @property
+    def loaded_model(self) -> str | None:
+        return self._health.loaded_model if self._health else None
+
+    @property
+    def styles(self) -> frozenset[str]:
+        """`mode/style` of what it can draw now."""
+        return _drawable(self._health) if self._health else frozenset()
 
     def style(self, mode: str, style: str) -> StyleHealth | None:
-        return self.health.styles.get(mode, {}).get(style) if self.health else None
+        return self._health.styles.get(mode, {}).get(style) if self._health else None
+
+    def is_lost(self, now: float) -> bool:
+        """Whether it has been out of service for too long to keep its jobs."""
+        return not self._in_service and now - self._last_well >= LOST_AFTER_S
+
+    @contextmanager
+    def running_one(self) -> Iterator[None]:
+        """Count an attempt as running here."""
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    def suspect(self) -> None:
+        """Check its health now, because a job had trouble with it."""
+        self._wake.set()
+
+    def abandon(self, job: UUID) -> None:
+        """Stop the job and have it forgotten at the next contact."""
+        self._abandoned.add(job)
+
+    def settle(self, job: UUID) -> None:
+        """Have the job forgotten at leisure: its outcome is committed."""
+        self._settled.add(job)
+
+    async def clear(self, job: UUID) -> None:
+        """Have the pod forget an earlier job under this id before it gets a new one."""
+        self._abandoned.discard(job)
+        if job in self._settled:
+            self._settled.discard(job)
+            await self.stop(job)
+
+    async def stop(self, job: UUID) -> None:
+        """Stop the job and have it forgotten, now or as soon as the pod answers again."""
+        try:
+            ended = await self.client.delete(job)
+            if ended.outcome in ("cancelled", "already_ended"):
+                await self.client.delete(job)
+        except NotFound:
+            return
+        except EaselError:
+            self.abandon(job)
+
+    async def first_look(self) -> None:
+        """Wait until its health was requested once."""
+        await self._looked_at.wait()
 
     async def watch(self) -> None:
         """Poll its health until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                found = await self._look()
-                self.looked_at.set()
-                if found:
-                    jobs, self.abandoned = self.abandoned, set()
+                has_answered = await self._look()
+                self._looked_at.set()
+                if has_answered:
+                    jobs, self._abandoned = self._abandoned, set()
                     for job in jobs:
                         tasks.create_task(self.stop(job))
                     tasks.create_task(self._acknowledge())
-                well = self.in_service and not self._misses
-                await self._pause(POLL_S if well else SUSPECT_POLL_S)
+                is_well = self._in_service and not self._misses
+                await self._pause(_POLL_S if is_well else _SUSPECT_POLL_S)
 
     async def _pause(self, seconds: float) -> None:
         self._wake.clear()
@@ -81,65 +149,94 @@ class Pod:
                 await self._wake.wait()
         except TimeoutError:
             return
-        await asyncio.sleep(SUSPECT_POLL_S / 5)  # many jobs may suspect it at once
+        await asyncio.sleep(_SUSPECT_DEBOUNCE_S)
 
     async def _look(self) -> bool:
-        """Whether it answered."""
-        before = (self.in_service, self.styles, self.health and self.health.loaded_model)
+        """Ask for its health. Return whether it answered."""
+        before = (self._in_service, self.styles, self.loaded_model)
         try:
-            self.health = await self.client.health(HEALTH_TIMEOUT_S)
-        except (EaselError, ValueError) as error:
-            answered = False
-            self._misses += 1
-            if self._misses >= MISSES_UNTIL_OUT:
-                other_version = "It answers as another version of Easel does"
-                self._set(False, error.detail if isinstance(error, EaselError) else other_version)
+            self._take_health(await self.client.health(_HEALTH_TIMEOUT_S))
+        except EaselError as error:
+            self._miss(error.detail)
+            return False
+        except ValueError:
+            self._miss("It answers in the format of another Easel version")
+            return False
         else:
-            answered = True
-            self._misses = 0
-            self.styles = _drawable(self.health)
-            wrong = [state for state in self.health.checks.values() if state != "ok"]
-            self._set(self.health.gpu_available, "; ".join(wrong))
-            if self.in_service:
-                self.last_well = time.monotonic()
-        after = (self.in_service, self.styles, self.health and self.health.loaded_model)
-        if before != after:
-            self.changed(self)
-        return answered
+            return True
+        finally:
+            if before != (self._in_service, self.styles, self.loaded_model):
+                self._changed(self)
 
-    def _set(self, in_service: bool, reason: str) -> None:
-        if self.in_service and not in_service:
-            log.warning("pod_out", pod=self.name, reason=reason)
-        elif in_service and not self.in_service:
-            log.info("pod_in", pod=self.name, engine=self.health and self.health.engine)
-        self.in_service, self.reason = in_service, reason
+    def _take_health(self, health: Health) -> None:
+        self._health = health
+        self._misses = 0
+        faults = [state for state in health.checks.values() if state != "ok"]
+        self._set_service(health.gpu_available, "; ".join(faults))
+        if self._in_service:
+            self._last_well = time.monotonic()
 
-    async def clear(self, job: UUID) -> None:
-        """Have the pod forget an earlier job under this id, before it is asked for a new one."""
-        self.abandoned.discard(job)
-        if job in self.fetched:
-            self.fetched.discard(job)
-            await self.stop(job)
+    def _miss(self, reason: str) -> None:
+        self._misses += 1
+        if self._misses >= _MISSES_UNTIL_OUT:
+            self._set_service(False, reason)
+
+    def _set_service(self, in_service: bool, reason: str) -> None:
+        if self._in_service and not in_service:
+            log.warning("pod_down", pod=self.name, reason=reason)
+        elif in_service and not self._in_service:
+            log.info("pod_up", pod=self.name, engine=self._health and self._health.engine)
+        self._in_service, self._reason = in_service, reason
 
     async def _acknowledge(self) -> None:
-        """What the pod does not hear of it forgets by itself after a while."""
-        while self.fetched:
-            some = list(islice(self.fetched, FORGOTTEN_AT_ONCE))
-            self.fetched.difference_update(some)
+        """Best effort: the pod drops unacknowledged results when their TTL expires."""
+        while self._settled:
+            some = list(islice(self._settled, FORGOTTEN_AT_ONCE))
+            self._settled.difference_update(some)
             with suppress(EaselError):
                 await self.client.forget(some)
 
-    async def stop(self, job: UUID) -> None:
-        """Stop a job that is not wanted here, and have the pod forget it; when it does not answer,
-        as soon as it does."""
-        try:
-            ended = await self.client.delete(job)
-            if ended.outcome in ("cancelled", "already_ended"):
-                await self.client.delete(job)
-        except NotFound:
-            return
-        except EaselError:
-            self.abandoned.add(job)
+
+class Pods(Mapping[str, Pod]):
+    """All pods by name."""
+
+    def __init__(self, clients: Mapping[str, GpuClient], changed: Callable[[Pod], None]) -> None:
+        self._pods = {name: Pod(name, client, changed) for name, client in clients.items()}
+
+    def __getitem__(self, name: str) -> Pod:
+        return self._pods[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pods)
+
+    def __len__(self) -> int:
+        return len(self._pods)
+
+    @property
+    def in_service(self) -> list[Pod]:
+        return [pod for pod in self._pods.values() if pod.in_service]
+
+    @property
+    def styles(self) -> frozenset[str]:
+        """`mode/style` of what at least one pod can draw now."""
+        return frozenset().union(*(pod.styles for pod in self.in_service))
+
+    def style_states(self, mode: str, style: str) -> list[StyleHealth]:
+        """Return what each pod in service reports of a style."""
+        states = (pod.style(mode, style) for pod in self.in_service)
+        return [state for state in states if state is not None]
+
+    def watch(self, tasks: asyncio.TaskGroup) -> None:
+        """Poll every pod in `tasks`."""
+        for pod in self._pods.values():
+            tasks.create_task(pod.watch(), name=f"pod {pod.name}")
+
+    async def first_look(self) -> None:
+        """Ask each pod once before anyone learns that no GPU can draw; wait for none for long."""
+        looks = [asyncio.ensure_future(pod.first_look()) for pod in self._pods.values()]
+        _, missing = await asyncio.wait(looks, timeout=_FIRST_LOOK_TIMEOUT_S)
+        for look in missing:
+            look.cancel()
 
 
 def _drawable(health: Health) -> frozenset[str]:

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from backend.storage.generations import Spent, Store
+from backend.storage.generations import GenerationStore, Spent
 from web.errors import QuotaExceeded, RateLimited
 
 _MINUTE_S = 60.0
@@ -17,7 +17,7 @@ class Quotas:
     per_minute: int
     images_per_day: int
 
-    async def check(self, store: Store, owner: str, user: str, images: int) -> None:
+    async def check(self, store: GenerationStore, owner: str, user: str, images: int) -> None:
         """Check that a user may have this many more images drawn.
 
         Raises:

@@ -22,7 +22,7 @@ from backend.routes.context import (
 )
 from backend.routes.images import image_response
 from backend.service import GenerationService
-from backend.storage.generations import Row
+from backend.storage.generations import GenerationRow
 from web import errors, sse, waiting
 from web.edge import retry_header
 
@@ -124,10 +124,8 @@ async def get_file(
     request: Request,
 ) -> Response:
     links.check(generation_id, number, issued, signature)
-    row = await service.store.get(generation_id)
-    if row is None:
-        raise errors.NotFound("The picture was deleted")
-    return await image_response(service, row, number, row.order.format, request)
+    row = await service.stored_image(generation_id)
+    return await image_response(service, row, number, row.request.format, request)
 
 
 async def _answer(
@@ -148,14 +146,14 @@ async def _answer(
     ended = await waiting.waited(request, service.finished(row), release)
     data = [
         await _image(service, ended, number, call, links, request)
-        for number in range(ended.order.request.count)
+        for number in range(ended.request.count)
     ]
     return JSONResponse(translation.images_answer(call, data, streaming.size_of(ended)))
 
 
 async def _image(
     service: GenerationService,
-    row: Row,
+    row: GenerationRow,
     number: int,
     call: ImageCall,
     links: Links,

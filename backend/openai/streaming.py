@@ -12,14 +12,14 @@ from backend.openai import translation
 from backend.openai.translation import ImageCall
 from backend.routes.context import survives_disconnect
 from backend.service import GenerationService
-from backend.storage.generations import Row
+from backend.storage.generations import GenerationRow
 from gpu_server.pictures import encoding
 from gpu_server.schemas import Preview
 from web import VERSION, errors
 
 
 async def stream(
-    service: GenerationService, row: Row, call: ImageCall, kind: str, key: str | None
+    service: GenerationService, row: GenerationRow, call: ImageCall, kind: str, key: str | None
 ) -> AsyncIterator[bytes]:
     """Yield partial images spread over the drawing, then one `completed` event for each image.
 
@@ -31,7 +31,7 @@ async def stream(
             yield _encoded(event)
         done = True
         ended = await service.finished(row)
-        for number in range(ended.order.request.count):
+        for number in range(ended.request.count):
             image = await service.image(ended, number)
             yield _encoded(translation.completed_event(kind, call, image, size_of(ended)))
     except errors.EaselError as error:
@@ -42,12 +42,11 @@ async def stream(
 
 
 async def _partial_images(
-    service: GenerationService, row: Row, call: ImageCall, kind: str
+    service: GenerationService, row: GenerationRow, call: ImageCall, kind: str
 ) -> AsyncIterator[dict[str, Any]]:
     shown = 0
     async for event in service.events(row, previews=call.partial_images > 0):
-        live = service.dispatcher.live.get(row.id)
-        due = live is not None and live.progress >= (shown + 1) / (call.partial_images + 1)
+        due = service.preview_due(row, (shown + 1) / (call.partial_images + 1))
         if isinstance(event.data, Preview) and due and shown < call.partial_images:
             preview = base64.b64decode(event.data.data)
             image = await asyncio.to_thread(
@@ -61,7 +60,9 @@ def _encoded(body: dict[str, Any]) -> bytes:
     return format_sse_event(data_str=json.dumps(body), event=str(body["type"]))
 
 
-def size_of(row: Row) -> str:
+def size_of(row: GenerationRow) -> str:
     """Return the size of a finished generation's images, as OpenAI writes it."""
-    image = (row.outcome or {})["images"][0]
-    return f"{image['width']}x{image['height']}"
+    if row.outcome is None:
+        raise errors.Internal
+    image = row.outcome.images[0]
+    return f"{image.width}x{image.height}"

@@ -5,23 +5,27 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from backend.health import Platform
 from backend.limits.keys import Keys
 from backend.replication.leadership import RELAYED_KEY
 from backend.schemas import GenerationRequest
 from backend.service import GenerationService
-from backend.storage.generations import Row
+from backend.state import State
+from backend.storage.generations import GenerationRow
 from gpu_server import bodies
 from web import errors, waiting
 
 
 async def service_of(request: Request) -> GenerationService:
-    service: GenerationService = request.app.state.service
-    return service
+    return State.of(request.app).require_scheduling().service
+
+
+async def platform_of(request: Request) -> Platform:
+    return State.of(request.app).require_scheduling().platform
 
 
 async def keys_of(request: Request) -> Keys:
-    keys: Keys = request.app.state.keys
-    return keys
+    return State.of(request.app).keys
 
 
 async def owner_of(
@@ -35,6 +39,7 @@ async def owner_of(
 
 
 Service = Annotated[GenerationService, Depends(service_of)]
+Health = Annotated[Platform, Depends(platform_of)]
 
 
 async def read_request(
@@ -65,7 +70,9 @@ def survives_disconnect(key: str | None) -> bool:
     return key is not None and not key.startswith(RELAYED_KEY)
 
 
-def abandon_on_disconnect(service: GenerationService, row: Row, key: str | None) -> waiting.Release:
+def abandon_on_disconnect(
+    service: GenerationService, row: GenerationRow, key: str | None
+) -> waiting.Release:
     """Return a callback that abandons the generation of a caller who has hung up."""
 
     async def release(complete: bool) -> None:

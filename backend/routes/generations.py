@@ -31,7 +31,7 @@ from backend.schemas import (
     UserDeleted,
 )
 from backend.service import GenerationService
-from backend.storage.generations import Row
+from backend.storage.generations import GenerationRow
 from gpu_server import bodies
 from gpu_server.pictures.formats import MEDIA_TYPES, ImageFormat
 from gpu_server.schemas import Result
@@ -178,7 +178,7 @@ async def get_image(
     accept: Accept = "",
 ) -> Response:
     row = await service.get(generation_id, owner)
-    wanted = image_format or _acceptable(accept, row.order.format)
+    wanted = image_format or _acceptable(accept, row.request.format)
     return await image_response(service, row, number, wanted, request)
 
 
@@ -201,7 +201,9 @@ def _in_format(wanted: GenerationRequest, kind: str) -> GenerationRequest:
     return wanted.model_copy(update={"format": MEDIA_TYPES[kind]})
 
 
-async def _result(service: GenerationService, row: Row, kind: str, request: Request) -> Response:
+async def _result(
+    service: GenerationService, row: GenerationRow, kind: str, request: Request
+) -> Response:
     """Wait for the end, then answer with the first image or with everything as JSON."""
     ended = await service.finished(row)
     if kind in MEDIA_TYPES:
@@ -210,7 +212,7 @@ async def _result(service: GenerationService, row: Row, kind: str, request: Requ
     return Response(result.model_dump_json(), media_type="application/json")
 
 
-def _accepted(service: GenerationService, row: Row, new: bool) -> Response:
+def _accepted(service: GenerationService, row: GenerationRow, new: bool) -> Response:
     return Response(
         service.view(row).model_dump_json(),
         202 if new else 200,

@@ -3,9 +3,9 @@
 from typing import Any
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from backend.routes.context import UNAUTHORIZED, Owner, Service
+from backend.routes.context import UNAUTHORIZED, Health, Owner, Service
 from backend.schemas import BackendHealth, RefusalCount
 from gpu_server.schemas import ModeInfo
 
@@ -29,29 +29,28 @@ def router() -> APIRouter:
     return routes
 
 
-async def modes(service: Service, _: Owner) -> list[ModeInfo]:
-    return service.platform.modes()
+async def modes(platform: Health, _: Owner) -> list[ModeInfo]:
+    return platform.modes()
 
 
-async def health(service: Service, _: Owner) -> BackendHealth:
-    return service.platform.health()
+async def health(platform: Health, _: Owner) -> BackendHealth:
+    return platform.health()
 
 
 async def refusals(service: Service, owner: Owner) -> list[RefusalCount]:
-    return await service.abuse.counts(owner)
+    return await service.refusals(owner)
 
 
 async def livez() -> dict[str, str]:
     return {"status": "ok"}
 
 
-async def readyz(service: Service, response: Response) -> dict[str, Any]:
-    checks = service.platform.checks()
+async def readyz(platform: Health, response: Response) -> dict[str, Any]:
+    checks = platform.checks()
     ready = all(state == "ok" for state in checks.values())
     response.status_code = 200 if ready else 503
     return {"ready": ready, "checks": checks}
 
 
-async def metrics(service: Service, _: Owner) -> Response:
-    service.platform.measure()
-    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+async def metrics(platform: Health, _: Owner) -> Response:
+    return Response(platform.exposition(), media_type=CONTENT_TYPE_LATEST)

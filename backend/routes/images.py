@@ -1,24 +1,27 @@
 """Answers that are images: format, ETag, ranges."""
 
-import asyncio
 import hashlib
 import re
 
 from fastapi import Request, Response
 
 from backend.service import GenerationService
-from backend.storage.generations import Row
+from backend.storage.generations import GenerationRow
 from gpu_server.pictures.formats import ImageFormat, media_type
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 async def image_response(
-    service: GenerationService, row: Row, number: int, wanted: ImageFormat, request: Request
+    service: GenerationService,
+    row: GenerationRow,
+    number: int,
+    wanted: ImageFormat,
+    request: Request,
 ) -> Response:
     """Answer with image `number` in the format `wanted`. Raises NotFound."""
     data = await service.image(row, number)
-    converted = wanted != row.order.format
+    converted = wanted != row.request.format
     # Each conversion is signed anew and differs in its bytes: hence a weak tag and no ranges.
     weak, suffix = ("W/", wanted.encode()) if converted else ("", b"")
     tag = f'{weak}"{hashlib.sha256(data + suffix).hexdigest()[:32]}"'
@@ -28,13 +31,13 @@ async def image_response(
         "Cache-Control": "private, max-age=3600",
         "Vary": "Accept",
         "X-Generation-ID": str(row.id),
-        "X-Seed": str(row.order.request.seed + number),
+        "X-Seed": str(row.request.seed + number),
     }
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     kind = media_type(wanted)
     if converted:
-        data = await asyncio.to_thread(service.transcoder.convert, row, data, wanted)
+        data = await service.converted(row, data, wanted)
     if converted or "range" not in request.headers:
         return Response(data, media_type=kind, headers=headers)
     return _range_response(data, request.headers["range"], kind, headers)

@@ -1,1 +1,1 @@
-"""What the backend keeps: rows in the database, images in the object store."""
+"""Rows in the database, bytes in the object store. Only the backend's own packages import it."""

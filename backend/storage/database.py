@@ -1,9 +1,6 @@
-"""The database: one engine, one table of generations, work done in threads of its own."""
+"""The database: its tables, and transactions in threads of their own."""
 
 import asyncio
-import importlib.util
-import sqlite3
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,16 +10,16 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 import structlog
 
-from web.errors import NoGpu
+from web.errors import EaselError
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
-AGAIN_S = 1.0
-RETRY_AFTER_S = 5.0
-ANSWER_S = 20.0
-"""A database that takes longer over a transaction is as good as away."""
-CLOSE_S = 5.0
+_RETRY_PAUSE_S = 1.0
+_RETRY_AFTER_S = 5.0
+_TRANSACTION_TIMEOUT_S = 20.0
+"""Timeout for a transaction; a slower database counts as unavailable."""
+_CLOSE_TIMEOUT_S = 5.0
 DEADLINES = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -30,7 +27,7 @@ DEADLINES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""When a silent connection to PostgreSQL is given up (libpq's names; seconds, the last in ms)."""
+"""Timeouts for a silent connection to PostgreSQL (libpq's names; seconds, the last in ms)."""
 
 metadata = sa.MetaData()
 generations = sa.Table(
@@ -63,8 +60,8 @@ spending = sa.Table(
     sa.Index("spending_of_user", "who", "created"),
     sa.Index("spending_by_age", "created"),
 )
-"""What counts against users' limits. Apart from the generations, whose deletion refunds nothing;
-it names nobody (`who` is a hash) and is kept for a day. An id that was deleted may come again."""
+"""What counts against users' limits, kept for a day. Apart from the generations, because deleting
+one refunds nothing; without names, as `who` is a hash. The id of a deleted generation may recur."""
 
 refusals = sa.Table(
     "refusals",
@@ -78,43 +75,46 @@ refusals = sa.Table(
 )
 
 
-class DatabaseAway(NoGpu):
-    """The database cannot be asked now. What it was to keep may be kept, or not."""
+class DatabaseAway(EaselError):
+    """The database does not answer. What was being committed may be committed, or not."""
 
     code = "no_gpu"
+    status = 503
     title = "The database does not answer"
 
     def __init__(self) -> None:
         super().__init__(
-            "The database does not answer, so nothing can be accepted or looked up now. What was "
-            "accepted is kept and goes on when it is back; ask again then",
-            retry_after=RETRY_AFTER_S,
+            "The database does not answer, so nothing can be accepted or looked up now. Accepted "
+            "generations are kept and continue when it is back; try again then",
+            retry_after=_RETRY_AFTER_S,
         )
 
 
 class Database:
-    """Raises DatabaseAway, or SQLAlchemy's exceptions; every call is one transaction."""
+    """Runs transactions. Raises DatabaseAway, or SQLAlchemy's other exceptions."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = make_engine(url)
+        self.engine = _make_engine(url)
         self.is_sqlite = url.startswith("sqlite")
-        # SQLite takes one writer: one thread spares everybody the waiting in its lock.
+        # SQLite takes one writer at a time: with one thread, nobody waits for its lock.
         self._threads = ThreadPoolExecutor(1 if self.is_sqlite else 8, "database")
         self._closed = False
 
     async def open(self) -> None:
+        if self.is_sqlite:
+            await asyncio.to_thread(_remove_workflow_log, self.url)
         await self.run(metadata.create_all)
 
     async def close(self) -> None:
         self._closed = True
-        with suppress(TimeoutError):  # a database that is silent keeps a thread for a while
-            async with asyncio.timeout(CLOSE_S):
+        with suppress(TimeoutError):  # a silent database holds its thread for a while
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await asyncio.to_thread(self._threads.shutdown)
         self.engine.dispose()
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
-        """`work` in a transaction of its own, which is committed when it returns."""
+        """Run `work` in a transaction, which is committed when it returns."""
 
         def transaction() -> T:
             with self.engine.begin() as connection:
@@ -123,7 +123,7 @@ class Database:
         if self._closed:
             raise DatabaseAway
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(_TRANSACTION_TIMEOUT_S):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, transaction)
         except (sa.exc.OperationalError, sa.exc.InterfaceError, TimeoutError) as error:
             cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
@@ -131,18 +131,18 @@ class Database:
             raise DatabaseAway from error
 
     async def insist(self, work: Callable[[sa.Connection], T]) -> T:
-        """As `run`; while the database is away, again until it is back."""
+        """Run `work`, again and again while the database is unavailable."""
         while True:
             try:
                 return await self.run(work)
             except DatabaseAway:
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(_RETRY_PAUSE_S)
 
 
-def make_engine(url: str) -> sa.Engine:
-    """An engine for SQLite (write-ahead log, synced on commit) or PostgreSQL.
+def _make_engine(url: str) -> sa.Engine:
+    """Return an engine for SQLite (write-ahead log, synced on commit) or PostgreSQL.
 
-    Prompts are parameters, so these never show up in its exceptions.
+    Prompts are parameters, so `hide_parameters` keeps them out of exceptions.
     """
     if not url.startswith("sqlite"):
         return sa.create_engine(
@@ -152,8 +152,8 @@ def make_engine(url: str) -> sa.Engine:
             hide_parameters=True,
             connect_args=DEADLINES,
         )
-    Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, module=suitable_sqlite(), hide_parameters=True)
+    _file_of(url).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
@@ -163,20 +163,13 @@ def make_engine(url: str) -> sa.Engine:
     return engine
 
 
-class SqliteTooOld(ValueError):
-    """This host has no SQLite that DBOS can keep its tables in; the message says what to do."""
+def _remove_workflow_log(url: str) -> None:
+    """Remove the second database that the first release kept beside this one."""
+    log_file = _file_of(url.removesuffix(".sqlite3") + "-workflows.sqlite3")
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(OSError):
+            Path(f"{log_file}{suffix}").unlink(missing_ok=True)
 
 
-def suitable_sqlite() -> Any:
-    """The SQLite module to use. DBOS needs 3.42 from Python 3.12 on, and Debian 12 has 3.40.
-
-    Raises SqliteTooOld.
-    """
-    if sys.version_info < (3, 12) or sqlite3.sqlite_version_info >= (3, 42):
-        return sqlite3
-    if importlib.util.find_spec("pysqlite3") is None:
-        raise SqliteTooOld(
-            f"SQLite {sqlite3.sqlite_version} of this Python is older than 3.42; install "
-            "pysqlite3-binary, use Python 3.11, or set BACKEND_DATABASE_URL to a PostgreSQL"
-        )
-    return importlib.import_module("pysqlite3")
+def _file_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))

@@ -22,7 +22,7 @@ WORKFLOWS = Path(__file__).with_name("workflows")
 
 
 class Counted:
-    """Notes the id of every prompt that is posted, in order, where it outlives the process."""
+    """Note the id of every posted prompt, in order, in a file that outlives the process."""
 
     def __init__(self, app: ASGIApp, notes: Path) -> None:
         self.app = app
@@ -56,7 +56,7 @@ class Counted:
 
 
 def counted_engine(folder: Path, port: int) -> uvicorn.Server:
-    """A sketch engine with its faults, which counts."""
+    """Return a sketch engine that can be faulty and writes down its prompts."""
     folder.mkdir(parents=True, exist_ok=True)
     engine = sketch.create_app(
         folder / "engine", {"checkpoints": ["tiny.safetensors"]}, faults=True
@@ -71,7 +71,7 @@ def counted_engine(folder: Path, port: int) -> uvicorn.Server:
 async def pod(
     folder: Path, gpu_port: int, engine_port: int, **settings: object
 ) -> AsyncIterator[str]:
-    """A pod in this event loop; yields its base URL."""
+    """Run a pod in this event loop and yield its base URL."""
     given = {
         "gpu_port": gpu_port,
         "comfyui_url": f"http://127.0.0.1:{engine_port}",
@@ -101,7 +101,7 @@ async def _serve(one: uvicorn.Server) -> None:
 
 
 async def main() -> None:
-    logs.configure("farm", "WARNING")  # else a traceback may take a minute to be made pretty
+    logs.configure("farm", "WARNING")  # otherwise formatting a traceback may take a minute
     folder = Path(sys.argv[1])
     async with contextlib.AsyncExitStack() as stack:
         for number, ports in enumerate(sys.argv[2:]):

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def free_ports(number: int) -> list[int]:
-    """Below those that the system gives to outgoing connections, so that they stay free."""
+    """Return ports below the system's range for outgoing connections, so that they stay free."""
     with contextlib.ExitStack() as stack:
         found: list[int] = []
         while len(found) < number:
@@ -42,7 +42,7 @@ async def until(
     seconds: float = PATIENCE_S,
     pause: float = 0.1,
 ) -> T:
-    """The first true answer; fails after `seconds`."""
+    """Return the first true answer; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = await look()
@@ -83,7 +83,7 @@ class Process:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """As a power cut would end it."""
+        """End it as a power cut would."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -101,7 +101,7 @@ class Process:
 
 
 def noted_prompts(folder: Path) -> list[str]:
-    """What the engines below this folder wrote down."""
+    """Return the prompts that the engines below this folder wrote down."""
     return [one for notes in folder.glob("pod*/prompts") for one in notes.read_text().split()]
 
 
@@ -131,7 +131,7 @@ class Farm(Process):
                 await http.delete(f"{engine}/sketch/faults")
 
     def prompts(self) -> list[str]:
-        """The ids of all prompts these engines were ever asked to draw."""
+        """Return the ids of all prompts these engines were ever asked to draw."""
         return noted_prompts(self.folder)
 
     async def up(self) -> None:
@@ -168,7 +168,7 @@ class Backend(Process):
         self.url = f"http://127.0.0.1:{port}"
 
     def wait_up(self, path: str = "/readyz") -> None:
-        """As `up`, where no event loop is."""
+        """Wait like `up`, where no event loop runs."""
 
         async def wait() -> None:
             async with httpx.AsyncClient(timeout=30) as http:
@@ -189,7 +189,7 @@ class Backend(Process):
 
 @contextlib.asynccontextmanager
 async def started(*processes: Process) -> AsyncIterator[None]:
-    """Starts them; kills them at the end."""
+    """Start the processes; kill them at the end."""
     try:
         for process in processes:
             process.start()
@@ -202,7 +202,7 @@ async def started(*processes: Process) -> AsyncIterator[None]:
 
 
 async def states(http: httpx.AsyncClient, url: str) -> dict[str, dict[str, Any]]:
-    """Every generation the backend knows, by id."""
+    """Return every generation the backend knows, by id."""
     found: dict[str, dict[str, Any]] = {}
     cursor = ""
     while True:

@@ -44,7 +44,7 @@ def same(one: bytes, other: bytes) -> bool:
 
 
 def frames(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """The events of a stream: name and data."""
+    """Return the name and data of each event of a stream."""
     found = []
     for frame in text.replace("\r\n", "\n").split("\n\n"):
         lines = [line.partition(": ") for line in frame.splitlines() if not line.startswith(":")]
@@ -55,7 +55,7 @@ def frames(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def accepted(http: httpx.Client, body: Any = SMALL) -> str:
-    """The address of a new generation."""
+    """Return the address of a new generation."""
     answer = http.put(f"/generations/{uuid4()}", json=body)
     assert answer.status_code == 202, answer.text
     location: str = answer.headers["location"]
@@ -63,7 +63,7 @@ def accepted(http: httpx.Client, body: Any = SMALL) -> str:
 
 
 def ended(http: httpx.Client, generation: str) -> dict[str, Any]:
-    """A generation's last state."""
+    """Return a generation's last state."""
     name, data = frames(http.get(f"{generation}/events").text)[-1]
     assert name == "result"
     return data

@@ -1,4 +1,4 @@
-"""A pod whose answers a test decides: a stand-in at the HTTP edge, where real ones die and lie."""
+"""A pod whose answers a test decides: a stand-in at the HTTP edge, where real pods die and lie."""
 
 import asyncio
 import contextlib
@@ -20,24 +20,24 @@ IMAGE = ImageInfo(seed=1, width=64, height=64, media_type="image/png", bytes=len
 
 @dataclass
 class ScriptedPod:
-    """Says that every job runs, until the test lets it end."""
+    """Report every job as running until the test lets it end."""
 
     in_service: bool = True
     error: errors.EaselError | None = None
-    """What jobs end with; without, with a picture."""
+    """What jobs end with; None: with an image."""
     forgetful: bool = False
-    """Says that it has no such job."""
+    """Deny having the jobs it is told to delete."""
     puts: list[UUID] = field(default_factory=list)
     deletes: list[UUID] = field(default_factory=list)
     _finish: asyncio.Event = field(default_factory=asyncio.Event)
     _cut: asyncio.Event = field(default_factory=asyncio.Event)
 
     def finish(self) -> None:
-        """All jobs end, also those that come."""
+        """Let every job end, including later ones."""
         self._finish.set()
 
     def cut(self) -> None:
-        """Break off the event streams there are."""
+        """Break the open event streams."""
         self._cut.set()
         self._cut = asyncio.Event()
 
@@ -121,7 +121,7 @@ def _job(job_id: UUID, status: State, error: errors.EaselError | None = None) ->
 
 @contextlib.asynccontextmanager
 async def scripted_pod() -> AsyncIterator[tuple[ScriptedPod, str]]:
-    """The pod and its base URL."""
+    """Yield the pod and its base URL."""
     pod = ScriptedPod()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(pod.app(), log_config=None, timeout_graceful_shutdown=1)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from backend.storage.database import Database
-from backend.storage.generations import Store
+from backend.storage.storage import Storage
 from gpu_server.schemas import State
 from tests.backend.conftest import ALICE, BOB
 from tests.backend.processes import Backend, Farm, until
@@ -162,7 +162,7 @@ async def test_a_cut_event_stream_is_taken_up_again(alice: httpx.AsyncClient, fa
 
 
 @pytest.mark.usefixtures("slow")
-async def test_whoever_comes_back_to_a_stream_is_told_the_place_in_line(
+async def test_a_caller_who_returns_to_a_stream_learns_the_position(
     alice: httpx.AsyncClient,
 ) -> None:
     first, second = (str(uuid.uuid4()) for _ in range(2))
@@ -180,7 +180,7 @@ async def test_whoever_comes_back_to_a_stream_is_told_the_place_in_line(
 async def _first(
     http: httpx.AsyncClient, path: str, field: str, headers: dict[str, str] | None = None
 ) -> str:
-    """This field of the first event that has it."""
+    """Return this field of the first event that has it."""
     async with http.stream("GET", path, headers=headers or {}) as stream:
         async for line in stream.aiter_lines():
             name, _, value = line.partition(":")
@@ -192,21 +192,20 @@ async def _first(
 async def test_a_committed_generation_that_nobody_took_up_is_found_by_its_caller(
     alice: httpx.AsyncClient, backend: Backend
 ) -> None:
-    """As when the answer to a commit was lost, or an old leader had accepted it."""
+    """As if the answer to a commit was lost, or the previous leader accepted it."""
     given = body("unlucky", prompt="forgotten")
     made = (await alice.post("/generations", json=given)).json()["id"]
     folder = backend.log.parent / "backend"
     database = Database(f"sqlite:///{folder / 'easel.sqlite3'}")
-    store = Store(database, (folder / "images").as_uri())
-    await store.open()
-    row = await store.get(uuid.UUID(made))
+    storage = await Storage.open(database, (folder / "images").as_uri())
+    row = await storage.rows.get(uuid.UUID(made))
     assert row is not None
     again, followed = (
         replace(row, id=uuid.uuid4(), status=State.queued, pod=None, ended=None, outcome=None)
         for _ in range(2)
     )
     for one in (again, followed):
-        await store.add(one)
+        await storage.rows.add(one)
     answer = await alice.put(f"/generations/{again.id}", json=given)
     assert answer.status_code == 200
     for one in (again, followed):
@@ -223,7 +222,7 @@ async def _events(
     params: dict[str, str],
     headers: dict[str, str] | None = None,
 ) -> tuple[list[str], str]:
-    """The names of all events, and the last id."""
+    """Return the names of all events, and the last id."""
     names, last = [], ""
     async with http.stream("GET", path, params=params, headers=headers or {}) as stream:
         async for line in stream.aiter_lines():

@@ -50,8 +50,8 @@ async def test_a_killed_backend_loses_no_generation_and_draws_none_twice(
     async with started(backend), httpx.AsyncClient(timeout=30) as http:
         await backend.up(http)
         await farm.fault("slow", seconds=SLOW_S)
-        for few in [list(enumerate(ids))[n : n + 20] for n in range(0, len(ids), 20)]:
-            await asyncio.gather(*(_put(http, backend.url, *each) for each in few))
+        for batch in [list(enumerate(ids))[n : n + 20] for n in range(0, len(ids), 20)]:
+            await asyncio.gather(*(_put(http, backend.url, *each) for each in batch))
 
         async def queue() -> dict[str, int]:
             return dict((await http.get(f"{backend.url}/health")).json()["queue"])
@@ -134,7 +134,7 @@ async def _put(http: httpx.AsyncClient, url: str, number: int, one: str) -> None
 
 
 async def _asked(farm: Farm, ids: list[str]) -> Counter[str]:
-    """How often each was given to an engine, further attempts of a GPU server included."""
+    """Count the times each was given to an engine, including repeats by a GPU server."""
     known = {one: one for one in ids}
     for one in ids:
         known |= {str(uuid.uuid5(uuid.UUID(one), f"attempt {n}")): one for n in (1, 2)}

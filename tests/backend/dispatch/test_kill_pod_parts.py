@@ -64,7 +64,7 @@ class Stack:
             assert picture.content.startswith(b"\x89PNG")
 
     def drawn(self) -> Counter[str]:
-        """How often each was given to the engine, under its own id or as a further attempt."""
+        """Count the times each was given to the engine, under its own id or as another attempt."""
         return Counter(noted_prompts(self.engine.log.parent))
 
 
@@ -90,7 +90,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
 
 
 async def _at_work(stack: Stack) -> tuple[list[str], str, list[str]]:
-    """What has ended, what is being sampled, and what waits in the engine and in front of it."""
+    """Return what has ended, what is being sampled, and what waits in and before the engine."""
     finished = [await stack.put() for _ in range(2)]
     await stack.succeeded(finished)
     await stack.slow_down(0.1)
@@ -127,7 +127,7 @@ async def test_a_killed_gpu_server_picks_up_what_is_sampled_and_has_what_was_not
     order = {"mode": "tiny", "seed": 1}
     answer = await stack.http.put(f"{stack.gpu_url}/jobs/{unfetched}", json=order)
     assert answer.status_code == 202
-    stack.backend.kill()  # so that the pictures that end meanwhile are fetched by nobody
+    stack.backend.kill()  # so that nobody fetches the images that are finished meanwhile
     await stack.quicken()
 
     async def ended() -> bool:

@@ -19,7 +19,7 @@ BINARIES = Path("/usr/lib/postgresql/15/bin")
 
 
 def why_no_postgres() -> str:
-    """Why no server can be started here; empty when it can."""
+    """Return why no server can be started here; empty if one can."""
     if not (BINARIES / "initdb").exists():
         return f"there is no PostgreSQL 15 in {BINARIES}"
     if os.getuid() == 0:
@@ -54,7 +54,7 @@ class Postgres:
         return f"postgresql://easel@127.0.0.1:{self._port}/postgres"
 
     async def start(self) -> None:
-        """Returns when it takes connections."""
+        """Start the server and wait until it accepts connections."""
         with (self._folder / "log").open("ab") as output:
             self._process = subprocess.Popen(
                 [
@@ -70,12 +70,12 @@ class Postgres:
         await until(self._answers, "PostgreSQL")
 
     async def stop(self) -> None:
-        """End it now, whoever is connected; what was committed is there after a start."""
+        """Stop it at once, with clients connected; committed rows are there after a start."""
         self._process.send_signal(signal.SIGINT)
         await asyncio.to_thread(self._process.wait, 30)
 
     async def cut_connections(self) -> None:
-        """End every connection to it."""
+        """Close every connection to it."""
         query = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
         )
@@ -104,6 +104,6 @@ async def postgres_server() -> AsyncIterator[Postgres]:
 
 @contextlib.asynccontextmanager
 async def postgres() -> AsyncIterator[str]:
-    """As `postgres_server`; yields its URL."""
+    """Run a server and yield its URL."""
     async with postgres_server() as server:
         yield server.url

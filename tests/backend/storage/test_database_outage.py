@@ -1,5 +1,7 @@
-"""PostgreSQL goes away under a backend in the middle of its work: callers are told, nothing is
-lost, and work goes on by itself."""
+"""PostgreSQL goes away under a busy backend.
+
+Callers get an error, nothing is lost, and work continues by itself.
+"""
 
 import asyncio
 import uuid
@@ -123,7 +125,7 @@ async def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_repeated(
             await backend.up(http)
 
             async def unsure() -> str | None:
-                """Found again after its acceptance was committed and the answer lost."""
+                """Return an id whose acceptance was committed while its answer was lost."""
                 one, proxy.lose_commits = str(uuid.uuid4()), 1
                 answer = await http.put(f"/generations/{one}", json=BODY)
                 return one if answer.status_code == 200 else None
@@ -144,7 +146,7 @@ async def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_repeated(
 
 
 async def _busy(farm: Farm, http: httpx.AsyncClient) -> list[str]:
-    """Generations, of which some are on pods and some in line; the first is drawn slowly."""
+    """Start generations until some are on pods and some are queued; the first is slow."""
     await farm.fault("slow", seconds=0.3)
     ids = [str(uuid.uuid4()) for _ in range(10)]
     for number, one in enumerate(ids):
@@ -159,7 +161,7 @@ async def _busy(farm: Farm, http: httpx.AsyncClient) -> list[str]:
 
 
 async def _put(http: httpx.AsyncClient, one: str, **more: Any) -> None:
-    """Ask until it is accepted, as a client does."""
+    """Repeat the request until it is accepted, as a client does."""
 
     async def accepted() -> bool:
         answer = await http.put(f"/generations/{one}", json={**BODY, **more})
@@ -170,7 +172,7 @@ async def _put(http: httpx.AsyncClient, one: str, **more: Any) -> None:
 
 
 async def _insisting(http: httpx.AsyncClient) -> str:
-    """The id of what was waited for under one key, however often it took to ask."""
+    """Ask under one key until the image is there; return the generation's id."""
 
     async def drawn() -> str | None:
         body = {**BODY, "user": "patient"}
@@ -182,7 +184,7 @@ async def _insisting(http: httpx.AsyncClient) -> str:
 
 
 async def _followed(http: httpx.AsyncClient, one: str) -> None:
-    """Read its events until there is a result, however often it takes to ask."""
+    """Read its events, asking again until there is a result."""
 
     async def to_the_end() -> bool:
         answer = await http.get(f"/generations/{one}/events")

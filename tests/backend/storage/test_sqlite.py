@@ -1,30 +1,19 @@
-"""Old SQLites, with which DBOS does not start from Python 3.12 on."""
+"""The SQLite database of an installation without PostgreSQL."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.services import DEADLINE_S, clean_environment
-
-ON_AN_OLD_ONE = """
-import sqlite3, sys
-from backend.__main__ import main
-sys.modules["pysqlite3"] = None
-sys.version_info, sqlite3.sqlite_version_info = (3, 13, 0), (3, 40, 1)
-main()
-"""
+from backend.storage.database import Database
 
 
-def test_an_sqlite_that_is_too_old_stops_the_start_with_what_to_do(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", ON_AN_OLD_ONE],
-        env=clean_environment() | {"EASEL_DATA_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE_S,
-    )
-    assert ran.returncode == 2
-    assert ran.stderr.startswith("error: SQLite ")
-    assert "install pysqlite3-binary" in ran.stderr
-    assert "Traceback" not in ran.stderr
+async def test_opening_removes_the_workflow_log_of_the_first_release(tmp_path: Path) -> None:
+    kept = tmp_path / "easel.sqlite3"
+    for suffix in ("", "-wal", "-shm"):
+        (tmp_path / f"easel-workflows.sqlite3{suffix}").write_bytes(b"old")
+    other = tmp_path / "notes-workflows.sqlite3"
+    other.write_bytes(b"somebody else's")
+    database = Database(f"sqlite:///{kept}")
+    await database.open()
+    await database.close()
+    left = {path.name for path in tmp_path.iterdir()}  # noqa: ASYNC240
+    assert not {name for name in left if name.startswith("easel-workflows")}
+    assert {kept.name, other.name} <= left

@@ -1,0 +1,186 @@
+"""Accept generations: check the request, the policy and the limits, then commit."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from backend.dispatch.dispatcher import Dispatcher
+from backend.health import Platform
+from backend.limits.quotas import Quotas
+from backend.limits.refusals import Refusals
+from backend.metrics import Metrics
+from backend.scheduling import scheduler
+from backend.schemas import GenerationRequest
+from backend.storage.generations import GenerationRow, Taken
+from backend.storage.storage import Storage
+from gpu_server.pictures import uploads
+from policy import Policy
+from web import errors
+from web.fingerprint import fingerprint
+from workflows import parameters
+from workflows.catalog import Catalog
+
+_DECODED_AT_ONCE = 2
+"""Photos decoded at a time: one of 40 megapixels takes some 450 MB meanwhile."""
+_NO_POD_RETRY_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acceptance:
+    catalog: Catalog
+    storage: Storage
+    dispatcher: Dispatcher
+    policy: Policy
+    quotas: Quotas
+    refusals: Refusals
+    metrics: Metrics
+    platform: Platform
+    timeout_s: float
+    """GPU seconds that a generation may take, where its style does not say."""
+    _decoding: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(_DECODED_AT_ONCE), init=False
+    )
+
+    async def accept(
+        self,
+        generation_id: UUID,
+        owner: str,
+        request: GenerationRequest,
+        photo: bytes | None,
+        *,
+        key: str | None,
+        wait: bool,
+    ) -> tuple[GenerationRow, bool]:
+        """Accept a generation; it is committed when this returns. The flag tells if it is new.
+
+        Raises:
+            Conflict: if the id or the key was used for another request.
+            NoGpu: if the caller waits for images and no pod could draw them now.
+            EaselError, InvalidValues: if the request, the policy or the limits forbid it.
+        """
+        request_hash = await fingerprint(request.model_dump(), photo)
+        try:
+            self.refusals.check(owner, request.user)
+            request = await self._complete(owner, request, photo)
+            self._require_pod(request, wait=wait)
+            row = self._row(generation_id, owner, request, request_hash, key, photo)
+            await self._commit(row, photo)
+        except (Taken, errors.EaselError, parameters.InvalidValues) as error:
+            # A repeated request gets its original answer, even if it would be rejected now.
+            known = await self._known(generation_id, owner, key, request_hash)
+            if known is None and isinstance(error, Taken):
+                text = "This id belongs to a deleted generation; use a new one"
+                raise errors.Conflict(text) from error
+            if known is None:
+                raise
+            active = await self.dispatcher.find(known.id)
+            if photo is not None and active is None:
+                await self.storage.blobs.remove_photo(known)
+            return known, False
+        self.metrics.accepted.labels(request.mode).inc()
+        return row, True
+
+    async def _complete(
+        self, owner: str, request: GenerationRequest, photo: bytes | None
+    ) -> GenerationRequest:
+        """Return the request with every value filled in, once it is known to be drawable."""
+        request = parameters.complete(request, self.catalog, has_image=photo is not None)
+        mode = self.catalog.modes[request.mode]
+        if photo is not None:
+            if not mode.takes_image:
+                raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
+            async with self._decoding:
+                await asyncio.to_thread(uploads.decode, photo)
+        await self._require_decency(owner, request, is_photo_edit=mode.takes_image)
+        return request
+
+    async def _require_decency(
+        self, owner: str, request: GenerationRequest, *, is_photo_edit: bool
+    ) -> None:
+        """Apply the prompt policy: always on, for every way in."""
+        refusal = self.policy.check(
+            request.wanted_words, request.unwanted_words, photo=is_photo_edit
+        )
+        if refusal is not None:
+            self.metrics.refused.labels(refusal.category).inc()
+            await self.refusals.note(owner, request.user, refusal.category)
+            raise errors.ContentRefused(
+                f"This server does not draw this: {refusal.title('en')}", category=refusal.category
+            )
+
+    def _require_pod(self, request: GenerationRequest, *, wait: bool) -> None:
+        """Check that a pod has the model and, if the caller waits, that one can draw now.
+
+        Raises:
+            ModelMissing: if no pod has the model's files.
+            NoGpu: if a waiting caller would wait for a pod to return.
+        """
+        states = self.dispatcher.pods.style_states(request.mode, request.style)
+        if any(state.available for state in states):
+            return
+        reasons = [state.reason for state in states if state.reason]
+        if states and all(not all(state.files.values()) for state in states):
+            raise errors.ModelMissing(f"The style '{request.style}' is not ready: {reasons[0]}")
+        if wait:
+            reason = reasons[0] if reasons else self.platform.why_not()
+            raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=_NO_POD_RETRY_S)
+
+    def _row(
+        self,
+        generation_id: UUID,
+        owner: str,
+        request: GenerationRequest,
+        request_hash: str,
+        key: str | None,
+        photo: bytes | None,
+    ) -> GenerationRow:
+        mode = self.catalog.modes[request.mode]
+        return GenerationRow(
+            id=generation_id,
+            owner=owner,
+            fingerprint=request_hash,
+            request=request,
+            model=mode.graph_spec(request.style).model,
+            timeout_s=mode.styles[request.style].timeout_s or self.timeout_s,
+            has_photo=photo is not None,
+            created=time.time(),
+            idempotency_key=key,
+        )
+
+    async def _commit(self, row: GenerationRow, photo: bytes | None) -> None:
+        """Commit the row and queue it.
+
+        Raises:
+            Taken: if another row has its id or key.
+            RateLimited, QuotaExceeded, QueueFull: if a limit is reached.
+        """
+        queue = self.dispatcher.queue
+        try:
+            async with queue.entrance(f"{row.owner}/{row.user}"):
+                rows = self.storage.rows
+                await self.quotas.check(rows, row.owner, row.user, row.request.count)
+                if photo is not None:
+                    await self.storage.blobs.put_photo(row, photo)
+                row = replace(row, pod=queue.free_pod(row))
+                await rows.add(row)
+                self.dispatcher.take(row, is_new=True)
+        except scheduler.UserBusy as busy:
+            raise errors.RateLimited(str(busy), retry_after=busy.retry_after) from busy
+        except scheduler.QueueFull as full:
+            raise errors.QueueFull("The queue is full", retry_after=full.retry_after) from full
+
+    async def _known(
+        self, generation_id: UUID, owner: str, key: str | None, request_hash: str
+    ) -> GenerationRow | None:
+        """Return the generation that already has this id or key.
+
+        Raises:
+            Conflict: if that was for another request, or another API key.
+        """
+        found = await self.storage.rows.by_key(owner, key) if key else None
+        found = found or await self.storage.rows.get(generation_id)
+        if found is not None and (found.owner != owner or found.fingerprint != request_hash):
+            what = "idempotency key" if key else "id"
+            raise errors.Conflict(f"This {what} was used for another request")
+        return found

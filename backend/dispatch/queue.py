@@ -1,0 +1,157 @@
+"""The generations that have not ended, and the scheduler's view of them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+from backend.dispatch.active import ActiveGeneration
+from backend.dispatch.pods import Pod
+from backend.scheduling.scheduler import Limits, Scheduler
+from backend.storage.generations import GenerationRow
+from gpu_server.schemas import State, Timings
+
+_MAX_PAUSE_S = 1.0
+"""Longest pause between two looks at pods and queue."""
+_MIN_PAUSE_S = 0.01
+
+
+class GenerationQueue:
+    """Keeps the scheduler and the active generations in step; decides nothing itself."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._scheduler = Scheduler(limits)
+        self._active: dict[UUID, ActiveGeneration] = {}
+        self._entering = 0
+        self._entrances: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._wake = asyncio.Event()
+
+    @property
+    def active(self) -> Mapping[UUID, ActiveGeneration]:
+        return MappingProxyType(self._active)
+
+    @asynccontextmanager
+    async def entrance(self, user: str) -> AsyncIterator[None]:
+        """Hold a place for one more generation of this user; one caller per user at a time.
+
+        Raises UserBusy or QueueFull.
+        """
+        lock = self._entrances.setdefault(user, asyncio.Lock())
+        async with lock:
+            self._scheduler.check_room(user, time.monotonic(), self._entering)
+            self._entering += 1
+            try:
+                yield
+            finally:
+                self._entering -= 1
+
+    def free_pod(self, row: GenerationRow) -> str | None:
+        """Return the pod that will get this row if nobody else comes in between.
+
+        Committed together with the row it saves a commit; any other pod is committed on its own.
+        """
+        if self._entering > 1:
+            return None
+        return self._scheduler.idle_pod(row.style, row.model)
+
+    def add(self, row: GenerationRow) -> ActiveGeneration:
+        active = self._active[row.id] = ActiveGeneration(row)
+        self._scheduler.submit(active.work, time.monotonic())
+        return active
+
+    def adopt(self, row: GenerationRow, pod: str) -> ActiveGeneration:
+        """Add a generation that may already be on this pod."""
+        active = self._active[row.id] = ActiveGeneration(row)
+        self._scheduler.adopt(active.work, pod, time.monotonic())
+        return active
+
+    def assignments(self) -> list[tuple[ActiveGeneration, str]]:
+        """Return which generations go to which pods now."""
+        now = time.monotonic()
+        return [(self._active[a.id], a.pod_id) for a in self._scheduler.dispatch(now)]
+
+    def began(self, active: ActiveGeneration) -> None:
+        """Note that the GPU has begun it."""
+        with suppress(KeyError):
+            self._scheduler.started(active.row.id, time.monotonic())
+        self._wake.set()
+
+    def free(
+        self, active: ActiveGeneration, timings: Timings | None = None, *, succeeded: bool = False
+    ) -> None:
+        """Free its place on the pod; it may happen twice. The estimates learn from `timings`."""
+        gpu_s = timings.gpu_ms / 1000 if timings and timings.gpu_ms else None
+        model_s = timings.model_ms / 1000 if timings else 0.0
+        now = time.monotonic()
+        self._scheduler.finished(active.row.id, now, gpu_s, model_s, succeeded=succeeded)
+
+    def withdraw(self, active: ActiveGeneration) -> None:
+        """Take it out of the queue, if it is there."""
+        with suppress(KeyError):
+            self._scheduler.cancel(active.row.id)
+
+    def requeue(self, active: ActiveGeneration, pod: str) -> None:
+        """Put it back after an attempt on `pod`; another pod gets it if there is one."""
+        # The database still names the old pod: after a crash that one is asked first.
+        active.requeue()
+        now = time.monotonic()
+        try:
+            self._scheduler.failed_on(active.row.id, pod, now)
+        except KeyError:
+            self._scheduler.submit(active.work, now)
+        self._wake.set()
+
+    def remove(self, active: ActiveGeneration) -> None:
+        self._active.pop(active.row.id, None)
+
+    def drop(self) -> None:
+        """Release everyone who waits for an end."""
+        for active in self._active.values():
+            active.drop()
+
+    def pod_changed(self, pod: Pod) -> None:
+        if pod.in_service:
+            self._scheduler.pod_up(pod.name, pod.styles, pod.loaded_model)
+        else:
+            with suppress(KeyError):
+                self._scheduler.drain(pod.name)
+        self._wake.set()
+
+    def pod_lost(self, pod: Pod) -> list[ActiveGeneration]:
+        """Take a lost pod out of the schedule. Return the generations on it."""
+        self._scheduler.pod_down(pod.name, time.monotonic())
+        return [active for active in self._active.values() if active.pod == pod.name]
+
+    async def wait(self) -> None:
+        """Wait until something happened, or may have: call `assignments` then."""
+        now = time.monotonic()
+        at = self._scheduler.wake_at(now)
+        pause = _MAX_PAUSE_S if at is None else min(max(at - now, _MIN_PAUSE_S), _MAX_PAUSE_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._wake.wait()
+        self._wake.clear()
+
+    def place(self, active: ActiveGeneration) -> tuple[int | None, float | None]:
+        """Return the position from 1 (None once on a pod) and the seconds until the images."""
+        try:
+            place = self._scheduler.position(active.row.id, time.monotonic())
+        except KeyError:
+            return None, None
+        seconds = None if place.seconds is None else round(place.seconds, 1)
+        is_queued = active.status is State.queued
+        return (max(place.position, 1) if is_queued else None), seconds
+
+    def waiting(self) -> int:
+        return self._scheduler.stats().waiting
+
+    def running(self) -> int:
+        return self._scheduler.stats().on_pods
+
+    def oldest_s(self) -> float:
+        """Return the age of the oldest queued generation."""
+        queued = [a.row.created for a in self._active.values() if a.status is State.queued]
+        return time.time() - min(queued) if queued else 0.0
