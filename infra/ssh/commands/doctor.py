@@ -29,7 +29,7 @@ say user "$(id -un)"
 for tool in {tools}; do
   say "$tool" "$(command -v "$tool")"
 done
-for python in python3.13 python3.12 python3.11 python3.14 python3; do # the order of startup.sh
+for python in python3.13 python3.12 python3.11 python3.14 python3; do # those startup.sh tries
   version=$("$python" -c 'import sys, venv, ensurepip; print("%d.%d.%d" % sys.version_info[:3])' \
     2>/dev/null) && break
 done
@@ -68,8 +68,8 @@ def _route_checks(session: Session, route: Route) -> Iterator[_Check]:
         with contextlib.closing(remote):
             elapsed_ms = (time.monotonic() - start) * 1000
             yield _Check(f"{route.via} login", "ok", f"{route} in {elapsed_ms:.0f} ms")
-            probe = _PROBE.replace("{workdir}", shlex.quote(session.target.workdir))
-            probe = probe.replace("{tools}", " ".join(_TOOLS))
+            probe = _PROBE.replace("{tools}", " ".join(_TOOLS))
+            probe = probe.replace("{workdir}", shlex.quote(session.target.workdir))
             _, out, _ = remote.read(probe, timeout=timeout)
             yield _Check(f"{route.via} exec", "ok", "commands run, their exit status comes back")
     except SshError as error:

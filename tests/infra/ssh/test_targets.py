@@ -51,14 +51,14 @@ def test_targets_are_chosen_by_name_and_all(tmp_path: Path) -> None:
         config.select(["c"])
 
 
-def test_a_way_that_is_not_configured_is_named(tmp_path: Path) -> None:
+def test_a_route_that_is_not_configured_is_named(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, {"targets": {"a": {"proxy": ROUTE}}}))
     with pytest.raises(UsageError, match='no "direct" connection; it has: proxy'):
         config.select([])[0].routes("direct")
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "message"),
     [
         ({}, 'needs "direct", "proxy" or both'),
         ({"direct": {"host": "a"}}, "targets.a.direct.user: missing"),
@@ -80,15 +80,15 @@ def test_a_way_that_is_not_configured_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(
-    tmp_path: Path, target: object, said: str
+    tmp_path: Path, target: object, message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(write(tmp_path, {"targets": {"a": target}}))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "message"),
     [
         ([], "an object"),
         ({}, "targets"),
@@ -99,10 +99,10 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         ({"target": {}, "targets": {"a": {"direct": ROUTE}}}, "unknown key"),
     ],
 )
-def test_a_wrong_file_is_explained(tmp_path: Path, document: object, said: str) -> None:
+def test_a_wrong_file_is_explained(tmp_path: Path, document: object, message: str) -> None:
     with pytest.raises(ConfigError, match=r"ssh_config\.json") as caught:
         load_config(write(tmp_path, document))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
