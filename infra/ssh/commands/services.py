@@ -39,7 +39,7 @@ def startup(session: Session, *arguments: str) -> str:
 
 
 def _run_or_read(session: Session, *command: str) -> Outcome:
-    """Show what startup.sh prints; with `--json`, make its JSON document a field of ours."""
+    """Show what startup.sh prints; with `--json`, make its JSON document a field of the outcome."""
     if not session.console.as_json:
         return session.run(startup(session, *command))
     with session.connect() as remote:

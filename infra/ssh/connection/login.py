@@ -15,7 +15,7 @@ from infra.ssh.errors import (
 from infra.ssh.targets import Route, Target
 
 CONNECT_TIMEOUT_S = 20.0
-"""How long to wait for a server to connect, present its key and accept the login, each."""
+"""How long to wait for each step of a login: connection, banner, authentication."""
 _KEEPALIVE_S = 15
 _DEAD_PEER_TIMEOUT_MS = 30_000
 """How long sent data may stay unacknowledged before the connection counts as lost."""
