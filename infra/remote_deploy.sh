@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Runs on the host, as one script. Set by the caller: ACTION (deploy, rollback or check),
-# WORKDIR, RELEASE, DIGEST (of the archive on stdin), KEEP, ADOPT (yes or empty) and the
-# array SHARED (paths inside the checkout that outlive a release; a directory ends in /).
+# Runs on the host as one script. The caller sets ACTION (deploy, rollback or check), WORKDIR,
+# RELEASE, DIGEST (of the archive on stdin), KEEP, ADOPT (yes or empty) and the array SHARED
+# (paths inside the checkout that outlive a release; a directory ends in /).
 #
 #   $WORKDIR            a link to the release in use
-#   $WORKDIR-deploy/    releases/<sha>/  shared/  deployed/<sha> (its time gives the order)  lock
-# shellcheck disable=SC2153 # SHARED is the caller's
+#   $WORKDIR-deploy/    releases/<sha>/  shared/  deployed/<sha> (ordered by mtime)  lock
+# shellcheck disable=SC2153 # the caller sets SHARED
 set -euo pipefail
 : "${ACTION:?}" "${WORKDIR:?}" "${KEEP:?}" "${RELEASE?}" "${DIGEST?}" "${ADOPT?}"
 
@@ -29,17 +29,17 @@ by_age() { # newest first
   [ ! -d "$deployed" ] || ls -1t "$deployed"
 }
 
-older_than() { # the release deployed before $1
+previous_of() { # the release deployed before $1
   by_age | sed -n "/^$1\$/{n;p}"
 }
 
 lock() {
   mkdir -p "$releases" "$shared" "$deployed"
   exec 9>>"$home/lock"
-  flock -n 9 || fail "another deploy is running on this host; try again when it has ended" 75
+  flock -n 9 || fail "another deploy is running on this host; try again when it has finished" 75
 }
 
-startup() { # without the lock, which the services would hold as long as they live
+startup() { # closes the lock, or the services would hold it while they run
   (cd "$WORKDIR" && ./startup.sh "$@") </dev/null 9>&-
 }
 
@@ -51,8 +51,8 @@ point_to() {
 adopt() {
   if [ -L "$WORKDIR" ] || [ ! -e "$WORKDIR" ]; then return 0; fi
   if rmdir "$WORKDIR" 2>/dev/null; then return 0; fi
-  [ -n "$ADOPT" ] || fail "$WORKDIR is a checkout of its own. deploy --adopt stops it, keeps it \
-as a release for --rollback, and moves its settings and data to $shared"
+  [ -n "$ADOPT" ] || fail "$WORKDIR is a checkout that deploy did not make. deploy --adopt stops it, \
+keeps it as a release for --rollback, and moves its settings and data to $shared"
   if [ -x "$WORKDIR/startup.sh" ]; then startup stop; fi
   local name
   name=adopted-$(date +%Y%m%d%H%M%S)
@@ -61,7 +61,7 @@ as a release for --rollback, and moves its settings and data to $shared"
   point_to "$name"
 }
 
-keep_shared() { # settings and data made inside the release in use
+keep_shared() { # moves out settings and data that were created inside the release in use
   local path
   [ -e "$WORKDIR" ] || return 0
   for path in "${SHARED[@]}"; do
@@ -74,14 +74,14 @@ keep_shared() { # settings and data made inside the release in use
   done
 }
 
-link_shared() { # also to files that are not there yet: what is put there later counts at once
+link_shared() { # links missing files too: once someone creates them, they take effect at once
   local path
   for path in "${SHARED[@]}"; do
     mkdir -p "$(dirname "$shared/$path")" "$(dirname "$1/$path")"
     case $path in */) mkdir -p "$shared/$path" ;; esac
     path=${path%/}
     if [ "$(readlink "$1/$path")" = "$shared/$path" ]; then continue; fi
-    [ ! -e "$1/$path" ] || fail "$path is shared between releases and cannot be in git too"
+    [ ! -e "$1/$path" ] || fail "$path is shared between releases, so it must not be in git"
     ln -sfn "$shared/$path" "$1/$path"
   done
 }
@@ -96,7 +96,7 @@ unpack() {
   tar -xzf "$home/incoming" -C "$tree"
   rm "$home/incoming"
   [ -x "$tree/startup.sh" ] || fail "commit $RELEASE has no executable startup.sh"
-  rm -rf "${releases:?}/$RELEASE" # left by a deploy that was interrupted
+  rm -rf "${releases:?}/$RELEASE" # left over from an interrupted deploy
   mv -T "$tree" "$releases/$RELEASE"
 }
 
@@ -105,24 +105,24 @@ prune() {
   for name in $(by_age); do
     number=$((number + 1))
     if [ "$number" -le "$KEEP" ] || [ "$name" = "$(release_in_use)" ]; then continue; fi
-    rm -rf "${deployed:?}/$name" # first: what it marks is whole
+    rm -rf "${deployed:?}/$name" # first: it says that the release is complete
     rm -rf "${releases:?}/$name"
   done
 }
 
 deploy() {
-  local before
+  local previous
   lock
   adopt
-  before=$(release_in_use)
+  previous=$(release_in_use)
   keep_shared
-  if [ -e "$deployed/$RELEASE" ]; then say "release $RELEASE is on the host already"; else unpack; fi
+  if [ -e "$deployed/$RELEASE" ]; then say "release $RELEASE is already on the host"; else unpack; fi
   link_shared "$releases/$RELEASE"
   touch "$deployed/$RELEASE"
   point_to "$RELEASE"
-  say "release $RELEASE is in use (before: ${before:-none})"
-  run_release "$([ -n "$before" ] && echo restart || echo start)"
-  prune # not before this one works: the one to go back to might be the oldest
+  say "release $RELEASE is in use (previous: ${previous:-none})"
+  run_release "$([ -n "$previous" ] && echo restart || echo start)"
+  prune # only now that this release works: the one to roll back to might be the oldest
 }
 
 run_release() {
@@ -135,17 +135,17 @@ run_release() {
 }
 
 rollback() {
-  local before
+  local current
   lock
-  before=$(release_in_use)
-  [ -n "$before" ] || fail "nothing was deployed to $WORKDIR yet"
-  [ -n "$RELEASE" ] || RELEASE=$(older_than "$before")
-  [ -n "$RELEASE" ] || fail "there is no release before $before"
-  [ -e "$deployed/$RELEASE" ] || fail "no release $RELEASE here; there are: $(by_age | tr '\n' ' ')"
+  current=$(release_in_use)
+  [ -n "$current" ] || fail "nothing has been deployed to $WORKDIR yet"
+  [ -n "$RELEASE" ] || RELEASE=$(previous_of "$current")
+  [ -n "$RELEASE" ] || fail "there is no release before $current"
+  [ -e "$deployed/$RELEASE" ] || fail "there is no release $RELEASE; releases: $(by_age | tr '\n' ' ')"
   keep_shared
   link_shared "$releases/$RELEASE"
   point_to "$RELEASE"
-  say "release $RELEASE is in use (before: $before)"
+  say "release $RELEASE is in use (previous: $current)"
   run_release restart
 }
 
@@ -155,7 +155,7 @@ check() {
     command -v "$tool" >/dev/null || { say "missing on the host: $tool"; problems=3; }
   done
   if [ -e "$WORKDIR" ] && [ ! -L "$WORKDIR" ] && [ -n "$(ls -A "$WORKDIR")" ] && [ -z "$ADOPT" ]; then
-    say "$WORKDIR is a checkout of its own: deploy --adopt"
+    say "$WORKDIR is a checkout that deploy did not make: deploy --adopt"
     problems=3
   fi
   if [ -e "$home/lock" ] && ! flock -n "$home/lock" true; then
@@ -164,7 +164,7 @@ check() {
   fi
   printf 'in use: %s\n' "$(release_in_use)"
   printf 'releases: %s\n' "$(by_age | tr '\n' ' ')"
-  printf 'to deploy: %s%s\n' "$RELEASE" "$([ ! -e "$deployed/$RELEASE" ] || echo ' (on the host already)')"
+  printf 'to deploy: %s%s\n' "$RELEASE" "$([ ! -e "$deployed/$RELEASE" ] || echo ' (already on the host)')"
   printf 'disk: %s\n' "$(df -Ph "$(dirname "$WORKDIR")" 2>/dev/null | awk 'NR==2 {print $4 " free"}')"
   exit "$problems"
 }

@@ -1,1 +1,1 @@
-"""easel-ssh: command line, configuration and console. `infra/ssh_manager.py` starts it."""
+"""easel-ssh, the operator's command line; only `infra/ssh_manager.py` starts it."""

@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line: its commands, options and limits."""
 
 import argparse
 from typing import NoReturn
@@ -7,21 +7,21 @@ from infra.ssh.errors import UsageError
 
 HANDLERS = {
     "shell": "infra.ssh.commands.shell:shell",
-    "exec": "infra.ssh.commands.run:execute",
-    "status": "infra.ssh.commands.run:status",
-    "start": "infra.ssh.commands.run:start",
-    "stop": "infra.ssh.commands.run:stop",
-    "restart": "infra.ssh.commands.run:restart",
+    "exec": "infra.ssh.commands.execute:execute",
+    "status": "infra.ssh.commands.services:status",
+    "start": "infra.ssh.commands.services:control",
+    "stop": "infra.ssh.commands.services:control",
+    "restart": "infra.ssh.commands.services:control",
     "logs": "infra.ssh.commands.logs:logs",
     "deploy": "infra.ssh.commands.deploy:deploy",
     "push": "infra.ssh.commands.transfer:push",
     "pull": "infra.ssh.commands.transfer:pull",
     "tunnel": "infra.ssh.commands.tunnel:tunnel",
-    "models": "infra.ssh.commands.run:models",
+    "models": "infra.ssh.commands.services:models",
     "hosts": "infra.ssh.commands.hosts:hosts",
     "doctor": "infra.ssh.commands.doctor:doctor",
 }
-"""Command → module:function; a module is loaded only for its own command."""
+"""Command → module:function. A module is imported only for its own command."""
 
 _EXIT_CODES = (
     "exit: the remote command's own code; 2 usage, 3 unhealthy, 124 timeout, 130 interrupted, "
@@ -35,10 +35,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """The options of one call; what follows `--` is never read as an option.
+    """Return the options; nothing after `--` is read as an option.
 
     Raises:
-        UsageError: unknown command or option, or a value that is not allowed.
+        UsageError: A command or option is unknown, or a value is not allowed.
     """
     command_line, literal = argv, []
     if "--" in argv:
@@ -56,7 +56,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="easel-ssh",
-        description="Runs, watches and updates Easel on its hosts over SSH.",
+        description="Run, watch and update Easel on its hosts over SSH.",
         epilog=_EXIT_CODES,
     )
     _shared(parser, top=True)
@@ -68,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         _shared(sub, top=False)
         return sub
 
-    _run_commands(command("shell", "an interactive shell"), command("exec", "run a command"))
-    command("status", "the services of the host; exit 3 when one is not ready")
+    _run_commands(command("shell", "open an interactive shell"), command("exec", "run a command"))
+    command("status", "show the host's services; exit 3 if one is not ready")
     for name, text in (
         ("start", "start the services"),
         ("stop", "stop services, or all"),
@@ -77,27 +77,27 @@ def _parser() -> argparse.ArgumentParser:
     ):
         sub = command(name, text)
         sub.add_argument("services", nargs="*", metavar="SERVICE")
-    _logs(command("logs", "log lines of a service, or of all"))
-    _deploy(command("deploy", "put the committed tree on the host and restart it"))
+    _logs(command("logs", "show log lines of one service, or of all"))
+    _deploy(command("deploy", "put the committed tree on the host and restart the services"))
     sub = command("push", "send a file, verified by SHA-256")
     sub.add_argument("source", metavar="FILE")
     sub.add_argument("destination", metavar="REMOTE_PATH")
     sub = command("pull", "fetch a file, verified by SHA-256")
     sub.add_argument("source", metavar="REMOTE_PATH")
     sub.add_argument("destination", metavar="FILE", nargs="?", default=".")
-    sub = command("tunnel", "make ports of the host reachable on 127.0.0.1 (direct only)")
+    sub = command("tunnel", "forward ports on 127.0.0.1 to the host (direct only)")
     sub.add_argument("ports", nargs="+", type=_ports, metavar="LPORT:RPORT")
     sub = command("models", "list, verify or pull the host's models")
     sub.add_argument("action", nargs="?", default="list", choices=("list", "verify", "pull"))
-    sub.add_argument("--style", metavar="STYLE", help="only files this style needs")
+    sub.add_argument("--style", metavar="STYLE", help="only the files that this style needs")
     sub.add_argument("--profile", metavar="PROFILE", help="starter or full")
-    _hosts(command("hosts", "the targets and their host keys"))
+    _hosts(command("hosts", "list the targets, or trust a host key"))
     command("doctor", "check everything between here and a working host")
     return parser
 
 
 def _shared(parser: argparse.ArgumentParser, *, top: bool) -> None:
-    """Options that may stand before or after the command."""
+    """Add the options that may stand before or after the command."""
 
     def default(value: object) -> object:
         return value if top else argparse.SUPPRESS
@@ -108,12 +108,16 @@ def _shared(parser: argparse.ArgumentParser, *, top: bool) -> None:
         action="append",
         default=default(None),
         metavar="NAME",
-        help="repeatable, or all",
+        help="repeatable; all means every target",
     )
     parser.add_argument("--via", choices=("auto", "direct", "proxy"), default=default("auto"))
     parser.add_argument("--json", action="store_true", default=default(False))
     parser.add_argument(
-        "--timeout", type=_seconds, default=default(None), metavar="S", help="seconds"
+        "--timeout",
+        type=_seconds,
+        default=default(None),
+        metavar="S",
+        help="give up after S seconds",
     )
 
 
@@ -123,16 +127,18 @@ def _run_commands(shell: argparse.ArgumentParser, execute: argparse.ArgumentPars
     execute.add_argument(
         "--env", action="append", default=[], metavar="NAME[=VALUE]", help="repeatable"
     )
-    execute.add_argument("--shell", metavar="LINE", help="a line for bash instead of a program")
+    execute.add_argument("--shell", metavar="LINE", help="run a line of bash instead of a program")
     execute.add_argument("--raw", action="store_true", help="do not redact secrets")
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- PROGRAM ARGS…")
 
 
 def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("service", nargs="?", metavar="SERVICE")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on, and reconnect")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="show new lines as they come, and reconnect"
+    )
     parser.add_argument("-n", "--lines", type=_count, default=100, metavar="N")
-    parser.add_argument("--grep", metavar="REGEX", help="only lines in which it is found")
+    parser.add_argument("--grep", metavar="REGEX", help="only the lines that match")
 
 
 def _deploy(parser: argparse.ArgumentParser) -> None:
@@ -140,16 +146,16 @@ def _deploy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adopt", action="store_true", help="turn an existing checkout into a release"
     )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--check", action="store_true", help="say what would happen")
-    what.add_argument(
-        "--rollback", nargs="?", const="", metavar="RELEASE", help="back to an earlier release"
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--check", action="store_true", help="show what would happen")
+    action.add_argument(
+        "--rollback", nargs="?", const="", metavar="RELEASE", help="go back to an earlier release"
     )
 
 
 def _hosts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", default="list", choices=("list", "trust"))
-    parser.add_argument("--fingerprint", metavar="SHA256:…", help="of the key to trust")
+    parser.add_argument("--fingerprint", metavar="SHA256:…", help="fingerprint of the key to trust")
 
 
 def _seconds(text: str) -> float:

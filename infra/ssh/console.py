@@ -1,75 +1,88 @@
-"""What the operator sees: data on stdout, messages on stderr, or one JSON document."""
+"""The operator's terminal: data on stdout, messages on stderr, or one JSON document."""
 
 import base64
 import contextlib
 import json
+import os
+import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from infra.ssh.connection.framing import Sink
 from infra.ssh.redact import Redactor, redact_text
 
 
+@dataclass(frozen=True)
 class Output:
     """Where a remote command's output goes: the terminal, or fields of the JSON document."""
 
-    def __init__(self, stdout: Sink, stderr: Sink, fields: dict[str, bytearray]) -> None:
-        self.stdout = stdout
-        self.stderr = stderr
-        self._fields = fields
+    stdout: Sink
+    stderr: Sink
+    captured: dict[str, bytearray] = field(default_factory=dict)
 
     def fields(self) -> dict[str, object]:
-        """What was captured: text, or `…_base64` where it is not UTF-8."""
-        return dict(_as_json(name, bytes(data)) for name, data in self._fields.items())
+        """Return what was captured: as text, or as `…_base64` where it is not UTF-8."""
+        return dict(_as_json(name, bytes(data)) for name, data in self.captured.items())
 
 
 class Console:
-    """The two streams of this process. Secrets are taken out of whatever is shown."""
+    """The output streams of this process. Secrets are redacted from everything shown."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
 
     def say(self, message: str) -> None:
-        """One message to the person, on stderr."""
+        """Show one message on stderr."""
         print(redact_text(message), file=sys.stderr, flush=True)
 
     def line(self, text: str) -> None:
-        """One line of data; nothing when a JSON document is wanted."""
+        """Show one line of data, unless the output is a JSON document."""
         if not self.as_json:
             print(redact_text(text), flush=True)
 
     def document(self, document: dict[str, object]) -> None:
-        """The JSON document."""
+        """Show the JSON document."""
         print(redact_text(json.dumps(document, ensure_ascii=False)), flush=True)
 
     @contextlib.contextmanager
     def output(self, *, raw: bool = False) -> Iterator[Output]:
-        """Sinks for a remote command; `raw` leaves secrets in."""
+        """Open sinks for a remote command's output; `raw` does not redact secrets."""
         if self.as_json:
-            fields = {"stdout": bytearray(), "stderr": bytearray()}
-            yield Output(fields["stdout"].extend, fields["stderr"].extend, fields)
+            captured = {"stdout": bytearray(), "stderr": bytearray()}
+            yield Output(captured["stdout"].extend, captured["stderr"].extend, captured)
             return
         if raw:
-            yield Output(write_stdout, write_stderr, {})
+            yield Output(write_stdout, write_stderr)
             return
         out, err = Redactor(write_stdout), Redactor(write_stderr)
         try:
-            yield Output(out.feed, err.feed, {})
+            yield Output(out.feed, err.feed)
         finally:
             out.flush()
             err.flush()
 
 
 def write_stdout(data: bytes) -> None:
-    """Bytes to stdout, at once."""
+    """Write bytes to stdout without delay."""
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 def write_stderr(data: bytes) -> None:
-    """Bytes to stderr, at once."""
+    """Write bytes to stderr without delay."""
     sys.stderr.buffer.write(data)
     sys.stderr.buffer.flush()
+
+
+def piped_stdin() -> int | None:
+    """Return the descriptor of standard input if something is piped into it."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):
+        return None
+    # a character device is a terminal or /dev/null
+    return None if stat.S_ISCHR(mode) else sys.stdin.fileno()
 
 
 def _as_json(name: str, data: bytes) -> tuple[str, str]:

@@ -1,31 +1,31 @@
-"""What can go wrong between an operator and a host, and the exit code of each.
+"""Failures between an operator and a host, each with its exit code.
 
 SshError
 ├── UsageError (2)
 │   └── ConfigError
-├── TimeLimitError (124)
+├── CommandTimeoutError (124)
 ├── InterruptError (130)
 └── RemoteError (255)
     ├── UnreachableError       the only one after which `--via auto` tries the proxy
     ├── AuthenticationError
     ├── HostKeyError
-    ├── ConnectionLostError    how a remote command ended is unknown
-    └── ProtocolError          the host answered, but not as it must
+    ├── ConnectionLostError    the remote command's exit status is unknown
+    └── ProtocolError          the host answered, but not as expected
 """
 
 UNHEALTHY = 3
-"""The exit code of a host that was reached and is not in order."""
+"""Exit code for a host that was reached but is not in order."""
 
 
 class SshError(Exception):
-    """Base of all: a message for the operator, a stable code, an exit code."""
+    """Base class: a message for the operator, a stable code and an exit code."""
 
     code = "failed"
     exit_code = 1
 
 
 class UsageError(SshError):
-    """The command line asks for something that does not exist."""
+    """The command line is wrong or names something that does not exist."""
 
     code = "usage"
     exit_code = 2
@@ -37,22 +37,22 @@ class ConfigError(UsageError):
     code = "config"
 
 
-class TimeLimitError(SshError):
-    """`--timeout` passed before the remote command ended; it was ended."""
+class CommandTimeoutError(SshError):
+    """`--timeout` expired before the command finished."""
 
     code = "timeout"
     exit_code = 124
 
 
 class InterruptError(SshError):
-    """Ctrl-C, SIGTERM or SIGHUP; the remote command was ended."""
+    """Ctrl-C, SIGTERM or SIGHUP arrived before the command finished."""
 
     code = "interrupted"
     exit_code = 130
 
 
 class RemoteError(SshError):
-    """Base of everything between here and the host."""
+    """Base class for every failure between this machine and the host."""
 
     code = "connection"
     exit_code = 255
@@ -71,7 +71,7 @@ class AuthenticationError(RemoteError):
 
 
 class HostKeyError(RemoteError):
-    """The server's host key is unknown or not the one on record."""
+    """The server's host key is unknown or differs from the one on record."""
 
     code = "host_key"
 
@@ -83,6 +83,6 @@ class ConnectionLostError(RemoteError):
 
 
 class ProtocolError(RemoteError):
-    """The server did not do what was asked, whatever its exit status says."""
+    """The server did not do what it was told, whatever its exit status says."""
 
     code = "protocol"

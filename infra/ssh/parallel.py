@@ -1,4 +1,4 @@
-"""The same command for several targets at once: one process of this program for each."""
+"""Run one command for several targets at once, each in a process of its own."""
 
 import contextlib
 import json
@@ -13,20 +13,20 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import IO
 
-from infra.ssh.commands.run import piped_stdin
 from infra.ssh.connection.framing import Sink
-from infra.ssh.console import Console, write_stderr, write_stdout
+from infra.ssh.console import Console, piped_stdin, write_stderr, write_stdout
 from infra.ssh.errors import InterruptError
 from infra.ssh.targets import Target
 
 _PROGRAM = Path(__file__).parents[1] / "ssh_manager.py"
 
 
-class _Member:
-    """The process for one target and what it prints."""
+class _Child:
+    """The process for one target, and its output."""
 
     def __init__(self, target: Target, argv: list[str], stdin: Path | None, lock: Lock) -> None:
         self.document = bytearray()
+        self.reader_gone = False
         self._prefix = f"[{target.name}] ".encode()
         self._lock = lock
         with Path(stdin or os.devnull).open("rb") as file:
@@ -35,19 +35,18 @@ class _Member:
                 stdin=file,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # so that Ctrl-C reaches it once, through us
+                start_new_session=True,  # so that Ctrl-C reaches it only once, through us
             )
-        self.unread = False
         self._threads: list[Thread] = []
 
-    def read(self, *, as_json: bool) -> None:
-        """Begins passing its output on, line by line; a JSON document is kept."""
+    def start_reading(self, *, as_json: bool) -> None:
+        """Start passing its output on line by line; a JSON document is collected instead."""
         if self.process.stdout and self.process.stderr:
             self._relay(self.process.stdout, self.document.extend if as_json else write_stdout)
             self._relay(self.process.stderr, write_stderr)
 
     def wait(self) -> int:
-        """Its exit code, when all it printed has been passed on."""
+        """Wait until all its output is passed on, and return its exit code."""
         for thread in self._threads:
             thread.join()
         code = self.process.wait()
@@ -61,39 +60,39 @@ class _Member:
                 for line in stream:
                     with self._lock:
                         sink(prefix + line)
-            except BrokenPipeError:  # whoever read our output has gone
-                self.unread = True
-                stream.close()  # so that it notices too, as it would alone
+            except BrokenPipeError:  # the reader of our output has gone
+                self.reader_gone = True
+                stream.close()  # so that the process notices too
 
         self._threads.append(Thread(target=relay))
         self._threads[-1].start()
 
 
 def run_on_all(argv: list[str], targets: list[Target], console: Console) -> int:
-    """Runs the command line for each target; lines come prefixed `[name] `.
+    """Run the command line for each target, with `[name] ` before each line of output.
 
-    Returns the highest exit code. Piped standard input goes to every target.
+    Piped standard input goes to every target. Returns the highest exit code.
     """
     lock = Lock()
     with _stdin_copy() as stdin:
-        members = [_Member(target, argv, stdin, lock) for target in targets]
-        for member in members:
-            member.read(as_json=console.as_json)
+        children = [_Child(target, argv, stdin, lock) for target in targets]
+        for child in children:
+            child.start_reading(as_json=console.as_json)
         try:
-            code = max([member.wait() for member in members])
+            code = max([child.wait() for child in children])
         except KeyboardInterrupt:
-            for member in members:
-                member.process.send_signal(signal.SIGINT)
+            for child in children:
+                child.process.send_signal(signal.SIGINT)
             try:
-                code = max([InterruptError.exit_code, *(member.wait() for member in members)])
-            except KeyboardInterrupt:  # impatience: nothing is waited for
-                for member in members:
-                    member.process.kill()
+                code = max([InterruptError.exit_code, *(child.wait() for child in children)])
+            except KeyboardInterrupt:  # a second one: stop waiting
+                for child in children:
+                    child.process.kill()
                 raise
-    if any(member.unread for member in members):
+    if any(child.reader_gone for child in children):
         raise BrokenPipeError
     if console.as_json:
-        documents = [json.loads(member.document) for member in members if member.document]
+        documents = [json.loads(child.document) for child in children if child.document]
         entries = [entry for document in documents for entry in document["targets"]]
         console.document({"exit": code, "targets": entries})
     return code
@@ -101,7 +100,7 @@ def run_on_all(argv: list[str], targets: list[Target], console: Console) -> int:
 
 @contextlib.contextmanager
 def _stdin_copy() -> Iterator[Path | None]:
-    """What is piped into this process, as a file that each process reads from its start."""
+    """Copy piped input to a file, which each process can read from its start."""
     descriptor = piped_stdin()
     if descriptor is None:
         yield None

@@ -1,4 +1,4 @@
-"""Secrets taken out of everything that is shown."""
+"""Redact secrets from everything that is shown."""
 
 import re
 from collections.abc import Callable
@@ -8,30 +8,30 @@ _SECRET = re.compile(
     rb"|\b(?:hf|rpa)_[A-Za-z0-9]{8,}"  # Hugging Face, RunPod
     rb"|(?i:(?P<scheme>\bbearer[ \t]+)[\w.~+/=-]{8,})"
 )
-_LONGEST = 4096
-_UNFINISHED = re.compile(rb"(?i:\bbearer[ \t]+)?[\w:.~+/=-]*\Z")
+_LONGEST_SECRET = 4096
+_UNFINISHED_WORD = re.compile(rb"(?i:\bbearer[ \t]+)?[\w:.~+/=-]*\Z")
 _MASK = b"[redacted]"
 
 
 def redact(data: bytes) -> bytes:
-    """The same bytes without Telegram bot tokens, `hf_`, `rpa_` and Bearer tokens."""
+    """Mask Telegram bot tokens, `hf_` and `rpa_` keys and Bearer tokens."""
     return _SECRET.sub(lambda match: (match["scheme"] or b"") + _MASK, data)
 
 
 def redact_text(text: str) -> str:
-    """As `redact`, for text."""
+    """Do the same as `redact` for text."""
     return redact(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def holds_secret(text: str) -> bool:
-    """Whether something in the text looks like a secret."""
+    """Return whether some part of the text looks like a secret."""
     return _SECRET.search(text.encode("utf-8", "surrogateescape")) is not None
 
 
 class Redactor:
-    """Redacts a stream, also where a secret is split between two chunks.
+    """Redact a stream, even where a secret is split between two chunks.
 
-    A chunk's last word is held until what follows it is known; `flush` lets it go.
+    A chunk's last word is held back until the next bytes are known; `flush` releases it.
     """
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
@@ -40,11 +40,11 @@ class Redactor:
 
     def feed(self, data: bytes) -> None:
         buffer = self._held + data
-        tail = buffer[-_LONGEST:]
-        unfinished = _UNFINISHED.search(tail)
-        keep = len(tail) - unfinished.start() if unfinished else 0
-        self._held = buffer[len(buffer) - keep :]
-        self._emit(buffer[: len(buffer) - keep])
+        tail = buffer[-_LONGEST_SECRET:]
+        unfinished = _UNFINISHED_WORD.search(tail)
+        end = len(buffer) - (len(tail) - unfinished.start() if unfinished else 0)
+        self._held = buffer[end:]
+        self._emit(buffer[:end])
 
     def flush(self) -> None:
         held, self._held = self._held, b""

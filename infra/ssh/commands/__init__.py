@@ -1,1 +1,1 @@
-"""One module for each kind of easel-ssh command."""
+"""The commands of easel-ssh, loaded by name from `infra.ssh.arguments.HANDLERS`."""

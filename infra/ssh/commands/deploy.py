@@ -1,4 +1,4 @@
-"""`deploy`: the committed tree becomes a release on the host, and the one in use."""
+"""`deploy`: turn the committed tree into a release on the host and put it in use."""
 
 import shlex
 import shutil
@@ -16,41 +16,39 @@ _INFRA = Path(__file__).resolve().parents[2]
 
 
 def deploy(session: Session) -> Outcome:
-    """`deploy [--check | --rollback [RELEASE]] [--adopt] [--source DIR]`."""
+    """Run `deploy [--check | --rollback [RELEASE]] [--adopt] [--source DIR]`."""
     options = session.options
     if options.rollback is not None:
         return _run(session, "rollback", release=options.rollback)
-    tree = _tree(options.source)
-    if tree.changed:
+    checkout = _checkout(options.source)
+    if checkout.changed:
         session.console.say("warning: uncommitted changes are not deployed")
     if options.check:
-        return _run(session, "check", release=tree.commit)
+        return _run(session, "check", release=checkout.commit)
     with tempfile.TemporaryFile() as archive:
-        digest = tree.pack(archive)
-        return _run(session, "deploy", release=tree.commit, digest=digest, archive=archive)
+        digest = checkout.pack(archive)
+        return _run(session, "deploy", release=checkout.commit, digest=digest, archive=archive)
 
 
 @dataclass(frozen=True)
-class _Tree:
-    """The commit that is checked out in a folder."""
-
+class _Checkout:
     folder: Path
     commit: str
     changed: bool
 
     def pack(self, archive: BinaryIO) -> str:
-        """Writes the tracked files as tar.gz, rewinds, and returns the SHA-256."""
+        """Write the committed files as tar.gz, rewind, and return the SHA-256."""
         _call_git(self.folder, "archive", "--format=tar.gz", self.commit, stdout=archive)
         return sha256(archive)
 
 
-def _tree(source: str | None) -> _Tree:
-    """The checkout at `source`; by default that of this program, else the current folder's."""
+def _checkout(source: str | None) -> _Checkout:
+    """Find the checkout at `source`, by default this program's, else the current folder's."""
     own = _INFRA.parent
     start = Path(source) if source else own if (own / ".git").exists() else Path.cwd()
     top = _git(start, "rev-parse", "--show-toplevel")
     commit = _git(start, "rev-parse", "--verify", "HEAD^{commit}")
-    return _Tree(Path(top), commit, bool(_git(start, "status", "--porcelain", "-uno")))
+    return _Checkout(Path(top), commit, bool(_git(start, "status", "--porcelain", "-uno")))
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -91,12 +89,5 @@ def _run(
     lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
     lines.append(f"SHARED=({shlex.join(target.shared)})")
     lines.append(_INFRA.joinpath("remote_deploy.sh").read_text("utf-8"))
-    with session.connect() as remote, session.console.output() as output:
-        code = remote.run(
-            "\n".join(lines),
-            stdin=None if archive is None else archive.fileno(),
-            stdout=output.stdout,
-            stderr=output.stderr,
-            timeout=session.options.timeout,
-        )
-    return Outcome(code, {"via": remote.route.via, "release": release, **output.fields()})
+    stdin = None if archive is None else archive.fileno()
+    return session.run("\n".join(lines), stdin=stdin, release=release)

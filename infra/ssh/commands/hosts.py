@@ -1,14 +1,17 @@
-"""`hosts`: the targets, and trust in their host keys."""
+"""`hosts`: list the targets, or trust a host key."""
 
 from infra.ssh.connection import hostkeys
-from infra.ssh.connection.remote import CONNECT_SECONDS
-from infra.ssh.errors import UsageError
+from infra.ssh.connection.login import fetch_host_key
+from infra.ssh.errors import HostKeyError, UnreachableError, UsageError
 from infra.ssh.session import Outcome, Session
 from infra.ssh.targets import Route
 
+_KEY_TYPES = (None, "ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
+"""The keys to compare with a fingerprint, in order; None is the one the server prefers."""
+
 
 def hosts(session: Session) -> Outcome:
-    """`hosts list`, or `hosts trust --fingerprint SHA256:…`."""
+    """Run `hosts list` or `hosts trust --fingerprint SHA256:…`."""
     if session.options.action == "trust":
         return _trust(session)
     return _list(session)
@@ -21,41 +24,49 @@ def _list(session: Session) -> Outcome:
     for route in target.routes("auto"):
         keys = hostkeys.known_fingerprints(target, route)
         session.console.line(f"  {route}  {' '.join(keys) or 'host key not trusted yet'}")
-        routes.append(
-            {
-                "via": route.via,
-                "host": route.host,
-                "port": route.port,
-                "user": route.user,
-                "fingerprints": keys,
-            }
-        )
+        server = route.model_dump(include={"host", "port", "user"})
+        routes.append({"via": route.via, **server, "fingerprints": keys})
     return Outcome(0, {"workdir": target.workdir, "routes": routes})
 
 
 def _trust(session: Session) -> Outcome:
-    route = _one_route(session)
-    timeout = min(CONNECT_SECONDS, session.options.timeout or CONNECT_SECONDS)
-    wanted = session.options.fingerprint
-    if wanted is None:
-        key = hostkeys.fetch_key(route, timeout)
+    route = _only_route(session)
+    fingerprint = session.options.fingerprint
+    if fingerprint is None:
+        key = fetch_host_key(route, session.connect_timeout)
         raise UsageError(
             f"hosts trust needs --fingerprint. {route.host}:{route.port} presents "
             f"{key.get_name()} {key.fingerprint} just now, which proves nothing by itself: "
-            f"{hostkeys.HOW_TO_READ_IT}, and pass that one"
+            f"{hostkeys.HOW_TO_READ_KEY}, and pass that one"
         )
-    if not wanted.startswith("SHA256:"):
-        raise UsageError(f"--fingerprint {wanted!r}: allowed: SHA256:… as ssh-keygen -l prints it")
-    key = hostkeys.trust(session.target, route, wanted, timeout)
-    session.console.line(f"trusted: {route.name} {key.get_name()} {key.fingerprint}")
-    return Outcome(0, {"via": route.via, "host": route.name, "trusted": key.fingerprint})
+    if not fingerprint.startswith("SHA256:"):
+        raise UsageError(
+            f"--fingerprint {fingerprint!r}: allowed: SHA256:… as ssh-keygen -l prints it"
+        )
+    presented: list[str] = []
+    for key_type in _KEY_TYPES:
+        try:
+            key = fetch_host_key(route, session.connect_timeout, key_type)
+        except UnreachableError:
+            if key_type is None:
+                raise
+            continue
+        if key.fingerprint == fingerprint.rstrip("="):
+            hostkeys.record(session.target, route, key)
+            session.console.line(f"trusted: {route.name} {key.get_name()} {key.fingerprint}")
+            return Outcome(0, {"via": route.via, "host": route.name, "trusted": key.fingerprint})
+        presented.append(f"{key.get_name()} {key.fingerprint}")
+    raise HostKeyError(
+        f"{route.host}:{route.port} does not have the key {fingerprint}; it presents "
+        f"{', '.join(dict.fromkeys(presented))}. Nothing was recorded; {hostkeys.HOW_TO_READ_KEY}"
+    )
 
 
-def _one_route(session: Session) -> Route:
+def _only_route(session: Session) -> Route:
     routes = session.target.routes(session.options.via)
     if len(routes) > 1:
         raise UsageError(
-            f'"{session.target.name}" can be reached in two ways, each with its own host key: '
+            f'"{session.target.name}" can be reached by two routes, each with its own host key: '
             "add --via direct or --via proxy"
         )
     return routes[0]

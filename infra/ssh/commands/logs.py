@@ -1,38 +1,42 @@
-"""`logs`: a service's lines, followed across dropped connections."""
+"""`logs`: show a service's lines, and follow them across dropped connections."""
 
 import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 
-from infra.ssh.commands.run import startup
+from infra.ssh.commands.services import startup
 from infra.ssh.connection.channel import Deadline
 from infra.ssh.connection.framing import Sink
 from infra.ssh.console import Output
 from infra.ssh.errors import (
+    CommandTimeoutError,
     ConnectionLostError,
     ProtocolError,
-    TimeLimitError,
     UnreachableError,
     UsageError,
 )
 from infra.ssh.session import Outcome, Session
 
-_REPEATED = 1000
-_ANCHORS = (20, 3)
+_REPLAYED_LINES = 1000
+"""How many lines to request again after a reconnection, at least."""
+_ANCHOR_LENGTHS = (20, 3)
+"""How many of the last lines to look for in a replay: many first, then few."""
 _HEADING = re.compile(rb"==> .+ <==\r?\n")
-_QUIET_SECONDS = 0.7
-_REPLAY_SECONDS = 5.0
-_PAUSES = (0.2, 1.0, 2.0, 5.0, 10.0)
+_REPLAY_PAUSE_S = 0.7
+"""A silence of this length ends a replay."""
+_REPLAY_TIMEOUT_S = 5.0
+"""How long a replay may last without such a silence."""
+_RECONNECT_DELAYS_S = (0.2, 1.0, 2.0, 5.0, 10.0)
 
 
 def logs(session: Session) -> Outcome:
-    """`logs [SERVICE] [-f] [-n N] [--grep REGEX]`."""
-    wanted = _filter(session.options.grep)
+    """Run `logs [SERVICE] [-f] [-n N] [--grep REGEX]`."""
+    matches = _filter(session.options.grep)
     with session.console.output() as output:
         if session.options.follow:
-            return Outcome(_follow(session, output, wanted))
-        lines = Lines(lambda line: output.stdout(line) if wanted(line) else None)
+            return Outcome(_follow(session, output, matches))
+        lines = LineSplitter(lambda line: output.stdout(line) if matches(line) else None)
         with session.connect() as remote:
             code = remote.run(
                 _script(session, session.options.lines),
@@ -45,12 +49,12 @@ def logs(session: Session) -> Outcome:
     return Outcome(code, {"via": remote.route.via, **fields})
 
 
-def _follow(session: Session, output: Output, wanted: Callable[[bytes], bool]) -> int:
-    replay = Replay(lambda line: output.stdout(line) if wanted(line) else None)
+def _follow(session: Session, output: Output, matches: Callable[[bytes], bool]) -> int:
+    replay = ReplayFilter(lambda line: output.stdout(line) if matches(line) else None)
     deadline = Deadline(session.options.timeout)
     count, failures = session.options.lines, 0
     while True:
-        lines = Lines(replay.line)
+        lines = LineSplitter(replay.line)
         try:
             with session.connect() as remote:
                 failures = 0
@@ -58,18 +62,19 @@ def _follow(session: Session, output: Output, wanted: Callable[[bytes], bool]) -
                     _script(session, count, "-f"),
                     stdout=lines.feed,
                     stderr=output.stderr,
-                    timeout=deadline.left,
+                    timeout=deadline.remaining,
                     tick=replay.tick,
                 )
         except (ConnectionLostError, UnreachableError, ProtocolError) as error:
             if not replay.started:
                 raise
-            if deadline.passed:
-                raise TimeLimitError("the time limit passed while reconnecting") from error
+            if deadline.expired:
+                raise CommandTimeoutError("timed out while reconnecting") from error
             session.console.say(f"{error}; reconnecting")
         replay.begin()
-        count = max(_REPEATED, session.options.lines)
-        time.sleep(deadline.at_most(_PAUSES[min(failures, len(_PAUSES) - 1)]))
+        count = max(_REPLAYED_LINES, session.options.lines)
+        delay = _RECONNECT_DELAYS_S[min(failures, len(_RECONNECT_DELAYS_S) - 1)]
+        time.sleep(min(delay, deadline.remaining))
         failures += 1
 
 
@@ -82,14 +87,14 @@ def _filter(pattern: str | None) -> Callable[[bytes], bool]:
     if pattern is None:
         return lambda _: True
     try:
-        found = re.compile(pattern.encode()).search
+        search = re.compile(pattern.encode()).search
     except re.error as error:
         raise UsageError(f"--grep {pattern!r}: not a regular expression: {error}") from error
-    return lambda line: found(line.rstrip(b"\r\n")) is not None
+    return lambda line: search(line.rstrip(b"\r\n")) is not None
 
 
-class Lines:
-    """Cuts a stream into lines, each with its line end."""
+class LineSplitter:
+    """Split a stream into lines, each with its line end."""
 
     def __init__(self, line: Sink) -> None:
         self._line = line
@@ -101,56 +106,58 @@ class Lines:
             self._line(line + b"\n")
 
     def end(self) -> None:
-        """The last line, if no line end follows it."""
+        """Pass on a last line without a line end."""
         if self._rest:
             self._line(self._rest)
             self._rest = b""
 
 
-class Replay:
-    """Passes lines on; after a reconnection, only those that are new.
+class ReplayFilter:
+    """Pass lines on; after a reconnection, only the new ones.
 
-    The server then repeats the last lines of each log. They are collected until it pauses,
-    and what follows the last lines seen of that log is passed on. Several logs in one stream
-    are told apart by the headings of `tail`.
+    The server then repeats the last lines of each log. They are collected until it pauses, and
+    only those after the last lines seen of that log are passed on. The headings of `tail` tell
+    several logs in one stream apart.
     """
 
-    def __init__(self, line: Sink, quiet_seconds: float = _QUIET_SECONDS) -> None:
+    def __init__(self, line: Sink, pause_s: float = _REPLAY_PAUSE_S) -> None:
         self.started = False
         self._line = line
-        self._quiet_seconds = quiet_seconds
+        self._pause_s = pause_s
         self._heading = b""
-        self._seen: dict[bytes, deque[bytes]] = defaultdict(lambda: deque(maxlen=_ANCHORS[0]))
-        self._repeated: dict[bytes, list[bytes]] | None = None
-        self._quiet = Deadline(None)
-        self._limit = Deadline(None)
+        self._seen: dict[bytes, deque[bytes]] = defaultdict(
+            lambda: deque(maxlen=_ANCHOR_LENGTHS[0])
+        )
+        self._replayed: dict[bytes, list[bytes]] | None = None
+        self._pause = Deadline(None)
+        self._timeout = Deadline(None)
 
     def begin(self) -> None:
-        """What comes next repeats what was seen."""
-        self._repeated = {}
+        """Treat the lines from now on as a replay."""
+        self._replayed = {}
         self._heading = b""
-        self._quiet = self._limit = Deadline(None)
+        self._pause = self._timeout = Deadline(None)
 
     def line(self, line: bytes) -> None:
         self.started = True
         if _HEADING.fullmatch(line):
             self._heading = line
-        if self._repeated is None:
+        if self._replayed is None:
             self._show(self._heading, line)
             return
-        if not self._repeated:
-            self._limit = Deadline(_REPLAY_SECONDS)
-        self._quiet = Deadline(self._quiet_seconds)
-        lines = self._repeated.setdefault(self._heading, [])
+        if not self._replayed:
+            self._timeout = Deadline(_REPLAY_TIMEOUT_S)
+        self._pause = Deadline(self._pause_s)
+        lines = self._replayed.setdefault(self._heading, [])
         if line != self._heading:
             lines.append(line)
 
     def tick(self) -> None:
-        """To be called several times a second."""
-        if self._repeated and (self._quiet.passed or self._limit.passed):
-            repeated, self._repeated = self._repeated, None
-            for heading, lines in repeated.items():
-                new = _after([*self._seen[heading]], [line for line in lines if line.strip()])
+        """End the replay when it has paused; to be called several times a second."""
+        if self._replayed and (self._pause.expired or self._timeout.expired):
+            replayed, self._replayed = self._replayed, None
+            for heading, lines in replayed.items():
+                new = _new_lines([*self._seen[heading]], [line for line in lines if line.strip()])
                 for line in (heading, *new) if heading and new else new:
                     self._show(heading, line)
 
@@ -160,11 +167,11 @@ class Replay:
         self._line(line)
 
 
-def _after(seen: list[bytes], repeated: list[bytes]) -> list[bytes]:
-    """What follows the lines seen; everything if they are no longer there."""
-    for length in _ANCHORS:
+def _new_lines(seen: list[bytes], replayed: list[bytes]) -> list[bytes]:
+    """Return the replayed lines after those seen; all of them if none of those is left."""
+    for length in _ANCHOR_LENGTHS:
         anchor = seen[-length:]
-        for end in range(len(repeated), len(anchor) - 1, -1) if anchor else ():
-            if repeated[end - len(anchor) : end] == anchor:
-                return repeated[end:]
-    return repeated
+        for end in range(len(replayed), len(anchor) - 1, -1) if anchor else ():
+            if replayed[end - len(anchor) : end] == anchor:
+                return replayed[end:]
+    return replayed

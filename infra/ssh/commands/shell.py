@@ -21,7 +21,7 @@ _CHUNK = 65536
 
 
 def shell(session: Session) -> Outcome:
-    """`shell [--cd DIR]`: exits with the code of the remote shell."""
+    """Run `shell [--cd DIR]`; the exit code is the remote shell's."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("shell needs a terminal; for scripts there is exec")
     with session.connect() as remote, remote.open_channel() as channel:
@@ -34,21 +34,21 @@ def shell(session: Session) -> Outcome:
             channel.invoke_shell()
         if directory is not None and remote.route.via == "proxy":
             channel.sendall(f" cd -- {shlex.quote(directory)}\n".encode())
-        with _window_changes() as changed, _raw_terminal():
-            _relay(channel, changed)
+        with _window_changes() as changes, _raw_terminal():
+            _relay(channel, changes)
         code = channel.recv_exit_status()
     if code < 0:
         raise ConnectionLostError(f"{remote.route} closed the connection")
     return Outcome(code)
 
 
-def _relay(channel: paramiko.Channel, changed: socket.socket) -> None:
+def _relay(channel: paramiko.Channel, changes: socket.socket) -> None:
     stdin = sys.stdin.fileno()
-    sources: list[paramiko.Channel | socket.socket | int] = [channel, changed, stdin]
+    sources: list[paramiko.Channel | socket.socket | int] = [channel, changes, stdin]
     while True:
         ready = select.select(sources, [], [])[0]
-        if changed in ready:
-            changed.recv(_CHUNK)
+        if changes in ready:
+            changes.recv(_CHUNK)
             size = os.get_terminal_size()
             channel.resize_pty(size.columns, size.lines)
         if channel in ready:
@@ -57,36 +57,36 @@ def _relay(channel: paramiko.Channel, changed: socket.socket) -> None:
                 return
             write_stdout(data)
         if stdin in ready:
-            typed = os.read(stdin, _CHUNK)
-            if typed:
+            keys = os.read(stdin, _CHUNK)
+            if keys:
                 with contextlib.suppress(OSError):  # the shell has just ended
-                    channel.sendall(typed)
+                    channel.sendall(keys)
             else:
                 sources.remove(stdin)
 
 
 @contextlib.contextmanager
 def _raw_terminal() -> Iterator[None]:
-    """Keys go to the host as they are; the terminal is put back whatever happens."""
+    """Pass keys on uninterpreted during the block, and always restore the terminal."""
     stdin = sys.stdin.fileno()
-    before = termios.tcgetattr(stdin)
+    saved = termios.tcgetattr(stdin)
     try:
-        tty.setraw(stdin, termios.TCSADRAIN)  # what was typed already is kept
+        tty.setraw(stdin, termios.TCSADRAIN)  # keeps what was typed already
         yield
     finally:
-        termios.tcsetattr(stdin, termios.TCSADRAIN, before)
+        termios.tcsetattr(stdin, termios.TCSADRAIN, saved)
 
 
 @contextlib.contextmanager
 def _window_changes() -> Iterator[socket.socket]:
-    """Readable after the terminal's size has changed (SIGWINCH)."""
+    """Yield a socket that becomes readable when the terminal's size changes (SIGWINCH)."""
     reader, writer = socket.socketpair()
     with reader, writer:
         writer.setblocking(False)
-        before = signal.signal(signal.SIGWINCH, lambda *_: None)
+        handler = signal.signal(signal.SIGWINCH, lambda *_: None)
         wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         try:
             yield reader
         finally:
             signal.set_wakeup_fd(wakeup)
-            signal.signal(signal.SIGWINCH, before)
+            signal.signal(signal.SIGWINCH, handler)

@@ -1,4 +1,4 @@
-"""`push` and `pull`: one file, whole and verified by SHA-256, or not at all."""
+"""`push` and `pull`: copy one file, verified by SHA-256, completely or not at all."""
 
 import base64
 import binascii
@@ -17,38 +17,38 @@ from typing import BinaryIO
 import paramiko
 
 from infra.ssh.connection.remote import Remote
-from infra.ssh.errors import ProtocolError, SshError, TimeLimitError, UsageError
+from infra.ssh.errors import CommandTimeoutError, ProtocolError, SshError, UsageError
 from infra.ssh.session import Outcome, Session
 
-_CHUNK = 1 << 20
-_GRACE_SECONDS = 3.0
+_STOP_TIMEOUT_S = 3.0
+"""How long to wait for a transfer to clean up before cutting the connection."""
 
-_Check = Callable[[int, int], None]
-"""To be called as a transfer goes on; raises when it is to stop."""
+_Progress = Callable[[int, int], None]
+"""Called as a transfer proceeds; raises to stop it."""
 
 
 def push(session: Session) -> Outcome:
-    """`push FILE REMOTE_PATH`: a directory there takes the file under its own name."""
+    """Run `push FILE REMOTE_PATH`; into a directory, the file keeps its name."""
     source = Path(session.options.source)
     if not source.is_file():
-        raise UsageError(f"push sends one file, and {source} is none")
+        raise UsageError(f"push sends one file, and {source} is not a file")
     with source.open("rb") as file, session.connect() as remote:
         digest = sha256(file)
         mode = stat.S_IMODE(source.stat().st_mode)
-        place = _Place(session.options.destination, source.name, digest, mode)
+        destination = _Destination(session.options.destination, source.name, digest, mode)
         send = _send_by_sftp if remote.route.via == "direct" else _send_by_terminal
-        path = send(remote, file, place, session.options.timeout)
+        path = send(remote, file, destination, session.options.timeout)
         size = source.stat().st_size
     session.console.line(f"{path}  {size} bytes  sha256 {digest}")
     return Outcome(0, _fields(remote, path, size, digest))
 
 
 def pull(session: Session) -> Outcome:
-    """`pull REMOTE_PATH [FILE]`: a directory takes the file under its own name."""
+    """Run `pull REMOTE_PATH [FILE]`; into a directory, the file keeps its name."""
     source = session.options.source
     path = Path(session.options.destination)
     if path.is_dir():
-        path /= os.path.basename(source.rstrip("/"))  # noqa: PTH119 - a path over there
+        path /= os.path.basename(source.rstrip("/"))  # noqa: PTH119 - a remote path
     with session.connect() as remote, _replacing(path) as file:
         receive = _receive_by_sftp if remote.route.via == "direct" else _receive_by_terminal
         expected = receive(remote, source, file, session.options.timeout)
@@ -61,21 +61,20 @@ def pull(session: Session) -> Outcome:
 
 
 def sha256(file: BinaryIO) -> str:
-    """Of the whole file, which is then at its start again."""
-    digest = hashlib.sha256()
+    """Return the digest of the whole file, and rewind it."""
     file.seek(0)
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
+    # typeshed's BinaryIO has no readinto
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     file.seek(0)
-    return digest.hexdigest()
+    return digest
 
 
 def _fields(remote: Remote, path: str, size: int, digest: str) -> dict[str, object]:
     return {"via": remote.route.via, "path": path, "bytes": size, "sha256": digest}
 
 
-class _Place:
-    """Where a file goes: to a name of its own first, to the right one when it is whole."""
+class _Destination:
+    """Where a file goes: first to a temporary name, then, once verified, to its own."""
 
     def __init__(self, path: str, name: str, digest: str, mode: int) -> None:
         self.path = path
@@ -89,7 +88,7 @@ class _Place:
         return self.path + self._suffix
 
     def names(self) -> str:
-        """Bash text that sets `path` and `part`."""
+        """Return bash text that sets `path` and `part`."""
         name, path = shlex.quote(self.name), shlex.quote(self.path)
         return (
             f"path={path}; case $path in */) path=${{path%/}}/{name} ;; esac\n"
@@ -98,7 +97,7 @@ class _Place:
         )
 
     def settle(self) -> str:
-        """Bash text that verifies the file and moves it to its place."""
+        """Return bash text that verifies the file and gives it its own name."""
         return (
             f'if [ "$(sha256sum <"$part" | cut -c1-64)" != {self._digest} ]; then\n'
             "  echo 'the file arrived damaged (SHA-256 differs); nothing was changed' >&2; exit 1\n"
@@ -107,60 +106,63 @@ class _Place:
         )
 
 
-def _send_by_sftp(remote: Remote, file: BinaryIO, place: _Place, timeout: float | None) -> str:
-    def transfer(sftp: paramiko.SFTPClient, check: _Check) -> None:
-        if place.path.endswith("/") or _is_directory(sftp, place.path):
-            place.path = f"{place.path.rstrip('/')}/{place.name}"
-        with _removed_on_failure(sftp, place.part):
-            sftp.open(place.part, "wx").close()
-            sftp.chmod(place.part, 0o600)  # it may be a secret
-            sftp.putfo(file, place.part, callback=check, confirm=False)
+def _send_by_sftp(
+    remote: Remote, file: BinaryIO, destination: _Destination, timeout: float | None
+) -> str:
+    def transfer(sftp: paramiko.SFTPClient, progress: _Progress) -> None:
+        if destination.path.endswith("/") or _is_directory(sftp, destination.path):
+            destination.path = f"{destination.path.rstrip('/')}/{destination.name}"
+        with _removed_on_failure(sftp, destination.part):
+            sftp.open(destination.part, "wx").close()
+            sftp.chmod(destination.part, 0o600)  # the file may be a secret
+            sftp.putfo(file, destination.part, callback=progress, confirm=False)
 
-    _by_sftp(remote, place.path, timeout, transfer)
-    return _settled(remote, place.names() + place.settle(), None, timeout)
-
-
-def _send_by_terminal(remote: Remote, file: BinaryIO, place: _Place, timeout: float | None) -> str:
-    script = f'umask 077\n{place.names()}cat >"$part" || exit\n{place.settle()}'
-    return _settled(remote, script, file.fileno(), timeout)
+    _by_sftp(remote, destination.path, timeout, transfer)
+    return _read(remote, destination.names() + destination.settle(), None, timeout)
 
 
-def _settled(remote: Remote, script: str, stdin: int | None, timeout: float | None) -> str:
-    out, err = bytearray(), bytearray()
-    code = remote.run(script, stdin=stdin, stdout=out.extend, stderr=err.extend, timeout=timeout)
+def _send_by_terminal(
+    remote: Remote, file: BinaryIO, destination: _Destination, timeout: float | None
+) -> str:
+    script = f'umask 077\n{destination.names()}cat >"$part" || exit\n{destination.settle()}'
+    return _read(remote, script, file.fileno(), timeout)
+
+
+def _read(remote: Remote, script: str, stdin: int | None, timeout: float | None) -> str:
+    code, out, err = remote.read(script, stdin=stdin, timeout=timeout)
     if code != 0:
-        raise SshError((err + out).decode("utf-8", "replace").strip() or f"it failed: {code}")
-    return out.decode("utf-8", "replace")
+        raise SshError((err + out).strip() or f"the host's command failed: {code}")
+    return out
 
 
-class _Stopped(Exception):
-    """The transfer was asked to stop."""
+class _StoppedError(Exception):
+    """Raised inside a transfer to stop it."""
 
 
 def _by_sftp(
     remote: Remote,
     path: str,
     timeout: float | None,
-    transfer: Callable[[paramiko.SFTPClient, _Check], None],
+    transfer: Callable[[paramiko.SFTPClient, _Progress], None],
 ) -> None:
-    """Runs a transfer in a thread, where no Ctrl-C can hit it in the middle of a packet.
+    """Run a transfer in a thread, where Ctrl-C cannot hit it in the middle of a packet.
 
-    Ctrl-C and the time limit ask it to tidy up; if it cannot, the connection is cut.
+    Ctrl-C and the timeout let it clean up; if it does not, the connection is cut.
     """
     stop = Event()
 
-    def check(_done: int, _size: int) -> None:
+    def progress(_done: int, _size: int) -> None:
         if stop.is_set():
-            raise _Stopped
+            raise _StoppedError
 
     def run() -> None:
         with remote.client.open_sftp() as sftp:
-            transfer(sftp, check)
+            transfer(sftp, progress)
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run)
         try:
-            _await(running, timeout, stop)
+            _wait_for(running, timeout, stop)
         finally:
             if not running.done():
                 remote.close()
@@ -170,13 +172,13 @@ def _by_sftp(
         raise SshError(f"{path} on the host: {error}") from error
 
 
-def _await(running: Future[None], timeout: float | None, stop: Event) -> None:
+def _wait_for(running: Future[None], timeout: float | None, stop: Event) -> None:
     try:
         if not wait([running], timeout).done:
-            raise TimeLimitError("the time limit passed during the transfer; nothing was changed")
+            raise CommandTimeoutError("the transfer timed out; nothing was changed")
     finally:
         stop.set()
-        wait([running], _GRACE_SECONDS)
+        wait([running], _STOP_TIMEOUT_S)
 
 
 @contextlib.contextmanager
@@ -197,11 +199,11 @@ def _is_directory(sftp: paramiko.SFTPClient, path: str) -> bool:
 
 
 def _receive_by_sftp(remote: Remote, path: str, file: BinaryIO, timeout: float | None) -> str:
-    def transfer(sftp: paramiko.SFTPClient, check: _Check) -> None:
-        sftp.getfo(path, file, check)
+    def transfer(sftp: paramiko.SFTPClient, progress: _Progress) -> None:
+        sftp.getfo(path, file, progress)
 
     _by_sftp(remote, path, timeout, transfer)
-    return _settled(remote, f"sha256sum <{shlex.quote(path)} | cut -c1-64", None, timeout).strip()
+    return _read(remote, f"sha256sum <{shlex.quote(path)} | cut -c1-64", None, timeout).strip()
 
 
 def _receive_by_terminal(remote: Remote, path: str, file: BinaryIO, timeout: float | None) -> str:
@@ -216,15 +218,15 @@ def _receive_by_terminal(remote: Remote, path: str, file: BinaryIO, timeout: flo
         timeout=timeout,
     )
     if code != 0:
-        raise SshError(f"{path} on the host: {decoder.first or code}")
-    return decoder.first
+        raise SshError(f"{path} on the host: {decoder.first_line or code}")
+    return decoder.first_line
 
 
 class _Decoder:
-    """A first line of text, then base64 in lines of any length."""
+    """Decode a first line of text, then base64 in lines of any length."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.first = ""
+        self.first_line = ""
         self._file = file
         self._in_body = False
         self._rest = b""
@@ -235,7 +237,7 @@ class _Decoder:
             line, end, rest = self._rest.partition(b"\n")
             if not end:
                 return
-            self.first, self._rest, self._in_body = line.decode("utf-8", "replace"), rest, True
+            self.first_line, self._rest, self._in_body = line.decode("utf-8", "replace"), rest, True
         text = self._rest.replace(b"\n", b"").replace(b"\r", b"")
         whole = len(text) // 4 * 4
         self._rest = text[whole:]
@@ -247,7 +249,7 @@ class _Decoder:
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` if all goes well."""
+    """Open a temporary file that replaces `path` if the block succeeds."""
     if not path.parent.is_dir():
         raise UsageError(f"there is no directory {path.parent}")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

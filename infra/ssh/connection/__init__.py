@@ -1,1 +1,1 @@
-"""Connections to a host, direct or through a gateway, and programs running there."""
+"""Connections to a host, and running scripts over them; for the modules of `infra.ssh` only."""

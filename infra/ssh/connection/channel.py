@@ -1,5 +1,6 @@
-"""Bytes in both directions between this process and one SSH channel."""
+"""Move bytes in both directions between this process and one SSH channel."""
 
+import math
 import os
 import select
 import time
@@ -8,39 +9,35 @@ from collections.abc import Callable
 import paramiko
 
 from infra.ssh.connection.framing import Sink
-from infra.ssh.connection.interrupts import held
+from infra.ssh.connection.interrupts import deferred
 
 _CHUNK = 262144
-_WAIT = 0.25
-_WAIT_FOR_WINDOW = 0.01
+_POLL_S = 0.25
+"""How long to wait for data before asking `until` again."""
+_WINDOW_POLL_S = 0.01
+"""The same while the remote side has no room for more input, which no descriptor announces."""
 
 
 class Deadline:
-    """A moment some seconds from now; None never comes."""
+    """A moment some seconds from now; with None it never comes."""
 
     def __init__(self, seconds: float | None) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds
+        self._end = time.monotonic() + (math.inf if seconds is None else seconds)
 
     @property
-    def passed(self) -> bool:
-        return self._end is not None and time.monotonic() >= self._end
+    def expired(self) -> bool:
+        return time.monotonic() >= self._end
 
     @property
-    def left(self) -> float | None:
-        """Seconds until then, not below 0; None if it never comes."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
-
-    def at_most(self, seconds: float) -> float:
-        """The shorter of these seconds and what is left, not below 0."""
-        return (
-            seconds if self._end is None else max(0.0, min(seconds, self._end - time.monotonic()))
-        )
+    def remaining(self) -> float:
+        """Seconds until the deadline, never negative, possibly infinite."""
+        return max(0.0, self._end - time.monotonic())
 
 
 class Feed:
-    """What is to be sent: first some bytes, then a file as it becomes readable.
+    """Input for a channel: first some bytes, then a file as it becomes readable.
 
-    `encode` is applied to each piece of the file; its end is announced by `at_end`.
+    `encode` is applied to each piece of the file, `at_end` supplies the bytes after the last one.
     """
 
     def __init__(
@@ -57,24 +54,24 @@ class Feed:
         self._ended = False
 
     @property
-    def blocked(self) -> bool:
+    def has_pending(self) -> bool:
         return bool(self._pending)
 
     @property
     def source(self) -> int | None:
-        """The descriptor to wait for, if it is the next thing needed."""
+        """The descriptor to wait for, if reading it is the next step."""
         return None if self._pending else self._file
 
     def push(self, channel: paramiko.Channel) -> bool:
-        """Sends what can be sent without waiting; False if nothing could."""
+        """Send what can be sent without waiting; return whether anything was sent."""
         try:
             if not self._pending and not self._refill():
                 return False
             if not channel.send_ready():
                 return False
-            with held():
+            with deferred():
                 self._pending = self._pending[channel.send(bytes(self._pending[:65536])) :]
-        except OSError:  # the remote side has ended and wants no more; how, its status says
+        except OSError:  # the remote side takes no more input; its exit status says why
             self._pending, self._file, self._ended = memoryview(b""), None, True
             return False
         return True
@@ -96,8 +93,8 @@ class Feed:
         return True
 
 
-def nothing_to_send() -> Feed:
-    """A feed that never sends and never ends."""
+def no_input() -> Feed:
+    """Return a feed that sends nothing and leaves the channel's input open."""
     return Feed(b"", None, bytes, bytes)
 
 
@@ -108,9 +105,9 @@ def pump(
     stderr: Sink,
     until: Callable[[], bool],
 ) -> None:
-    """Moves bytes until `until()` holds or the remote side has sent everything.
+    """Move bytes until `until()` holds or the remote side has sent everything.
 
-    Reading never waits for writing nor the reverse, so neither side can block the other.
+    Reading never waits for writing, nor writing for reading, so neither side can block the other.
     """
     while not until():
         ended = channel.closed or (channel.eof_received and channel.exit_status_ready())
@@ -125,24 +122,24 @@ def pump(
 def _drain(channel: paramiko.Channel, stdout: Sink, stderr: Sink) -> bool:
     received = False
     if channel.recv_ready():
-        stdout(_received(channel.recv))
+        stdout(_receive(channel.recv))
         received = True
     if channel.recv_stderr_ready():
-        stderr(_received(channel.recv_stderr))
+        stderr(_receive(channel.recv_stderr))
         received = True
     return received
 
 
-def _received(receive: Callable[[int], bytes]) -> bytes:
-    with held():  # receiving sends too: that there is room again
-        return receive(_CHUNK)
+def _receive(read: Callable[[int], bytes]) -> bytes:
+    with deferred():  # reading also sends: it tells the remote side that there is room again
+        return read(_CHUNK)
 
 
 def _wait(channel: paramiko.Channel, feed: Feed) -> None:
     if channel.eof_received:
-        channel.status_event.wait(_WAIT)
+        channel.status_event.wait(_POLL_S)
         return
     sources: list[paramiko.Channel | int] = [channel]
     if feed.source is not None:
         sources.append(feed.source)
-    select.select(sources, [], [], _WAIT_FOR_WINDOW if feed.blocked else _WAIT)
+    select.select(sources, [], [], _WINDOW_POLL_S if feed.has_pending else _POLL_S)

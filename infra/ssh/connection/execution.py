@@ -1,81 +1,75 @@
-"""One script running on a host: directly, or through a gateway's terminal."""
+"""Run one script on a host: directly, or through a gateway's terminal."""
 
 import contextlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import paramiko
 
-from infra.ssh.connection.channel import Deadline, Feed, nothing_to_send, pump
-from infra.ssh.connection.framing import Frame, Sink, Window, stdin_frame
-from infra.ssh.connection.interrupts import held
+from infra.ssh.connection.channel import Deadline, Feed, no_input, pump
+from infra.ssh.connection.framing import Frame, OutputFilter, Sink, stdin_frame
+from infra.ssh.connection.interrupts import deferred
 from infra.ssh.errors import (
+    CommandTimeoutError,
     ConnectionLostError,
     InterruptError,
     ProtocolError,
     SshError,
-    TimeLimitError,
 )
 from infra.ssh.targets import Route
 
-_GRACE_SECONDS = 3.0
-_RETYPE_SECONDS = 3.0
+_SIGNAL_TIMEOUT_S = 3.0
+"""How long to wait for the remote process to end after each signal."""
+_RETYPE_S = 3.0
+"""How long to wait for a gateway's shell to answer before typing the line again."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Execution(ABC):
     """A script in one channel, from its start to its exit status.
 
-    Args:
-        stdin: a descriptor; None is empty.
-        begin: when the script must have begun; otherwise it counts as never run.
-        deadline: when it must have ended.
-        tick: called several times a second.
+    Attributes:
+        stdin: A descriptor; None means empty input.
+        begin: When the script must have begun; after that it counts as never run.
+        deadline: When the script must have ended.
+        tick: Called several times a second.
     """
 
-    def __init__(
-        self,
-        channel: paramiko.Channel,
-        route: Route,
-        script: str,
-        *,
-        stdin: int | None,
-        stdout: Sink,
-        stderr: Sink,
-        begin: Deadline,
-        deadline: Deadline,
-        tick: Callable[[], None],
-    ) -> None:
-        self.channel = channel
-        self.route = route
-        self.script = script
-        self.stdin = stdin
-        self.stderr = stderr
-        self.begin = begin
-        self.deadline = deadline
-        self.tick = tick
-        self.frame = Frame()
-        self.sent = False
-        """Whether something of the script may have reached the host."""
-        self.window = self._window(stdout)
+    channel: paramiko.Channel
+    route: Route
+    script: str
+    stdin: int | None
+    stdout: Sink
+    stderr: Sink
+    begin: Deadline
+    deadline: Deadline
+    tick: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        self._frame = Frame()
+        self._output = self._filter()
+        self._sent = False  # whether any part of the script may have reached the host
 
     def finish(self) -> int:
-        """Runs the script to its end and returns its exit status (0-255).
+        """Run the script to its end and return its exit status (0-255).
 
         Raises:
-            TimeLimitError, InterruptError: the remote process was ended.
-            ProtocolError: the script never began.
-            ConnectionLostError: how it ended is unknown.
+            CommandTimeoutError: The deadline expired.
+            InterruptError: Ctrl-C or a signal arrived.
+            ProtocolError: The script never began.
+            ConnectionLostError: The connection closed before the exit status arrived.
         """
         try:
             feed = self._start()
-            self.sent = True
+            self._sent = True
             self._pump(feed, self._over)
-            if self.deadline.passed and self.window.started and self._status() is None:
-                raise TimeLimitError(f"the time limit passed; {self._end('TERM', 'KILL')}")
+            if self.deadline.expired and self._output.started and self._status() is None:
+                raise CommandTimeoutError(f"timed out; {self._end('TERM', 'KILL')}")
         except KeyboardInterrupt:
             raise InterruptError(f"interrupted; {self._end('INT', 'TERM', 'KILL')}") from None
-        if not self.window.started:
+        if not self._output.started:
             raise self._never_began()
         status = self._status()
         if status is None:
@@ -85,86 +79,87 @@ class Execution(ABC):
         return status
 
     @abstractmethod
-    def _window(self, stdout: Sink) -> Window: ...
+    def _filter(self) -> OutputFilter: ...
 
     @abstractmethod
     def _start(self) -> Feed:
-        """Gets the loader running and returns what it is to be fed."""
+        """Start the loader and return the input for it."""
 
     @abstractmethod
     def _status(self) -> int | None:
-        """The exit status, None while it is unknown."""
+        """Return the exit status, or None while it is unknown."""
 
     def _end(self, *signals: str) -> str:
-        """Ends the remote process, politely first, and passes on its last words."""
-        if not self.sent:
+        """End the remote process, gentlest signal first, and return what became of it."""
+        if not self._sent:
             return "nothing was run"
-        self._await(lambda: self.window.started)  # it may begin only now
-        if self.window.opening is None:
+        self._wait_for(lambda: self._output.started)  # the script may be about to begin
+        if self._output.opening is None:
             return "nothing was run" if self._ended else "whether it was run is unknown"
         for name in signals:
-            self._signal(name, self.window.opening[1].decode())
-            self._await(lambda: self.window.status is not None)
+            self._signal(name, self._output.opening[1].decode())
+            self._wait_for(lambda: self._output.status is not None)
             if self._ended:
                 return "the remote command was ended"
         return "the remote command may still be running"
 
     def _signal(self, name: str, group: str) -> None:
-        """Signals the remote process group.
+        """Signal the remote process group.
 
-        It is done by a second command: OpenSSH ignores signal requests when root is logged in.
+        A second command does it: OpenSSH ignores signal requests when root is logged in.
         """
         with contextlib.suppress(SshError, paramiko.SSHException, EOFError, KeyboardInterrupt):
             transport = self.channel.get_transport()
-            with contextlib.closing(transport.open_session(timeout=_GRACE_SECONDS)) as channel:
-                type(self)(
-                    channel,
-                    self.route,
-                    f"kill -{name} -- -{group}",
+            with contextlib.closing(transport.open_session(timeout=_SIGNAL_TIMEOUT_S)) as channel:
+                replace(
+                    self,
+                    channel=channel,
+                    script=f"kill -{name} -- -{group}",
                     stdin=None,
                     stdout=lambda _: None,
                     stderr=lambda _: None,
-                    begin=Deadline(_GRACE_SECONDS),
-                    deadline=Deadline(_GRACE_SECONDS),
+                    begin=Deadline(_SIGNAL_TIMEOUT_S),
+                    deadline=Deadline(_SIGNAL_TIMEOUT_S),
                     tick=lambda: None,
                 ).finish()
 
     def _over(self) -> bool:
         self.tick()
-        late = self.deadline.passed or (self.begin.passed and not self.window.started)
-        return late or self.window.status is not None
+        late = self.deadline.expired or (self.begin.expired and not self._output.started)
+        return late or self._output.status is not None
 
     def _pump(self, feed: Feed, until: Callable[[], bool]) -> None:
-        pump(self.channel, feed, self.window.feed, self.stderr, until)
+        pump(self.channel, feed, self._output.feed, self.stderr, until)
 
-    def _await(self, event: Callable[[], bool]) -> None:
-        """Waits a little for the event, or the end; a further Ctrl-C waits no longer."""
-        patience = Deadline(_GRACE_SECONDS)
+    def _wait_for(self, event: Callable[[], bool]) -> None:
+        """Wait briefly for the event or the end, passing output on; Ctrl-C cuts it short."""
+        deadline = Deadline(_SIGNAL_TIMEOUT_S)
         with contextlib.suppress(KeyboardInterrupt):
-            self._pump(nothing_to_send(), lambda: event() or patience.passed)
+            self._pump(no_input(), lambda: event() or deadline.expired)
 
     @property
     def _ended(self) -> bool:
         return self._status() is not None or self.channel.closed
 
     def _never_began(self) -> ProtocolError:
-        said = f'; it said: "{self.window.noise[-300:]}"' if self.window.noise else ""
+        noise = self._output.noise
+        answer = f'; it said: "{noise[-300:]}"' if noise else ""
         hint = ". Is bash installed there?"
-        if self.route.via == "direct" and "PTY" in self.window.noise:
-            hint = '. It gives a terminal only: configure it as "proxy", not "direct"'
-        return ProtocolError(f"{self.route} did not run the command{said}{hint}")
+        if self.route.via == "direct" and "PTY" in noise:
+            hint = '. It offers only a terminal: configure it as "proxy", not "direct"'
+        return ProtocolError(f"{self.route} did not run the command{answer}{hint}")
 
 
 class DirectExecution(Execution):
-    """Through an exec request, with exit status, signals and separate error output."""
+    """Run through an exec request, with exit status, signals and separate error output."""
 
-    def _window(self, stdout: Sink) -> Window:
-        return Window(stdout, self.frame.begin)
+    def _filter(self) -> OutputFilter:
+        return OutputFilter(self.stdout, self._frame.begin)
 
     def _start(self) -> Feed:
-        payload = self.frame.plain_payload(self.script)
-        with held():
-            self.channel.exec_command(self.frame.loader(payload))
+        payload = self._frame.plain_payload(self.script)
+        with deferred():
+            self.channel.exec_command(self._frame.loader(payload))
         return Feed(payload, self.stdin, bytes, self._end_of_input)
 
     def _end_of_input(self) -> bytes:
@@ -177,52 +172,53 @@ class DirectExecution(Execution):
 
 
 class GatewayExecution(Execution):
-    """Through the terminal of a gateway that gives nothing else (RunPod's ssh.runpod.io).
+    """Run through the terminal of a gateway that offers nothing else (RunPod's ssh.runpod.io).
 
-    There an exec request is answered with an error text and exit status 0, so only our own
+    Such a gateway answers an exec request with an error text and exit status 0, so only our own
     markers count. Error output arrives as part of the output.
     """
 
-    def _window(self, stdout: Sink) -> Window:
-        return Window(stdout, self.frame.begin, self.frame.end)
+    def _filter(self) -> OutputFilter:
+        return OutputFilter(self.stdout, self._frame.begin, self._frame.end)
 
     def _start(self) -> Feed:
         piped = self.stdin is not None
-        payload = self.frame.terminal_payload(self.script, stdin=piped)
-        with held():
+        payload = self._frame.terminal_payload(self.script, stdin=piped)
+        with deferred():
             self.channel.get_pty("dumb", 200, 50)
             self.channel.invoke_shell()
-        self._type(self.frame.probe(), self.frame.ready, again=True)
-        self._type(self.frame.typed_loader(payload), self.frame.loading)
+        self._type(self._frame.probe(), self._frame.ready, retype_s=_RETYPE_S)
+        self._type(self._frame.typed_loader(payload), self._frame.loading)
         return Feed(payload, self.stdin, stdin_frame, lambda: stdin_frame(b"") if piped else b"")
 
-    def _type(self, line: bytes, answer: re.Pattern[bytes], *, again: bool = False) -> None:
-        """Types a line and waits for its answer; some gateways lose what is typed early."""
-        answered = Window(lambda _: None, answer)
-        while not answered.started and not self._over() and not self.channel.closed:
-            with held():
+    def _type(
+        self, line: bytes, marker: re.Pattern[bytes], *, retype_s: float | None = None
+    ) -> None:
+        """Type a line and wait for its marker; some gateways lose what is typed early."""
+        answer = OutputFilter(lambda _: None, marker)
+        while not answer.started and not self._over() and not self.channel.closed:
+            with deferred():
                 self.channel.sendall(line)
-            patience = Deadline(_RETYPE_SECONDS if again else None)
-            self._await_answer(answered, patience)
-        if not answered.started:
-            self.window.feed(answered.noise.encode())
+            self._wait_for_answer(answer, Deadline(retype_s))
+        if not answer.started:
+            self._output.feed(answer.noise.encode())
             raise self._never_began()
 
-    def _await_answer(self, answered: Window, patience: Deadline) -> None:
+    def _wait_for_answer(self, answer: OutputFilter, deadline: Deadline) -> None:
         pump(
             self.channel,
-            nothing_to_send(),
-            answered.feed,
-            answered.feed,
-            lambda: answered.started or patience.passed or self._over(),
+            no_input(),
+            answer.feed,
+            answer.feed,
+            lambda: answer.started or deadline.expired or self._over(),
         )
 
     def _status(self) -> int | None:
-        return self.window.status
+        return self._output.status
 
     def _signal(self, name: str, group: str) -> None:
-        if name == "INT" and self.channel.send_ready():  # it is not while input waits to be read
-            with held():
+        if name == "INT" and self.channel.send_ready():  # not ready while input waits to be read
+            with deferred():
                 self.channel.send(b"\x03")
         else:
             super()._signal(name, group)

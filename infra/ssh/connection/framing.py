@@ -1,10 +1,10 @@
-"""How a script travels to a host and how its output is told from everything else.
+"""Send a script to a host and tell its output from everything else.
 
-Both ways of running something start the same loader, a `bash` that reads the script's text
-from its standard input (nothing of it shows in the remote process list) and runs it. A
-marker that no one else can know says that the script's output begins; through a terminal
-a second one closes the output and carries the exit status. Markers are put together
-remotely, so that the echo of a typed line never matches.
+A direct connection and a gateway start the same loader: a `bash` that reads the script from its
+standard input, so that no part of it shows in the remote process list, and runs it. An
+unguessable marker says where the script's output begins; through a terminal, a second one ends
+the output and carries the exit status. The host assembles the markers, so that the echo of a
+typed line never matches.
 """
 
 import base64
@@ -19,16 +19,16 @@ _NOISE_LIMIT = 4096
 
 
 class Frame:
-    """The markers of one run and the texts made with them."""
+    """The markers of one run and the texts that contain them."""
 
     def __init__(self) -> None:
         self._nonce = secrets.token_hex(16)
         self.ready = self._pattern("R_")
-        """A shell behind the terminal answers."""
+        """The shell behind the terminal answers."""
         self.loading = self._pattern("L_")
         """The terminal is 8-bit clean and waits for the payload."""
         self.begin = re.compile(f"B_{self._nonce}:(\\d+)\r?\n".encode())
-        """The script's output begins; holds the process group it runs in."""
+        """The script's output begins; the group is the process group it runs in."""
         self.end = f"E_{self._nonce}:".encode()
         """The script's output has ended; `<status>\\n` follows."""
 
@@ -42,26 +42,26 @@ class Frame:
         return f"printf '%s%s:%d\\n' B_ {self._nonce} $$"
 
     def probe(self) -> bytes:
-        """Typed into an interactive shell, any number of times: silences it, prints `ready`."""
+        """Return a repeatable line that silences an interactive shell and prints `ready`."""
         quiet = "stty -echo -opost 2>/dev/null; PS1= PS2=; unset PROMPT_COMMAND HISTFILE"
         return f" {quiet}; {self._print('R_')}\n".encode()
 
     def loader(self, payload: bytes) -> str:
-        """Reads exactly `payload` from standard input and runs it.
+        """Return a command that reads exactly `payload` from standard input and runs it.
 
-        This outer shell outlives an interrupt, to report how the script ended.
+        Its shell survives an interrupt, to report how the script ended.
         """
         load = f'trap : INT TERM; eval "$(head -c {len(payload)} | base64 -d)"'
         return f"exec bash --norc --noprofile -c {quote(load)}"
 
     def typed_loader(self, payload: bytes) -> bytes:
-        """The loader as a line for an interactive shell; prints `loading`."""
+        """Return the loader as a line for an interactive shell; it first prints `loading`."""
         return f" stty raw isig -echo; {self._print('L_')}; {self.loader(payload)}\n".encode()
 
     def plain_payload(self, script: str) -> bytes:
-        """For a channel that carries status, stderr and stdin by itself.
+        """Wrap a script for a channel that carries status, stderr and stdin by itself.
 
-        The outer shell is mute: it would print the script when something kills it.
+        The outer shell is silenced: it would print the script if a signal killed it.
         """
         return _encode(
             f"{self._print_begin()}\nexec 3>&2 2>/dev/null\n"
@@ -69,10 +69,10 @@ class Frame:
         )
 
     def terminal_payload(self, script: str, *, stdin: bool) -> bytes:
-        """For a terminal.
+        """Wrap a script for a terminal.
 
-        Output goes through a pipe, so that programs behave as without a terminal. Standard
-        input comes in frames (`stdin_frame`).
+        Output goes through a pipe, so that programs behave as they do without a terminal.
+        Standard input comes in frames (`stdin_frame`).
         """
         source = "< <(easel_stdin <&3)" if stdin else "</dev/null"
         return _encode(
@@ -88,26 +88,26 @@ class Frame:
 
 
 def stdin_frame(data: bytes) -> bytes:
-    """A piece of standard input: 8 digits of length, base64; empty data ends it.
+    """Return a frame of standard input: 8 digits of length, then base64; empty data ends it.
 
-    The length has a fixed size because bash's `read` may take more than a line.
+    The length has a fixed size because bash's `read` may consume more than one line.
     """
     encoded = base64.b64encode(data)
     return b"%08d%b" % (len(encoded), encoded)
 
 
-class Window:
-    """Passes on the part of a stream after the begin and before the end marker."""
+class OutputFilter:
+    """Pass on the part of a stream between the begin marker and the end marker."""
 
     def __init__(self, sink: Sink, begin: re.Pattern[bytes], end: bytes = b"") -> None:
         self.opening: re.Match[bytes] | None = None
-        """The begin marker as it came."""
+        """The match of the begin marker."""
         self.status: int | None = None
         """The exit status from the end marker."""
         self._sink = sink
         self._begin = begin
         self._end = end
-        self._closing = re.compile(re.escape(end) + rb"(\d+)\r?\n") if end else None
+        self._end_pattern = re.compile(re.escape(end) + rb"(\d+)\r?\n") if end else None
         self._buffer = b""
 
     @property
@@ -116,7 +116,7 @@ class Window:
 
     @property
     def noise(self) -> str:
-        """What came instead of the begin marker, for a message."""
+        """What arrived instead of the begin marker, for an error message."""
         return "" if self.started else self._buffer.decode("utf-8", "replace").strip()
 
     def feed(self, data: bytes) -> None:
@@ -125,9 +125,9 @@ class Window:
         self._buffer += data
         if not self.started and not self._open():
             return
-        if self._closing is None:
+        if self._end_pattern is None:
             self._pass(len(self._buffer))
-        elif match := self._closing.search(self._buffer):
+        elif match := self._end_pattern.search(self._buffer):
             self.status = int(match[1])
             self._pass(match.start())
         else:
@@ -142,16 +142,16 @@ class Window:
         return True
 
     def _pass(self, count: int) -> None:
-        passed, self._buffer = self._buffer[:count], self._buffer[count:]
-        if passed:
-            self._sink(passed)
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        if data:
+            self._sink(data)
 
 
 def _possible_marker(buffer: bytes, marker: bytes) -> int:
-    """Length of the tail that may be the start of the marker."""
-    found = buffer.find(marker)
-    if found >= 0:
-        return len(buffer) - found
+    """Return the length of the tail that may be the start of the marker."""
+    start = buffer.find(marker)
+    if start >= 0:
+        return len(buffer) - start
     longest = min(len(marker) - 1, len(buffer))
     return next((n for n in range(longest, 0, -1) if buffer.endswith(marker[:n])), 0)
 

@@ -1,26 +1,24 @@
-"""Host keys: the known_hosts file of a target, and trust given by hand, never by default."""
+"""Host keys: a target's known_hosts file. Nothing is trusted unless the operator says so."""
 
-import socket
 from typing import NoReturn
 
 import paramiko
 from paramiko.hostkeys import InvalidHostKey
 
-from infra.ssh.errors import ConfigError, HostKeyError, UnreachableError
+from infra.ssh.errors import ConfigError, HostKeyError
 from infra.ssh.targets import Route, Target
 
-_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
-HOW_TO_READ_IT = (
-    "read it where you trust the path, for instance in the provider's web terminal with "
+HOW_TO_READ_KEY = (
+    "read it over a path you trust, for instance in the provider's web terminal with "
     "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`"
 )
 
 
 def known_keys(target: Target) -> paramiko.HostKeys:
-    """The keys on record; none when there is no file yet.
+    """Return the keys on record; none if there is no file yet.
 
     Raises:
-        ConfigError: the file is damaged.
+        ConfigError: The file is damaged.
     """
     keys = paramiko.HostKeys()
     if target.known_hosts.exists():
@@ -28,19 +26,19 @@ def known_keys(target: Target) -> paramiko.HostKeys:
             keys.load(str(target.known_hosts))
         except InvalidHostKey as error:
             raise ConfigError(
-                f"{target.known_hosts.name} is damaged: {error.line.strip()[:60]!r} is no host "
+                f"{target.known_hosts.name} is damaged: {error.line.strip()[:60]!r} is not a host "
                 "key; remove this line"
             ) from error
     return keys
 
 
 def known_fingerprints(target: Target, route: Route) -> list[str]:
-    """`SHA256:…` of each key on record for this server."""
+    """Return `SHA256:…` of each key on record for this server."""
     return [key.fingerprint for key in (known_keys(target).lookup(route.name) or {}).values()]
 
 
-class RejectUnknown(paramiko.RejectPolicy):
-    """Refuses a host without a key on record, and says how to give it one."""
+class RejectUnknownHost(paramiko.MissingHostKeyPolicy):
+    """Refuse a host without a key on record, and say how to trust it."""
 
     def __init__(self, target: Target, route: Route) -> None:
         self._target = target
@@ -55,69 +53,23 @@ class RejectUnknown(paramiko.RejectPolicy):
         raise HostKeyError(
             f"{self._route.host}:{self._route.port} is not a known host; it presents "
             f"{key.get_name()} {key.fingerprint}. Compare that with the host's own "
-            f"({HOW_TO_READ_IT}), then: {_trust_command(self._target, self._route)}"
+            f"({HOW_TO_READ_KEY}), then: {_trust_command(self._target, self._route)}"
         )
 
 
-def changed(target: Target, route: Route, key: paramiko.PKey) -> HostKeyError:
-    """The refusal of a host whose key is not the one on record."""
+def changed_key(target: Target, route: Route, key: paramiko.PKey) -> HostKeyError:
+    """Return the refusal of a host whose key differs from the one on record."""
     return HostKeyError(
         f"the host key of {route.host}:{route.port} has CHANGED: it presents {key.get_name()} "
         f"{key.fingerprint}, which is not the key in {target.known_hosts.name}. Either the host "
         "was rebuilt (a pod's keys are new after a reset, and its address may now be someone "
-        f"else's) or someone is listening in. If it was rebuilt, {HOW_TO_READ_IT}, then: "
+        f"else's) or someone is listening in. If it was rebuilt, {HOW_TO_READ_KEY}, then: "
         f"{_trust_command(target, route)}"
     )
 
 
-def fetch_key(route: Route, timeout: float, key_type: str | None = None) -> paramiko.PKey:
-    """The key a server presents, of one type if given; nothing is authenticated or sent.
-
-    Raises:
-        UnreachableError: no SSH server answers, or it has no key of this type.
-    """
-    try:
-        sock = socket.create_connection((route.host, route.port), timeout)
-    except OSError as error:
-        raise UnreachableError(f"{route.host}:{route.port} cannot be reached: {error}") from error
-    with sock, paramiko.Transport(sock) as transport:
-        if key_type is not None:
-            transport.get_security_options().key_types = [key_type]
-        try:
-            transport.start_client(timeout=timeout)
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise UnreachableError(
-                f"{route.host}:{route.port} gave no host key: {error or 'it hung up'}"
-            ) from error
-        return transport.get_remote_server_key()
-
-
-def trust(target: Target, route: Route, fingerprint: str, timeout: float) -> paramiko.PKey:
-    """Records the server's key if it has this fingerprint (`SHA256:…`), replacing older ones.
-
-    Raises:
-        HostKeyError: none of its keys has; nothing is recorded.
-        UnreachableError: no SSH server answers.
-    """
-    seen: list[str] = []
-    for key_type in (None, *_KEY_TYPES):
-        try:
-            key = fetch_key(route, timeout, key_type)
-        except UnreachableError:
-            if key_type is None:
-                raise
-            continue
-        if key.fingerprint == fingerprint.rstrip("="):
-            _record(target, route, key)
-            return key
-        seen.append(f"{key.get_name()} {key.fingerprint}")
-    raise HostKeyError(
-        f"{route.host}:{route.port} does not have the key {fingerprint}; it presents "
-        f"{', '.join(dict.fromkeys(seen))}. Nothing was recorded; {HOW_TO_READ_IT}"
-    )
-
-
-def _record(target: Target, route: Route, key: paramiko.PKey) -> None:
+def record(target: Target, route: Route, key: paramiko.PKey) -> None:
+    """Put a server's key on record, replacing its older ones."""
     path = target.known_hosts
     old, new = known_keys(target), paramiko.HostKeys()
     for name in old:
@@ -126,9 +78,9 @@ def _record(target: Target, route: Route, key: paramiko.PKey) -> None:
                 new.add(name, key_type, other)
     new.add(route.name, key.get_name(), key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.new")
-    new.save(str(unfinished))
-    unfinished.replace(path)
+    temporary = path.with_name(f"{path.name}.new")
+    new.save(str(temporary))
+    temporary.replace(path)
 
 
 def _is_name_of(name: str, route: Route) -> bool:

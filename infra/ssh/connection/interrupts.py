@@ -1,6 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP between two packets: within one they would spoil the connection.
+"""Turn Ctrl-C, SIGTERM and SIGHUP into KeyboardInterrupt, but never in the middle of a packet.
 
-Python raises them in the main thread, so that only there anything has to be held.
+An interrupt within a packet would corrupt the connection. Python raises interrupts only in the
+main thread, so only the main thread has to defer them.
 """
 
 import contextlib
@@ -12,25 +13,25 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Interrupts:
-    """Raises KeyboardInterrupt; while held, keeps a first one and raises a second at once."""
+    """Raise KeyboardInterrupt; while deferring, keep the first one and raise a second at once."""
 
     def __init__(self) -> None:
-        self.held = False
-        self._kept = False
+        self.deferring = False
+        self._pending = False
 
-    def arrive(self, _signal: int, _frame: FrameType | None) -> None:
-        if self.held and not self._kept:
-            self._kept = True
+    def on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.deferring and not self._pending:
+            self._pending = True
         else:
             self._raise()
 
-    def let_go(self) -> None:
-        self.held = False
-        if self._kept:
+    def stop_deferring(self) -> None:
+        self.deferring = False
+        if self._pending:
             self._raise()
 
     def _raise(self) -> None:
-        self._kept = False
+        self._pending = False
         raise KeyboardInterrupt
 
 
@@ -38,20 +39,20 @@ _interrupts = _Interrupts()
 
 
 def install() -> None:
-    """From now on each of the signals is a KeyboardInterrupt.
+    """Raise KeyboardInterrupt for each of the signals from now on.
 
-    But for those that are ignored, as `nohup` and a shell's `&` leave them.
+    Signals that are ignored stay ignored: `nohup` and a shell's `&` rely on that.
     """
     for number in _SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupts.arrive)
+            signal.signal(number, _interrupts.on_signal)
 
 
 @contextlib.contextmanager
-def held() -> Iterator[None]:
-    """What comes within is raised at its end."""
-    _interrupts.held = True
+def deferred() -> Iterator[None]:
+    """Hold back an interrupt until the end of the block."""
+    _interrupts.deferring = True
     try:
         yield
     finally:
-        _interrupts.let_go()
+        _interrupts.stop_deferring()

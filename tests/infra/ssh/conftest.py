@@ -15,7 +15,7 @@ from tests.infra.ssh import sshd
 PROGRAM = Path(__file__).resolve().parents[3] / "infra" / "ssh_manager.py"
 
 STARTUP = """#!/bin/bash
-# stands for Easel's startup.sh: says what it was asked for
+# stands in for Easel's startup.sh: echoes its arguments
 cd "$(dirname "$0")" || exit
 case $1 in
   status)
@@ -68,7 +68,7 @@ class Pod:
         }
 
     def write(self, **targets: dict[str, object]) -> None:
-        """Writes the configuration; by default with the one target and both servers trusted."""
+        """Write the configuration, by default for one target; trust both servers."""
         servers = {"direct": self.direct, "proxy": self.gateway}
         present = {via: server for via, server in servers.items() if server is not None}
         if not targets:
@@ -85,7 +85,7 @@ class Pod:
         stdin: int = subprocess.PIPE,
         before: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
-        """Starts easel-ssh, which ends with the test at the latest."""
+        """Start easel-ssh; it ends with the test at the latest."""
         process = subprocess.Popen(
             [*before, sys.executable, str(PROGRAM), *arguments],
             env={**os.environ, "EASEL_SSH_CONFIG": str(self.config), **(env or {})},
@@ -98,7 +98,7 @@ class Pod:
         return process
 
     def clear(self) -> None:
-        """Ends what a failed test left, and closes its pipes."""
+        """Kill what a failed test left running, and close its pipes."""
         for process in self.processes:
             process.kill()
             with process:
@@ -111,7 +111,7 @@ class Pod:
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Runs easel-ssh to its end."""
+        """Run easel-ssh to its end."""
         source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
         process = self.popen(*arguments, env=env, stdin=source, cwd=cwd)
         out, err = process.communicate(stdin, timeout=90)
@@ -120,7 +120,7 @@ class Pod:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sshd.Sshd, sshd.Sshd]]:
-    """An ordinary server and a gateway that takes the same key."""
+    """Start an ordinary server and a gateway that accepts the same key."""
     if (reason := sshd.missing()) is not None:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("sshd")
@@ -134,19 +134,19 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sshd.Ssh
 
 @pytest.fixture
 def pod(servers: tuple[sshd.Sshd, sshd.Sshd], tmp_path: Path) -> Iterator[Pod]:
-    """Both ways to one host, trusted, with a checkout."""
-    made = Pod(tmp_path, *servers)
-    made.workdir.mkdir()
-    (made.workdir / "startup.sh").write_text(STARTUP)
-    (made.workdir / "startup.sh").chmod(0o755)
-    made.write()
-    yield made
-    made.clear()
+    """Provide a host with a checkout and both routes to it, trusted."""
+    host = Pod(tmp_path, *servers)
+    host.workdir.mkdir()
+    (host.workdir / "startup.sh").write_text(STARTUP)
+    (host.workdir / "startup.sh").chmod(0o755)
+    host.write()
+    yield host
+    host.clear()
 
 
 @pytest.fixture(params=["direct", "proxy"])
 def via(request: pytest.FixtureRequest) -> str:
-    """Each way in turn; the gateway only where this user may have a terminal."""
+    """Use each route in turn; the gateway only if sshd gives this user a terminal."""
     if request.param == "proxy":
         request.getfixturevalue("terminals")
     return str(request.param)
@@ -154,14 +154,14 @@ def via(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def terminals(servers: tuple[sshd.Sshd, sshd.Sshd]) -> None:
-    """Skips where sshd gives this user no terminal."""
+    """Skip the test if sshd gives this user no terminal."""
     if not sshd.gives_terminals(servers[1]):
         pytest.skip("sshd cannot allocate a PTY for this user (usermod -aG tty, or run as root)")
 
 
 @pytest.fixture
 def start_sshd(tmp_path: Path) -> Iterator[Callable[..., sshd.Sshd]]:
-    """Starts further servers, which end with the test."""
+    """Start further servers, which end with the test."""
     started: list[sshd.Sshd] = []
 
     def start(name: str, key: Path, *, port: int = 0, environment: str = "") -> sshd.Sshd:

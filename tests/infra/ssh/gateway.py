@@ -1,4 +1,4 @@
-"""A gateway that gives a terminal only, in this process: for machines without sshd."""
+"""An in-process gateway that offers only a terminal, for machines without sshd."""
 
 import asyncio
 import contextlib
@@ -78,7 +78,7 @@ async def _copy_screen(process: "asyncssh.SSHServerProcess[bytes]", master: int)
 
 @contextlib.asynccontextmanager
 async def gateway(folder: Path) -> AsyncIterator[tuple[int, Path, str]]:
-    """Runs it; yields its port, the user's private key, and its line for known_hosts."""
+    """Run a gateway; yield its port, the user's private key and its known_hosts line."""
     host_key = asyncssh.generate_private_key("ssh-ed25519")
     user_key = asyncssh.generate_private_key("ssh-ed25519")
     path = folder / "user_key"

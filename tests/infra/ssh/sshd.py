@@ -1,4 +1,4 @@
-"""Real OpenSSH servers on loopback: one ordinary, one that gives a terminal only."""
+"""Real OpenSSH servers on loopback: ordinary ones, and gateways that offer only a terminal."""
 
 import contextlib
 import functools
@@ -15,7 +15,7 @@ from pathlib import Path
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
 _GATEWAY_SHELL = """#!/bin/bash
-# what RunPod's gateway does: no terminal, no service, and exit status 0 all the same
+# behaves as RunPod's gateway: without a terminal, no command runs and the exit status is 0
 if [ -z "${SSH_TTY:-}" ]; then echo "Error: Your SSH client doesn't support PTY"; exit 0; fi
 printf '\\n-- RUNPOD.IO --\\nEnjoy your Pod #abc123xyz ^_^\\n\\n'
 unset SSH_ORIGINAL_COMMAND
@@ -24,7 +24,7 @@ exec /bin/bash --norc -i
 
 
 def missing() -> str | None:
-    """Why no server can be started here, or None."""
+    """Return why no server can be started here, or None."""
     if not Path(SSHD).exists():
         return "sshd is not installed (Debian: openssh-server)"
     if os.geteuid() != 0:
@@ -34,7 +34,7 @@ def missing() -> str | None:
 
 
 def new_key(path: Path) -> Path:
-    """A new ed25519 key pair without passphrase."""
+    """Create an ed25519 key pair without a passphrase."""
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", path], check=True
     )
@@ -42,14 +42,14 @@ def new_key(path: Path) -> Path:
 
 
 def fingerprint(public: Path) -> str:
-    """As `ssh-keygen -l` prints it: SHA256:…"""
+    """Return SHA256:… as `ssh-keygen -l` prints it."""
     listed = subprocess.run(["ssh-keygen", "-lf", public], check=True, capture_output=True)
     return listed.stdout.split()[1].decode()
 
 
 @dataclass
 class Sshd:
-    """A server, its files in `folder`. `user_key` may log in as `user`."""
+    """A server with its files in `folder`; `user_key` may log in as `user`."""
 
     folder: Path
     user_key: Path
@@ -70,7 +70,7 @@ class Sshd:
         return f"[127.0.0.1]:{self.port} {kind} {key}\n"
 
     def serving(self) -> list[int]:
-        """The processes that serve connections: for an ordinary user two for each."""
+        """Return the processes that serve connections; for an ordinary user, two each."""
         pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
         parents = {pid: _parent_of_sshd(pid) for pid in pids}
         family = [self.process.pid]
@@ -79,7 +79,7 @@ class Sshd:
         return family[1:]
 
     def hang_up(self) -> int:
-        """Kills the processes that serve connections; how many there were."""
+        """Kill the processes that serve connections, and return how many there were."""
         served = self.serving()
         for pid in served:
             with contextlib.suppress(ProcessLookupError):
@@ -93,7 +93,7 @@ class Sshd:
 
 
 def _parent_of_sshd(pid: int) -> int | None:
-    """The parent of a process, None unless it is an sshd."""
+    """Return the parent of a process if it is an sshd, else None."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -105,9 +105,9 @@ def _parent_of_sshd(pid: int) -> int | None:
 def start(
     folder: Path, user_key: Path, *, gateway: bool, port: int = 0, environment: str = ""
 ) -> Sshd:
-    """Starts a server and waits until it accepts connections.
+    """Start a server and wait until it accepts connections.
 
-    `environment`, as in "A=b C=d", is what its sessions get.
+    Its sessions get `environment`, as in "A=b C=d".
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "host_key").exists():
@@ -128,7 +128,7 @@ def start(
         "PrintLastLog no",
         "MaxStartups 100",
         "LogLevel VERBOSE",
-        # a home of its own: whatever the user's own shell does at its start
+        # a separate home, so that the user's own shell start-up files do not run
         f"SetEnv HOME={folder} {environment}",
     ]
     if gateway:
@@ -149,7 +149,7 @@ def start(
 
 
 def free_port() -> int:
-    """A port nothing listens on just now."""
+    """Return a port that nothing listens on."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
@@ -170,16 +170,16 @@ def _await_banner(server: Sshd) -> None:
 @functools.cache
 def _terminals(port: int, user_key: Path, user: str) -> bool:
     options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-    tried = subprocess.run(
+    done = subprocess.run(
         ["ssh", "-tt", *options, "-i", user_key, "-p", str(port), f"{user}@127.0.0.1"],
         input=b"exit\n",
         check=False,
         capture_output=True,
         timeout=30,
     )
-    return b"RUNPOD.IO" in tried.stdout
+    return b"RUNPOD.IO" in done.stdout
 
 
 def gives_terminals(server: Sshd) -> bool:
-    """Whether this user gets a PTY from sshd on this machine."""
+    """Return whether sshd on this machine gives this user a PTY."""
     return _terminals(server.port, server.user_key, server.user)

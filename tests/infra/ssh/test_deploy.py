@@ -36,7 +36,7 @@ class Checkout:
 
 @pytest.fixture
 def checkout(pod: Pod) -> Checkout:
-    """What is deployed; the pod has no checkout yet."""
+    """Create a checkout to deploy; the pod has none yet."""
     (pod.workdir / "startup.sh").unlink()
     return Checkout(pod.folder / "source")
 
@@ -110,7 +110,7 @@ def test_settings_and_data_outlive_releases(pod: Pod, checkout: Checkout) -> Non
     assert (pod.workdir / "backend" / ".env").read_text() == "BACKEND_PORT=1"
 
 
-def test_settings_put_on_the_host_after_a_deploy_count_at_once(
+def test_settings_put_on_the_host_after_a_deploy_take_effect_at_once(
     pod: Pod, checkout: Checkout
 ) -> None:
     assert deploy(pod, checkout).returncode == 0
@@ -119,7 +119,7 @@ def test_settings_put_on_the_host_after_a_deploy_count_at_once(
     assert (pod.workdir / "backend" / ".env").read_text() == "BACKEND_PORT=1"
 
 
-def test_a_deploy_that_was_interrupted_is_repeated(pod: Pod, checkout: Checkout) -> None:
+def test_an_interrupted_deploy_can_be_repeated(pod: Pod, checkout: Checkout) -> None:
     half = pod.folder / "easel-deploy" / "releases" / checkout.head
     half.mkdir(parents=True)
     (half / "leftover").touch()
@@ -144,7 +144,7 @@ def test_releases_that_do_not_come_up_never_push_out_one_that_did(
     assert version(pod) == "one"
 
 
-def test_an_existing_checkout_is_adopted_only_when_asked(pod: Pod, checkout: Checkout) -> None:
+def test_an_existing_checkout_is_adopted_only_on_request(pod: Pod, checkout: Checkout) -> None:
     (pod.workdir / "startup.sh").write_text(STARTUP)
     (pod.workdir / "startup.sh").chmod(0o755)
     (pod.workdir / "version").write_text("zero")
@@ -164,7 +164,7 @@ def test_an_existing_checkout_is_adopted_only_when_asked(pod: Pod, checkout: Che
     assert (pod.workdir / "data" / "rows").read_text() == "rows"
 
 
-def test_a_second_deploy_cannot_interleave(pod: Pod, checkout: Checkout, via: str) -> None:
+def test_two_deploys_cannot_run_at_once(pod: Pod, checkout: Checkout, via: str) -> None:
     assert deploy(pod, checkout, via=via).returncode == 0
     checkout.commit("two")
     with (pod.folder / "easel-deploy" / "lock").open() as lock:
@@ -222,7 +222,7 @@ def test_a_damaged_archive_changes_nothing(pod: Pod, checkout: Checkout, via: st
     assert releases(pod) - {".unfinished"} == {checkout.head}
 
 
-def test_json_tells_which_release(pod: Pod, checkout: Checkout, via: str) -> None:
+def test_json_names_the_release(pod: Pod, checkout: Checkout, via: str) -> None:
     done = pod.run("--via", via, "--json", "deploy", "--source", str(checkout.folder))
     entry = json.loads(done.stdout)["targets"][0]
     assert (entry["release"], entry["exit"]) == (checkout.head, 0)

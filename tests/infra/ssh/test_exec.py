@@ -72,7 +72,7 @@ def test_options_of_the_remote_command_are_its_own(pod: Pod) -> None:
     assert pod.run("exec", "echo", "--json").stdout == b"--json\n"
 
 
-def test_a_shell_line_is_interpreted_when_asked_for(pod: Pod, via: str) -> None:
+def test_a_shell_line_is_interpreted_on_request(pod: Pod, via: str) -> None:
     done = pod.run("--via", via, "exec", "--shell", "printf 'b\\na\\n' | sort | tr a-z A-Z")
     assert done.stdout == b"A\nB\n"
 
@@ -115,7 +115,7 @@ def test_a_secret_in_the_arguments_is_refused(pod: Pod, arguments: tuple[str, ..
     assert BOT_TOKEN.encode() not in done.stderr + done.stdout
 
 
-def test_secrets_are_taken_out_of_output(pod: Pod, via: str) -> None:
+def test_secrets_in_output_are_redacted(pod: Pod, via: str) -> None:
     secrets = (
         f"{BOT_TOKEN}\nhf_abcdefghijklmnop\nrpa_ABCDEFGH12345\nAuthorization: Bearer abc.def-123\n"
     )
@@ -134,7 +134,7 @@ def test_json_is_one_document_with_both_streams(pod: Pod, via: str) -> None:
     }
 
 
-def test_a_time_limit_ends_the_remote_command(pod: Pod, via: str) -> None:
+def test_a_timeout_ends_the_remote_command(pod: Pod, via: str) -> None:
     done = pod.run(
         "--via", via, "--timeout", "2", "exec", "--shell", "echo $BASHPID; exec sleep 300"
     )
@@ -173,7 +173,7 @@ def test_a_command_that_is_about_to_begin_is_ended_too(
     pod: Pod, start_sshd: Callable[..., sshd.Sshd]
 ) -> None:
     sent, begun, slow = (pod.folder / name for name in ("sent", "begun", "slow.sh"))
-    # what a shell of that host does first: here, to wait until it has been sent the command
+    # makes a shell on that host wait at its start until the command has been sent
     slow.write_text(f"until read -t 0; do sleep 0.01; done; touch {sent}; sleep 0.5\n")
     assert pod.direct is not None
     host = start_sshd("slow", pod.direct.user_key, environment=f"BASH_ENV={slow}")
@@ -212,7 +212,7 @@ def test_a_command_that_ignores_interrupts_is_ended_too(pod: Pod, via: str) -> N
     assert eventually(lambda: not is_running(pid))
 
 
-def test_a_dropped_connection_is_no_success(pod: Pod, via: str) -> None:
+def test_a_dropped_connection_is_a_failure(pod: Pod, via: str) -> None:
     server = pod.direct if via == "direct" else pod.gateway
     assert server is not None
     process = pod.popen("--via", via, "exec", "--shell", "echo $BASHPID; exec sleep 300")
@@ -226,7 +226,7 @@ def test_a_dropped_connection_is_no_success(pod: Pod, via: str) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_gateway_configured_as_direct_is_no_success(pod: Pod) -> None:
+def test_a_gateway_configured_as_direct_is_a_failure(pod: Pod) -> None:
     assert pod.gateway is not None
     pod.write(pod={"direct": pod.route(pod.gateway)})
     done = pod.run("exec", "--", "true")
@@ -239,7 +239,7 @@ def test_a_gateway_configured_as_direct_is_no_success(pod: Pod) -> None:
         check=False,
         capture_output=True,
     )
-    assert ssh.returncode == 0  # what an ordinary client believes there
+    assert ssh.returncode == 0  # an ordinary client takes this for success
 
 
 def test_a_reader_that_goes_away_ends_the_command_quietly(pod: Pod) -> None:
@@ -255,17 +255,17 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(pod: Pod) -> None:
         process.stdin.close()
 
 
-def test_closed_streams_are_borne(pod: Pod, via: str) -> None:
-    made = pod.folder / "made"
+def test_closed_streams_do_no_harm(pod: Pod, via: str) -> None:
+    file = pod.folder / "file"
     closed = ("bash", "-c", 'exec "$@" <&- >&- 2>&-', "-")
-    process = pod.popen("--via", via, "exec", "--shell", f"echo a | tee {made}", before=closed)
+    process = pod.popen("--via", via, "exec", "--shell", f"echo a | tee {file}", before=closed)
     process.communicate(timeout=60)
     assert process.returncode == 0
-    assert made.read_text() == "a\n"
+    assert file.read_text() == "a\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nonsense"], "nonsense"),
         (["exec"], "exec needs a command"),
@@ -285,11 +285,11 @@ def test_closed_streams_are_borne(pod: Pod, via: str) -> None:
     ],
 )
 def test_a_usage_error_exits_2_and_says_what_is_allowed(
-    pod: Pod, arguments: list[str], said: str
+    pod: Pod, arguments: list[str], message: str
 ) -> None:
     done = pod.run(*arguments)
     assert done.returncode == 2
-    assert said in done.stderr.decode()
+    assert message in done.stderr.decode()
     assert b"Traceback" not in done.stderr
     assert done.stdout == b""
 

@@ -15,7 +15,7 @@ Run = Callable[..., Awaitable[tuple[int, bytes, bytes]]]
 
 @pytest.fixture
 async def run(tmp_path: Path) -> AsyncIterator[Run]:
-    """Runs easel-ssh against a gateway in this process."""
+    """Provide a function that runs easel-ssh against a gateway in this process."""
     workdir = tmp_path / "easel"
     workdir.mkdir()
     (workdir / "startup.sh").write_text(STARTUP)

@@ -7,7 +7,7 @@ from tests.infra.ssh.conftest import Pod
 
 
 def only(pod: Pod, server: sshd.Sshd) -> None:
-    """The one target has this server and no other."""
+    """Configure a single target with this server alone."""
     pod.write(pod={"direct": pod.route(server), "workdir": str(pod.workdir)})
 
 
@@ -102,7 +102,7 @@ def test_an_unreachable_host_exits_255(pod: Pod, servers: tuple[sshd.Sshd, sshd.
     assert json.loads(done.stdout)["targets"][0]["error"]["code"] == "unreachable"
 
 
-def test_a_server_that_says_nothing_is_given_up_after_the_time_limit(
+def test_connecting_to_a_silent_server_times_out(
     pod: Pod, servers: tuple[sshd.Sshd, sshd.Sshd]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -124,7 +124,7 @@ def test_a_refused_login_exits_255_and_names_the_key(pod: Pod) -> None:
     assert b"authorized_keys" in done.stderr
 
 
-def test_no_key_at_all_is_told_so_and_never_answered_by_trying_the_proxy(pod: Pod) -> None:
+def test_a_missing_key_is_reported_and_never_answered_by_trying_the_proxy(pod: Pod) -> None:
     assert pod.direct is not None
     assert pod.gateway is not None
     keyless = {name: value for name, value in pod.route(pod.direct).items() if name != "key"}
@@ -148,7 +148,7 @@ def test_a_missing_or_broken_key_file_is_named(pod: Pod) -> None:
         assert b"Traceback" not in done.stderr
 
 
-def test_hosts_lists_every_way_with_its_trusted_keys(
+def test_hosts_lists_every_route_with_its_trusted_keys(
     pod: Pod, servers: tuple[sshd.Sshd, sshd.Sshd]
 ) -> None:
     routes = json.loads(pod.run("hosts", "--json").stdout)["targets"][0]["routes"]

@@ -1,7 +1,7 @@
 import json
 import subprocess
 
-from infra.ssh.commands.logs import Replay
+from infra.ssh.commands.logs import ReplayFilter
 from tests.infra.ssh.conftest import Pod
 from tests.infra.ssh.test_redact import BOT_TOKEN
 
@@ -57,7 +57,7 @@ def test_following_shows_each_line_once_across_a_dropped_connection(pod: Pod, vi
     assert b"reconnecting" in err
 
 
-def test_an_endless_stream_is_no_json_document(pod: Pod) -> None:
+def test_an_endless_stream_cannot_be_a_json_document(pod: Pod) -> None:
     assert pod.run("logs", "-f", "--json").returncode == 2
 
 
@@ -66,9 +66,9 @@ def test_a_log_that_cannot_be_read_fails_with_the_hosts_code(pod: Pod, via: str)
 
 
 def replayed(seen: list[bytes], repeated: list[bytes]) -> list[bytes]:
-    """What is shown of `repeated` when the stream begins again after `seen`."""
+    """Return what is shown of `repeated` after a reconnection that follows `seen`."""
     shown: list[bytes] = []
-    replay = Replay(shown.append, quiet_seconds=0)
+    replay = ReplayFilter(shown.append, pause_s=0)
     for line in seen:
         replay.line(line)
     replay.begin()

@@ -11,7 +11,7 @@ from tests.infra.ssh.waiting import eventually, is_running
 
 @pytest.fixture
 def fleet(pod: Pod) -> Pod:
-    """Two targets, `one` and `two`, which are the same host."""
+    """Configure two targets, `one` and `two`, for the same host."""
     assert pod.direct is not None
     target: dict[str, object] = {"direct": pod.route(pod.direct), "workdir": str(pod.workdir)}
     pod.write(one=target, two=target)

@@ -41,7 +41,7 @@ def test_a_host_without_a_checkout_says_so(pod: Pod, via: str) -> None:
     assert b"deploy" in done.stdout + done.stderr
 
 
-def test_models_are_the_hosts_business(pod: Pod, via: str) -> None:
+def test_models_commands_are_passed_on_to_the_host(pod: Pod, via: str) -> None:
     done = pod.run("--via", via, "models", "verify", "--style", "anime")
     assert done.stdout == b"models verify --style anime\n"
     assert done.returncode == 3
@@ -83,7 +83,7 @@ def test_doctor_refuses_a_key_that_others_can_read(pod: Pod) -> None:
     assert b"chmod 600" in warned.stderr
 
 
-def test_doctor_bears_a_file_system_without_a_size(pod: Pod) -> None:
+def test_doctor_accepts_a_file_system_without_a_size(pod: Pod) -> None:
     pod.settings["workdir"] = "/proc"
     pod.write()
     done = pod.run("--via", "direct", "doctor")

@@ -31,7 +31,7 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def wait_for(self, text: bytes) -> bytes:
-        """What is shown until `text` appears."""
+        """Return what is shown until `text` appears."""
         shown = b""
         deadline = time.monotonic() + 30
         while text not in shown:
@@ -91,7 +91,7 @@ def test_a_shell_follows_the_size_of_the_window(pod: Pod, via: str) -> None:
         terminal.wait_for(b"re1sized")
 
 
-def test_a_shell_starts_in_the_given_directory(pod: Pod, via: str) -> None:
+def test_a_shell_starts_in_the_directory_of_cd(pod: Pod, via: str) -> None:
     with shell(pod, "--via", via, "shell", "--cd", str(pod.workdir)) as terminal:
         terminal.type("echo in=$PWD=\n")
         terminal.wait_for(f"in={pod.workdir}=".encode())
@@ -109,7 +109,7 @@ def test_keys_reach_the_remote_program_as_they_are(pod: Pod, via: str) -> None:
         assert terminal.process.poll() is None
 
 
-def test_the_terminal_is_put_back_when_the_program_is_ended(pod: Pod, via: str) -> None:
+def test_the_terminal_is_restored_when_the_program_is_ended(pod: Pod, via: str) -> None:
     with shell(pod, "--via", via, "shell") as terminal:
         before = terminal.modes
         terminal.type("echo re$((1))ady\n")
@@ -119,7 +119,7 @@ def test_the_terminal_is_put_back_when_the_program_is_ended(pod: Pod, via: str) 
         assert terminal.modes == before
 
 
-def test_the_terminal_is_put_back_when_the_connection_drops(pod: Pod, via: str) -> None:
+def test_the_terminal_is_restored_when_the_connection_drops(pod: Pod, via: str) -> None:
     server = pod.direct if via == "direct" else pod.gateway
     assert server is not None
     with shell(pod, "--via", via, "shell") as terminal:

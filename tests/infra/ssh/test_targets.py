@@ -26,8 +26,19 @@ def test_the_template_is_a_valid_configuration() -> None:
 def test_only_host_and_user_are_needed(tmp_path: Path) -> None:
     pod = load_config(write(tmp_path, {"targets": {"a": {"direct": ROUTE}}})).select([])[0]
     assert (pod.workdir, pod.known_hosts) == ("/workspace/easel", tmp_path / "known_hosts")
+    assert pod.shared == [".env", "backend/.env", "gpu_server/.env", "telegram_bot/.env", "data/"]
     assert pod.direct is not None
     assert (pod.direct.port, pod.direct.key) == (22, None)
+
+
+def test_file_names_are_relative_to_the_configuration(tmp_path: Path) -> None:
+    route = {**ROUTE, "key": "keys/pod"}
+    target = {"direct": route, "known_hosts": "~/hosts", "workdir": "/a/b/", "shared": ["c"]}
+    pod = load_config(write(tmp_path, {"targets": {"a": target}})).select([])[0]
+    assert pod.known_hosts == Path.home() / "hosts"
+    assert (pod.workdir, pod.shared) == ("/a/b", ["c"])
+    assert pod.direct is not None
+    assert pod.direct.key == tmp_path / "keys" / "pod"
 
 
 def test_targets_are_chosen_by_name_and_all(tmp_path: Path) -> None:
@@ -40,14 +51,14 @@ def test_targets_are_chosen_by_name_and_all(tmp_path: Path) -> None:
         config.select(["c"])
 
 
-def test_a_way_that_is_not_configured_is_named(tmp_path: Path) -> None:
+def test_a_route_that_is_not_configured_is_named(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, {"targets": {"a": {"proxy": ROUTE}}}))
     with pytest.raises(UsageError, match='no "direct" connection; it has: proxy'):
         config.select([])[0].routes("direct")
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "message"),
     [
         ({}, 'needs "direct", "proxy" or both'),
         ({"direct": {"host": "a"}}, "targets.a.direct.user: missing"),
@@ -59,20 +70,25 @@ def test_a_way_that_is_not_configured_is_named(tmp_path: Path) -> None:
         ({"direct": ROUTE, "workdir": "/"}, "targets.a.workdir"),
         ({"direct": ROUTE, "shared": ["../x"]}, "targets.a.shared"),
         ({"direct": ROUTE, "keep_releases": 1}, "from 2 to 100"),
+        ({"direct": ROUTE, "keep_release": 2}, 'did you mean "keep_releases"'),
+        ({"direct": ROUTE, "name": "b"}, "targets.a.name: unknown key; allowed: direct, proxy"),
+        ({"direct": {**ROUTE, "via": "proxy"}}, "targets.a.direct.via: unknown key"),
+        ({"direct": {**ROUTE, "key": ""}}, "a private key file"),
+        ({"direct": ROUTE, "proxy": None}, "targets.a.proxy: null is not allowed"),
         ({"direct": 5}, "targets.a.direct: 5 is not an object"),
         (7, "targets.a: 7 is not an object"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(
-    tmp_path: Path, target: object, said: str
+    tmp_path: Path, target: object, message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(write(tmp_path, {"targets": {"a": target}}))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "message"),
     [
         ([], "an object"),
         ({}, "targets"),
@@ -83,10 +99,10 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         ({"target": {}, "targets": {"a": {"direct": ROUTE}}}, "unknown key"),
     ],
 )
-def test_a_wrong_file_is_explained(tmp_path: Path, document: object, said: str) -> None:
+def test_a_wrong_file_is_explained(tmp_path: Path, document: object, message: str) -> None:
     with pytest.raises(ConfigError, match=r"ssh_config\.json") as caught:
         load_config(write(tmp_path, document))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
@@ -105,5 +121,5 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 def test_a_file_that_is_not_json_is_located(tmp_path: Path) -> None:
     path = tmp_path / "broken.json"
     path.write_text('{"targets": {,}}')
-    with pytest.raises(ConfigError, match="line 1, column 14"):
+    with pytest.raises(ConfigError, match="line 1 column 14"):
         load_config(path)

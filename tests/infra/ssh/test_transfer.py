@@ -80,9 +80,7 @@ def test_an_interrupted_push_leaves_nothing_behind_and_shows_nobody_its_part(
 
 
 @pytest.mark.parametrize("limit", [(), ("--timeout", "2")])
-def test_a_transfer_that_has_come_to_a_standstill_can_be_ended(
-    pod: Pod, limit: tuple[str, ...]
-) -> None:
+def test_a_stalled_transfer_can_be_ended(pod: Pod, limit: tuple[str, ...]) -> None:
     source, folder = pod.folder / "source", pod.folder / "folder"
     folder.mkdir()
     with source.open("wb") as file:
@@ -99,7 +97,7 @@ def test_a_transfer_that_has_come_to_a_standstill_can_be_ended(
     assert process.returncode == (124 if limit else 130)
 
 
-def test_a_time_limit_ends_a_transfer(pod: Pod) -> None:
+def test_a_timeout_ends_a_transfer(pod: Pod) -> None:
     done = pod.run("--timeout", "2", "pull", "/dev/zero", str(pod.folder / "zeros"))
     assert done.returncode == 124
     assert not list(pod.folder.glob("*zeros*"))

@@ -13,7 +13,7 @@ from tests.infra.ssh.sshd import free_port
 
 @contextmanager
 def echo_server() -> Iterator[int]:
-    """Sends back all it gets, when its peer has finished."""
+    """Run a server that returns everything it received once its peer has finished."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -55,7 +55,7 @@ def test_a_remote_port_is_reachable_on_loopback_until_ctrl_c(pod: Pod) -> None:
         assert process.returncode == 130
 
 
-def test_json_tells_the_local_ports_at_once(pod: Pod) -> None:
+def test_json_names_the_local_ports_at_once(pod: Pod) -> None:
     with echo_server() as there:
         process = pod.popen("--json", "tunnel", f"0:{there}")
         assert process.stdout is not None

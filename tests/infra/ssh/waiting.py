@@ -1,13 +1,13 @@
-"""Waiting for something outside this process."""
+"""Wait for something outside this process."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 30) -> bool:
-    """Whether it holds before the time is over."""
-    deadline = time.monotonic() + seconds
+def eventually(holds: Callable[[], bool], timeout_s: float = 30) -> bool:
+    """Return whether the condition holds before the timeout."""
+    deadline = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > deadline:
             return False
@@ -16,7 +16,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process exists and has not ended."""
+    """Return whether a process exists and has not ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
