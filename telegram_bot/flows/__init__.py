@@ -1,1 +1,1 @@
-"""What people can do with the bot: one module per flow, each with its `handlers()`."""
+"""What people can do with the bot: one module per flow; only `app` and `profile` import them."""

@@ -1,4 +1,4 @@
-"""For those in BOT_ADMINS: /stats /queue /refusals /ban /unban /broadcast /pause /resume."""
+"""Commands for BOT_ADMINS: /stats /queue /refusals /ban /unban /broadcast /pause /resume."""
 
 import re
 import time
@@ -22,15 +22,19 @@ from telegram_bot.storage.deliveries import DAY_S
 from telegram_bot.texts import Markup, utf16_length
 
 _DRAFT = "broadcast"
-_LONGEST = 3500
-_MOST_REFUSED = 20
+_MAX_BROADCAST = 3500
+"""In UTF-16 units; Telegram allows 4096, and the preview adds a heading."""
+_MAX_REFUSALS = 20
 _ID = re.compile(r"[0-9]{1,16}")
-log = structlog.get_logger("telegram_bot.admin")
+log = structlog.get_logger("telegram_bot.flows.admin")
 Handler = Callable[[Update, Context], Coroutine[Any, Any, None]]
 
 
 class Broadcast(BaseModel):
-    """One under way: kept, so that a killed bot goes on after the last one `reached`."""
+    """A broadcast in progress, stored so that a killed bot can resume it.
+
+    `people` is the number it is meant for; `reached` is the last user id that was tried.
+    """
 
     text: str
     people: int
@@ -79,7 +83,7 @@ async def queue(update: Update, context: Context) -> None:
 
 
 async def refusals(update: Update, context: Context) -> None:
-    """Who was refused what, and how often; the words are kept nowhere."""
+    """Show who was refused, for which category and how often; the prompts are not stored."""
     texts, counts = context.texts, await context.easel.backend.refusals()
     lines = [
         texts.html(
@@ -88,14 +92,14 @@ async def refusals(update: Update, context: Context) -> None:
             category=presenter.category(texts, count.category),
             count=count.count,
         )
-        for count in counts[:_MOST_REFUSED]
+        for count in counts[:_MAX_REFUSALS]
     ]
     head = texts.html("admin.refusals" if lines else "admin.no_refusals")
     await context.reply(update, View(Markup("\n".join([head, *lines]))))
 
 
 async def ban(update: Update, context: Context) -> None:
-    user_id = _whom(update, context)
+    user_id = _target_user(update)
     if user_id is None or user_id in context.easel.settings.bot_admins:
         await context.reply(update, View(context.texts.html("admin.ban_whom")))
         return
@@ -107,15 +111,15 @@ async def ban(update: Update, context: Context) -> None:
 
 
 async def unban(update: Update, context: Context) -> None:
-    user_id = _whom(update, context)
-    known = user_id is not None and context.easel.people.unban(user_id)
-    key = "admin.unbanned" if known else "admin.ban_whom"
+    user_id = _target_user(update)
+    unbanned = user_id is not None and context.easel.people.unban(user_id)
+    key = "admin.unbanned" if unbanned else "admin.ban_whom"
     await context.reply(update, View(context.texts.html(key, id=user_id)))
 
 
 async def pause(update: Update, context: Context) -> None:
-    """New wishes are refused; what is under way goes on."""
-    context.easel.database.set_note(PAUSED, _words(update)[:200])
+    """Refuse new requests, except from admins; generations in progress continue."""
+    context.easel.database.set_note(PAUSED, _argument(update)[:200])
     await context.reply(update, View(context.texts.html("admin.paused")))
 
 
@@ -125,11 +129,11 @@ async def resume(update: Update, context: Context) -> None:
 
 
 async def broadcast(update: Update, context: Context) -> None:
-    """Shows what would be sent, and to how many."""
+    """Preview a broadcast and count its recipients; a button sends it."""
     easel, texts, owner = context.easel, context.texts, the_user(update).id
-    text = _words(update)
-    if not text or utf16_length(text) > _LONGEST:
-        await context.reply(update, View(texts.html("admin.broadcast_what", n=_LONGEST)))
+    text = _argument(update)
+    if not text or utf16_length(text) > _MAX_BROADCAST:
+        await context.reply(update, View(texts.html("admin.broadcast_what", n=_MAX_BROADCAST)))
         return
     count = len(easel.people.reachable())
     easel.database.set_note(f"{_DRAFT}/{owner}", text)
@@ -147,34 +151,34 @@ async def broadcast(update: Update, context: Context) -> None:
 async def on_broadcast(update: Update, context: Context, press: MenuPress) -> None:
     easel, query = context.easel, the_query(update)
     draft, note = f"{_DRAFT}/{press.owner}", f"{_DRAFT}/{press.owner}/{update.update_id}"
-    text, under_way = easel.database.note(draft), easel.database.note(note)
-    if not context.is_admin or (text is None and under_way is None):
+    text, in_progress = easel.database.note(draft), easel.database.note(note)
+    if not context.is_admin or (text is None and in_progress is None):
         await toast(query, context.texts.plain("toast.old_button"))
         return
     await toast(query)
-    if under_way is None:
-        begun = Broadcast(text=str(text), people=len(easel.people.reachable()))
-        easel.database.set_note(note, begun.model_dump_json())
+    if in_progress is None:
+        state = Broadcast(text=str(text), people=len(easel.people.reachable()))
+        easel.database.set_note(note, state.model_dump_json())
         easel.database.set_note(draft, None)
     context.in_background(update, _broadcast(update, context, note))
 
 
 async def _broadcast(update: Update, context: Context, note: str) -> None:
     easel, texts = context.easel, context.texts
-    course = Broadcast.model_validate_json(easel.database.note(note) or "")
-    view = View(texts.html("admin.message", text=course.text))
-    for user_id in easel.people.reachable(after=course.reached):
-        course.reached = user_id
+    state = Broadcast.model_validate_json(easel.database.note(note) or "")
+    view = View(texts.html("admin.message", text=state.text))
+    for user_id in easel.people.reachable(after=state.reached):
+        state.reached = user_id
         try:
             await easel.editor.send(user_id, view, urgency=Urgency.BULK)
-            course.sent += 1
+            state.sent += 1
         except Forbidden:
             easel.people.set_blocked(user_id, True)
-        except TelegramError as error:  # this one cannot be reached now; the others can
-            log.warning("broadcast_missed_one", reason=error.message)
-        easel.database.set_note(note, course.model_dump_json())
-    done = View(texts.html("admin.sent", sent=course.sent, n=course.people))
-    with suppress(TelegramError):  # its preview may be gone
+        except TelegramError as error:  # skip this person; the others may be reachable
+            log.warning("broadcast_message_failed", reason=error.message)
+        easel.database.set_note(note, state.model_dump_json())
+    done = View(texts.html("admin.sent", sent=state.sent, n=state.people))
+    with suppress(TelegramError):  # the preview may be deleted
         await context.change(the_query(update), done)
     easel.database.set_note(note, None)
 
@@ -189,17 +193,17 @@ def _admins(handler: Handler) -> Handler:
     return guarded
 
 
-def _words(update: Update) -> str:
-    _, _, words = (the_message(update).text or "").partition(" ")
-    return words.strip()
+def _argument(update: Update) -> str:
+    _, _, argument = (the_message(update).text or "").partition(" ")
+    return argument.strip()
 
 
-def _whom(update: Update, _: Context) -> int | None:
-    words = _words(update)
-    if _ID.fullmatch(words):
-        return int(words)
+def _target_user(update: Update) -> int | None:
+    argument = _argument(update)
+    if _ID.fullmatch(argument):
+        return int(argument)
     replied = the_message(update).reply_to_message
-    return replied.from_user.id if replied and replied.from_user and not words else None
+    return replied.from_user.id if replied and replied.from_user and not argument else None
 
 
 COMMANDS: dict[str, Handler] = {

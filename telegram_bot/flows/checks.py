@@ -1,4 +1,4 @@
-"""What is checked before anything is asked of the backend, and said when it does not fit."""
+"""Check a request before it goes to the backend, and tell the person what is wrong."""
 
 from telegram import Update
 
@@ -11,7 +11,7 @@ from telegram_bot.texts import Markup
 
 
 async def fit(update: Update, context: Context, mode: ModeInfo, options: Options) -> bool:
-    """Whether words and options can be taken; says what is wrong with them otherwise."""
+    """Return whether prompt and options are valid; if not, say what is wrong."""
     texts = context.texts
     if options.faults:
         lines = [texts.html(fault.key, **fault.values) for fault in options.faults]
@@ -32,7 +32,7 @@ async def fit(update: Update, context: Context, mode: ModeInfo, options: Options
 
 
 async def paused(update: Update, context: Context) -> bool:
-    """Whether an admin has stopped new wishes; then says so, and answers the press."""
+    """Return whether an admin paused new requests; if so, say it and acknowledge the press."""
     reason = context.easel.database.note(PAUSED)
     if reason is None or context.is_admin:
         return False

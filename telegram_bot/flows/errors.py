@@ -1,4 +1,4 @@
-"""What a handler could not do, told to the person in one sentence; the rest goes to the logs."""
+"""Turn a handler's error into one sentence for the person; the details go to the log."""
 
 import secrets
 from contextlib import suppress
@@ -13,11 +13,11 @@ from telegram_bot.messages import presenter
 from telegram_bot.messages.view import View
 from web.errors import EaselError, Internal, NotFound
 
-log = structlog.get_logger("telegram_bot.errors")
+log = structlog.get_logger("telegram_bot.flows.errors")
 
 
 async def on_error(update: object, context: Context) -> None:
-    """The one place where errors of handlers end. Never shows a traceback."""
+    """Handle every error that a handler raises; never show a traceback."""
     error = context.error
     code = secrets.token_hex(3).upper()
     if isinstance(error, Forbidden):
@@ -27,7 +27,7 @@ async def on_error(update: object, context: Context) -> None:
         log.warning("telegram_unreachable", reason=type(error).__name__)
         return
     if isinstance(error, EaselError):
-        log.info("refused", error=error.code, code=code)
+        log.info("request_failed", error=error.code, code=code)
     else:
         log.error("handler_failed", code=code, exc_info=error)
     if isinstance(update, Update) and update.effective_chat is not None:
@@ -39,8 +39,8 @@ async def _tell(update: Update, context: Context, error: BaseException | None, c
     if isinstance(error, NotFound):
         text = texts.html("job.gone")
     else:
-        known = error if isinstance(error, EaselError) else Internal()
-        text = presenter.error_text(texts, known.problem(), code, known.retry_after)
+        failure = error if isinstance(error, EaselError) else Internal()
+        text = presenter.error_text(texts, failure.problem(), code, failure.retry_after)
     with suppress(TelegramError):
         await context.reply(update, View(text))
 
@@ -49,11 +49,11 @@ def _forbidden(update: object, context: Context) -> None:
     chat = update.effective_chat if isinstance(update, Update) else None
     if chat is not None and chat.type == Chat.PRIVATE:
         context.easel.people.set_blocked(chat.id, True)
-    log.info("blocked_by_user")
+    log.info("bot_blocked")
 
 
 async def unknown(update: Update, context: Context) -> None:
-    """A command, or a kind of message, that the bot has no use for."""
+    """Say, in private chats only, that the bot does not support a command or kind of message."""
     message = update.effective_message
     if isinstance(message, Message) and message.chat.id > 0:
         await context.reply(update, View(context.texts.html("start.unknown")))

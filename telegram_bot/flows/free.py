@@ -1,4 +1,4 @@
-"""Free generation: a plain text is a prompt, in the style used last."""
+"""Free generation: a plain text is a prompt, drawn in the person's last style."""
 
 from telegram import Update
 from telegram.ext import CommandHandler, MessageHandler, filters
@@ -23,39 +23,39 @@ from telegram_bot.storage.people import Draft
 
 
 async def on_text(update: Update, context: Context) -> None:
-    """Words to the bot: for the draft at hand, or a new prompt."""
-    words = text_for_bot(the_message(update), context.bot)
-    if words is None:
+    """Draw a text sent to the bot: with the draft's photo if it awaits a prompt, or by itself."""
+    text = text_for_bot(the_message(update), context.bot)
+    if text is None:
         return
     draft = context.person.draft
     if draft and draft.chat_id == the_chat(update).id and draft.step == "words" and draft.photo:
-        await restyle.with_words(update, context, draft, words)
+        await restyle.with_prompt(update, context, draft, text)
         return
-    await prompt(update, context, words)
+    await prompt(update, context, text)
 
 
 async def on_draw(update: Update, context: Context) -> None:
-    """/draw and words."""
-    _, _, words = (the_message(update).text or "").partition(" ")
-    if words.strip():
-        await prompt(update, context, words)
+    """Handle /draw: draw the text after it, or ask for a prompt."""
+    _, _, text = (the_message(update).text or "").partition(" ")
+    if text.strip():
+        await prompt(update, context, text)
     else:
-        await _ask_for_words(update, context, await context.easel.catalogue.for_words())
+        await _ask_for_prompt(update, context, await context.easel.catalogue.for_words())
 
 
 async def prompt(update: Update, context: Context, text: str) -> None:
-    """Draw these words."""
+    """Draw a text, a prompt with options; ask for a prompt if it has only options."""
     person, message, chat = context.person, the_message(update), the_chat(update)
     draft = person.draft if person.draft and person.draft.chat_id == chat.id else None
     if draft and draft.photo and draft.step == "style":
-        draft = None  # a photo still waits for its style; these words are a prompt of their own
+        draft = None  # the photo still needs a style; this text is a separate prompt
     mode = await _mode(context, draft)
     style = (draft and draft.style) or person.preferences.styles.get(mode.name)
     options = parse(text, mode, style)
     if not await checks.fit(update, context, mode, options):
         return
     if not options.prompt:
-        await _ask_for_words(update, context, mode)
+        await _ask_for_prompt(update, context, mode)
         return
     context.set_draft(None)
     chosen = style_of(mode, options.values.pop("style", style)).name
@@ -71,9 +71,9 @@ async def prompt(update: Update, context: Context, text: str) -> None:
 
 
 async def on_mode(update: Update, context: Context, press: MenuPress) -> None:
-    """A mode was chosen in the menu."""
+    """Start a draft in the chosen mode, then ask for a photo or a style."""
     query, texts, owner = the_query(update), context.texts, the_user(update).id
-    mode = await find_mode(context, press.argument)
+    mode = await _find_mode(context, press.argument)
     if mode is None:
         await toast(query, texts.plain("toast.old_button"))
         return
@@ -89,58 +89,58 @@ async def on_mode(update: Update, context: Context, press: MenuPress) -> None:
 
 
 async def on_style(update: Update, context: Context, press: MenuPress) -> None:
-    """A style was chosen, for words or for the photo at hand."""
+    """Remember the chosen style, then continue with the draft's photo or ask for a prompt."""
     query, texts = the_query(update), context.texts
     mode_name, _, style_name = press.argument.partition("/")
-    mode = await find_mode(context, mode_name)
+    mode = await _find_mode(context, mode_name)
     style = named(style_name, [s.name for s in mode.styles]) if mode else None
     if mode is None or style is None:
         await toast(query, texts.plain("toast.old_button"))
         return
     preferences = context.person.preferences
-    draft = restyle.with_photo(update, context)
+    draft = restyle.draft_with_photo(update, context)
     if mode.takes_image and (draft is None or draft.mode != mode.name):
         await toast(query, texts.plain("toast.photo_first"))
         return
     await toast(query)
-    remembered = preferences.styles | {mode.name: style}
-    preferences = context.easel.people.prefer(the_user(update).id, styles=remembered)
+    styles = preferences.styles | {mode.name: style}
+    preferences = context.easel.people.prefer(the_user(update).id, styles=styles)
     if mode.takes_image and draft:
-        await restyle.go_on(update, context, draft.model_copy(update={"style": style}))
+        await restyle.proceed(update, context, draft.model_copy(update={"style": style}))
         return
     context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt"))
     await context.change(query, menus.describe(texts, the_user(update).id, mode, preferences))
 
 
 async def on_size(update: Update, context: Context, press: MenuPress) -> None:
-    """An aspect ratio was chosen: the same menu, marked anew."""
+    """Remember the chosen aspect ratio and show it in the same menu."""
     query, texts, owner = the_query(update), context.texts, the_user(update).id
     mode_name, _, ratio = press.argument.partition("/")
-    mode = await find_mode(context, mode_name)
+    mode = await _find_mode(context, mode_name)
     if mode is None:
         await toast(query, texts.plain("toast.old_button"))
         return
     await toast(query, ratio)
     preferences = context.easel.people.prefer(owner, size=ratio)
-    described = mode.name in preferences.styles
-    view = menus.describe if described else menus.styles
+    has_style = mode.name in preferences.styles
+    view = menus.describe if has_style else menus.styles
     await context.change(query, view(texts, owner, mode, preferences))
 
 
-async def find_mode(context: Context, stand_in: str) -> ModeInfo | None:
+async def _find_mode(context: Context, shortened: str) -> ModeInfo | None:
     modes = {mode.name: mode for mode in await context.easel.catalogue.modes()}
-    return modes.get(named(stand_in, modes) or "")
+    return modes.get(named(shortened, modes) or "")
 
 
 async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
     catalogue = context.easel.catalogue
-    drafted = catalogue.known(draft.mode) if draft else None
-    if drafted is not None and draft and (draft.photo or not drafted.takes_image):
-        return drafted
+    mode = catalogue.known(draft.mode) if draft else None
+    if mode is not None and draft and (draft.photo or not mode.takes_image):
+        return mode
     return await catalogue.for_words(context.person.preferences.mode)
 
 
-async def _ask_for_words(update: Update, context: Context, mode: ModeInfo) -> None:
+async def _ask_for_prompt(update: Update, context: Context, mode: ModeInfo) -> None:
     context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt"))
     owner = the_user(update).id
     view = menus.describe(context.texts, owner, mode, context.person.preferences)

@@ -1,4 +1,4 @@
-"""/history: everything drawn for a person, one message to page through."""
+"""The /history command: everything drawn for a person, paged through in one message."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -17,10 +17,10 @@ from telegram_bot.storage.deliveries import Delivery
 from telegram_bot.texts import Markup
 from web.errors import NotFound
 
-HERE = "h"
-"""What the buttons of a page say of where they are."""
+FROM_HISTORY = "h"
+"""Argument that tells a history page's buttons from those under a result."""
 
-Show = Callable[[View], Awaitable[object]]
+_Show = Callable[[View], Awaitable[object]]
 
 
 async def history(update: Update, context: Context) -> None:
@@ -35,7 +35,7 @@ async def on_page(update: Update, context: Context, press: MenuPress) -> None:
 
 
 async def show_again(update: Update, context: Context, delivery: Delivery) -> None:
-    """The page of this picture, among all."""
+    """Show the page of this generation again, among all and not only the favourites."""
     offset = context.easel.deliveries.offset_of(delivery)
     await _show(context, partial(_turn, update, context), delivery.user_id, offset)
 
@@ -48,20 +48,20 @@ async def _turn(update: Update, context: Context, view: View) -> None:
 
 
 async def _show(
-    context: Context, show: Show, owner: int, offset: int, *, favourites: bool = False
+    context: Context, show: _Show, owner: int, offset: int, *, favourites: bool = False
 ) -> None:
     try:
         await show(await _page(context, owner, offset, favourites=favourites))
-    except BadRequest:  # Telegram may not know the file id any more
-        await show(await _page(context, owner, offset, favourites=favourites, anew=True))
+    except BadRequest:  # Telegram may have forgotten the file id
+        await show(await _page(context, owner, offset, favourites=favourites, upload=True))
 
 
 async def _page(
-    context: Context, owner: int, offset: int, *, favourites: bool, anew: bool = False
+    context: Context, owner: int, offset: int, *, favourites: bool, upload: bool = False
 ) -> View:
-    """One picture with its place among all; those the backend has deleted are passed over.
+    """Build the page of one image; forget and skip those that the backend has deleted.
 
-    `anew`: the picture is sent once more, where Telegram has it already.
+    `upload` sends the image itself even if Telegram already has it.
     """
     easel, texts = context.easel, context.texts
     while count := easel.deliveries.count_shown(owner, favourites):
@@ -70,15 +70,15 @@ async def _page(
         if delivery is None:
             break
         try:
-            media = await _media(context, delivery, anew=anew)
+            media = await _media(context, delivery, upload=upload)
             return await _view(context, delivery, media, offset, count, favourites=favourites)
         except NotFound:
             easel.deliveries.forget(delivery.generation)
     return View(texts.html("history.no_favourites" if favourites else "history.empty"))
 
 
-async def _media(context: Context, delivery: Delivery, *, anew: bool) -> Media:
-    if delivery.file_id and not anew:
+async def _media(context: Context, delivery: Delivery, *, upload: bool) -> Media:
+    if delivery.file_id and not upload:
         return Media("photo", delivery.file_id)
     backend, job = context.easel.backend, delivery.generation
     return await photos.result(backend, job, 0, as_file=False, seed=0)
@@ -103,15 +103,15 @@ async def _view(
     if prompt := presenter.own_prompt(generation, mode):
         text = Markup(f"{text}\n{presenter.quote(texts, prompt)}")
     paging = _paging(delivery.user_id, offset, count, favourites=favourites)
-    filtering = Button(
+    toggle = Button(
         texts.plain("button.all" if favourites else "button.favourites"),
         MenuPress(delivery.user_id, "history", "/0" if favourites else "f/0"),
     )
     actions = tuple(
         Button(texts.plain(f"button.{action}"), JobPress(delivery.generation, action, where))
-        for action, where in (("again", ""), ("png", ""), ("delete", HERE))
+        for action, where in (("again", ""), ("png", ""), ("delete", FROM_HISTORY))
     )
-    return View(text, (*paging, actions, (filtering,)), media)
+    return View(text, (*paging, actions, (toggle,)), media)
 
 
 def _paging(owner: int, offset: int, count: int, *, favourites: bool) -> Keyboard:
@@ -122,8 +122,8 @@ def _paging(owner: int, offset: int, count: int, *, favourites: bool) -> Keyboar
 
     if count == 1:
         return ()
-    here = turn(f"{offset + 1}/{count}", offset)
-    return ((turn("◀️", offset - 1), here, turn("▶️", offset + 1)),)
+    current = turn(f"{offset + 1}/{count}", offset)
+    return ((turn("◀️", offset - 1), current, turn("▶️", offset + 1)),)
 
 
 def handlers() -> list[CommandHandler[Context, None]]:

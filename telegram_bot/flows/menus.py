@@ -1,4 +1,4 @@
-"""The menus that several flows show: the modes, the styles of a mode, its sizes. Pure."""
+"""Build the menus that flows share: modes, styles, sizes, strengths. Pure functions."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from telegram_bot.messages.view import Button, Keyboard, View, rows
 from telegram_bot.storage.people import Preferences
 from telegram_bot.texts import Texts
 
-_MOST_STYLES = 40
+_MAX_STYLES = 40
 
 
 def home(texts: Texts, owner: int, modes: Sequence[ModeInfo], *, sketches: bool) -> View:
-    """The first screen: one button per mode; `sketches`: pictures are no more than that now."""
-    hello = texts.html("start.hello_sketches" if sketches else "start.hello")
-    return View(hello, home_keyboard(texts, owner, modes))
+    """Build the first screen, one button per mode; `sketches`: warn that no AI model draws."""
+    greeting = texts.html("start.hello_sketches" if sketches else "start.hello")
+    return View(greeting, home_keyboard(texts, owner, modes))
 
 
 def home_keyboard(texts: Texts, owner: int, modes: Sequence[ModeInfo]) -> Keyboard:
@@ -28,46 +28,47 @@ def home_keyboard(texts: Texts, owner: int, modes: Sequence[ModeInfo]) -> Keyboa
         )
         for mode in modes
     ]
-    more = (
+    others = (
         Button(texts.plain("button.settings"), MenuPress(owner, "settings")),
         Button(texts.plain("button.help"), MenuPress(owner, "help")),
     )
-    return (*rows(choices, 1), more)
+    return (*rows(choices, 1), others)
 
 
 def offered(mode: ModeInfo) -> list[StyleInfo]:
-    """The styles that can be drawn now; all of them while none can."""
-    return ([style for style in mode.styles if style.available] or mode.styles)[:_MOST_STYLES]
+    """Return the styles that can be drawn now, or all of them if none can."""
+    return ([style for style in mode.styles if style.available] or mode.styles)[:_MAX_STYLES]
 
 
 def styles(texts: Texts, owner: int, mode: ModeInfo, preferences: Preferences) -> View:
-    """Which style? The last one is marked."""
-    last = style_of(mode, preferences.styles.get(mode.name))
-    used = mode.name in preferences.styles
+    """Ask for a style; the last one used, or else the default, is ticked."""
+    current = style_of(mode, preferences.styles.get(mode.name))
+    used_before = mode.name in preferences.styles
     choices = []
     for style in offered(mode):
-        mark = "✅ " if style.name == last.name else ""
+        tick = "✅ " if style.name == current.name else ""
         press = MenuPress(owner, "style", f"{short(mode.name)}/{short(style.name)}")
-        choices.append(Button(mark + texts.of(style.title), press))
-    text = texts.html("style.ask_again" if used else "style.ask", style=texts.of(last.title))
-    sizes = () if mode.takes_image else size_rows(owner, mode, last, preferences.size)
+        choices.append(Button(tick + texts.of(style.title), press))
+    key = "style.ask_again" if used_before else "style.ask"
+    text = texts.html(key, style=texts.of(current.title))
+    sizes = () if mode.takes_image else size_rows(owner, mode, current, preferences.size)
     return View(text, (*rows(choices, 2), *sizes, cancel_row(texts, owner)))
 
 
 def size_rows(owner: int, mode: ModeInfo, style: StyleInfo, chosen: str | None) -> Keyboard:
-    """The style's aspect ratios, the chosen one marked."""
+    """Offer the style's aspect ratios, the chosen one ticked; nothing if there is only one."""
     current = chosen if chosen in style.sizes else next(iter(style.sizes), None)
     buttons = []
     for ratio, (width, height) in style.sizes.items():
         shape = "◻️" if width == height else "▭" if width > height else "▯"
-        mark = "✅" if ratio == current else shape
+        symbol = "✅" if ratio == current else shape
         press = MenuPress(owner, "size", f"{short(mode.name)}/{ratio}")
-        buttons.append(Button(f"{mark} {ratio}", press))
+        buttons.append(Button(f"{symbol} {ratio}", press))
     return rows(buttons, 3) if len(buttons) > 1 else ()
 
 
 def describe(texts: Texts, owner: int, mode: ModeInfo, preferences: Preferences) -> View:
-    """A style is chosen: words are wanted."""
+    """Ask for a prompt in the current style."""
     style = style_of(mode, preferences.styles.get(mode.name))
     change = Button(texts.plain("button.style"), MenuPress(owner, "mode", short(mode.name)))
     sizes = size_rows(owner, mode, style, preferences.size)
@@ -76,7 +77,7 @@ def describe(texts: Texts, owner: int, mode: ModeInfo, preferences: Preferences)
 
 
 def strength(texts: Texts, owner: int, mode: ModeInfo) -> View:
-    """How closely is the photo kept?"""
+    """Ask how closely the image should follow the photo."""
     choices = [
         Button(texts.plain(f"button.strength_{name}"), MenuPress(owner, "strength", f"{value:g}"))
         for name, value in strengths(mode).items()
@@ -84,8 +85,8 @@ def strength(texts: Texts, owner: int, mode: ModeInfo) -> View:
     return View(texts.html("restyle.strength"), (tuple(choices), cancel_row(texts, owner)))
 
 
-def words(texts: Texts, owner: int) -> View:
-    """Any words for a restyled photo?"""
+def optional_prompt(texts: Texts, owner: int) -> View:
+    """Ask for a prompt for the photo, or to draw without one."""
     draw = Button(texts.plain("button.draw"), MenuPress(owner, "draw"), "primary")
     return View(texts.html("restyle.words"), ((draw,), cancel_row(texts, owner)))
 

@@ -1,4 +1,4 @@
-"""Routes a pressed button: it is decoded once, and its owner checked once."""
+"""Route button presses: the only place that decodes them and checks their owner."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -11,16 +11,16 @@ from telegram_bot.storage.deliveries import Delivery
 
 OnMenu = Callable[[Update, Context, MenuPress], Awaitable[None]]
 OnJob = Callable[[Update, Context, JobPress, Delivery], Awaitable[None]]
-ANYBODYS = frozenset({"report"})
-"""What others than the owner may press too."""
+_OPEN_TO_ALL = frozenset({"report"})
+"""Actions that people other than the owner may use."""
 
 
 def handler(
     menus: Mapping[str, OnMenu], jobs: Mapping[str, OnJob]
 ) -> CallbackQueryHandler[Context, None]:
-    """The one handler of all inline buttons, by their action."""
+    """Build the handler of all inline buttons, which dispatches by action."""
 
-    async def pressed(update: Update, context: Context) -> None:
+    async def on_press(update: Update, context: Context) -> None:
         query = the_query(update)
         press = decode(query.data or "")
         if isinstance(press, MenuPress) and press.action in menus:
@@ -33,7 +33,7 @@ def handler(
         else:
             await toast(query, context.texts.plain("toast.old_button"))
 
-    return CallbackQueryHandler(pressed)
+    return CallbackQueryHandler(on_press)
 
 
 async def _job(update: Update, context: Context, press: JobPress, on_job: OnJob) -> None:
@@ -42,7 +42,7 @@ async def _job(update: Update, context: Context, press: JobPress, on_job: OnJob)
     if delivery is None:
         await toast(query, context.texts.plain("toast.gone"))
         return
-    if delivery.user_id != the_user(update).id and press.action not in ANYBODYS:
+    if delivery.user_id != the_user(update).id and press.action not in _OPEN_TO_ALL:
         await toast(query, context.texts.plain("toast.not_yours"))
         return
     if delivery.message_id is None and query.message is not None and not delivery.ended:

@@ -1,4 +1,4 @@
-"""/privacy: what is kept, and deleting all of it."""
+"""The /privacy command: what is stored, and how to delete all of it."""
 
 from telegram import Update
 from telegram.ext import CommandHandler
@@ -17,7 +17,7 @@ async def privacy(update: Update, context: Context) -> None:
 
 
 async def on_forget(update: Update, context: Context, press: MenuPress) -> None:
-    """Asks before."""
+    """Ask for confirmation."""
     texts = context.texts
     await toast(the_query(update))
     keyboard = (
@@ -32,7 +32,7 @@ async def on_forget(update: Update, context: Context, press: MenuPress) -> None:
 
 
 async def on_forget_sure(update: Update, context: Context, press: MenuPress) -> None:
-    """At the backend first: a failure there must not look like a deletion."""
+    """Delete at the backend first, so that a failure there does not look like success."""
     easel, texts = context.easel, context.texts
     await toast(the_query(update))
     for generation in easel.deliveries.of_user(press.owner):

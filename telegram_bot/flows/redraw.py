@@ -1,4 +1,4 @@
-"""The buttons that draw again from a generation: the same, varied, restyled or reworded."""
+"""The buttons that draw from a generation: again, varied, restyled or with another prompt."""
 
 from typing import Any
 
@@ -18,12 +18,13 @@ from telegram_bot.storage.deliveries import Delivery, State
 from telegram_bot.storage.people import Draft
 
 _DOUBLE_TAP_S = 2.0
-_SMALLER = 0.75
+"""How long to ignore a repeated press of the same button."""
+_SHRINK_FACTOR = 0.75
 
 
 async def on_again(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
-    """The same once more, with another seed."""
-    generation = await _about_to_draw(update, context, press, delivery)
+    """Draw the same request with another seed."""
+    generation = await _generation_to_redraw(update, context, press, delivery)
     if generation is not None:
         await _draw(update, context, press, again(generation), delivery.photo)
 
@@ -31,8 +32,8 @@ async def on_again(update: Update, context: Context, press: JobPress, delivery: 
 async def on_variation(
     update: Update, context: Context, press: JobPress, delivery: Delivery
 ) -> None:
-    """The same words over this picture's structure."""
-    generation = await _about_to_draw(update, context, press, delivery)
+    """Draw the same prompt with this image as the photo to restyle."""
+    generation = await _generation_to_redraw(update, context, press, delivery)
     if generation is not None:
         mode = await context.easel.catalogue.for_photo()
         photo = photos.from_generation(press.job, press.number)
@@ -40,34 +41,35 @@ async def on_variation(
 
 
 async def on_seed(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
-    """The same seed with other words, which come as the next message."""
+    """Ask for another prompt, to be drawn with the seed of this image."""
     await toast(the_query(update))
     generation = await context.easel.backend.get(press.job)
     seed = generation.seed + press.number
     request, photo = again(generation, seed=seed, count=1), delivery.photo
-    await _ask_for_words(update, context, request, photo, "results.same_seed", seed=seed)
+    await _ask_for_prompt(update, context, request, photo, "results.same_seed", seed=seed)
 
 
 async def on_edit(update: Update, context: Context, _: JobPress, delivery: Delivery) -> None:
-    """Other words for a request that was not taken."""
+    """Ask for another prompt after the backend refused the request."""
     await toast(the_query(update))
     request, photo = delivery.request, delivery.photo
-    await _ask_for_words(update, context, request, photo, "results.other_words")
+    await _ask_for_prompt(update, context, request, photo, "results.other_words")
 
 
 async def on_restyle(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
-    """This picture as the photo of a restyle."""
+    """Start a restyle with this image as its photo."""
     await toast(the_query(update))
     photo = photos.from_generation(press.job, press.number)
     await restyle.begin(update, context, photo, "")
 
 
 async def on_retry(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
-    """What failed or was cancelled, once more, in the same message."""
+    """Retry a failed or cancelled generation in the same message."""
     await _retry(update, context, press, delivery, delivery.request)
 
 
 async def on_smaller(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
+    """Retry at a smaller size, each side a multiple of 64 and at least 256 pixels."""
     request, values = delivery.request, delivery.request.values
     mode = context.easel.catalogue.known(request.mode)
     if mode is None:
@@ -77,7 +79,9 @@ async def on_smaller(update: Update, context: Context, press: JobPress, delivery
     size = {"width": values.get("width"), "height": values.get("height")}
     if not all(size.values()):
         size = dict(sized(mode, style, next(iter(style_of(mode, style).sizes), None)))
-    changed = {side: max(256, round(int(v or 0) * _SMALLER / 64) * 64) for side, v in size.items()}
+    changed = {
+        side: max(256, round(int(v or 0) * _SHRINK_FACTOR / 64) * 64) for side, v in size.items()
+    }
     await _retry(update, context, press, delivery, request.model_copy(update=changed))
 
 
@@ -93,31 +97,32 @@ async def _retry(
     if message is None or not delivery.can_be_retried:
         await toast(query, context.texts.plain("toast.already_on_it"))
         return
-    if await _held_up(update, context, press):
+    if await _is_held_back(update, context, press):
         return
     await toast(query, context.texts.plain("toast.on_it"))
-    held = isinstance(message, Message) and not message.text
-    place = Place(message.chat.id, message.message_id, held)
+    holds_media = isinstance(message, Message) and not message.text
+    place = Place(message.chat.id, message.message_id, holds_media)
     origin = f"{_origin(update, press)}/{query.id}"
     added = context.draw(request, place.chat_id, origin, photo=delivery.photo, place=place)
-    if added and delivery.ended:  # else the backend has still to be told of the old one
+    if added and delivery.ended:  # a row in `revoking` stays until the backend has been told
         context.easel.deliveries.forget(press.job)
 
 
-async def _about_to_draw(
+async def _generation_to_redraw(
     update: Update, context: Context, press: JobPress, delivery: Delivery
 ) -> Generation | None:
-    """The generation under the button, if it may be drawn from once more; has answered if not."""
+    """Return the generation to draw from; if that is not possible now, say so and return None."""
     if delivery.state is not State.delivered:
         await toast(the_query(update), context.texts.plain("toast.not_ready"))
         return None
-    if await _held_up(update, context, press):
+    if await _is_held_back(update, context, press):
         return None
     await toast(the_query(update), context.texts.plain("toast.on_it"))
     return await context.easel.backend.get(press.job)
 
 
-async def _held_up(update: Update, context: Context, press: JobPress) -> bool:
+async def _is_held_back(update: Update, context: Context, press: JobPress) -> bool:
+    """Return whether the press is a double tap or the bot is paused; if so, say it."""
     user_id = the_user(update).id
     last = context.easel.deliveries.seconds_since(user_id, _origin(update, press))
     if last is not None and last < _DOUBLE_TAP_S:
@@ -139,7 +144,7 @@ async def _draw(
     context.draw(request, the_chat(update).id, origin, photo=photo, reply_to=reply_to)
 
 
-async def _ask_for_words(
+async def _ask_for_prompt(
     update: Update,
     context: Context,
     request: GenerationRequest,

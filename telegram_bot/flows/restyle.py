@@ -1,4 +1,4 @@
-"""Restyle photo: a photo or an image file starts it; then style, strength, words if wanted."""
+"""Restyle a photo or an image file: ask for style, strength and an optional prompt."""
 
 import asyncio
 
@@ -19,14 +19,15 @@ from telegram_bot.messages.view import Button, View, rows
 from telegram_bot.storage.people import Draft
 
 _ALBUM_PAUSE_S = 1.0
-_MOST_ALBUM = 10
+"""How long to wait for another photo before an album counts as complete."""
+_MAX_ALBUM = 10
 
 
 async def on_photo(update: Update, context: Context) -> None:
-    """A photo, or an image as a file."""
+    """Begin with a photo, or with an image sent as a file."""
     message = the_message(update)
-    words = text_for_bot(message, context.bot)
-    if words is None and not _album_goes_on(update, context):
+    text = text_for_bot(message, context.bot)
+    if text is None and not _belongs_to_album(update, context):
         return
     sent = photos.sent_photo(message)
     if sent is None:
@@ -37,18 +38,18 @@ async def on_photo(update: Update, context: Context) -> None:
         await context.reply(update, View(context.texts.html("error.too_large")))
         return
     if message.media_group_id:
-        await _collect(update, context, file_id, words or "")
+        await _collect(update, context, file_id, text or "")
         return
-    await begin(update, context, photos.from_file(file_id), words or "")
+    await begin(update, context, photos.from_file(file_id), text or "")
 
 
 async def on_command(update: Update, context: Context) -> None:
-    """/restyle, best as an answer to a photo."""
+    """Handle /restyle: begin with the photo it replies to, or ask for one."""
     replied = the_message(update).reply_to_message
     sent = photos.sent_photo(replied) if replied else None
-    _, _, words = (the_message(update).text or "").partition(" ")
+    _, _, text = (the_message(update).text or "").partition(" ")
     if sent:
-        await begin(update, context, photos.from_file(sent[0]), words)
+        await begin(update, context, photos.from_file(sent[0]), text)
         return
     mode = await context.easel.catalogue.for_photo()
     context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="style"))
@@ -57,7 +58,7 @@ async def on_command(update: Update, context: Context) -> None:
 
 
 async def begin(update: Update, context: Context, photo: str, text: str) -> None:
-    """A photo is there: ask for what the words with it do not say."""
+    """Start a draft with this photo; ask for what `text`, a prompt with options, leaves open."""
     person = context.person
     mode = await _mode(context, person.draft)
     options = parse(text, mode, person.preferences.styles.get(mode.name))
@@ -73,11 +74,11 @@ async def begin(update: Update, context: Context, photo: str, text: str) -> None
         photo=photo,
         values=options.values,
     )
-    await go_on(update, context, draft)
+    await proceed(update, context, draft)
 
 
-async def go_on(update: Update, context: Context, draft: Draft) -> None:
-    """The next question, or the drawing."""
+async def proceed(update: Update, context: Context, draft: Draft) -> None:
+    """Ask for the next thing that the draft lacks, or draw it."""
     texts, owner = context.texts, the_user(update).id
     mode = context.easel.catalogue.known(draft.mode)
     if mode is None:
@@ -88,7 +89,7 @@ async def go_on(update: Update, context: Context, draft: Draft) -> None:
     elif "strength" not in draft.values and strengths(mode):
         view, step = menus.strength(texts, owner, mode), "strength"
     elif not draft.words and update.callback_query and schema_of(mode, "prompt"):
-        view, step = menus.words(texts, owner), "words"
+        view, step = menus.optional_prompt(texts, owner), "words"
     else:
         await _draw(update, context, draft, mode)
         return
@@ -96,8 +97,8 @@ async def go_on(update: Update, context: Context, draft: Draft) -> None:
     await _show(update, context, view)
 
 
-async def with_words(update: Update, context: Context, draft: Draft, text: str) -> None:
-    """The optional words came as a message."""
+async def with_prompt(update: Update, context: Context, draft: Draft, text: str) -> None:
+    """Draw the draft with `text`, its optional prompt with options."""
     mode = context.easel.catalogue.known(draft.mode)
     if mode is None:
         await context.reply(update, View(context.texts.html("job.gone")))
@@ -111,26 +112,26 @@ async def with_words(update: Update, context: Context, draft: Draft, text: str) 
     await _draw(update, context, draft.model_copy(update=changes), mode)
 
 
-def with_photo(update: Update, context: Context) -> Draft | None:
-    """The photo that this chat's menus are about: the person may be at another one elsewhere."""
+def draft_with_photo(update: Update, context: Context) -> Draft | None:
+    """Return the person's draft if it has a photo and belongs to this chat."""
     draft = context.person.draft
-    at_hand = draft is not None and draft.photo and draft.chat_id == the_chat(update).id
-    return draft if at_hand else None
+    usable = draft is not None and draft.photo and draft.chat_id == the_chat(update).id
+    return draft if usable else None
 
 
 async def on_strength(update: Update, context: Context, press: MenuPress) -> None:
-    draft = with_photo(update, context)
+    draft = draft_with_photo(update, context)
     if draft is None:
         await toast(the_query(update), context.texts.plain("toast.photo_first"))
         return
     await toast(the_query(update))
     values = draft.values | {"strength": float(press.argument)}
-    await go_on(update, context, draft.model_copy(update={"values": values}))
+    await proceed(update, context, draft.model_copy(update={"values": values}))
 
 
 async def on_draw(update: Update, context: Context, _: MenuPress) -> None:
-    """Draw it without words."""
-    draft = with_photo(update, context)
+    """Draw without a prompt."""
+    draft = draft_with_photo(update, context)
     mode = context.easel.catalogue.known(draft.mode) if draft else None
     if draft is None or mode is None:
         await toast(the_query(update), context.texts.plain("toast.photo_first"))
@@ -142,15 +143,15 @@ async def on_draw(update: Update, context: Context, _: MenuPress) -> None:
 
 
 async def on_album(update: Update, context: Context, press: MenuPress) -> None:
-    """One photo of an album was chosen."""
+    """Begin with the chosen photo of an album, and the first caption in it."""
     group_id, _, number = press.argument.partition("/")
     album = context.easel.people.album(press.owner, group_id)
     if int(number) >= len(album):
         await toast(the_query(update), context.texts.plain("toast.old_button"))
         return
     await toast(the_query(update))
-    words = next((caption for _, caption in album if caption), "")
-    await begin(update, context, album[int(number)][0], words)
+    text = next((caption for _, caption in album if caption), "")
+    await begin(update, context, album[int(number)][0], text)
 
 
 async def _draw(update: Update, context: Context, draft: Draft, mode: ModeInfo) -> None:
@@ -179,45 +180,43 @@ async def _show(update: Update, context: Context, view: View) -> None:
 
 
 async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
-    drafted = context.easel.catalogue.known(draft.mode) if draft else None
-    if drafted is not None and drafted.takes_image:
-        return drafted
+    mode = context.easel.catalogue.known(draft.mode) if draft else None
+    if mode is not None and mode.takes_image:
+        return mode
     return await context.easel.catalogue.for_photo()
 
 
-# An album comes as one update per photo, the caption on one of them.
-
-
-async def _collect(update: Update, context: Context, file_id: str, words: str) -> None:
+async def _collect(update: Update, context: Context, file_id: str, caption: str) -> None:
+    """Collect an album, which arrives as one update per photo; ask once which one to use."""
     message, people = the_message(update), context.easel.people
     group_id = str(message.media_group_id)
     photo = photos.from_file(file_id)
     owner = the_user(update).id
-    if people.add_to_album(owner, group_id, message.message_id, photo, words):
+    if people.add_to_album(owner, group_id, message.message_id, photo, caption):
         context.in_background(update, _ask_which(update, context, group_id))
 
 
 async def _ask_which(update: Update, context: Context, group_id: str) -> None:
     people, texts, owner = context.easel.people, context.texts, the_user(update).id
-    known = 0
-    while known < len(album := people.album(owner, group_id)):
-        known = len(album)
+    count = 0
+    while count < len(album := people.album(owner, group_id)):
+        count = len(album)
         await asyncio.sleep(_ALBUM_PAUSE_S)
-    if not album:  # the person had everything deleted meanwhile
+    if not album:  # the person deleted their data in the meantime
         return
-    if known == 1:  # in a group the bot sees only the photo whose caption mentions it
+    if count == 1:  # in a group the bot sees only the photo whose caption mentions it
         await begin(update, context, *album[0])
         return
     buttons = [
         Button(str(i + 1), MenuPress(owner, "album", f"{group_id}/{i}"))
-        for i in range(min(known, _MOST_ALBUM))
+        for i in range(min(count, _MAX_ALBUM))
     ]
     keyboard = (*rows(buttons, 5), menus.cancel_row(texts, owner))
-    await context.reply(update, View(texts.html("restyle.album", n=known), keyboard))
+    await context.reply(update, View(texts.html("restyle.album", n=count), keyboard))
 
 
-def _album_goes_on(update: Update, context: Context) -> bool:
-    """In a group only one photo of an album has the caption that mentions the bot."""
+def _belongs_to_album(update: Update, context: Context) -> bool:
+    """Return whether the photo is from a known album; not every photo mentions the bot."""
     group_id, owner = the_message(update).media_group_id, the_user(update).id
     return group_id is not None and bool(context.easel.people.album(owner, group_id))
 

@@ -1,4 +1,4 @@
-"""The buttons of a generation that draw nothing new: while it is drawn and under its picture."""
+"""The buttons of a generation that draw nothing new: while it runs and under its images."""
 
 from contextlib import suppress
 
@@ -24,7 +24,7 @@ async def on_cancel(update: Update, context: Context, _: JobPress, delivery: Del
 
 
 async def on_png(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
-    """The picture as it was drawn, as a file."""
+    """Send the image as a lossless PNG file."""
     query, texts = the_query(update), context.texts
     await toast(query, texts.plain("toast.sending_file"))
     generation = await context.easel.backend.get(press.job)
@@ -38,12 +38,12 @@ async def on_png(update: Update, context: Context, press: JobPress, _: Delivery)
     except BadRequest:
         raise
     except NetworkError:
-        # It may have arrived; a second one is worse than another press.
+        # The file may have arrived: let the person press again rather than send it twice.
         await context.reply(update, View(texts.html("results.file_unsure")))
 
 
 async def on_copy(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
-    """A prompt too long for a copy button, as a text to tap."""
+    """Send a prompt that is too long for a copy button as a text to tap."""
     await toast(the_query(update))
     generation = await context.easel.backend.get(press.job)
     await context.reply(update, View(context.texts.html("results.copy", prompt=generation.prompt)))
@@ -58,14 +58,14 @@ async def on_star(update: Update, context: Context, press: JobPress, _: Delivery
 
 
 async def on_report(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
-    """Anybody who sees a picture may report it; it is counted for the admins."""
+    """Count a report for the admins; anyone who sees an image may report it."""
     first = context.easel.deliveries.report(press.job, the_user(update).id)
     key = "toast.reported" if first else "toast.reported_already"
     await toast(the_query(update), context.texts.plain(key), alert=first)
 
 
 async def on_delete(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
-    """Asks before."""
+    """Ask for confirmation."""
     query = the_query(update)
     await toast(query)
     if query.message is not None:
@@ -77,7 +77,7 @@ async def on_delete(update: Update, context: Context, press: JobPress, _: Delive
 
 async def on_keep(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
     await toast(the_query(update))
-    if press.argument == history.HERE:
+    if press.argument == history.FROM_HISTORY:
         await history.show_again(update, context, delivery)
     else:
         await _restore_buttons(update, context, press)
@@ -86,10 +86,10 @@ async def on_keep(update: Update, context: Context, press: JobPress, delivery: D
 async def on_delete_sure(
     update: Update, context: Context, press: JobPress, delivery: Delivery
 ) -> None:
-    """The pictures at the backend, our record, and the messages as far as Telegram lets us."""
+    """Delete the images, the row and the messages; blank a message that Telegram keeps."""
     query, easel, texts = the_query(update), context.easel, context.texts
     await toast(query)
-    with suppress(NotFound):  # its time may be over already
+    with suppress(NotFound):  # it may have expired
         await easel.backend.delete(press.job)
     easel.deliveries.forget(press.job)
     shown = {(delivery.chat_id, delivery.message_id)}
@@ -98,12 +98,12 @@ async def on_delete_sure(
     for chat_id, message_id in shown:
         if message_id and not await easel.editor.remove(chat_id, message_id):
             view = View(texts.html("results.deleted"), blank=True)
-            with suppress(MessageGone):  # the person was quicker
+            with suppress(MessageGone):  # the person may have deleted it
                 await easel.editor.edit(Place(chat_id, message_id, True), view)
 
 
 async def on_page(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
-    """Another picture of several."""
+    """Show another image of the same generation."""
     await toast(the_query(update))
     generation = await context.easel.backend.get(press.job)
     number = press.number

@@ -1,4 +1,4 @@
-"""/settings: what the bot remembers of a person's wishes."""
+"""The /settings command: a person's preferences."""
 
 from telegram import Update
 from telegram.ext import CommandHandler
@@ -21,11 +21,11 @@ async def on_settings(update: Update, context: Context, _: MenuPress) -> None:
 
 
 async def on_switch(update: Update, context: Context, press: MenuPress) -> None:
-    """Turn one of them on or off."""
+    """Turn one preference on or off."""
     query, people = the_query(update), context.easel.people
     if press.argument in _SWITCHES:
-        now = getattr(context.person.preferences, press.argument)
-        people.prefer(press.owner, **{press.argument: not now})
+        enabled = getattr(context.person.preferences, press.argument)
+        people.prefer(press.owner, **{press.argument: not enabled})
     await toast(query, context.texts.plain("toast.saved"))
     await context.change(query, _view(context, press.owner))
 

@@ -1,4 +1,4 @@
-"""The way in: /start, /help, the menu, and closing it."""
+"""The entry points: /start, /help, /cancel, and closing a menu."""
 
 from telegram import Chat, ChatMember, Update
 from telegram.ext import BaseHandler, ChatMemberHandler, CommandHandler
@@ -19,14 +19,14 @@ async def show_help(update: Update, context: Context) -> None:
 
 
 async def cancel(update: Update, context: Context) -> None:
-    """/cancel: the draft, or else the generation asked for last."""
+    """Drop the draft of this chat, or else cancel the newest generation in it."""
     easel, user, chat = context.easel, the_user(update), the_chat(update)
-    going = easel.deliveries.in_progress(user.id, chat.id)
+    in_progress = easel.deliveries.in_progress(user.id, chat.id)
     draft = context.person.draft
     if draft is not None and draft.chat_id == chat.id:
         context.set_draft(None)
         key = "cancel.draft"
-    elif any(easel.tracker.cancel(delivery.generation) for delivery in going):
+    elif any(easel.tracker.cancel(delivery.generation) for delivery in in_progress):
         key = "cancel.job"
     else:
         key = "cancel.nothing"
@@ -39,7 +39,7 @@ async def on_help(update: Update, context: Context, _: MenuPress) -> None:
 
 
 async def on_close(update: Update, context: Context, _: MenuPress) -> None:
-    """A menu's cancel button: back to the first screen."""
+    """Drop the draft and return to the first screen."""
     await toast(the_query(update), context.texts.plain("toast.closed"))
     context.set_draft(None)
     await context.change(the_query(update), await _home(update, context))
@@ -61,7 +61,7 @@ async def _help(update: Update, context: Context) -> View:
 
 
 async def on_membership(update: Update, context: Context) -> None:
-    """Somebody blocked the bot, or lets it write again."""
+    """Record that a person blocked or unblocked the bot."""
     change = update.my_chat_member
     if change is not None and change.chat.type == Chat.PRIVATE:
         blocked = change.new_chat_member.status == ChatMember.BANNED

@@ -1,4 +1,4 @@
-"""The commands of admins: figures, bans, broadcasts and pauses."""
+"""Commands for admins: figures, bans, broadcasts and pauses."""
 
 from tests.services import until
 from tests.telegram_bot.service import Service
@@ -83,7 +83,7 @@ def test_admin_commands_are_for_admins(ann: Person) -> None:
 
 
 def flooded(stack: Stack) -> list[int]:
-    """Return the chats whose message was refused with a 429."""
+    """Return the chats in which a message was refused with status 429."""
     calls = stack.calls("sendMessage")
     return [int(call["request"]["chat_id"]) for call in calls if call["fault"] == "429"]
 

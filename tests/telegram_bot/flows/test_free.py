@@ -1,4 +1,4 @@
-"""Free generation: from a prompt or the menu to the picture, in both languages."""
+"""Free generation: from a prompt or the menu to the image, in both languages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""/history: paging, favourites, and deleting from it."""
+"""The /history command: paging, favourites and deleting."""
 
 from tests.telegram_bot.stack import SMALL, TOKEN, Person, Stack, buttons, words
 

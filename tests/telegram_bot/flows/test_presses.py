@@ -1,4 +1,4 @@
-"""Pressed buttons: repeated, late, and other people's."""
+"""Button presses: repeated, late, and on other people's buttons."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""/privacy: what is kept, and deleting all of it."""
+"""The /privacy command: what is stored, and how to delete all of it."""
 
 import pytest
 

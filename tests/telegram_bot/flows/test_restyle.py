@@ -1,4 +1,4 @@
-"""Restyle photo: style, strength, words and albums, in private and in a group."""
+"""Restyling a photo: style, strength, prompt and albums, in private and in a group."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The buttons of a generation: while it is drawn, and under its picture."""
+"""The buttons of a generation: while it runs, and under its images."""
 
 import io
 

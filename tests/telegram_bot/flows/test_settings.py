@@ -1,4 +1,4 @@
-"""/settings: switches and the language."""
+"""The /settings command: switches and the language."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The first screens: /start, /help, /cancel, and what the bot cannot use."""
+"""The entry points: /start, /help, /cancel, and messages that the bot does not support."""
 
 from tests.telegram_bot.stack import Person, Stack, buttons, words
 
