@@ -131,7 +131,7 @@ async def test_a_backend_that_cannot_serve_ends_and_says_why(database: str, tmp_
     )
     async with started(backend):
         assert await asyncio.to_thread(backend.wait, 60) != 0
-    assert '"part": "leadership"' in backend.output()
+    assert '"task": "leadership"' in backend.output()
     assert "FileExistsError" in backend.output()
 
 
