@@ -11,8 +11,8 @@ import numpy as np
 
 from bench.photos import SIDE, photo_like
 from bench.report import Figures, finish, machine, parser, percentile
-from gpu_server.sketch import pictures
 from gpu_server.sketch.draw import STYLES, Brief, Control, Drawing
+from gpu_server.sketch.jobs import pictures
 
 WORDS = "a lighthouse on a rocky coast at sunset, gulls over the sea"
 EDGE_THRESHOLDS = (0.4, 0.8)

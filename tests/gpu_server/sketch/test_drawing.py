@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpu_server.sketch import pictures
+from gpu_server.sketch.jobs import pictures
 from gpu_server.sketch.draw import STYLES, Brief, Control, Drawing
 from tests.gpu_server.sketch.comfy import Comfy, picture
 
