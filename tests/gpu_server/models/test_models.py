@@ -165,9 +165,7 @@ def test_an_unusable_directory_is_named_in_the_error(tmp_path: Path, model: Mode
     assert str(tmp_path / "models") in run(tmp_path, "pull").stderr
 
 
-def test_ctrl_c_keeps_the_part_that_arrived(
-    tmp_path: Path, model: ModelFile, origin: Origin
-) -> None:
+def test_ctrl_c_keeps_the_part(tmp_path: Path, model: ModelFile, origin: Origin) -> None:
     (tmp_path / "models.json").write_text(manifest_of(model).model_dump_json(by_alias=True))
 
     def stop_halfway(request: turns.Request) -> None:
