@@ -42,9 +42,7 @@ class _Node:
 
 
 _Nodes: TypeAlias = tuple[_Node, ...]
-_Reading: TypeAlias = tuple[
-    _Nodes, frozenset[int]
-]  # the nodes at the end, the stems passed on the way
+_Reading: TypeAlias = tuple[_Nodes, frozenset[int]]  # nodes at the end, stems on the way
 
 
 class Lexicon:
@@ -116,7 +114,7 @@ class Lexicon:
         for first in range(len(text.tokens)):
             if starting := self._words_at(text, first):
                 words[first] = starting
-        occurrences: dict[str, set[Span]] = defaultdict(set)
+        hits: dict[str, set[Span]] = defaultdict(set)
         harmless: set[Span] = set()
         for first, starting in words.items():
             for word in starting:
@@ -124,14 +122,11 @@ class Lexicon:
                     for end in _ends(words, word, rest, excusing=concept is None):
                         span = Span(first, end)
                         if concept is not None:
-                            occurrences[concept].add(span)
+                            hits[concept].add(span)
                         elif text.is_one_phrase(span):
                             harmless.add(span)
         covered = Cover(harmless)
-        kept = {
-            name: sorted(span for span in spans if span not in covered)
-            for name, spans in occurrences.items()
-        }
+        kept = {name: sorted(s for s in spans if s not in covered) for name, spans in hits.items()}
         return {name: spans for name, spans in kept.items() if spans}
 
     def _words_at(self, text: Text, first: int) -> list[_Word]:

@@ -89,7 +89,11 @@ def load(*folders: Path) -> Catalog:
 
 
 def load_mode(folder: Path) -> Mode:
-    """Load one mode from its folder; raise CatalogError for a mistake in it."""
+    """Load one mode from its folder.
+
+    Raises:
+        CatalogError: The folder has a mistake.
+    """
     where = f"{folder.name}/mode.toml"
     try:
         spec = ModeSpec.model_validate(tomllib.loads((folder / "mode.toml").read_text("utf-8")))
@@ -106,7 +110,11 @@ def load_mode(folder: Path) -> Mode:
 
 
 def find_node(graph: Graph, title: str) -> str:
-    """Return the id of the one node with this title; raise CatalogError if not exactly one."""
+    """Return the id of the node with this title.
+
+    Raises:
+        CatalogError: No node has the title, or several have it.
+    """
     ids = [key for key, node in graph.items() if node.get("_meta", {}).get("title") == title]
     if len(ids) != 1:
         raise CatalogError(f"{len(ids)} nodes have the title '{title}'; exactly one is needed")

@@ -55,7 +55,11 @@ class Manifest(_Record):
     def select(
         self, style: str | None = None, profile: str | None = None, ids: Sequence[str] = ()
     ) -> list[ModelFile]:
-        """Return the files that meet every condition; raise ManifestError for an unknown name."""
+        """Return the files that meet every condition.
+
+        Raises:
+            ManifestError: The manifest does not have the style, the profile or an id.
+        """
         known_ids = [file.id for file in self.files]
         if unknown := [name for name in ids if name not in known_ids]:
             raise ManifestError(f"No file {', '.join(unknown)}; files: {', '.join(known_ids)}.")
@@ -74,7 +78,11 @@ class Manifest(_Record):
 
 
 def load_manifest(path: Path = MANIFEST) -> Manifest:
-    """Read and check the manifest; raise a ManifestError that names the mistake."""
+    """Read and check the manifest.
+
+    Raises:
+        ManifestError: The manifest has a mistake, which the message names.
+    """
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except OSError as error:

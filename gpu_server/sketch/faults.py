@@ -1,7 +1,7 @@
 """Switchable faults, each a way in which a real ComfyUI was seen to fail.
 
-They are for tests and drills, and available only with `--faults`. `count` is how often a fault
-strikes (by default until cleared), `seconds` is how long it lasts.
+They are for tests and drills, and available only with `--faults`. `count` limits how many times a
+fault strikes (by default until cleared), `seconds` is how long it lasts.
 """
 
 import threading
@@ -33,7 +33,7 @@ FaultName = Literal[
 ]
 NAMES: tuple[str, ...] = get_args(FaultName)
 
-_DEFAULT_SECONDS = {
+_DEFAULT_DURATION_S = {
     "frozen": 2.0,
     "held_up": 2.0,
     "slow": 0.5,
@@ -57,7 +57,7 @@ class FaultRequest(BaseModel):
     @property
     def duration(self) -> float:
         """`seconds`, or the default for this fault."""
-        return _DEFAULT_SECONDS.get(self.fault, 0.0) if self.seconds is None else self.seconds
+        return _DEFAULT_DURATION_S.get(self.fault, 0.0) if self.seconds is None else self.seconds
 
 
 class NodeFaultError(Exception):

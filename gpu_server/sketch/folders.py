@@ -44,7 +44,11 @@ class Folders:
         self.empty_temp()
 
     def __getitem__(self, kind: str) -> Path:
-        """Return the folder of a kind; raise KeyError for an unknown kind."""
+        """Return the folder of a kind.
+
+        Raises:
+            KeyError: The kind is unknown.
+        """
         if kind not in KINDS:
             raise KeyError(kind)
         return self.base / kind

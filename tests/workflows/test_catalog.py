@@ -37,8 +37,8 @@ def edit_graph(folder: Path, change: Callable[[dict[str, Any]], object], name: s
 
 
 def node(graph: dict[str, Any], title: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(n for n in graph.values() if n["_meta"]["title"] == title)
-    return found
+    match: dict[str, Any] = next(n for n in graph.values() if n["_meta"]["title"] == title)
+    return match
 
 
 def test_a_new_mode_is_a_new_folder_and_no_python(folder: Path) -> None:

@@ -47,10 +47,10 @@ def refusal(mode: Any, values: dict[str, Any]) -> list[Fault]:
 
 def faults(mode: Any, values: dict[str, Any]) -> dict[str, tuple[str, Any]]:
     """Return each field's message and what it takes, for values that must be refused."""
-    found = refusal(mode, values)
-    assert found
-    assert len({fault.field for fault in found}) == len(found)
-    return {fault.field: (fault.message, fault.allowed) for fault in found}
+    refused = refusal(mode, values)
+    assert refused
+    assert len({fault.field for fault in refused}) == len(refused)
+    return {fault.field: (fault.message, fault.allowed) for fault in refused}
 
 
 @settings(max_examples=300)
@@ -74,10 +74,10 @@ def test_every_fault_names_its_field_and_what_is_allowed(mode: Any, values: dict
 def test_any_one_value_is_drawn_or_is_one_fault_of_its_field(name: str, value: Any) -> None:
     for mode, good in GOOD.items():
         values = {**good, name: value}
-        found = [fault.field for fault in refusal(mode, values)]
+        fields = [fault.field for fault in refusal(mode, values)]
         other_side = {"width": "height", "height": "width"}.get(name)
-        assert found in ([], [name], [other_side])
-        if not found:
+        assert fields in ([], [name], [other_side])
+        if not fields:
             assert draw(OWN, mode, values).outputs
 
 
@@ -148,9 +148,9 @@ def test_an_unknown_mode_is_refused(mode: Any) -> None:
 
 
 def test_thousands_of_unknown_fields_make_a_short_answer() -> None:
-    found = faults("free", {**GOOD["free"], **{f"field {n}": n for n in range(10_000)}})
-    assert len(found) == MAX_UNKNOWN
-    assert "field 0" in found
+    refused = faults("free", {**GOOD["free"], **{f"field {n}": n for n in range(10_000)}})
+    assert len(refused) == MAX_UNKNOWN
+    assert "field 0" in refused
 
 
 def test_width_and_height_come_together_and_within_twice_the_models_pixels() -> None:

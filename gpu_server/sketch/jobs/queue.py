@@ -52,7 +52,11 @@ class JobQueue:
         self._closed = False
 
     def put(self, job: Job) -> None:
-        """Queue a job; if number and id equal a pending one's, queue it but raise TypeError."""
+        """Queue a job.
+
+        Raises:
+            TypeError: Number and id equal those of a pending job; this one is queued all the same.
+        """
         with self._changed:
             heapq.heappush(self._pending, job)
             self._notify()

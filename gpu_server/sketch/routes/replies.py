@@ -66,7 +66,11 @@ def too_large(_: Request, __: Exception) -> Response:
 
 
 async def body(request: Request) -> bytes:
-    """Read the whole body; raise TooLargeError only once the client has sent all of it."""
+    """Read the whole body.
+
+    Raises:
+        TooLargeError: The body is over the limit; raised once the client has sent all of it.
+    """
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
@@ -79,5 +83,9 @@ async def body(request: Request) -> bytes:
 
 
 async def json_body(request: Request) -> Any:
-    """Read the body as JSON; raise ValueError when it is something else."""
+    """Read the body as JSON.
+
+    Raises:
+        ValueError: The body is not JSON.
+    """
     return json.loads(await body(request))
