@@ -1,6 +1,6 @@
-"""Puts what is promised and what was measured into the tables of README.md and bench/README.md.
+"""Write promised and measured figures into the tables of README.md and bench/README.md.
 
-They are read from `bench/results/`; nothing is measured. `--check` only compares.
+The figures come from `bench/results/`; nothing is measured. `--check` only compares.
 """
 
 import argparse
@@ -12,19 +12,19 @@ from typing import Any
 from bench.promises import BENCHES, PROMISES, rows
 from bench.report import RESULTS
 
-ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- written by `python -m bench` -->\n", "<!-- until here -->\n"
+_ROOT = Path(__file__).parents[1]
+_BEGIN, _END = "<!-- written by `python -m bench` -->\n", "<!-- until here -->\n"
 
 
 def tables() -> dict[Path, str]:
-    """Each document and what stands between its marks."""
+    """Return, for each document, the table that belongs between its marks."""
     files = {name: RESULTS / f"{name}.json" for name in BENCHES}
-    found = {name: json.loads(f.read_text("utf-8")) for name, f in files.items() if f.is_file()}
+    results = {name: json.loads(f.read_text("utf-8")) for name, f in files.items() if f.is_file()}
     headlines = [promise for promise in PROMISES if promise.headline]
-    everything = [*rows(PROMISES, found), "", *_machines(found)]
+    everything = [*rows(PROMISES, results), "", *_machines(results)]
     return {
-        ROOT / "README.md": "\n".join(rows(headlines, found)),
-        ROOT / "bench" / "README.md": "\n".join(everything),
+        _ROOT / "README.md": "\n".join(rows(headlines, results)),
+        _ROOT / "bench" / "README.md": "\n".join(everything),
     }
 
 
@@ -34,20 +34,20 @@ def _machines(results: dict[str, Any]) -> list[str]:
         figures = results.get(name)
         if figures is None:
             continue
-        one = figures["machine"]
-        where = f"{one['cores']} cores, {one['cpu']}, Python {one['python']}"
-        load = one.get("load_before")
+        machine = figures["machine"]
+        where = f"{machine['cores']} cores, {machine['cpu']}, Python {machine['python']}"
+        load = machine.get("load_before")
         busy = "" if load is None else f", load before {load}"
         lines.append(f"| `{name}` | {figures.get('engine', '')} | {where}{busy} |")
     return lines
 
 
 def rewritten(document: str, table: str) -> str:
-    """The document with this table between its marks; raises ValueError without them."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    """Put the table between the document's marks; raise ValueError if they are missing."""
+    before, begin, rest = document.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
     if not (begin and end):
-        raise ValueError(f"there must be lines {BEGIN.strip()} and {END.strip()}")
+        raise ValueError(f"there must be lines {_BEGIN.strip()} and {_END.strip()}")
     return f"{before}{begin}\n{table}\n\n{end}{after}"
 
 
@@ -55,16 +55,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--check", action="store_true", help="exit 1 if a table is out of date")
     check = parser.parse_args().check
-    old = 0
+    is_outdated = False
     for path, table in tables().items():
         document = path.read_text("utf-8")
-        if (wanted := rewritten(document, table)) == document:
+        if (updated := rewritten(document, table)) == document:
             continue
-        old = 1
-        print(f"{path.relative_to(ROOT)}: {'out of date' if check else 'written'}")
+        is_outdated = True
+        print(f"{path.relative_to(_ROOT)}: {'out of date' if check else 'written'}")
         if not check:
-            path.write_text(wanted, "utf-8")
-    return old if check else 0
+            path.write_text(updated, "utf-8")
+    return int(is_outdated and check)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What the backend adds and holds.
+"""Measure the time the backend adds, and a long queue.
 
-Real processes on loopback: backend, GPU server and the sketch engine with a graph that does
-nothing. `direct` is a client of the engine alone: one WebSocket, keep-alive, `GET /view`.
+Real processes on loopback: backend, GPU server and the sketch engine with a no-op graph. `direct`
+is a client of the engine alone: one WebSocket, keep-alive connections, `GET /view`.
 
-  latency     one client, in turns with the direct one
-  throughput  eight clients, in turns with the direct one
-  queue       10,000 accepted without a pod; then a pod draws from a short line and from that one
+  latency     one client, alternating with the direct one
+  throughput  eight clients, alternating with the direct ones
+  queue       accept 10,000 without a pod, then draw from a short queue and from this one
 """
 
 import asyncio
@@ -21,15 +21,22 @@ from typing import Any
 
 import httpx
 
-from bench.comfy import direct_client, load_graph
+from bench.harness.comfy import direct_client, load_graph
+from bench.harness.services import (
+    Stack,
+    cpu_percent,
+    make_stack,
+    memory_mb,
+    running_stack,
+    wait_until_served,
+)
+from bench.harness.timing import Call, in_turns, rate
 from bench.report import finish, machine, parser, percentile
-from bench.services import Stack, cpu_percent, make_stack, memory_mb, running_stack, serves
-from bench.timing import Call, in_turns, rate
 from tests.backend.processes import Backend, started, until
 
-FEW, QUEUED = 200, 10_000
-WARM_UP, CALLS, ROUNDS = 20, 200, 5
-DRAWN = 400
+_SHORT_QUEUE, _LONG_QUEUE = 200, 10_000
+_WARM_UP, _CALLS, _ROUNDS = 20, 200, 5
+_DRAWN = 400  # jobs drawn to measure the rate of dispatch
 
 
 def through_easel(url: str, http: httpx.AsyncClient) -> Call:
@@ -49,48 +56,48 @@ async def measure_against_direct(stack: Stack) -> dict[str, dict[str, float]]:
         def direct() -> Awaitable[bytes]:
             return client.draw(graph)
 
-        await in_turns(direct, easel, WARM_UP)
-        alone = await in_turns(direct, easel, CALLS)
-        rates = [(await rate(direct, CALLS), await rate(easel, CALLS)) for _ in range(ROUNDS)]
+        await in_turns(direct, easel, _WARM_UP)
+        latencies = await in_turns(direct, easel, _CALLS)
+        rates = [(await rate(direct, _CALLS), await rate(easel, _CALLS)) for _ in range(_ROUNDS)]
     return {
-        "latency": _latency(*alone),
+        "latency": _latency(*latencies),
         "throughput": {
-            "direct_jobs_s": statistics.median(direct for direct, _ in rates),
-            "easel_jobs_s": statistics.median(ours for _, ours in rates),
-            "ratio": statistics.median(ours / direct for direct, ours in rates),
+            "direct_jobs_s": statistics.median(base for base, _ in rates),
+            "easel_jobs_s": statistics.median(own for _, own in rates),
+            "ratio": statistics.median(own / base for base, own in rates),
         },
     }
 
 
 def _latency(direct: list[float], easel: list[float]) -> dict[str, float]:
-    found = {
-        f"{name}_p{percent}_ms": percentile(times, percent)
-        for name, times in (("direct", direct), ("easel", easel))
+    times = {
+        f"{name}_p{percent}_ms": percentile(values, percent)
+        for name, values in (("direct", direct), ("easel", easel))
         for percent in (50, 95)
     }
-    added = {f"added_p{p}_ms": found[f"easel_p{p}_ms"] - found[f"direct_p{p}_ms"] for p in (50, 95)}
-    return found | added
+    added = {f"added_p{p}_ms": times[f"easel_p{p}_ms"] - times[f"direct_p{p}_ms"] for p in (50, 95)}
+    return times | added
 
 
 async def measure_queue(folder: Path) -> dict[str, float]:
-    drained_few, _ = await _fill_and_drain(folder / "few", FEW)
-    drained_many, found = await _fill_and_drain(folder / "many", QUEUED)
+    short_rate, _ = await _fill_and_drain(folder / "few", _SHORT_QUEUE)
+    long_rate, waiting = await _fill_and_drain(folder / "many", _LONG_QUEUE)
     return {
-        **found,
-        "drained_jobs_s_short_line": drained_few,
-        "drained_jobs_s_long_line": drained_many,
-        "dispatch_long_to_short": drained_few / drained_many,
+        **waiting,
+        "drained_jobs_s_short_line": short_rate,
+        "drained_jobs_s_long_line": long_rate,
+        "dispatch_long_to_short": short_rate / long_rate,
     }
 
 
 async def _fill_and_drain(folder: Path, queued: int) -> tuple[float, dict[str, float]]:
-    """Jobs drawn per second from a line of this length, and what the line took while it waited."""
+    """Measure jobs drawn per second from a queue of this length, and its cost while it waits."""
     stack = make_stack(folder)
     async with started(stack.backend), httpx.AsyncClient(timeout=60) as http:
-        await serves(f"{stack.backend.url}/livez")
-        found = await _fill(stack.backend, http, queued)
+        await wait_until_served(f"{stack.backend.url}/livez")
+        waiting = await _fill(stack.backend, http, queued)
         async with started(stack.engine, stack.gpu):
-            return await _drained_per_s(stack.backend, http, queued), found
+            return await _drained_per_s(stack.backend, http, queued), waiting
 
 
 async def _fill(backend: Backend, http: httpx.AsyncClient, queued: int) -> dict[str, float]:
@@ -113,25 +120,25 @@ async def _drained_per_s(backend: Backend, http: httpx.AsyncClient, queued: int)
         queue = (await http.get(f"{backend.url}/health")).json()["queue"]
         return queued - int(queue["waiting"]) - int(queue["running"])
 
-    await until(ended, "the first to be drawn")
+    await until(ended, "the first job to be drawn")
     first, began = await ended(), time.perf_counter()
-    last = min(first + DRAWN, queued - 10)
+    last = min(first + _DRAWN, queued - 10)
 
-    async def enough() -> bool:
+    async def are_drawn() -> bool:
         return await ended() >= last
 
-    await until(enough, "jobs to be drawn", 120, 0.2)
+    await until(are_drawn, "jobs to be drawn", 120, 0.2)
     return (await ended() - first) / (time.perf_counter() - began)
 
 
 async def measure() -> dict[str, Any]:
-    found: dict[str, Any] = {"machine": machine(), "engine": "sketch"}
+    figures: dict[str, Any] = {"machine": machine(), "engine": "sketch"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with running_stack(folder / "stack") as stack:
-            found |= await measure_against_direct(stack)
-        found["queue"] = await measure_queue(folder)
-    return found
+            figures |= await measure_against_direct(stack)
+        figures["queue"] = await measure_queue(folder)
+    return figures
 
 
 def main() -> int:

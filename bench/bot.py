@@ -1,8 +1,8 @@
-"""How fast the bot is: from a chat message to its request at the backend, alone and in a crowd.
+"""Measure the bot: from a chat message to the request at the backend, for one chat and for 500.
 
-The bot and the local Telegram are real processes. In the backend's place a process of this module
-takes the requests and notes when each arrives; it keeps every event stream open, as with a long
-line. So the figures are the bot's, with the chat server's own work in them.
+The bot and the local Telegram are real processes. A process of this module stands in for the
+backend: it notes when each request arrives and keeps every event stream open, like a long queue.
+The figures are therefore the bot's, plus the work of the chat server.
 """
 
 import argparse
@@ -23,30 +23,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from backend.schemas import Generation
+from backend.schemas import BackendHealth, Generation, QueueInfo
+from bench.harness.services import cpu_s
 from bench.report import finish, machine, parser, percentile
-from bench.services import cpu_s
 from gpu_server.schemas import State
 from tests.services import free_port
 from tests.telegram_bot.published import published
 from tests.telegram_bot.service import Service
 from tests.telegram_bot.stack import Stack
 
-ALONE, CROWD = 100, 500
-PROMPT = "a fox in fresh snow"
-DEADLINE_S = 120.0
-CONNECTIONS = 32
-HEARTBEAT_S = 10.0
+_SINGLE_CHATS, _CROWD = 100, 500
+_PROMPT = "a fox in fresh snow"
+_TIMEOUT_S = 120.0  # how long to wait for every request or answer
+_CONNECTIONS = 32
+_HEARTBEAT_S = 10.0
 
 
 class Arrivals:
-    """Takes generations as the backend does, draws none, and notes when each user's arrived."""
+    """Accepts generations as the backend does, draws none, and notes when each user's arrived."""
 
     def __init__(self) -> None:
         self.at: dict[str, float] = {}
         self._modes = [published(name).model_dump() for name in ("free", "restyle")]
         self.app = Starlette(
             routes=[
+                Route("/health", self._health),
                 Route("/modes", self._list),
                 Route("/arrivals", self._arrivals),
                 Route("/generations/{id}", self._put, methods=["PUT"]),
@@ -54,15 +55,26 @@ class Arrivals:
             ]
         )
 
+    async def _health(self, _: Request) -> Response:
+        health = BackendHealth(
+            status="ok",
+            gpu_available=True,
+            engine="sketch",
+            version="0",
+            pods=[],
+            queue=QueueInfo(waiting=0, running=0, limit=_CROWD),
+        )
+        return JSONResponse(health.model_dump())
+
     async def _list(self, _: Request) -> Response:
         return JSONResponse(self._modes)
 
     async def _put(self, request: Request) -> Response:
         arrived = time.time()
-        asked = await request.json()
-        self.at.setdefault(asked["user"], arrived)
-        body = _queued(UUID(request.path_params["id"])).model_dump_json()
-        return Response(body, 202, media_type="application/json")
+        body = await request.json()
+        self.at.setdefault(body["user"], arrived)
+        answer = _queued(UUID(request.path_params["id"])).model_dump_json()
+        return Response(answer, 202, media_type="application/json")
 
     async def _events(self, request: Request) -> Response:
         first = _queued(UUID(request.path_params["id"])).model_dump_json()
@@ -70,7 +82,7 @@ class Arrivals:
         async def stream() -> AsyncIterator[str]:
             yield f"event: state\ndata: {first}\n\n"
             while True:
-                await asyncio.sleep(HEARTBEAT_S)
+                await asyncio.sleep(_HEARTBEAT_S)
                 yield ": still here\n\n"
 
         return StreamingResponse(stream(), media_type="text/event-stream")
@@ -95,16 +107,16 @@ def _queued(generation: UUID) -> Generation:
 
 
 async def send(telegram: httpx.AsyncClient, user_id: int) -> float:
-    """Seconds since the epoch at which the person pressed Enter."""
+    """Send a message; return when the person pressed Enter, in seconds since the epoch."""
     pressed = time.time()
-    body = {"user_id": user_id, "text": PROMPT}
+    body = {"user_id": user_id, "text": _PROMPT}
     (await telegram.post("/chat/send", json=body)).raise_for_status()
     return pressed
 
 
 async def arrivals_of(backend: httpx.AsyncClient, people: Collection[int]) -> list[float]:
-    """When each person's generation arrived; waits for all."""
-    async with asyncio.timeout(DEADLINE_S):
+    """Wait for everyone's generation; return when each arrived."""
+    async with asyncio.timeout(_TIMEOUT_S):
         while True:
             at = (await backend.get("/arrivals")).json()
             if all(f"tg{user_id}" in at for user_id in people):
@@ -112,9 +124,9 @@ async def arrivals_of(backend: httpx.AsyncClient, people: Collection[int]) -> li
             await asyncio.sleep(0.2)
 
 
-async def alone(telegram: httpx.AsyncClient, backend: httpx.AsyncClient) -> list[float]:
-    """Seconds from message to request, one person at a time."""
-    people = range(70_000, 70_000 + ALONE)
+async def one_by_one(telegram: httpx.AsyncClient, backend: httpx.AsyncClient) -> list[float]:
+    """Measure the seconds from message to request, one person at a time."""
+    people = range(70_000, 70_000 + _SINGLE_CHATS)
     pressed = []
     for user_id in people:
         pressed.append(await send(telegram, user_id))
@@ -126,10 +138,10 @@ async def alone(telegram: httpx.AsyncClient, backend: httpx.AsyncClient) -> list
 async def crowd(
     telegram: httpx.AsyncClient, backend: httpx.AsyncClient
 ) -> tuple[list[float], float]:
-    """Seconds from message to request, and until the last chat had its answer."""
-    people = range(80_000, 80_000 + CROWD)
+    """Measure the seconds from message to request, and until the last chat had its answer."""
+    people = range(80_000, 80_000 + _CROWD)
     began = time.time()
-    turns = asyncio.Semaphore(CONNECTIONS)
+    turns = asyncio.Semaphore(_CONNECTIONS)
 
     async def in_turn(user_id: int) -> float:
         async with turns:
@@ -137,14 +149,14 @@ async def crowd(
 
     pressed = await asyncio.gather(*(in_turn(user_id) for user_id in people))
     arrived = await arrivals_of(backend, people)
-    taken = [at - since for at, since in zip(arrived, pressed, strict=True)]
+    delays = [at - since for at, since in zip(arrived, pressed, strict=True)]
     for user_id in people:
         await _answered(telegram, user_id)
-    return taken, time.time() - began
+    return delays, time.time() - began
 
 
 async def _answered(telegram: httpx.AsyncClient, user_id: int) -> None:
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(_TIMEOUT_S):
         while True:
             messages = (await telegram.get("/chat/messages", params={"user_id": user_id})).json()
             if any(message["from"]["is_bot"] for message in messages):
@@ -154,24 +166,24 @@ async def _answered(telegram: httpx.AsyncClient, user_id: int) -> None:
 
 def pid_of(bot: Service) -> int:
     if bot.process is None:
-        raise RuntimeError("the bot does not run")
+        raise RuntimeError("the bot is not running")
     return bot.process.pid
 
 
 def memory_mb(pid: int, field: str) -> float:
-    """MiB; `VmRSS`, or `VmHWM`: the most it has ever been."""
+    """Read `VmRSS`, or its peak `VmHWM`, in MiB."""
     status = Path(f"/proc/{pid}/status").read_text("ascii")
     line = next(line for line in status.splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
 
 
-def milliseconds(taken: list[float]) -> dict[str, float]:
-    ms = [seconds * 1000 for seconds in taken]
+def milliseconds(delays: list[float]) -> dict[str, float]:
+    ms = [seconds * 1000 for seconds in delays]
     return {"p50": statistics.median(ms), "p95": percentile(ms, 95), "max": max(ms)}
 
 
 async def measure(stack: Stack, port: int) -> dict[str, Any]:
-    limits = httpx.Limits(max_connections=CONNECTIONS)
+    limits = httpx.Limits(max_connections=_CONNECTIONS)
     local, url = stack.url["local_telegram"], f"http://127.0.0.1:{port}"
     async with (
         httpx.AsyncClient(base_url=local, trust_env=False, timeout=60, limits=limits) as telegram,
@@ -180,12 +192,12 @@ async def measure(stack: Stack, port: int) -> dict[str, Any]:
         bot = await asyncio.to_thread(stack.start_bot, BOT_BACKEND_URL=url)
         pid = pid_of(bot)
         idle = memory_mb(pid, "VmRSS")
-        one_by_one = milliseconds(await alone(telegram, backend))
+        single = milliseconds(await one_by_one(telegram, backend))
         used = cpu_s(pid)
         at_once, answered_s = await crowd(telegram, backend)
         figures = {
-            "message_to_request_ms": one_by_one,
-            "chats_at_once": CROWD,
+            "message_to_request_ms": single,
+            "chats_at_once": _CROWD,
             "at_once_to_request_ms": milliseconds(at_once),
             "at_once_processor_s": cpu_s(pid) - used,
             "every_chat_answered_after_s": answered_s,
@@ -216,13 +228,13 @@ def run() -> dict[str, Any]:
 
 def main() -> int:
     options = parser("bot", __doc__)
-    # The process in the backend's place is this module too.
+    # This module is also the process that stands in for the backend.
     options.add_argument("--arrivals", type=int, help=argparse.SUPPRESS)
-    given = options.parse_args()
-    if given.arrivals:
-        uvicorn.run(Arrivals().app, port=given.arrivals, log_level="error")
+    arguments = options.parse_args()
+    if arguments.arrivals:
+        uvicorn.run(Arrivals().app, port=arguments.arrivals, log_level="error")
         return 0
-    return finish("bot", run(), given.output)
+    return finish("bot", run(), arguments.output)
 
 
 if __name__ == "__main__":

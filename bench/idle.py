@@ -1,7 +1,7 @@
-"""What all that `./startup.sh start` runs takes while nobody asks for anything.
+"""Measure everything that `./startup.sh start` runs, at rest.
 
-CPU in percent of one core over half a minute; memory is the proportional share (PSS), in MB. With
-the supervisor, and the local Telegram, which is there until the bot has a token.
+CPU is in percent of one core over half a minute, memory the proportional share (PSS) in MB. This
+includes the supervisor, and the local Telegram, which runs until the bot has a token.
 """
 
 import asyncio
@@ -11,40 +11,40 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.harness.services import cpu_percent, memory_mb
 from bench.report import finish, machine, parser
-from bench.services import cpu_percent, memory_mb
 from bench.startup import own_environment, startup_sh
 
-SETTLE_S = 10.0
-WATCH_S = 30.0
-ENGINE = "comfyui"
+_SETTLE_S = 10.0  # how long to wait for start-up work to end
+_WATCH_S = 30.0
+_ENGINE = "comfyui"
 
 
 def measure() -> dict[str, Any]:
-    found = {"machine": machine()}
+    figures = {"machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
         environment = own_environment(folder)
         try:
             startup_sh(environment, "start")
-            time.sleep(SETTLE_S)
+            time.sleep(_SETTLE_S)
             files = sorted(Path(environment["EASEL_RUN_DIR"]).glob("*.pid"))
             pids = {file.stem: int(file.read_text()) for file in files}
-            return found | asyncio.run(_watch(pids))
+            return figures | asyncio.run(_watch(pids))
         finally:
             startup_sh(environment, "stop")
 
 
 async def _watch(pids: dict[str, int]) -> dict[str, Any]:
-    percents = await asyncio.gather(*(cpu_percent(pid, WATCH_S) for pid in pids.values()))
-    each = {
+    percents = await asyncio.gather(*(cpu_percent(pid, _WATCH_S) for pid in pids.values()))
+    services = {
         name: {"cpu_percent": percent, "memory_mb": memory_mb(pid)}
         for (name, pid), percent in zip(pids.items(), percents, strict=True)
     }
     return {
-        "each": each,
-        "cpu_percent": sum(one["cpu_percent"] for one in each.values()),
+        "each": services,
+        "cpu_percent": sum(service["cpu_percent"] for service in services.values()),
         "memory_without_engine_mb": sum(
-            one["memory_mb"] for name, one in each.items() if name != ENGINE
+            service["memory_mb"] for name, service in services.items() if name != _ENGINE
         ),
     }
 

@@ -1,4 +1,4 @@
-"""What every measurement shares: its options, the machine, and the file its figures go to."""
+"""What every measurement reports: the machine, its figures and the promises they meet."""
 
 import argparse
 import json
@@ -11,29 +11,29 @@ from typing import Any
 from bench.promises import promises_of, rows
 
 RESULTS = Path(__file__).with_name("results")
-DIGITS = 4  # significant ones; more would be noise
+_DIGITS = 4  # significant digits; more would be noise
 
 Figures = dict[str, Any]
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """The options of `python -m bench.NAME`; `--output` is where its figures go."""
-    made = argparse.ArgumentParser(
+    """Build the command line of `python -m bench.NAME`, with the option `--output`."""
+    built = argparse.ArgumentParser(
         prog=f"python -m bench.{name}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument(
+    built.add_argument(
         "--output",
         type=Path,
         default=RESULTS / f"{name}.json",
-        help=f"where the figures go (bench/results/{name}.json)",
+        help=f"where to write the figures (bench/results/{name}.json)",
     )
-    return made
+    return built
 
 
 def machine() -> Figures:
-    """The machine, and how busy it is; to be asked before anything is measured."""
+    """Describe the machine and its load; call this before measuring."""
     lines = Path("/proc/cpuinfo").read_text("ascii", "replace").splitlines()
     models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
     return {
@@ -49,25 +49,25 @@ def percentile(values: list[float], percent: int) -> float:
 
 
 def finish(name: str, figures: Figures, output: Path) -> int:
-    """Print the figures and the promises they hold or miss, and write them; 1 if one is missed."""
-    kept = _rounded(figures)
-    print("\n".join(_lines(kept)), end="\n\n")
-    print("\n".join(rows(promises_of(name), {name: kept})))
+    """Print and write the figures, and their promises; return 1 if a promise is missed."""
+    rounded = _rounded(figures)
+    print("\n".join(_lines(rounded)), end="\n\n")
+    print("\n".join(rows(promises_of(name), {name: rounded})))
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
-    return int(any(promise.missed(kept) for promise in promises_of(name)))
+    output.write_text(json.dumps(rounded, indent=2) + "\n", "utf-8")
+    return int(any(promise.missed(rounded) for promise in promises_of(name)))
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
+        return float(f"{value:.{_DIGITS}g}")
     if isinstance(value, dict):
         return {name: _rounded(inner) for name, inner in value.items()}
     return [_rounded(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _lines(value: Any, name: str = "", indent: str = "") -> list[str]:
-    """An indented list of what a JSON document has."""
+    """List the content of a JSON document, indented."""
     if isinstance(value, dict):
         deeper = indent + "  " if name else indent
         inner = [line for key, item in value.items() for line in _lines(item, key, deeper)]

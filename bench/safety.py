@@ -1,7 +1,7 @@
-"""What the output gate, the blur of previews and the signing of pictures cost.
+"""Measure the cost of the output gate, of blurring previews and of signing images.
 
-Milliseconds in one thread, without the decoding. Needs what a GPU server has installed
-(requirements/gpu.txt and gate.txt), and no service that runs.
+Milliseconds in one thread, without decoding. Needs the packages of a GPU server
+(requirements/gpu.txt and gate.txt), but no running service.
 """
 
 import statistics
@@ -17,17 +17,17 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from bench.photos import photo_like
+from bench.harness.photos import photo_like
 from bench.report import Figures, finish, machine, parser, percentile
 from gpu_server.pictures.provenance import Origin, Signer, xmp_packet
 from gpu_server.safety.gate import Gate, blur
 
-REPEATS = 40
-ORIGIN = Origin("free", "realism", "bench", ai=True, created=datetime.now(UTC))
+_REPEATS = 40
+_ORIGIN = Origin("free", "realism", "bench", ai=True, created=datetime.now(UTC))
 
 
 def encode(image: Image.Image, media_type: str) -> bytes:
-    file, packet = BytesIO(), xmp_packet(ORIGIN)
+    file, packet = BytesIO(), xmp_packet(_ORIGIN)
     if media_type == "image/png":
         info = PngInfo()
         info.add_itxt("XML:com.adobe.xmp", packet.decode())
@@ -38,42 +38,42 @@ def encode(image: Image.Image, media_type: str) -> bytes:
 
 
 def gate_figures(gate: Gate) -> Figures:
-    sides = {f"{side} px": photo_like(side) for side in (64, 320, 512, 1024, 2048)}
-    figures = {name: timed(partial(gate.check, [image])) for name, image in sides.items()}
+    images = {f"{side} px": photo_like(side) for side in (64, 320, 512, 1024, 2048)}
+    figures = {name: timed(partial(gate.check, [image])) for name, image in images.items()}
     upload = photo_like(6300)
     return figures | {"photo of 40 megapixels": timed(partial(gate.check, [upload], photo=True))}
 
 
 def signing_figures(signer: Signer) -> Figures:
     figures: Figures = {}
-    picture = photo_like(1024)
+    image = photo_like(1024)
     for media_type in ("image/jpeg", "image/png", "image/webp"):
-        data = encode(picture, media_type)
-        taken = timed(partial(signer.sign, data, media_type, ORIGIN))
-        figures[f"1024 px {media_type}"] = {"kb": len(data) // 1024} | taken
+        data = encode(image, media_type)
+        times = timed(partial(signer.sign, data, media_type, _ORIGIN))
+        figures[f"1024 px {media_type}"] = {"kb": len(data) // 1024} | times
     return figures
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
     work()
-    taken = []
-    for _ in range(REPEATS):
+    times = []
+    for _ in range(_REPEATS):
         start = time.perf_counter()
         work()
-        taken.append((time.perf_counter() - start) * 1000)
-    return {"p50_ms": statistics.median(taken), "p95_ms": percentile(taken, 95)}
+        times.append((time.perf_counter() - start) * 1000)
+    return {"p50_ms": statistics.median(times), "p95_ms": percentile(times, 95)}
 
 
 def measure() -> Figures:
-    found: Figures = {"machine": machine()}
+    figures: Figures = {"machine": machine()}
     start = time.perf_counter()
     gate = Gate.load()
-    found["gate_load_ms"] = (time.perf_counter() - start) * 1000
-    found["gate"] = gate_figures(gate)
-    found["blur"] = {"512 px": timed(partial(blur, photo_like(512)))}
+    figures["gate_load_ms"] = (time.perf_counter() - start) * 1000
+    figures["gate"] = gate_figures(gate)
+    figures["blur"] = {"512 px": timed(partial(blur, photo_like(512)))}
     with tempfile.TemporaryDirectory() as folder:
-        found["sign"] = signing_figures(Signer.load(Path(folder)))
-    return found
+        figures["sign"] = signing_figures(Signer.load(Path(folder)))
+    return figures
 
 
 def main() -> int:

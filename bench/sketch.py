@@ -1,6 +1,6 @@
-"""What a picture of the sketch engine costs: milliseconds of CPU at 1024 px, by style.
+"""Measure the CPU milliseconds of a 1024 px image of the sketch engine, by style.
 
-Drawn from words alone, and from a photo's edges as for restyle, the edges included.
+Drawn from a prompt alone, and restyled from a photo, which includes finding its edges.
 """
 
 import statistics
@@ -9,38 +9,38 @@ import time
 
 import numpy as np
 
-from bench.photos import SIDE, photo_like
+from bench.harness.photos import SIDE, photo_like
 from bench.report import Figures, finish, machine, parser, percentile
-from gpu_server.sketch import pictures
 from gpu_server.sketch.draw import STYLES, Brief, Control, Drawing
+from gpu_server.sketch.jobs import pictures
 
-WORDS = "a lighthouse on a rocky coast at sunset, gulls over the sea"
-EDGE_THRESHOLDS = (0.4, 0.8)
-PICTURES = 10
+_PROMPT = "a lighthouse on a rocky coast at sunset, gulls over the sea"
+_EDGE_THRESHOLDS = (0.4, 0.8)
+_IMAGES = 10
 
 
 def cpu_ms(style: str, photo: pictures.Picture | None) -> dict[str, float]:
-    taken = []
-    for seed in range(PICTURES + 1):
+    times = []
+    for seed in range(_IMAGES + 1):
         began = time.process_time()
         control = None
         if photo is not None:
-            edges = pictures.edges(photo, *EDGE_THRESHOLDS)
+            edges = pictures.edges(photo, *_EDGE_THRESHOLDS)
             control = Control(edges.pixels, photo.pixels, 0.7)
-        Drawing(Brief(style, WORDS, seed, SIDE, SIDE, control))
-        taken.append((time.process_time() - began) * 1000)
-    counted = taken[1:]  # the first one loads the letters
+        Drawing(Brief(style, _PROMPT, seed, SIDE, SIDE, control))
+        times.append((time.process_time() - began) * 1000)
+    counted = times[1:]  # the first one also loads the font
     return {"p50_ms": statistics.median(counted), "p95_ms": percentile(counted, 95)}
 
 
 def measure() -> Figures:
-    described = machine()
+    figures: Figures = {"machine": machine()}
     photo = pictures.Picture(np.asarray(photo_like()))
-    drawn = {
+    figures["drawn"] = {
         "free": {style: cpu_ms(style, None) for style in STYLES},
         "restyle": {style: cpu_ms(style, photo) for style in STYLES},
     }
-    return {"machine": described, "drawn": drawn}
+    return figures
 
 
 def main() -> int:

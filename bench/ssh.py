@@ -1,7 +1,7 @@
-"""What `ssh_manager exec` adds to plain `ssh`, and how many commands `status` takes.
+"""Measure what `ssh_manager exec` adds to plain `ssh`, and the commands `status` runs.
 
-Both run `true` in turn on a loopback sshd, as whole processes: start, connection, login,
-command, end. `status` is counted by the sessions the server has opened for it.
+Both run `true`, alternating, on a loopback sshd, as whole processes: start, connection, login,
+command, end. The commands of `status` are the sessions the server opened for it.
 """
 
 import json
@@ -21,13 +21,13 @@ _PROGRAM = Path(__file__).resolve().parents[1] / "infra" / "ssh_manager.py"
 
 def main() -> int:
     options = parser("ssh", __doc__)
-    options.add_argument("--runs", type=int, default=15, help="of each command")
-    given = options.parse_args()
+    options.add_argument("--runs", type=int, default=15, help="runs of each command")
+    arguments = options.parse_args()
     if (reason := sshd.missing()) is not None:
         sys.exit(f"bench.ssh: {reason}")
     with tempfile.TemporaryDirectory() as folder:
-        figures = {"machine": machine(), **_measured(Path(folder), given.runs)}
-    return finish("ssh", figures, given.output)
+        figures = {"machine": machine(), **_measured(Path(folder), arguments.runs)}
+    return finish("ssh", figures, arguments.output)
 
 
 def _measured(folder: Path, runs: int) -> dict[str, float]:
@@ -42,18 +42,18 @@ def _measured(folder: Path, runs: int) -> dict[str, float]:
 
 
 def _figures(folder: Path, direct: sshd.Sshd, gateway: sshd.Sshd, runs: int) -> dict[str, float]:
-    ours = _ours(folder, direct, gateway)
+    manager = _manager(folder, direct, gateway)
     commands = {
         "ssh_ms": _plain(folder, direct, "true"),
-        "exec_ms": [*ours, "exec", "--", "true"],
-        "status_ms": [*ours, "status"],
-        "proxy_exec_ms": [*ours, "--via", "proxy", "exec", "--", "true"],
+        "exec_ms": [*manager, "exec", "--", "true"],
+        "status_ms": [*manager, "status"],
+        "proxy_exec_ms": [*manager, "--via", "proxy", "exec", "--", "true"],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(runs + 1):
         for name, command in commands.items():
             times[name].append(_timed(command, folder))
-    figures = {name: round(statistics.median(taken[1:]), 1) for name, taken in times.items()}
+    figures = {name: round(statistics.median(values[1:]), 1) for name, values in times.items()}
     before = _sessions(direct)
     _timed(commands["status_ms"], folder)
     return {
@@ -64,7 +64,7 @@ def _figures(folder: Path, direct: sshd.Sshd, gateway: sshd.Sshd, runs: int) -> 
     }
 
 
-def _ours(folder: Path, direct: sshd.Sshd, gateway: sshd.Sshd) -> list[str]:
+def _manager(folder: Path, direct: sshd.Sshd, gateway: sshd.Sshd) -> list[str]:
     checkout = folder / "easel"
     checkout.mkdir()
     (checkout / "startup.sh").write_text("#!/bin/sh\necho ready\n")
@@ -96,7 +96,7 @@ def _timed(command: list[str], folder: Path) -> float:
 
 
 def _sessions(server: sshd.Sshd) -> int:
-    """Commands and shells this server has started."""
+    """Count the commands and shells the server has started."""
     return (server.folder / "sshd.log").read_text().count("Starting session:")
 
 

@@ -1,8 +1,8 @@
-"""How long `./startup.sh` takes on a set-up checkout, and a killed service to be back under it.
+"""Measure how long `./startup.sh` takes once set up, and how soon a killed service is back.
 
-Seconds from stopped to ready, of a start when all runs, from `kill -9` of a service until the
-backend is ready to draw again, and of a stop. The services run on free ports with a data
-directory of their own, so that nothing that runs is disturbed.
+Seconds from stopped to ready, for a start when everything runs, from `kill -9` of a service until
+the backend is ready to draw again, and for a stop. The services run on free ports with their own
+data directory, so that running services are not disturbed.
 """
 
 import os
@@ -19,17 +19,17 @@ import httpx
 
 from bench.report import Figures, finish, machine, parser
 
-ROOT = Path(__file__).parents[1]
-PORTS = ("COMFYUI_PORT", "GPU_PORT", "BACKEND_PORT", "LOCAL_TELEGRAM_PORT")
-KILLED = {"gpu_server": "GPU_PORT", "backend": "BACKEND_PORT"}
-SETTLED_S = 6.0  # what ends within 5 s of its start waits for its next try
-GIVEN_UP_S = 60.0
+_ROOT = Path(__file__).parents[1]
+_PORTS = ("COMFYUI_PORT", "GPU_PORT", "BACKEND_PORT", "LOCAL_TELEGRAM_PORT")
+_KILLED = {"gpu_server": "GPU_PORT", "backend": "BACKEND_PORT"}
+_SETTLE_S = 6.0  # a service that ends within 5 s of its start is restarted with a delay
+_TIMEOUT_S = 60.0  # how long to wait for a killed service
 
 
 def own_environment(folder: str) -> dict[str, str]:
-    """For a host of its own below `folder`, on free ports."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    ports = {name: str(sock.getsockname()[1]) for name, sock in zip(PORTS, sockets, strict=True)}
+    """Build the environment of a separate host below `folder`, on free ports."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in _PORTS]
+    ports = {name: str(sock.getsockname()[1]) for name, sock in zip(_PORTS, sockets, strict=True)}
     for sock in sockets:
         sock.close()
     own = {f"EASEL_{name}_DIR": f"{folder}/{name.lower()}" for name in ("DATA", "LOG", "RUN")}
@@ -41,26 +41,26 @@ def own_environment(folder: str) -> dict[str, str]:
 
 
 def startup_sh(environment: dict[str, str], command: str) -> float:
-    """Run one of its commands; the seconds it took."""
+    """Run `./startup.sh command`; return the seconds it took."""
     began = time.perf_counter()
     subprocess.run(
-        (str(ROOT / "startup.sh"), command), env=environment, check=True, capture_output=True
+        (str(_ROOT / "startup.sh"), command), env=environment, check=True, capture_output=True
     )
     return time.perf_counter() - began
 
 
 def _killed_to_ready(environment: dict[str, str], service: str) -> float:
-    """Seconds until the service, as another process, and the backend say that they are ready."""
+    """Measure the seconds until the restarted service and the backend are ready."""
     pid_file = Path(environment["EASEL_RUN_DIR"], f"{service}.pid")
     old = pid_file.read_text()
-    time.sleep(SETTLED_S)
+    time.sleep(_SETTLE_S)
     began = time.perf_counter()
     os.kill(int(old), signal.SIGKILL)
     with httpx.Client(trust_env=False, timeout=1.0) as client:
-        ports = {environment[KILLED[service]], environment["BACKEND_PORT"]}
+        ports = {environment[_KILLED[service]], environment["BACKEND_PORT"]}
         while pid_file.read_text() == old or not all(_is_ready(client, port) for port in ports):
-            if time.perf_counter() - began > GIVEN_UP_S:
-                raise TimeoutError(f"{service} did not come back within {GIVEN_UP_S:.0f} s")
+            if time.perf_counter() - began > _TIMEOUT_S:
+                raise TimeoutError(f"{service} did not come back within {_TIMEOUT_S:.0f} s")
             time.sleep(0.02)
     return time.perf_counter() - began
 
@@ -73,37 +73,37 @@ def _is_ready(client: httpx.Client, port: str) -> bool:
 
 
 def measure(repeat: int) -> Figures:
-    described = {"machine": machine()}
+    machine_figures = {"machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
         environment = own_environment(folder)
         try:
-            # The first round also compiles and creates the database.
+            # Drop the first round, which also compiles and creates the database.
             rounds = [_round(environment) for _ in range(repeat + 1)][1:]
         finally:
             startup_sh(environment, "stop")
-    figures = {name: _figures([taken[name] for taken in rounds]) for name in rounds[0]}
-    killed = {service: figures.pop(f"kill {service}") for service in KILLED}
-    return described | figures | {"killed": killed}
+    figures = {name: _figures([times[name] for times in rounds]) for name in rounds[0]}
+    killed = {service: figures.pop(f"kill {service}") for service in _KILLED}
+    return machine_figures | figures | {"killed": killed}
 
 
-def _figures(taken: list[float]) -> dict[str, float]:
-    return {"p50_s": statistics.median(taken), "max_s": max(taken)}
+def _figures(times: list[float]) -> dict[str, float]:
+    return {"p50_s": statistics.median(times), "max_s": max(times)}
 
 
 def _round(environment: dict[str, str]) -> dict[str, float]:
     return {
         "start": startup_sh(environment, "start"),
         "start_again": startup_sh(environment, "start"),
-        **{f"kill {service}": _killed_to_ready(environment, service) for service in KILLED},
+        **{f"kill {service}": _killed_to_ready(environment, service) for service in _KILLED},
         "stop": startup_sh(environment, "stop"),
     }
 
 
 def main() -> int:
     options = parser("startup", __doc__)
-    options.add_argument("--repeat", type=int, default=5, help="rounds that count")
-    given = options.parse_args()
-    return finish("startup", measure(given.repeat), given.output)
+    options.add_argument("--repeat", type=int, default=5, help="rounds to measure")
+    arguments = options.parse_args()
+    return finish("startup", measure(arguments.repeat), arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The prompt policy: what Easel refuses to draw, decided before anything is queued."""
+"""The prompt policy: what Easel refuses to draw. Both services check prompts with it."""
 
 from policy.policy import Policy, Refusal
 

@@ -1,4 +1,4 @@
-"""One spelling for the many disguises of a word: Unicode forms, lookalikes, invisible marks."""
+"""Fold the disguises of a word into one spelling: Unicode forms, lookalikes, invisible marks."""
 
 import re
 import unicodedata
@@ -10,7 +10,7 @@ from confusable_homoglyphs import utils as confusables
 _CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
 # Letters drawn alike, after case folding (so that В stands for B and Н for H).
 _TWINS = dict(zip("abcehkmoptxy", "авсенкмортху", strict=True))
-# Lookalikes that Unicode's table leaves out, since it asks for near-identity.
+# Lookalikes missing from Unicode's table, which requires near-identity.
 _MORE_LOOKALIKES = dict(zip("εητκωßΛΣ", "entkwbAE", strict=True))
 _DIGITS = {
     "0": "oо",
@@ -25,20 +25,20 @@ _DIGITS = {
     "9": "g",
 }
 SYMBOLS = {"@": "aа", "$": "s", "!": "i", "|": "li", "+": "t", "€": "e", "£": "l", "¢": "c"}
-# Blank to the eye, but letters or symbols to Unicode.
+# These look blank, but Unicode calls them letters or symbols.
 _BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
 _LETTER_NAME = re.compile(
     r"(?:LATIN (?:CAPITAL|SMALL) LETTER|LATIN LETTER SMALL CAPITAL|REGIONAL INDICATOR SYMBOL LETTER"
     r"|NEGATIVE (?:CIRCLED|SQUARED) LATIN CAPITAL LETTER) ([A-Z])(?: WITH .*)?"
 )
-# All of Unicode but ASCII, ideographs (planes 2 and 3), planes that are empty and private ones:
-# to look at every code point would take a fifth of a second at each start.
+# All of Unicode except ASCII, ideographs (planes 2 and 3), empty planes and private ones.
+# Looking at every code point would take a fifth of a second at each start.
 _CODES = (*range(0x80, 0x20000), *range(0xE0000, 0xE1000))
 _LONG_RUN = re.compile(r"([^\W\d_])\1{3,}")
 
 
 def letter_readings() -> dict[str, str]:
-    """Return, for each character of folded text, every letter that it may stand for."""
+    """Return, for each character of folded text, every letter it may stand for."""
     readings = {letter: letter for letter in ascii_letters[:26] + _CYRILLIC}
     for latin, cyrillic in _TWINS.items():
         readings[latin] += cyrillic
@@ -52,7 +52,7 @@ def letter_readings() -> dict[str, str]:
 
 
 def folding_table(emoji: Mapping[str, str]) -> dict[int, str]:
-    """Build the table for `fold`: lookalikes to Latin, marks and invisibles to nothing.
+    """Build the table for `fold`: lookalikes become Latin, marks and invisibles nothing.
 
     Lookalikes are Unicode's confusables (UTS #39) and letters named after a Latin one (ø, ᴇ, 🅽).
     """
@@ -61,11 +61,11 @@ def folding_table(emoji: Mapping[str, str]) -> dict[int, str]:
         category = unicodedata.category(chr(code))
         if category in {"Mn", "Me", "Cf"}:
             table[code] = ""
-        elif category == "Lo" or category[0] not in "LS":  # Lo: letters without case, none Latin
+        elif category == "Lo" or category[0] not in "LS":  # Lo: letters without case, never Latin
             continue
         elif named := _LETTER_NAME.fullmatch(_name(code)):
             table[code] = named[1].lower()
-    # Read here: the package's own module would keep all of it, 7 MB, for as long as we run.
+    # The package's own API would keep all 7 MB of the table in memory.
     lookalikes = confusables.load("confusables.json")
     for letter in ascii_letters:
         for lookalike in lookalikes.get(letter, ()):

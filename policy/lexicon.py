@@ -1,4 +1,4 @@
-"""Finds the words of the lists in a text, also where they are disguised, in linear time."""
+"""Find the listed words in a text, including disguised ones, in linear time."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,24 +10,24 @@ from policy.folding import SYMBOLS, letter_readings
 from policy.text import PLAIN_GAPS, Cover, Span, Text
 
 _ADJECTIVE_ENDINGS = "ый ий ой ая яя ое ее ые ие ого его ому ему ую юю ым им ом ем ых их ыми ими ою"
-# A word cut in two by a space may go on for this many letters after the listed stem.
+# A word split by a space may continue for this many letters after the listed stem.
 _REST_AFTER_SPACE = 2
-# A spelled-out stem may go on for this many tokens: s-t-e-m-e-n-d-i-n-g.
+# A spelled-out stem may continue for this many tokens: s-t-e-m-e-n-d-i-n-g.
 _REST_IN_TOKENS = 5
 _SYMBOLS = tuple(SYMBOLS)
-_MASKS = frozenset("*#%")  # one of these inside a word hides a letter of it
-_MOST_MASKED = 1  # letters of a word
-_LONGEST_TOKEN = 64  # letters; what is longer is no listed word, though it may begin with a stem
-_REMEMBERED = 16_384  # words
-_TOKENS_PER_LETTER = 2  # a word of n letters is spread over so many tokens at most
-_LONGEST = 24  # letters read for one word, repetitions included
+_MASKS = frozenset("*#%")  # one of these inside a word hides one of its letters
+_MAX_MASKED = 1  # hidden letters in a word
+_MAX_TOKEN = 64  # letters; a longer token is not a listed word, but may begin with a stem
+_CACHED_TOKENS = 16_384
+_TOKENS_PER_LETTER = 2  # a word of n letters spans at most n times this many tokens
+_MAX_WORD = 24  # letters read for one word, repetitions included
 
 
 class _Word(NamedTuple):
     id: int
     last: int  # token
-    stretched: bool = False  # a stem whose ending lies in further tokens: s-t-e-m-ending
-    guessed: bool = False  # with a hidden letter: enough to refuse, not to excuse
+    stretched: bool = False  # a stem whose ending is in further tokens: s-t-e-m-ending
+    guessed: bool = False  # has a hidden letter: may cause a refusal, not excuse one
 
 
 @dataclass(slots=True)
@@ -35,18 +35,18 @@ class _Node:
     letter: str
     depth: int = 0
     children: dict[str, "_Node"] = field(default_factory=dict)
-    # character of the text -> nodes that it leads to, lookalikes and repeated letters included
+    # character in the text → nodes it leads to, lookalikes and repeated letters included
     moves: dict[str, tuple["_Node", ...]] = field(default_factory=dict)
     whole: list[int] = field(default_factory=list)
     stem: list[int] = field(default_factory=list)
 
 
 _Nodes: TypeAlias = tuple[_Node, ...]
-_Reading: TypeAlias = tuple[_Nodes, frozenset[int]]  # where it ends, the stems on the way
+_Reading: TypeAlias = tuple[_Nodes, frozenset[int]]  # nodes at the end, stems on the way
 
 
 class Lexicon:
-    """Word lists compiled to a trie. Entries: `word`, `stem*`, `прилаг~`, `a|b c`; see README."""
+    """Word lists as a trie. Entries: `word`, `stem*`, `прилаг~`, `a|b c`; see README."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Lexicon:
         self._words: dict[str, int] = {}
         self._numbers: dict[str, set[int]] = defaultdict(set)
         self._function_words = frozenset(function_words)
-        # first word -> [(the words after it, the concept or None for harmless)]
+        # first word → [(the words after it, the concept or None for harmless)]
         self._phrases: dict[int, list[tuple[tuple[int, ...], str | None]]] = defaultdict(list)
         for concept, entries in concepts.items():
             for entry in entries:
@@ -66,8 +66,8 @@ class Lexicon:
         for entry in harmless:
             self._add(entry, None)
         self._connect(self._root, _characters_by_letter())
-        # Prompts repeat their vocabulary: most words are read once per process.
-        self._opening = lru_cache(_REMEMBERED)(self._read_opening)
+        # Prompts share a vocabulary, so most words are read only once per process.
+        self._opening = lru_cache(_CACHED_TOKENS)(self._read_opening)
 
     def _add(self, entry: str, concept: str | None) -> None:
         first, *rest = (self._word_id(slot) for slot in entry.split())
@@ -109,12 +109,12 @@ class Lexicon:
             self._connect(child, characters)
 
     def find(self, text: Text) -> dict[str, list[Span]]:
-        """Return where each concept occurs in `text`, harmless phrases left out; sorted."""
+        """Return the sorted spans of each concept in `text`, except inside harmless phrases."""
         words: dict[int, list[_Word]] = defaultdict(list)
         for first in range(len(text.tokens)):
             if starting := self._words_at(text, first):
                 words[first] = starting
-        found: dict[str, set[Span]] = defaultdict(set)
+        hits: dict[str, set[Span]] = defaultdict(set)
         harmless: set[Span] = set()
         for first, starting in words.items():
             for word in starting:
@@ -122,16 +122,16 @@ class Lexicon:
                     for end in _ends(words, word, rest, excusing=concept is None):
                         span = Span(first, end)
                         if concept is not None:
-                            found[concept].add(span)
+                            hits[concept].add(span)
                         elif text.is_one_phrase(span):
                             harmless.add(span)
         covered = Cover(harmless)
-        kept = {name: sorted(s for s in spans if s not in covered) for name, spans in found.items()}
+        kept = {name: sorted(s for s in spans if s not in covered) for name, spans in hits.items()}
         return {name: spans for name, spans in kept.items() if spans}
 
     def _words_at(self, text: Text, first: int) -> list[_Word]:
-        """Return `_words_from` without its walk where the word plainly ends with its token."""
-        nodes, stems, whole = self._opening(text.tokens[first][:_LONGEST_TOKEN])
+        """Return `_words_from`, but skip its walk if the word clearly ends with its token."""
+        nodes, stems, whole = self._opening(text.tokens[first][:_MAX_TOKEN])
         if text.gaps[first] in PLAIN_GAPS and text.gaps[first + 1] in PLAIN_GAPS:
             if not (nodes or stems or whole):
                 return []
@@ -142,7 +142,7 @@ class Lexicon:
 
     def _words_from(self, text: Text, first: int) -> Iterator[_Word]:
         """Yield each listed word that begins at token `first`."""
-        nodes, found = self._start(text, first)
+        nodes, new_stems = self._start(text, first)
         stems: frozenset[int] = frozenset()
         length, spaced, masked, rest_until = len(text.tokens[first]), False, 0, first
         for index in range(first, len(text.tokens)):
@@ -156,26 +156,26 @@ class Lexicon:
                 else:
                     gap = text.gaps[index]
                     masked += gap in _MASKS
-                    hidden = gap in _MASKS and masked <= _MOST_MASKED
+                    hidden = gap in _MASKS and masked <= _MAX_MASKED
                     nodes += _any_next(nodes) if hidden else self._through_symbols(nodes, gap)
                 rest = _REST_AFTER_SPACE if spaced else None
-                nodes, found = self._through_token(nodes, right, rest)
+                nodes, new_stems = self._through_token(nodes, right, rest)
                 nodes = _far_enough(nodes, index - first)
                 length += len(right)
-            if not (nodes or stems or found):
+            if not (nodes or stems or new_stems):
                 return
-            for word_id in self._ending(text, first, index, nodes, found):
+            for word_id in self._ending(text, first, index, nodes, new_stems):
                 yield _Word(word_id, index, guessed=masked > 0)
             yield from (_Word(word_id, index, stretched=True) for word_id in stems)
-            if found:
-                stems, rest_until = stems | found, index + _REST_IN_TOKENS
+            if new_stems:
+                stems, rest_until = stems | new_stems, index + _REST_IN_TOKENS
             elif index >= rest_until:
                 stems = frozenset()
-            if length > _LONGEST:
+            if length > _MAX_WORD:
                 return
 
     def _start(self, text: Text, first: int) -> _Reading:
-        nodes, stems, _ = self._opening(text.tokens[first][:_LONGEST_TOKEN])
+        nodes, stems, _ = self._opening(text.tokens[first][:_MAX_TOKEN])
         if not text.gaps[first].endswith(_SYMBOLS):
             return nodes, stems
         start = self._through_symbols((self._root,), _trailing(text.gaps[first]))
@@ -185,7 +185,7 @@ class Lexicon:
     def _ending(
         self, text: Text, first: int, index: int, nodes: _Nodes, stems: frozenset[int]
     ) -> frozenset[int]:
-        """Return the words that end with token `index`; a number alone only as it is listed."""
+        """Return the words that end with token `index`; a lone number only if listed as such."""
         if first == index and _is_number(text.tokens[index]):
             return self._number(text.tokens[index])
         if text.gaps[index + 1].startswith(_SYMBOLS):
@@ -196,9 +196,9 @@ class Lexicon:
 
     @staticmethod
     def _through_token(nodes: _Nodes, token: str, rest: int | None) -> _Reading:
-        """Read a token's letters; return the nodes at its end and the stems met on the way.
+        """Read a token's letters; return the nodes at its end and the stems passed on the way.
 
-        `rest`: a stem counts only when at most so many letters of the token follow it.
+        With `rest`, a stem counts only if at most that many letters of the token follow it.
         """
         stems: set[int] = set()
         for position, letter in enumerate(token, 1):
@@ -223,7 +223,7 @@ class Lexicon:
         return frozenset(self._numbers.get(token, ()))
 
     def _joins(self, left: str, right: str) -> bool:
-        """Whether a space between two tokens may have been put inside one word."""
+        """Whether a space between two tokens may be inside one word."""
         if len(left) == 1 and len(right) == 1:
             return True
         return not (self._is_ordinary(left) or self._is_ordinary(right))
@@ -233,8 +233,8 @@ class Lexicon:
 
     @staticmethod
     def _through_symbols(nodes: _Nodes, gap: str) -> _Nodes:
-        """Read the symbols of `gap` as letters ($ as s); nothing where there are none."""
-        symbols = [character for character in gap if character in SYMBOLS][:_LONGEST]
+        """Read the symbols of `gap` as letters ($ as s); without symbols, return no nodes."""
+        symbols = [character for character in gap if character in SYMBOLS][:_MAX_WORD]
         for symbol in symbols:
             nodes = _step(nodes, symbol)
         return nodes if symbols else ()
@@ -245,7 +245,7 @@ def _any_next(nodes: _Nodes) -> _Nodes:
 
 
 def _far_enough(nodes: _Nodes, tokens: int) -> _Nodes:
-    """Leave out what would read "s s s s" as an s for ever: letters repeat within tokens."""
+    """Drop nodes that would read "s s s s" as one s: letters repeat only within tokens."""
     least = tokens / _TOKENS_PER_LETTER
     if all(node.depth > least for node in nodes):
         return nodes
@@ -268,7 +268,7 @@ def _characters_by_letter() -> dict[str, list[str]]:
 
 
 def _is_number(token: str) -> bool:
-    """Whether it is no word of digits for letters; one digit may be: without 4 stitch."""
+    """Whether the token is a number, not digits for letters; one digit alone may be a letter."""
     return token.isdigit() and len(token) > 1
 
 
@@ -283,7 +283,7 @@ def _trailing(gap: str) -> str:
 def _ends(
     words: Mapping[int, list[_Word]], word: _Word, rest: tuple[int, ...], *, excusing: bool
 ) -> Iterator[int]:
-    """Yield the last tokens of a phrase that begins with `word` and goes on with `rest`."""
+    """Yield the last tokens of a phrase that begins with `word` and continues with `rest`."""
     if word.guessed and excusing:
         return
     if not rest:

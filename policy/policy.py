@@ -1,4 +1,4 @@
-"""Decides whether a prompt may be drawn."""
+"""Decide whether a prompt may be drawn."""
 
 import re
 import tomllib
@@ -15,7 +15,7 @@ from policy.text import Span, Text
 
 _MINOR = "minor"
 _ADULT_AGE = 18
-_AGE = re.compile(  # of folded text, in which й is и
+_AGE = re.compile(  # matches folded text, where й is и
     r"(?<!\w)(?:(?:aged?|who(?:s|\W{1,2}is)|s?he(?:s|\W{1,2}is)|girl|boy|еи|ему|девушк\w+|возраст\w*)"
     r"\W{1,3}(?P<after>\d{1,2})(?![\w:/%])"
     r"|(?P<before>\d{1,2})\W{0,2}(?:yo|yrs?|years?\W{0,2}(?:old|young)|y\W?o|y\W?old"
@@ -25,13 +25,13 @@ _AGE = re.compile(  # of folded text, in which й is и
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a prompt is refused: a stable category code, and the rule's id for counting only."""
+    """Why a prompt is refused: a stable category, and the rule's id for counting only."""
 
     category: str
     rule: str
 
     def title(self, language: str) -> str:
-        """Return the category's name for a person: "en" or "ru", English for any other."""
+        """Return the category's name for people in "en" or "ru"; other languages get English."""
         names = _categories()[self.category]
         return names.get(language, names["en"])
 
@@ -46,7 +46,7 @@ class Policy:
 
     @classmethod
     def load(cls) -> Self:
-        """Read and check the packaged rules; raises ValueError when they contradict each other."""
+        """Read and check the packaged rules; raise ValueError for a mistake in them."""
         words, harmless = _read("words.toml"), _read("harmless.toml")
         table = folding_table(words["emoji"])
         sets = {name: "|".join(entries) for name, entries in words["set"].items()}
@@ -67,23 +67,23 @@ class Policy:
     def check(
         self, prompt: str, negative_prompt: str = "", *, photo: bool = False
     ) -> Refusal | None:
-        """Return why this must not be drawn, or None; `photo`: a person's photo is redrawn."""
+        """Return why this must not be drawn, or None; `photo` means that a photo is redrawn."""
         texts = {"prompt": self._read_text(prompt), "negative": self._read_text(negative_prompt)}
         in_prompt = texts["prompt"][1]
         for rule in self._rules:
-            text, found = texts[rule.reads]
-            if found and rule.photo in {None, photo} and rule.applies(text, found, in_prompt):
+            text, spans = texts[rule.reads]
+            if spans and rule.photo in {None, photo} and rule.applies(text, spans, in_prompt):
                 return Refusal(rule.category, rule.id)
         return None
 
     def _read_text(self, written: str) -> tuple[Text, dict[str, list[Span]]]:
         folded = fold(written, self._table)
         text = Text(folded)
-        found = self._lexicon.find(text)
+        spans = self._lexicon.find(text)
         if _names_a_minors_age(folded):
             everywhere = Span(0, -1)
-            found[_MINOR] = [*found.get(_MINOR, ()), everywhere]
-        return text, found
+            spans[_MINOR] = [*spans.get(_MINOR, ()), everywhere]
+        return text, spans
 
 
 def _names_a_minors_age(folded: str) -> bool:

@@ -1,4 +1,4 @@
-"""Rules: which concepts together make a prompt one that is refused. Read from rules.toml."""
+"""Rules, read from rules.toml: which concepts together make Easel refuse a prompt."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -7,22 +7,22 @@ from typing import Any, Literal, Self
 
 from policy.text import Span, Text
 
-# Spans looked at on either side for a near one: one word may have several that overlap.
+# How many spans to check on either side for a near one; a word may have several overlapping.
 _NEIGHBOURS = 4
 
 
 @dataclass(frozen=True)
 class Rule:
-    """All groups of concepts present (in any order), within so many letters of the first one."""
+    """Refuse when all groups of concepts are present, near enough to the first, in any order."""
 
     id: str
     category: str
     all: tuple[tuple[str, ...], ...]
-    within: int | None = None  # letters; None: anywhere in the text
-    clause: bool = False  # and with no comma or full stop in between
-    unless: tuple[str, ...] = ()  # concepts anywhere in the text that excuse it
+    within: int | None = None  # letters between groups; None: anywhere in the text
+    clause: bool = False  # also require no comma or full stop in between
+    unless: tuple[str, ...] = ()  # concepts that excuse it, anywhere in the text
     reads: Literal["prompt", "negative"] = "prompt"
-    with_prompt: tuple[str, ...] = ()  # for a negative rule: one of these is in the prompt
+    with_prompt: tuple[str, ...] = ()  # for a negative rule: one of these must be in the prompt
     photo: bool | None = None  # True: photos only, False: text only, None: both
 
     @classmethod
@@ -36,24 +36,24 @@ class Rule:
 
     @property
     def concepts(self) -> set[str]:
-        """Every concept that the rule names."""
+        """Every concept the rule names."""
         return {name for group in self.all for name in group}.union(self.unless, self.with_prompt)
 
     def applies(
         self,
         text: Text,
-        found: Mapping[str, Sequence[Span]],
+        spans: Mapping[str, Sequence[Span]],
         in_prompt: Mapping[str, Sequence[Span]],
     ) -> bool:
-        """Whether `text`, in which `found` was found, breaks this rule."""
-        if any(found.keys().isdisjoint(group) for group in self.all):
+        """Whether `text`, where the concepts are at `spans`, breaks this rule."""
+        if any(spans.keys().isdisjoint(group) for group in self.all):
             return False
-        if not found.keys().isdisjoint(self.unless):
+        if not spans.keys().isdisjoint(self.unless):
             return False
         if self.with_prompt and in_prompt.keys().isdisjoint(self.with_prompt):
             return False
         groups = [
-            sorted(span for name in group for span in found.get(name, ())) for group in self.all
+            sorted(span for name in group for span in spans.get(name, ())) for group in self.all
         ]
         first, *others = groups
         return not others or any(

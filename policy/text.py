@@ -10,10 +10,10 @@ from typing import NamedTuple
 _TOKEN = re.compile(r"([^\W_]+)")
 _QUOTES = frozenset("'’`")
 _POSSESSIVE = re.compile(r"(?<=[^\W_])['’`]s\b")
-# A harmless phrase is one: "nude, lipstick" is not "nude lipstick".
+# What may separate the words of one phrase: "nude, lipstick" is not "nude lipstick".
 _WITHIN_PHRASE = re.compile(r"[\s\-_/'’`\"«»“”*~]*")
 _CLAUSE_END = re.compile(r"[,;:!?\n]|^\.\s")
-PLAIN_GAPS = frozenset({"", " ", ", ", ". "})  # what stands between words as a rule
+PLAIN_GAPS = frozenset({"", " ", ", ", ". "})  # the usual separators between words
 
 
 class Span(NamedTuple):
@@ -27,7 +27,7 @@ class Span(NamedTuple):
 
 
 class Text:
-    """Folded text cut into tokens; distances are counted in letters, whatever separates them."""
+    """Folded text split into tokens; distances count letters, ignoring what separates them."""
 
     def __init__(self, folded: str) -> None:
         if not _QUOTES.isdisjoint(folded):
@@ -36,7 +36,7 @@ class Text:
         self.gaps, self.tokens = parts[::2], parts[1::2]
 
     def is_spaced(self, index: int) -> bool:
-        """Whether blank space stands before token `index`."""
+        """Whether there is white space before token `index`."""
         return self.gaps[index] in PLAIN_GAPS or any(map(str.isspace, self.gaps[index]))
 
     @cached_property
@@ -44,14 +44,14 @@ class Text:
         return [0, *accumulate(map(len, self.tokens))]
 
     def distance(self, one: Span, other: Span) -> int:
-        """Return the letters between two spans; negative where they overlap."""
+        """Return the number of letters between two spans; negative if they overlap."""
         left, right = sorted((one, other))
         if right.first <= left.last:
             return -1
         return self._letters[right.first] - self._letters[left.last + 1]
 
     def is_one_phrase(self, span: Span) -> bool:
-        """Whether nothing but spaces, hyphens and quotes stands between the span's words."""
+        """Whether only spaces, hyphens and quotes separate the span's words."""
         return all(_WITHIN_PHRASE.fullmatch(gap) for gap in self._inside(span))
 
     def is_one_clause(self, span: Span) -> bool:
@@ -62,7 +62,7 @@ class Text:
 
 
 class Cover:
-    """Whether a span lies within one of some other spans."""
+    """A set of spans that answers whether another span lies within one of them."""
 
     def __init__(self, spans: Iterable[Span]) -> None:
         widest: dict[int, int] = {}

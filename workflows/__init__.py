@@ -1,1 +1,1 @@
-"""What a picture looks like: modes, styles, parameters and graphs, as data and pure code."""
+"""What an image looks like: modes, styles and graphs, as data and pure code; anyone may import."""

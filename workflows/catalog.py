@@ -1,7 +1,7 @@
 """The catalogue: one folder per mode, with a `mode.toml` and ComfyUI graphs in API format.
 
-Loading checks everything that can be checked without a ComfyUI, so that a mistake in a folder
-is one clear sentence at start-up and never a failed generation.
+Loading checks everything that can be checked without a ComfyUI, so that a mistake in a folder is
+one clear sentence at start-up instead of a failed generation.
 """
 
 import json
@@ -22,7 +22,7 @@ Graph = dict[str, Node]
 
 
 class CatalogError(ValueError):
-    """A mode's folder is not in order; the message names the file, the key and the fault."""
+    """A mode's folder has a mistake; the message names the file, the key and the fault."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Mode:
         return self.spec.graphs[self.styles[style].graph]
 
     def graph(self, style: str) -> Graph:
-        """A copy of the style's graph that may be changed freely."""
+        """Copy the style's graph, to be changed freely."""
         return deepcopy(self.graphs[self.styles[style].graph])
 
     def settings(self, style: str) -> dict[str, Scalar]:
@@ -59,30 +59,22 @@ class Catalog:
     def __iter__(self) -> Iterator[Mode]:
         return iter(self.modes.values())
 
-    def node_classes(self) -> frozenset[str]:
-        """Every node class our graphs use: nothing else is ever sent to ComfyUI."""
-        return frozenset(
-            node["class_type"]
-            for mode in self
-            for graph in mode.graphs.values()
-            for node in graph.values()
-        )
-
     def with_checkpoint(self, checkpoint: str, controlnet: str = "", base: int = 1024) -> "Catalog":
-        """Every style served by one checkpoint through the modes' `plain` graphs.
+        """Serve every style with one checkpoint, through the modes' `plain` graphs.
 
         `checkpoint` and `controlnet` are names as ComfyUI lists them; `base` is the side in pixels
-        the checkpoint was trained for (512 for SD 1.5, 1024 for SDXL). A mode without a `plain`
-        graph keeps its own graphs.
+        that the checkpoint was trained for (512 for SD 1.5, 1024 for SDXL). A mode without a
+        `plain` graph keeps its own graphs.
         """
         own: dict[str, Scalar] = {"checkpoint": checkpoint, "controlnet": controlnet}
         return Catalog({name: _plain(mode, own, base) for name, mode in self.modes.items()})
 
 
 def load(*folders: Path) -> Catalog:
-    """The modes of Easel and of further `folders` (each holding one folder per mode).
+    """Load the modes of Easel and of further `folders` (each holding one folder per mode).
 
-    Raises CatalogError when a folder is not in order or a mode's name is taken.
+    Raises:
+        CatalogError: A folder has a mistake, or two modes share a name.
     """
     modes: dict[str, Mode] = {}
     for folder in (Path(__file__).parent, *folders):
@@ -97,7 +89,11 @@ def load(*folders: Path) -> Catalog:
 
 
 def load_mode(folder: Path) -> Mode:
-    """One mode from its folder; raises CatalogError."""
+    """Load one mode from its folder.
+
+    Raises:
+        CatalogError: The folder has a mistake.
+    """
     where = f"{folder.name}/mode.toml"
     try:
         spec = ModeSpec.model_validate(tomllib.loads((folder / "mode.toml").read_text("utf-8")))
@@ -114,7 +110,11 @@ def load_mode(folder: Path) -> Mode:
 
 
 def find_node(graph: Graph, title: str) -> str:
-    """Id of the one node with this title; raises CatalogError when there is none or several."""
+    """Return the id of the node with this title.
+
+    Raises:
+        CatalogError: No node has the title, or several have it.
+    """
     ids = [key for key, node in graph.items() if node.get("_meta", {}).get("title") == title]
     if len(ids) != 1:
         raise CatalogError(f"{len(ids)} nodes have the title '{title}'; exactly one is needed")
@@ -122,27 +122,27 @@ def find_node(graph: Graph, title: str) -> str:
 
 
 def source_of(value: Any) -> str | None:
-    """Id of the node that an input's value is linked to, or None when it is no link."""
+    """Return the id of the node an input's value links to, or None for a plain value."""
     return value[0] if isinstance(value, list) and len(value) == 2 else None
 
 
 def downstream(graph: Graph, start: str) -> list[str]:
-    """`start` and every node that depends on it, in the graph's order."""
-    found = {start}
+    """Return `start` and every node that depends on it, in the graph's order."""
+    reached = {start}
     while True:
         new = {
             key
             for key, node in graph.items()
-            if key not in found and any(source_of(v) in found for v in node["inputs"].values())
+            if key not in reached and any(source_of(v) in reached for v in node["inputs"].values())
         }
         if not new:
-            return [key for key in graph if key in found]
-        found |= new
+            return [key for key in graph if key in reached]
+        reached |= new
 
 
 def _in_words(error: ValidationError) -> str:
     faults = [(".".join(map(str, fault["loc"])), str(fault["msg"])) for fault in error.errors()]
-    texts = [f"{key}: {said.removeprefix('Value error, ')}" for key, said in faults]
+    texts = [f"{key}: {message.removeprefix('Value error, ')}" for key, message in faults]
     return "; ".join(text.removeprefix(": ") for text in texts)
 
 
@@ -153,7 +153,9 @@ def _load_graph(folder: Path, spec: GraphSpec) -> Graph:
     except (OSError, ValueError) as error:
         raise CatalogError(f"{where}: {error}") from error
     if not _is_graph(graph):
-        raise CatalogError(f"{where}: it is not a graph in API format; export it as 'Export (API)'")
+        raise CatalogError(
+            f"{where}: this is not a graph in API format; use 'Export (API)' in ComfyUI"
+        )
     for value, target in spec.bind.items():
         title, _, name = target.rpartition(".")
         try:
@@ -177,7 +179,7 @@ def _is_graph(graph: Any) -> bool:
 
 
 def _check_output(graph: Graph, spec: GraphSpec, where: str) -> None:
-    """One picture per seed: one SaveImage, after the node that takes the seed."""
+    """Require one image per seed: one SaveImage, downstream of the node that takes the seed."""
     outputs = [key for key, node in graph.items() if node["class_type"] == "SaveImage"]
     if len(outputs) != 1:
         raise CatalogError(f"{where}: it has {len(outputs)} SaveImage nodes; exactly one is needed")

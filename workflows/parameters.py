@@ -1,4 +1,4 @@
-"""A caller's values against a mode's parameters: every fault at once, each with what is allowed."""
+"""Check a caller's values against a mode's parameters and report every fault at once."""
 
 import difflib
 import secrets
@@ -14,14 +14,14 @@ from workflows.spec import Parameter, Scalar
 _MISSING = "is required"
 _UNWANTED = "negative_prompt"
 MAX_UNKNOWN = 20
-"""Unknown fields named in an answer at most: a body may hold millions."""
+"""How many unknown fields an answer names at most: a body may hold millions."""
 FREE_SEEDS = 2**32
-"""Seeds are chosen below this: short enough to read out and type in again."""
+"""Chosen seeds are below this: short enough to read aloud and retype."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with one field; `allowed` says what would be right."""
+    """One fault in one field; `allowed` says what the field takes."""
 
     field: str
     message: str
@@ -29,7 +29,7 @@ class Fault:
 
 
 class InvalidValues(ValueError):
-    """Raised with every fault found."""
+    """A caller's values have faults; carries all of them."""
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("; ".join(f"{f.field}: {f.message}" for f in faults))
@@ -72,7 +72,7 @@ class Request(BaseModel):
 
     @property
     def wanted_words(self) -> str:
-        """All that is said of the picture in words, whatever the mode calls its parameters."""
+        """Every text that describes the image, whatever the mode calls the parameter."""
         texts = {name: value for name, value in self.values.items() if isinstance(value, str)}
         return "\n".join(text for name, text in texts.items() if name != _UNWANTED)
 
@@ -90,53 +90,53 @@ def complete(request: R, catalog: Catalog, *, has_image: bool = False) -> R:
     Raises:
         InvalidValues: with every fault found.
     """
-    given = dict(request.values)
+    values = dict(request.values)
     if request.style:
-        given["style"] = request.style
+        values["style"] = request.style
     if has_image:
-        given["image"] = True
-    checked = check(catalog, request.mode, given)
+        values["image"] = True
+    checked = check(catalog, request.mode, values)
     return request.model_copy(update={"style": checked.style, **checked.values})
 
 
-def check(catalog: Catalog, mode: str, given: Mapping[str, Any]) -> Request:
-    """The request for `mode` with defaults filled in and a seed chosen; raises InvalidValues.
+def check(catalog: Catalog, mode: str, values: Mapping[str, Any]) -> Request:
+    """Build the request for `mode`: fill in defaults, choose a seed; may raise InvalidValues.
 
-    A parameter that is null counts as left out. An image parameter is only checked for presence:
-    its bytes travel beside the values.
+    A null parameter counts as left out. An image parameter is only checked for presence, since its
+    bytes travel separately.
     """
-    found = catalog.modes.get(mode) if isinstance(mode, str) else None
-    if found is None:
+    chosen = catalog.modes.get(mode) if isinstance(mode, str) else None
+    if chosen is None:
         raise InvalidValues([_unknown("mode", mode, catalog.modes)])
-    given = {name: value for name, value in given.items() if value is not None}
+    present = {name: value for name, value in values.items() if value is not None}
     faults: list[Fault] = []
-    style = given.pop("style", found.spec.default_style)
-    values = _check_values(found, given, faults)
-    if not isinstance(style, str) or style not in found.styles:
-        faults.append(_unknown("style", style, found.styles))
+    style = present.pop("style", chosen.spec.default_style)
+    checked = _check_values(chosen, present, faults)
+    if not isinstance(style, str) or style not in chosen.styles:
+        faults.append(_unknown("style", style, chosen.styles))
     elif not any(fault.field in ("width", "height") for fault in faults):
-        faults += _check_size(found, style, values)
+        faults += _check_size(chosen, style, checked)
     if faults:
         raise InvalidValues(faults)
-    return Request(mode=mode, style=style, **values)
+    return Request(mode=mode, style=style, **checked)
 
 
-def _check_values(mode: Mode, given: Mapping[str, Any], faults: list[Fault]) -> dict[str, Scalar]:
+def _check_values(mode: Mode, present: Mapping[str, Any], faults: list[Fault]) -> dict[str, Scalar]:
     parameters = mode.spec.parameters
-    values: dict[str, Scalar] = {}
-    unknown = [name for name in given if name not in parameters]
+    checked: dict[str, Scalar] = {}
+    unknown = [name for name in present if name not in parameters]
     for name in unknown[:MAX_UNKNOWN]:
         faults.append(_unknown(name, name, [*parameters, "style"], what="field"))
     for name, parameter in parameters.items():
-        value = given.get(name, _left_out(parameter))
+        value = present.get(name, _left_out(parameter))
         fault = _MISSING if value is None and parameter.required else None
-        if name in given:
+        if name in present:
             fault = parameter.fault_in(value)
         if fault is not None:
             faults.append(Fault(name, fault, parameter.allowed()))
         elif value is not None and parameter.type != "image":
-            values[name] = float(value) if parameter.type == "number" else value
-    return values
+            checked[name] = float(value) if parameter.type == "number" else value
+    return checked
 
 
 def _left_out(parameter: Parameter) -> Scalar | None:
@@ -144,7 +144,7 @@ def _left_out(parameter: Parameter) -> Scalar | None:
 
 
 def json_schema(mode: Mode) -> dict[str, Any]:
-    """JSON Schema (2020-12) of a mode's values, style included."""
+    """Describe a mode's values, style included, as JSON Schema (2020-12)."""
     properties: dict[str, Any] = {
         "style": {
             "type": "string",
@@ -185,18 +185,18 @@ def _property(parameter: Parameter) -> dict[str, Any]:
 
 
 def _check_size(mode: Mode, style: str, values: Mapping[str, Scalar]) -> list[Fault]:
-    """Both sides or none, and no more pixels than twice the model's own."""
-    given = [name for name in ("width", "height") if name in values]
-    if not given:
+    """Require both sides or neither, and at most twice the pixels of the model's own sizes."""
+    sides = [name for name in ("width", "height") if name in values]
+    if not sides:
         return []
     sizes = mode.graph_spec(style).sizes
-    own = [f"{width}x{height}" for width, height in sizes.values()]
-    if len(given) == 1:
-        missing = "height" if given == ["width"] else "width"
-        return [Fault(missing, f"is required together with {given[0]}", own)]
+    suitable = [f"{width}x{height}" for width, height in sizes.values()]
+    if len(sides) == 1:
+        missing = "height" if sides == ["width"] else "width"
+        return [Fault(missing, f"is required together with {sides[0]}", suitable)]
     most = 2 * max(width * height for width, height in sizes.values())
     if int(values["width"]) * int(values["height"]) > most:
-        return [Fault("width", f"times height is over {most} pixels", own)]
+        return [Fault("width", f"times height is over {most} pixels", suitable)]
     return []
 
 
@@ -211,5 +211,5 @@ def _unknown(field: str, value: Any, names: Collection[str], what: str = "") -> 
 
 
 def _shown(text: str) -> str:
-    """A caller's own words, fit for an answer: short, and without lone surrogates."""
+    """Make a caller's text fit for an answer: short and without lone surrogates."""
     return text[:60].encode(errors="replace").decode()

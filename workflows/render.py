@@ -1,4 +1,4 @@
-"""Rendering: a checked request becomes the graph that ComfyUI runs. Pure."""
+"""Render a checked request to the graph that ComfyUI runs. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +13,14 @@ OUTPUT_CLASSES = ("SaveImage", "PreviewImage", "EaselOutput")
 
 
 class RenderError(ValueError):
-    """A request does not fit its mode's graph: a value is missing or nothing takes it."""
+    """A request does not fit its mode's graph: a value is missing, or nothing takes it."""
 
 
 @dataclass(frozen=True)
 class Rendered:
     """A graph ready to be posted.
 
-    `outputs` are the ids of the output nodes in the order of the images: image k comes from
-    outputs[k] and has the seed `seeds[k]`.
+    Image k comes from the output node `outputs[k]` and has the seed `seeds[k]`.
     """
 
     graph: Graph
@@ -32,10 +31,10 @@ class Rendered:
 
 
 def size_of(mode: Mode, request: Request, photo: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Width and height in pixels of the picture to draw.
+    """Choose the width and height of the image, in pixels.
 
-    Those asked for; else, with a photo (its width and height), the photo's own shape at the
-    model's pixel count; else the first of the style's sizes.
+    The request's own size wins; otherwise the proportions of a photo (given by its width and
+    height) at the model's pixel count; otherwise the first of the style's sizes.
     """
     if "width" in request.values:
         return int(request.values["width"]), int(request.values["height"])
@@ -58,11 +57,14 @@ def render(
     image: str = "",
     output_class: str = "SaveImage",
 ) -> Rendered:
-    """The graph for `request`.
+    """Build the graph for `request`.
 
-    `prefix` is the `filename_prefix` of its outputs, `image` the name ComfyUI gave the uploaded
-    photo, `output_class` the node that takes the place of the exported SaveImage.
-    Raises RenderError.
+    `size` comes from `size_of`. `prefix` is the folder in the `filename_prefix` of each output,
+    `image` the name ComfyUI gave the uploaded photo, and `output_class` the node that replaces the
+    exported SaveImage.
+
+    Raises:
+        RenderError: A value is missing, or nothing in the graph takes it.
     """
     if output_class not in OUTPUT_CLASSES:
         raise RenderError(f"'{output_class}' is not one of {', '.join(OUTPUT_CLASSES)}")
@@ -89,32 +91,32 @@ def render(
 def _graph_values(mode: Mode, request: Request, size: tuple[int, int]) -> dict[str, Scalar]:
     style = mode.styles[request.style]
     spec = mode.graph_spec(request.style)
-    given = {
+    values = {
         name: value
         for name, value in request.values.items()
         if name not in (*spec.ignores, "count", "width", "height")
     }
     for name, template in (("prompt", style.prompt), ("negative_prompt", style.negative_prompt)):
         if name in spec.bind:
-            given[name] = _fill(template, name, str(given.get(name, "")))
+            values[name] = _fill(template, name, str(values.get(name, "")))
     for name, (low, high) in style.ranges.items():
-        if name in given:
-            given[name] = round(low + (high - low) * float(given[name]), 4)
+        if name in values:
+            values[name] = round(low + (high - low) * float(values[name]), 4)
     for name, pixels in zip(("width", "height"), size, strict=True):
         if name in spec.bind:
-            given[name] = pixels
-    return {**mode.settings(request.style), **given}
+            values[name] = pixels
+    return {**mode.settings(request.style), **values}
 
 
-def _fill(template: str, name: str, words: str) -> str:
-    return template.replace("{" + name + "}", words.strip().rstrip(".,;")).strip(" ,.;")
+def _fill(template: str, name: str, prompt: str) -> str:
+    return template.replace("{" + name + "}", prompt.strip().rstrip(".,;")).strip(" ,.;")
 
 
 def _fan_out(graph: Graph, seed_target: str, seeds: tuple[int, ...]) -> Graph:
-    """One graph for several seeds: what depends on the seed is repeated, the rest is shared.
+    """Make one graph for several seeds: repeat what depends on the seed, share the rest.
 
-    So image k of a count is exactly the picture of its seed alone (a latent batch would not be),
-    and the models and prompts are loaded and encoded once.
+    Image k is then exactly the image of its seed alone, unlike in a latent batch, and models are
+    loaded and prompts encoded only once.
     """
     title, _, entry = seed_target.rpartition(".")
     sampler = find_node(graph, title)

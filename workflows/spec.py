@@ -1,4 +1,4 @@
-"""The content of a `mode.toml`, and what a parameter of it takes."""
+"""The content of a `mode.toml`, and the values its parameters take."""
 
 import math
 from typing import Annotated, Any, Literal, Self
@@ -21,7 +21,7 @@ OWN_TYPES: dict[str, ParameterType] = {
     "height": "integer",
     "count": "integer",
 }
-"""Parameters that rendering knows by name."""
+"""Parameters that rendering knows by name, and the type each must have."""
 
 
 class Record(BaseModel):
@@ -29,14 +29,14 @@ class Record(BaseModel):
 
 
 class Text(Record):
-    """A text shown to people, in each language of the bot."""
+    """A text for people, in each language of the bot."""
 
     en: str
     ru: str
 
 
 class Parameter(Record):
-    """One value a caller may give, with its range; also published as JSON Schema."""
+    """One value a caller may set, with its range; also published as JSON Schema."""
 
     type: ParameterType
     title: Text
@@ -62,7 +62,7 @@ class Parameter(Record):
         return self.minimum, self.maximum
 
     def fault_in(self, value: Any) -> str | None:
-        """What is wrong with `value`, in words, or None."""
+        """Say what is wrong with `value`, or return None."""
         match self.type:
             case "image":
                 return None
@@ -95,7 +95,7 @@ class Parameter(Record):
         return None
 
     def allowed(self) -> str:
-        """What it takes, in words."""
+        """Say which values the parameter takes."""
         if self.type == "image":
             return "a PNG, JPEG or WebP image"
         if self.type == "text":
@@ -122,11 +122,11 @@ def _shown(bound: float) -> str:
 
 
 class GraphSpec(Record):
-    """A graph file, the model it draws with and where each value goes in it."""
+    """A graph file, the model it loads and where each value goes in it."""
 
     file: str
     model: str
-    """Name of what is loaded on the GPU: generations with the same name need no model change."""
+    """The model on the GPU: generations with the same name need no model change."""
     files: tuple[str, ...] = ()
     """Ids of the model files it needs, as in `gpu_server/models_config/models.json`."""
     sizes: dict[str, Size] = Field(min_length=1)
@@ -136,7 +136,7 @@ class GraphSpec(Record):
     """Value → `Node title.input`."""
     settings: dict[str, Scalar] = {}
     ignores: tuple[str, ...] = ()
-    """Parameters that are accepted and have no effect with this model; told to callers."""
+    """Parameters that are accepted but have no effect with this model; shown to callers."""
 
 
 class Style(Record):
@@ -147,9 +147,9 @@ class Style(Record):
     negative_prompt: str = "{negative_prompt}"
     settings: dict[str, Scalar] = {}
     ranges: dict[str, tuple[float, float]] = {}
-    """A parameter in 0–1 → what its ends mean to the model."""
+    """A parameter from 0 to 1 → the values that its ends stand for in the graph."""
     timeout_s: float | None = Field(None, gt=0)
-    """GPU seconds one picture may take, where it differs from the platform's setting."""
+    """Timeout for drawing one image, in GPU seconds; overrides the platform's setting."""
 
 
 class ModeSpec(Record):

@@ -1,12 +1,12 @@
-"""Easel's nodes and routes for ComfyUI: raw picture output, an identity, and removal of job files.
+"""Easel's nodes and routes for ComfyUI: raw image output, an identity, removal of job files.
 
-Linked or copied to ComfyUI's `custom_nodes/easel_nodes`, this folder runs inside ComfyUI and needs
-nothing of Easel's and nothing that ComfyUI does not have.
+Linked or copied to ComfyUI's `custom_nodes/easel_nodes`, this folder runs inside ComfyUI, so it
+imports only itself and what ComfyUI has installed.
 """
 
 import sys
 
-if "folder_paths" in sys.modules:  # ComfyUI is loading us; elsewhere only ppm and jobs can be used
+if "folder_paths" in sys.modules:  # inside ComfyUI; elsewhere only ppm and jobs work
     from server import PromptServer
 
     from .output import EaselOutput

@@ -1,4 +1,4 @@
-"""The files of one job: folders named after it under `easel` in ComfyUI's own folders."""
+"""The files of one job: folders named after it under `easel` in ComfyUI's folders."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 def is_job_id(text: str) -> bool:
-    """Whether `text` is a UUID in its canonical form: 36 characters, lower case."""
+    """Whether `text` is a UUID in canonical form: 36 characters, lower case."""
     try:
         return str(UUID(text)) == text
     except ValueError:
@@ -16,16 +16,16 @@ def is_job_id(text: str) -> bool:
 
 
 def remove_job(job: str, directories: Iterable[Path]) -> int:
-    """Remove the folders `<directory>/easel/<job>*`; the number of files that are gone.
+    """Remove the folders `<directory>/easel/<job>*` and return how many files were removed.
 
-    No symbolic link is followed or removed: what it leads to is not the job's. `job` must be a
-    job id.
+    `job` must be a job id. A symbolic link in place of a folder is neither followed nor removed,
+    and links inside a folder are removed without their targets.
     """
     removed = 0
     for directory in directories:
         for folder in _folders_of(job, directory / "easel"):
             before = _count_files(folder)
-            shutil.rmtree(folder, ignore_errors=True)  # what could not go is counted below
+            shutil.rmtree(folder, ignore_errors=True)  # the count below shows what remains
             removed += before - _count_files(folder)
     return removed
 

@@ -1,4 +1,4 @@
-"""The output node. It runs in ComfyUI's only worker thread, whose time is the GPU's."""
+"""The output node. It runs in ComfyUI's only worker thread, so time spent here idles the GPU."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class EaselOutput:
-    """Saves pictures as SaveImage does, with its names and its pixels, but as raw PPM.
+    """Saves images under the same names and with the same pixels as SaveImage, but as raw PPM.
 
-    Encoding a PNG would hold up the next job for hundreds of milliseconds; whoever fetches the
-    picture encodes it.
+    Encoding a PNG would delay the next job by hundreds of milliseconds; the GPU server encodes the
+    image after fetching it.
     """
 
     RETURN_TYPES = ()
@@ -45,7 +45,7 @@ class EaselOutput:
         saved = []
         for k, image in enumerate(images):
             filename = f"{name.replace('%batch_num%', str(k))}_{counter + k:05}_.ppm"
-            # Converted where the picture is: a quarter of the bytes then leave the GPU.
+            # Convert on the GPU, so that only a quarter of the bytes leave it.
             pixels = image[..., :3].mul(255).clamp_(0, 255).byte().cpu().numpy()
             write_ppm(Path(folder, filename), pixels)
             saved.append({"filename": filename, "subfolder": subfolder, "type": "output"})

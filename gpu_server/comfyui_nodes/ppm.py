@@ -1,4 +1,4 @@
-"""Binary PPM files: a picture's bytes as they are, without encoding."""
+"""Binary PPM files: the bytes of an image without any encoding."""
 
 from pathlib import Path
 
@@ -7,18 +7,20 @@ from numpy.typing import NDArray
 
 
 def ppm_header(width: int, height: int) -> bytes:
-    """The header of a binary PPM (P6) with 8 bits a channel; the pixels follow it."""
+    """Return the header of a binary PPM (P6) with 8 bits per channel; the pixels follow it."""
     return b"P6\n%d %d\n255\n" % (width, height)
 
 
 def write_ppm(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write `pixels` (height x width x 3, RGB, uint8); whoever reads sees all of it or no file.
+    """Write `pixels` (height x width x 3, RGB, uint8) so that readers see a whole file or none.
 
-    Raises ValueError when the pixels are not such, OSError when they cannot be written.
+    Raises:
+        ValueError: `pixels` has another shape or type.
+        OSError: The file cannot be written.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ValueError(
-            f"a picture is height x width x 3 of uint8, not {pixels.shape} of {pixels.dtype}"
+            f"pixels must be height x width x 3 of uint8, not {pixels.shape} of {pixels.dtype}"
         )
     height, width, _ = pixels.shape
     partial = path.with_name(f".{path.name}.part")

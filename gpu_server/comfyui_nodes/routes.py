@@ -1,4 +1,4 @@
-"""Routes that Easel adds to ComfyUI's server, for its GPU server alone."""
+"""Routes that Easel adds to ComfyUI's server, for the GPU server."""
 
 import asyncio
 from pathlib import Path
@@ -9,13 +9,13 @@ from aiohttp import web
 
 from .jobs import is_job_id, remove_job
 
-FOLDERS = ("input", "output", "temp")
+_FOLDERS = ("input", "output", "temp")
 
 
 def add_routes(routes: web.RouteTableDef) -> None:
-    """Add `GET /easel` (who answers; `boot_id` changes with every start; where its output is, for
-    whoever has the same disk) and `DELETE /easel/jobs/{job},{job},…`: ids of jobs whose files are
-    to go.
+    """Add `GET /easel` (identity) and `DELETE /easel/jobs/{job},{job},…` (remove jobs' files).
+
+    `boot_id` changes with every start; `output` is for clients on the same disk.
     """
     identity = {
         "version": 1,
@@ -34,10 +34,10 @@ def add_routes(routes: web.RouteTableDef) -> None:
 async def _delete_job(request: web.Request) -> web.Response:
     jobs = request.match_info["jobs"].split(",")
     if not all(is_job_id(job) for job in jobs):
-        message = "the job's id must be a UUID in its canonical form, 36 characters in lower case"
+        message = "a job id must be a UUID in canonical form: 36 characters, lower case"
         return web.json_response(
             {"error": {"type": "invalid_job_id", "message": message}}, status=400
         )
-    directories = [Path(folder_paths.get_directory_by_type(name)) for name in FOLDERS]
+    directories = [Path(folder_paths.get_directory_by_type(name)) for name in _FOLDERS]
     removed = await asyncio.to_thread(lambda: sum(remove_job(job, directories) for job in jobs))
     return web.json_response({"removed": removed})

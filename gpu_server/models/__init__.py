@@ -1,6 +1,1 @@
-"""Model files: which there are, which are installed, and how they get here."""
-
-from gpu_server.models.files import State, installed
-from gpu_server.models.manifest import Manifest, ManifestError, ModelFile, load_manifest
-
-__all__ = ["Manifest", "ManifestError", "ModelFile", "State", "installed", "load_manifest"]
+"""Model files: manifest, state on disk, download. A program; the service imports the manifest."""

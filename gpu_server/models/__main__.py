@@ -1,7 +1,7 @@
 """`python -m gpu_server.models list|verify|pull [MODEL…] [--style S] [--profile P] [--json]`.
 
-Exit: 0 done, 1 a file could not be fetched, 2 usage or settings, 3 a file is missing or not what
-it should be (`verify`), 4 not enough disk space, 130 interrupted (`pull` again goes on).
+Exit codes: 0 done, 1 a file could not be fetched, 2 usage or settings, 3 a file is missing or
+wrong (`verify`), 4 not enough disk space, 130 interrupted (`pull` again resumes).
 """
 
 import argparse
@@ -14,14 +14,15 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from gpu_server.models.download import Downloader, DownloadError, NoSpace
+from gpu_server.models.download import Downloader
+from gpu_server.models.errors import DownloadError, NoSpace
 from gpu_server.models.files import State, state_of, verify
 from gpu_server.models.manifest import MANIFEST, ManifestError, ModelFile, load_manifest
 from gpu_server.models.progress import ProgressLines
 from gpu_server.settings import ENV_FILE, Settings
 from web.settings import load_or_exit
 
-FAILED, USAGE, UNHEALTHY, NO_SPACE, INTERRUPTED = 1, 2, 3, 4, 130
+_FAILED, _USAGE, _UNHEALTHY, _NO_SPACE, _INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,13 +37,13 @@ def main(argv: Sequence[str]) -> int:
         models_dir = arguments.models_dir or load_or_exit(Settings, ENV_FILE).gpu_models_dir
         return int(arguments.run(models_dir, files, as_json=arguments.json))
     except ManifestError as error:
-        return _fail(USAGE, error)
+        return _fail(_USAGE, error)
     except NoSpace as error:
-        return _fail(NO_SPACE, error)
+        return _fail(_NO_SPACE, error)
     except (DownloadError, OSError) as error:
-        return _fail(FAILED, error)
+        return _fail(_FAILED, error)
     except KeyboardInterrupt:
-        return _fail(INTERRUPTED, "interrupted; the same command goes on where it was")
+        return _fail(_INTERRUPTED, "interrupted; run the same command again to resume")
 
 
 def _list(models_dir: Path, files: Sequence[ModelFile], *, as_json: bool) -> int:
@@ -56,13 +57,13 @@ def _verify(models_dir: Path, files: Sequence[ModelFile], *, as_json: bool) -> i
     for file in files:
         state = state_of(models_dir, file)
         if state in {State.INSTALLED, State.UNVERIFIED}:
-            right = verify(models_dir, file, lines)
-            results[file] = State.INSTALLED if right else "wrong_hash"
+            is_right = verify(models_dir, file, lines)
+            results[file] = State.INSTALLED if is_right else "wrong_hash"
         else:
             results[file] = state
     lines.finish()
     _show(results, as_json=as_json)
-    return 0 if all(state == State.INSTALLED for state in results.values()) else UNHEALTHY
+    return 0 if all(state == State.INSTALLED for state in results.values()) else _UNHEALTHY
 
 
 def _pull(models_dir: Path, files: Sequence[ModelFile], *, as_json: bool) -> int:
@@ -78,7 +79,7 @@ def _pull(models_dir: Path, files: Sequence[ModelFile], *, as_json: bool) -> int
         _show({file: state_of(models_dir, file) for file in files}, as_json=True)
     else:
         names = ", ".join(file.id for file in fetched)
-        print(f"Fetched: {names}." if fetched else "Everything was installed already.")
+        print(f"Fetched: {names}." if fetched else "Everything is already installed.")
     return 0
 
 
@@ -107,16 +108,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gpu_server.models", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, text in (
-        ("list", _list, "what there is and what is installed"),
-        ("verify", _verify, "read installed files whole and compare their hashes"),
-        ("pull", _pull, "fetch what is missing; the starter profile unless told otherwise"),
+        ("list", _list, "list the files and whether they are installed"),
+        ("verify", _verify, "read installed files and compare their hashes"),
+        ("pull", _pull, "fetch missing files, by default the starter profile"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("ids", nargs="*", metavar="MODEL", help="only these")
+        command.add_argument("ids", nargs="*", metavar="MODEL", help="only these files")
         command.add_argument("--style", help="only files this style needs")
         command.add_argument("--profile", help="starter (37 GB, every style) or full (92 GB)")
-        command.add_argument("--json", action="store_true", help="for programs")
-        command.add_argument("--models-dir", type=Path, help="instead of GPU_MODELS_DIR")
+        command.add_argument("--json", action="store_true", help="print JSON")
+        command.add_argument("--models-dir", type=Path, help="use this instead of GPU_MODELS_DIR")
         command.add_argument("--manifest", type=Path, default=MANIFEST, help=argparse.SUPPRESS)
         command.set_defaults(run=run)
     return parser

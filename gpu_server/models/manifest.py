@@ -10,7 +10,7 @@ MANIFEST = Path(__file__).parents[1] / "models_config" / "models.json"
 
 
 class ManifestError(ValueError):
-    """The manifest is not in order, or has no such style or profile; the message says which."""
+    """The manifest is invalid or has no such style, profile or file; the message says which."""
 
 
 class _Record(BaseModel):
@@ -18,7 +18,7 @@ class _Record(BaseModel):
 
 
 class ModelFile(_Record):
-    """One file. `dest` is ComfyUI's folder and file name; only safetensors, which run no code."""
+    """One file: `dest` is ComfyUI's folder and name, always safetensors, which run no code."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
     dest: Annotated[str, Field(pattern=r"^[a-z][a-z_]*/[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
@@ -27,7 +27,7 @@ class ModelFile(_Record):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     licence: str
     needed_by: tuple[str, ...] = ()
-    """Styles that need it, `style` in every mode or `style:mode`."""
+    """The styles that need it: `style` in every mode, or `style:mode`."""
     hash_source: str = ""
 
 
@@ -44,18 +44,22 @@ class Manifest(_Record):
         for values, what in ((ids, "id"), ([file.dest for file in self.files], "dest")):
             twice = {value for value in values if values.count(value) > 1}
             if twice:
-                raise ValueError(f"{what} {', '.join(sorted(twice))} is there twice")
+                raise ValueError(f"{what} {', '.join(sorted(twice))} is listed twice")
         for profile, members in self.profiles.items():
             if unknown := sorted(set(members) - set(ids)):
                 raise ValueError(
-                    f"profile {profile} names {', '.join(unknown)}, not among the files"
+                    f"profile {profile} names {', '.join(unknown)}, which is not among the files"
                 )
         return self
 
     def select(
         self, style: str | None = None, profile: str | None = None, ids: Sequence[str] = ()
     ) -> list[ModelFile]:
-        """The files that every given condition allows; ManifestError for unknown names."""
+        """Return the files that meet every condition.
+
+        Raises:
+            ManifestError: The manifest does not have the style, the profile or an id.
+        """
         known_ids = [file.id for file in self.files]
         if unknown := [name for name in ids if name not in known_ids]:
             raise ManifestError(f"No file {', '.join(unknown)}; files: {', '.join(known_ids)}.")
@@ -63,7 +67,7 @@ class Manifest(_Record):
         if style is not None:
             known = sorted({name for file in self.files for name in _styles(file)})
             if style not in known:
-                raise ManifestError(f"No file is for style {style!r}; styles: {', '.join(known)}.")
+                raise ManifestError(f"No files for style {style!r}; styles: {', '.join(known)}.")
             chosen = [file for file in chosen if style in _styles(file)]
         if profile is not None:
             if profile not in self.profiles:
@@ -74,7 +78,11 @@ class Manifest(_Record):
 
 
 def load_manifest(path: Path = MANIFEST) -> Manifest:
-    """Read and check the manifest; ManifestError names what is wrong in it."""
+    """Read and check the manifest.
+
+    Raises:
+        ManifestError: The manifest has a mistake, which the message names.
+    """
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except OSError as error:

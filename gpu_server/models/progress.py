@@ -1,12 +1,12 @@
-"""How far it is, for people: one line that moves on a terminal, a line now and then elsewhere."""
+"""Show progress to people: a moving line on a terminal, an occasional line elsewhere."""
 
 import time
 from typing import TextIO
 
 from gpu_server.models.manifest import ModelFile
 
-TERMINAL_EVERY_S, PLAIN_EVERY_S = 0.2, 10.0
-BAR_WIDTH = 24
+_TERMINAL_INTERVAL_S, _PLAIN_INTERVAL_S = 0.2, 10.0
+_BAR_WIDTH = 24
 
 
 class ProgressLines:
@@ -23,14 +23,14 @@ class ProgressLines:
         if self._file is None or file.id != self._file.id:
             self.finish()
             self._file, self._began, self._first, self._shown = file, now, done, 0.0
-        every = TERMINAL_EVERY_S if self._terminal else PLAIN_EVERY_S
-        if now - self._shown < every and done < file.size:
+        interval = _TERMINAL_INTERVAL_S if self._terminal else _PLAIN_INTERVAL_S
+        if now - self._shown < interval and done < file.size:
             return
         self._shown = now
         self._write(file, done, now - self._began)
 
     def finish(self) -> None:
-        """End the line that moves."""
+        """End the moving line."""
         if self._terminal and self._file is not None:
             self._out.write("\n")
             self._out.flush()
@@ -42,7 +42,7 @@ class ProgressLines:
         text = f"{done / 1e9:.2f}/{file.size / 1e9:.2f} GB  {speed / 1e6:.0f} MB/s  {left}"
         percent = done * 100 // file.size
         if self._terminal:
-            bar = ("█" * (BAR_WIDTH * done // file.size)).ljust(BAR_WIDTH, "░")
+            bar = ("█" * (_BAR_WIDTH * done // file.size)).ljust(_BAR_WIDTH, "░")
             self._out.write(f"\r{file.id:<22} {bar} {percent:>3} %  {text}\x1b[K")
         else:
             self._out.write(f"{file.id} {percent} %  {text.rstrip()}\n")

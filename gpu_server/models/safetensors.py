@@ -1,7 +1,7 @@
-"""Whether a file is whole safetensors: its header is read, its weights are not.
+"""Check that a file is complete safetensors by its header alone, without reading the weights.
 
-Format: eight bytes little-endian length N, N bytes JSON, then the data; the tensors' offsets
-cover the data without gaps or overlaps (huggingface/safetensors, README).
+Format: eight bytes of little-endian length N, N bytes of JSON, then the data, which the tensors'
+offsets cover without gaps or overlaps (huggingface/safetensors, README).
 """
 
 import json
@@ -9,8 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-LONGEST_HEADER = 100_000_000  # the reference reader's own limit
-BITS = {
+_MAX_HEADER = 100_000_000  # the limit of the reference reader
+_BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
@@ -21,15 +21,15 @@ BITS = {
 
 
 class DamagedModel(ValueError):
-    """The file is no whole safetensors file; the message says in what."""
+    """The file is not complete safetensors; the message says why."""
 
 
 def check_header(path: Path) -> None:
-    """Raise DamagedModel when lengths, JSON or offsets do not fit the file."""
+    """Raise DamagedModel if lengths, JSON or offsets do not fit the file."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if size < 8 or not 2 <= length <= min(LONGEST_HEADER, size - 8):
+        if size < 8 or not 2 <= length <= min(_MAX_HEADER, size - 8):
             raise DamagedModel(f"its header would be {length} bytes long, the file has {size}")
         raw = file.read(length)
     try:
@@ -43,7 +43,7 @@ def check_header(path: Path) -> None:
     end = 0
     for begin, stop, name in spans:
         if begin != end:
-            raise DamagedModel(f"tensor {name!r} begins at {begin}, the one before ends at {end}")
+            raise DamagedModel(f"tensor {name!r} begins at {begin}, the previous one ends at {end}")
         end = stop
     if end != size - 8 - length:
         raise DamagedModel(f"its tensors take {end} bytes, the file has {size - 8 - length}")
@@ -52,12 +52,12 @@ def check_header(path: Path) -> None:
 def _span(name: str, entry: Any) -> tuple[int, int, str]:
     try:
         dtype, shape, (begin, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        whole = all(isinstance(n, int) and n >= 0 for n in (begin, stop, *shape))
+        is_whole = all(isinstance(n, int) and n >= 0 for n in (begin, stop, *shape))
     except (TypeError, KeyError, ValueError) as error:
-        raise DamagedModel(f"tensor {name!r} is not described as it should be") from error
-    if not whole or begin > stop:
+        raise DamagedModel(f"tensor {name!r} is not described properly") from error
+    if not is_whole or begin > stop:
         raise DamagedModel(f"tensor {name!r} has impossible offsets or shape")
-    bits = BITS.get(dtype) if isinstance(dtype, str) else None
+    bits = _BITS.get(dtype) if isinstance(dtype, str) else None
     if bits is not None and math.prod(shape) * bits != (stop - begin) * 8:
         raise DamagedModel(f"tensor {name!r} does not fit its shape")
     return begin, stop, name

@@ -1,4 +1,4 @@
-"""`python -m gpu_server.sketch`: the sketch engine as a process of its own."""
+"""`python -m gpu_server.sketch`: run the sketch engine as a process of its own."""
 
 import argparse
 from pathlib import Path
@@ -13,13 +13,13 @@ def main() -> None:
         description="Speaks ComfyUI's protocol and draws sketches without an AI model.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
-    parser.add_argument("--port", type=int, default=8188, help="0 for any free one")
+    parser.add_argument("--port", type=int, default=8188, help="0 picks a free one")
     parser.add_argument(
-        "--base-dir", type=Path, required=True, help="gets the folders input, output and temp"
+        "--base-dir", type=Path, required=True, help="holds the folders input, output and temp"
     )
-    parser.add_argument("--checkpoint", default="", help="name of one more checkpoint to offer")
+    parser.add_argument("--checkpoint", default="", help="one more checkpoint to offer, by name")
     parser.add_argument("--faults", action="store_true", help="allow POST /sketch/faults")
-    parser.add_argument("--plain", action="store_true", help="do without Easel's own nodes")
+    parser.add_argument("--plain", action="store_true", help="leave out Easel's own nodes")
     options = parser.parse_args()
     app = create_app(
         options.base_dir,

@@ -1,4 +1,4 @@
-"""Puts the engine together as an ASGI application and as a server."""
+"""Assemble the engine as an ASGI application and as a server."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,11 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from gpu_server.sketch import connections, fault_routes, file_routes, replies, routes
-from gpu_server.sketch.definitions import Models, configured_models
-from gpu_server.sketch.engine import STOP_SECONDS, Engine
+from gpu_server.sketch.engine import STOP_TIMEOUT_S, Engine
 from gpu_server.sketch.folders import Folders
+from gpu_server.sketch.graphs.definitions import Models, configured_models
+from gpu_server.sketch.routes import connections, easel, files, info, prompts, replies
+from gpu_server.sketch.routes import faults as fault_routes
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -31,20 +32,23 @@ def create_app(
     faults: bool = False,
     plain: bool = False,
 ) -> Starlette:
-    """The engine as an application for a real uvicorn.
+    """Build the engine as an application; it needs a real uvicorn, not a test transport.
 
-    `base_dir` gets the folders input, output and temp (emptied at start). `models` are names of
-    model files by folder, by default those of `models.json`; `checkpoint` is one more checkpoint.
-    `faults` adds `/sketch/faults`; `plain` leaves out what Easel's own nodes add to ComfyUI.
+    Args:
+        base_dir: Gets the folders input, output and temp; temp is emptied at start.
+        models: Names of model files by folder; by default those of `models.json`.
+        checkpoint: Name of one more checkpoint to offer.
+        faults: Whether to add `/sketch/faults`.
+        plain: Whether to leave out what Easel's own nodes add to ComfyUI.
     """
-    given = configured_models() if models is None else models
-    known = {folder: list(names) for folder, names in given.items()}
+    configured = configured_models() if models is None else models
+    offered = {folder: list(names) for folder, names in configured.items()}
     if checkpoint:
-        known.setdefault("checkpoints", []).append(checkpoint)
+        offered.setdefault("checkpoints", []).append(checkpoint)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        engine = Engine(Folders(base_dir), known)
+        engine = Engine(Folders(base_dir), offered)
         if plain:
             engine.definitions.remove("EaselOutput")
         app.state.engine = engine
@@ -55,13 +59,14 @@ def create_app(
             finally:
                 engine.stop()
                 publisher.cancel()
-                await asyncio.to_thread(engine.worker.join, STOP_SECONDS)
+                await asyncio.to_thread(engine.worker.join, STOP_TIMEOUT_S)
 
     app = Starlette(
         routes=[
-            *routes.ROUTES,
-            *(() if plain else routes.EASEL_ROUTES),
-            *file_routes.ROUTES,
+            *prompts.ROUTES,
+            *info.ROUTES,
+            *files.ROUTES,
+            *(() if plain else easel.ROUTES),
             *(fault_routes.ROUTES if faults else ()),
             WebSocketRoute("/ws", _serve_socket),
         ],
@@ -71,7 +76,7 @@ def create_app(
             405: replies.method_not_allowed,
             replies.TooLargeError: replies.too_large,
             replies.RefusedError: replies.refused,
-            # What a body of another shape than expected can raise: ComfyUI's answer is a 500.
+            # A body of an unexpected shape raises one of these; ComfyUI answers it with a 500.
             ValueError: replies.internal_error,
             TypeError: replies.internal_error,
             LookupError: replies.internal_error,
@@ -86,7 +91,7 @@ def create_app(
 
 
 class SketchServer(uvicorn.Server):
-    """A uvicorn server that tells when it accepts connections."""
+    """A uvicorn server that announces its address once it accepts connections."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
         super().__init__(config)
@@ -94,7 +99,7 @@ class SketchServer(uvicorn.Server):
         self.ready = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, then set `ready`; `started` says whether it worked."""
+        """Start listening, then set `ready`; `started` says whether that worked."""
         await super().startup(sockets)
         self.ready.set()
         if self.started:
@@ -105,7 +110,7 @@ class SketchServer(uvicorn.Server):
 
     @property
     def url(self) -> str:
-        """The base URL, with the port that was bound."""
+        """The base URL, with the port actually bound."""
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -117,10 +122,12 @@ def create_server(
     *,
     announce: Callable[[str], None] = lambda _: None,
 ) -> SketchServer:
-    """A server set up as ComfyUI's: no pings of its own, no access log. `host` must be loopback.
+    """Build a server that behaves like ComfyUI's: it sends no pings.
 
     `announce` gets one sentence with the address once connections are accepted.
-    Raises ValueError for any other host: the engine has no authentication.
+
+    Raises:
+        ValueError: `host` is not a loopback address. The engine has no authentication.
     """
     if host not in _LOOPBACK:
         raise ValueError(f"The sketch engine listens on loopback only, not on {host}.")
@@ -145,7 +152,7 @@ def create_server(
 
 @contextlib.asynccontextmanager
 async def running(app: Starlette, port: int = 0) -> AsyncIterator[str]:
-    """Serve an application in this event loop, on a free port by default; yields its base URL."""
+    """Serve an application in this event loop, on a free port by default; yield its base URL."""
     server = create_server(app, port=port)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve())
@@ -159,12 +166,12 @@ async def running(app: Starlette, port: int = 0) -> AsyncIterator[str]:
 
 
 async def _serve_socket(socket: WebSocket) -> None:
-    engine: Engine = socket.app.state.engine
+    engine = replies.engine_of(socket)
     await engine.sockets.serve(socket, engine.status())
 
 
 class _Gate:
-    """What comes before every route: `/api` prefix, foreign origins, OPTIONS, a restart's gap."""
+    """Handle what precedes every route: `/api`, foreign origins, OPTIONS, the gap of a restart."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -174,8 +181,7 @@ class _Gate:
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
-        engine: Engine = connection.app.state.engine
-        if engine.is_down:
+        if replies.engine_of(connection).is_down:
             connections.cut(connection)
             return
         if scope["path"].startswith("/api/"):
@@ -189,7 +195,7 @@ class _Gate:
 
 
 def _is_foreign(connection: HTTPConnection) -> bool:
-    """Whether a web page of another origin asks a server on loopback."""
+    """Whether a web page of another origin calls a server on loopback."""
     origin = urlsplit(connection.headers.get("origin", "")).netloc
     host = connection.headers.get("host", "")
     return bool(origin) and urlsplit(f"//{host}").hostname in _LOOPBACK and origin != host

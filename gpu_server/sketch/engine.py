@@ -1,4 +1,4 @@
-"""One engine: its folders, its queue, its worker and its sockets, between start and stop."""
+"""One engine from start to stop: its folders, queue, worker and sockets."""
 
 import asyncio
 import itertools
@@ -6,19 +6,19 @@ import time
 import uuid
 from typing import Any
 
-from gpu_server.sketch.definitions import Definitions, Models
-from gpu_server.sketch.environment import Environment
 from gpu_server.sketch.faults import Faults
 from gpu_server.sketch.folders import Folders
-from gpu_server.sketch.jobs import JobQueue
+from gpu_server.sketch.graphs.definitions import Definitions, Models
+from gpu_server.sketch.jobs.environment import Environment
+from gpu_server.sketch.jobs.queue import JobQueue
+from gpu_server.sketch.jobs.worker import Worker
 from gpu_server.sketch.sockets import Sockets
-from gpu_server.sketch.worker import Worker
 
-STOP_SECONDS = 5.0  # a drawing node takes less
+STOP_TIMEOUT_S = 5.0  # how long to wait for the worker; drawing a picture takes less
 
 
 class Engine:
-    """Everything that one ComfyUI process would hold. Must be built inside a running event loop."""
+    """Everything one ComfyUI process would hold; build it inside a running event loop."""
 
     def __init__(self, folders: Folders, models: Models) -> None:
         self.folders = folders
@@ -37,20 +37,20 @@ class Engine:
         self.worker.start()
 
     def stop(self) -> None:
-        """End the worker; what runs or waits is lost."""
+        """Stop the worker; running and pending jobs are lost."""
         self.worker.stop()
         self.faults.clear()
         self.sockets.release()
 
     @property
     def is_down(self) -> bool:
-        """Whether the engine plays a process that is not there."""
+        """Whether the engine pretends that its process is gone."""
         return time.monotonic() < self._up_at
 
     def restart(self, seconds: float = 0.0) -> None:
-        """Lose queue, history, cache and temp, as a killed process does that is back after a while.
+        """Lose queue, history, cache and temp, as if the process was killed and started again.
 
-        In the `seconds` between every connection is cut.
+        For `seconds` after that, every connection is cut.
         """
         self._up_at = time.monotonic() + seconds
         self.stop()
@@ -59,7 +59,7 @@ class Engine:
         self._begin()
 
     def status(self) -> dict[str, Any]:
-        """What `GET /prompt` and status frames say."""
+        """Return the body of `GET /prompt` and of status frames."""
         return _status(self.queue.remaining)
 
     def _publish_status(self, remaining: int) -> None:

@@ -1,7 +1,7 @@
-"""Switchable faults: each makes the engine fail in one way that a real ComfyUI was seen to fail.
+"""Switchable faults, each a way in which a real ComfyUI was seen to fail.
 
-They exist for tests and drills and are there only when the engine was started with `--faults`.
-`count` says how often a fault strikes (default: until cleared), `seconds` how long it lasts.
+They are for tests and drills, and available only with `--faults`. `count` limits how many times a
+fault strikes (by default until cleared), `seconds` is how long it lasts.
 """
 
 import threading
@@ -11,29 +11,29 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 FaultName = Literal[
-    "mute",  # sockets stay open and answer pings, but get no frame any more
-    "half_open",  # sockets stay open and answer nothing, not even a ping
-    "held_up",  # no socket gets a frame for `seconds`; afterwards all of them at once
+    "mute",  # sockets stay open and answer pings, but get no more frames
+    "half_open",  # sockets stay open but answer nothing, not even pings
+    "held_up",  # no socket gets a frame for `seconds`, then all frames come at once
     "drop_socket",  # sockets are cut without a close frame (1006)
     "odd_frames",  # every client gets frames of shapes that only custom nodes send
-    "frozen",  # the whole server answers nothing for `seconds`
-    "restart",  # sockets cut, queue and history gone, new boot id, temp emptied
-    "worker_dead",  # HTTP in order, prompts accepted, nothing ever runs
+    "frozen",  # the whole server stands still for `seconds`
+    "restart",  # sockets cut, queue and history lost, new boot id, temp emptied
+    "worker_dead",  # HTTP works and prompts are accepted, but nothing ever runs
     "lost_prompt",  # accepted with 200, then nowhere to be found
     "post_lost",  # accepted, but the connection is cut before the answer
     "silent_drop_node_errors",  # 200 with node_errors; the named output never runs
-    "interrupt_lost",  # POST /interrupt says 200 and changes nothing
+    "interrupt_lost",  # POST /interrupt answers 200 and changes nothing
     "slow",  # each sampling step takes `seconds` longer
-    "slow_load",  # loaders take `seconds` and do not look at an interrupt meanwhile
-    "history_race",  # the history follows execution_success by `seconds`
-    "cached_file_gone",  # a cached output names a file that is no longer there
+    "slow_load",  # loaders take `seconds` and ignore interrupts meanwhile
+    "history_race",  # history is written `seconds` after execution_success
+    "cached_file_gone",  # a cached output names a file that was deleted
     "out_of_memory",  # `device` "gpu" (torch.OutOfMemoryError) or "cpu" (RuntimeError)
     "cuda_fault",  # every job fails until a restart
     "damaged_model",  # loaders fail; `model` limits it to one file
 ]
 NAMES: tuple[str, ...] = get_args(FaultName)
 
-_DEFAULT_SECONDS = {
+_DEFAULT_DURATION_S = {
     "frozen": 2.0,
     "held_up": 2.0,
     "slow": 0.5,
@@ -56,8 +56,8 @@ class FaultRequest(BaseModel):
 
     @property
     def duration(self) -> float:
-        """`seconds`, or what is usual for this fault."""
-        return _DEFAULT_SECONDS.get(self.fault, 0.0) if self.seconds is None else self.seconds
+        """`seconds`, or the default for this fault."""
+        return _DEFAULT_DURATION_S.get(self.fault, 0.0) if self.seconds is None else self.seconds
 
 
 class NodeFaultError(Exception):
@@ -76,7 +76,7 @@ class _Armed:
 
 @dataclass
 class Faults:
-    """The armed faults; asked from the event loop and from the worker thread."""
+    """The armed faults, shared by the event loop and the worker thread."""
 
     _armed: dict[str, _Armed] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -89,7 +89,7 @@ class Faults:
             self._armed[request.fault] = _Armed(request, request.count)
 
     def clear(self) -> None:
-        """Disarm everything and end running waits."""
+        """Disarm everything and end ongoing waits."""
         with self._lock:
             self._armed.clear()
             self._cleared.set()
@@ -100,7 +100,7 @@ class Faults:
             self._armed.pop(name, None)
 
     def strikes(self, name: FaultName) -> FaultRequest | None:
-        """The fault if it is armed, counted down by one; None otherwise."""
+        """Return the fault if it is armed, and count it down by one."""
         with self._lock:
             armed = self._armed.get(name)
             if armed is None:
@@ -112,23 +112,23 @@ class Faults:
             return armed.request
 
     def armed(self, name: FaultName) -> FaultRequest | None:
-        """The fault if it is armed, not counted down."""
+        """Return the fault if it is armed, without counting it down."""
         with self._lock:
             armed = self._armed.get(name)
             return None if armed is None else armed.request
 
     def wait(self, name: FaultName) -> None:
-        """Sleep as long as a slowing fault says; ends early when the faults are cleared."""
+        """Sleep for the duration of a slowing fault, or until the faults are cleared."""
         if self._armed and (fault := self.strikes(name)) is not None:
             self._cleared.wait(fault.duration)
 
     def hold(self, name: FaultName, stopped: threading.Event) -> None:
-        """Block while a fault is armed and the engine is not stopped."""
+        """Block while a fault is armed and the engine runs."""
         while self._armed and self.armed(name) is not None and not stopped.is_set():
             self._cleared.wait(0.05)
 
     def before_work(self) -> None:
-        """To be called where the GPU would work. Raises NodeFaultError."""
+        """Raise NodeFaultError if a fault strikes; call it where the GPU would work."""
         if not self._armed:
             return
         if self.armed("cuda_fault") is not None:
@@ -148,7 +148,7 @@ class Faults:
             )
 
     def before_load(self, model: str) -> None:
-        """To be called by a loader. Raises NodeFaultError; may sleep."""
+        """Sleep or raise NodeFaultError if a fault strikes; call it in each loader."""
         if not self._armed:
             return
         self.wait("slow_load")
@@ -161,7 +161,7 @@ class Faults:
             )
 
     def describe(self) -> list[dict[str, Any]]:
-        """The armed faults, for `GET /sketch/faults`."""
+        """Return the armed faults for `GET /sketch/faults`."""
         with self._lock:
             return [
                 armed.request.model_dump(exclude_none=True) | {"left": armed.left}

@@ -1,4 +1,4 @@
-"""The engine's three folders, and the rules by which file names may point into them."""
+"""The engine's three folders, and how file names map into them."""
 
 import os
 import re
@@ -21,7 +21,7 @@ _VARIABLES = {
 
 @dataclass(frozen=True)
 class SaveTarget:
-    """Where a saving node writes: files are `<name>_<counter, 5 digits>_<suffix>`."""
+    """Where a saving node writes: files named `<name>_<counter, 5 digits>_<suffix>`."""
 
     folder: Path
     name: str
@@ -29,13 +29,13 @@ class SaveTarget:
     subfolder: str
 
     def file_name(self, index: int, suffix: str) -> str:
-        """The name of picture `index` of a batch; `suffix` has its dot."""
+        """Name picture `index` of a batch; `suffix` includes its dot."""
         name = self.name.replace("%batch_num%", str(index))
         return f"{name}_{self.counter + index:05}_{suffix}"
 
 
 class Folders:
-    """`input`, `output` and `temp` under one base folder; `temp` is emptied at each start."""
+    """`input`, `output` and `temp` under one base folder; temp is emptied at each start."""
 
     def __init__(self, base: Path) -> None:
         self.base = base.resolve()
@@ -44,7 +44,11 @@ class Folders:
         self.empty_temp()
 
     def __getitem__(self, kind: str) -> Path:
-        """The folder of a kind. Raises KeyError when there is no such kind."""
+        """Return the folder of a kind.
+
+        Raises:
+            KeyError: The kind is unknown.
+        """
         if kind not in KINDS:
             raise KeyError(kind)
         return self.base / kind
@@ -55,19 +59,19 @@ class Folders:
         self["temp"].mkdir(exist_ok=True)
 
     def input_files(self) -> list[str]:
-        """Names of the files directly in `input`, sorted."""
+        """List the names of the files directly in `input`, sorted."""
         return sorted(entry.name for entry in os.scandir(self["input"]) if entry.is_file())
 
     def inside(self, kind: str, *parts: str) -> Path | None:
-        """The absolute path of `parts` in a folder, or None when it would leave the folder."""
+        """Join `parts` to a folder's path; return None if the result would leave the folder."""
         root = self[kind]
         path = Path(os.path.normpath(os.path.join(root, *parts)))  # noqa: PTH118 (no symlink lookups)
         return path if path == root or root in path.parents else None
 
     def input_image(self, name: object) -> Path | None:
-        """The file that LoadImage reads for a name such as `a/b.png` or `x.png [temp]`, if there.
+        """Find the file LoadImage reads for a name such as `a/b.png` or `x.png [temp]`.
 
-        ComfyUI reads any path of the machine here; the sketch engine keeps to its own folders.
+        ComfyUI would read any path on the machine; the sketch engine stays in its own folders.
         """
         if not isinstance(name, str) or "\0" in name:
             return None
@@ -76,17 +80,19 @@ class Folders:
         return path if path is not None and path.is_file() else None
 
     def save_target(self, kind: str, prefix: str, width: int, height: int) -> SaveTarget:
-        """Where a picture goes, by SaveImage's naming and counter rules.
+        """Apply SaveImage's naming and counter rules, and create the folder.
 
-        Raises ValueError when the prefix leaves the folder, OSError when the folder cannot be made.
+        Raises:
+            ValueError: The prefix leaves the folder.
+            OSError: The folder cannot be created.
         """
         prefix = prefix.replace("%width%", str(width)).replace("%height%", str(height))
-        for variable, form in _VARIABLES.items():
+        for variable, code in _VARIABLES.items():
             if variable in prefix:
-                prefix = prefix.replace(variable, time.strftime(form))
+                prefix = prefix.replace(variable, time.strftime(code))
         subfolder, _, name = os.path.normpath(prefix).rpartition("/")
         folder = self.inside(kind, subfolder)
-        if folder is None or os.path.isabs(prefix):  # noqa: PTH117 (a text, not a path)
+        if folder is None or os.path.isabs(prefix):  # noqa: PTH117 (text, not a path)
             raise ValueError(
                 "**** ERROR: Saving image outside the output folder is not allowed.\n"
                 f" full_output_folder: {prefix}"
@@ -95,10 +101,7 @@ class Folders:
         return SaveTarget(folder, name, _next_counter(folder, name), subfolder)
 
     def remove_job(self, job_id: str) -> int:
-        """Remove everything directly under `easel/` whose name starts with a job's id.
-
-        Returns the number of files removed.
-        """
+        """Remove all entries of `easel/` whose name starts with the job's id; count their files."""
         removed = 0
         for kind in KINDS:
             parent = self[kind] / "easel"
@@ -111,7 +114,7 @@ class Folders:
 
 
 def split_annotation(name: str, default: str) -> tuple[str, str]:
-    """`("x.png", "temp")` of `x.png [temp]`; the default folder without an annotation."""
+    """Split `x.png [temp]` into `("x.png", "temp")`; without a kind, return `default` as kind."""
     match = _ANNOTATION.match(name)
     return (match["name"].rstrip(" "), match["kind"]) if match else (name, default)
 

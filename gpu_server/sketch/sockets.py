@@ -1,4 +1,4 @@
-"""The WebSocket side: who is registered under which client id, and one loop that sends to them."""
+"""The WebSocket side: sockets registered by client id, and the one loop that sends to them."""
 
 import asyncio
 import json
@@ -17,11 +17,11 @@ _FORMATS = {"jpeg": 1, "png": 2}
 
 
 class Sockets:
-    """Registered sockets by client id.
+    """Registered sockets by client id, with ComfyUI's weaknesses.
 
-    The newest socket owns its id. As in ComfyUI, when the handler of an older one ends it takes the
-    id with it, and the newer one, though open, gets nothing any more. One loop sends to all, so a
-    client that does not read holds up the others.
+    The newest socket owns its id. When the handler of an older one ends, it removes the id, and the
+    newer socket, though open, gets no more frames. One loop sends to everyone, so a client that
+    does not read blocks the others.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -35,13 +35,13 @@ class Sockets:
         self._running: tuple[str | None, str | None] = (None, None)
 
     def send(self, event: str, data: Any, client: str | None) -> None:
-        """Queue a JSON frame for one client, or for all with None; from any thread."""
+        """Queue a JSON frame for one client, or with None for all; callable from any thread."""
         self._post(_frame(event, data), client)
 
     def send_preview(
         self, kind: str, image: bytes, metadata: Mapping[str, Any], client: str | None
     ) -> None:
-        """Queue a picture, in the form that the client's feature flags ask for."""
+        """Queue an image, as type 4 with metadata or as type 1, by the client's feature flags."""
         if self.wants_metadata(client):
             text = json.dumps({**metadata, "image_type": f"image/{kind}"}).encode()
             head = struct.pack(">II", _PREVIEW_WITH_METADATA, len(text)) + text
@@ -53,20 +53,20 @@ class Sockets:
         self._loop.call_soon_threadsafe(self._frames.put_nowait, (frame, client))
 
     def wants_metadata(self, client: str | None) -> bool:
-        """Whether the client asked for previews with metadata."""
+        """Whether the client asked for previews with metadata (type 4)."""
         features = self._features.get(client, {}) if client is not None else {}
         return bool(features.get("supports_preview_metadata"))
 
     def is_connected(self, client: str | None) -> bool:
-        """Whether a frame for this client (None: for all) would reach anybody."""
+        """Whether a frame for this client, or with None for all, would reach a socket."""
         return bool(self._sockets) if client is None else client in self._sockets
 
     def executing(self, client: str | None, node: str | None) -> None:
-        """Remember which node runs for whom: a client that reconnects is told."""
+        """Remember the running node, which a client that reconnects is told."""
         self._running = (client, node)
 
     async def publish(self) -> None:
-        """Send queued frames, one after the other, for ever."""
+        """Send queued frames one after the other, until cancelled."""
         while True:
             frame, client = await self._frames.get()
             await self._flowing.wait()
@@ -76,7 +76,7 @@ class Sockets:
                     await _deliver(self._sockets[target], frame)
 
     async def serve(self, socket: WebSocket, status: Mapping[str, Any]) -> None:
-        """Handle one socket from its acceptance to its end."""
+        """Handle one socket from its handshake to its end."""
         await socket.accept()
         self.open.add(socket)
         client = socket.query_params.get("clientId") or uuid.uuid4().hex
@@ -106,7 +106,7 @@ class Sockets:
             try:
                 data = json.loads(text)
             except json.JSONDecodeError:
-                continue  # does not use up the chance to name features
+                continue  # only JSON uses up the chance to send feature flags
             if first and isinstance(data, dict) and data.get("type") == "feature_flags":
                 features = data.get("data", {})
                 self._features[client] = features if isinstance(features, dict) else {}
@@ -114,17 +114,17 @@ class Sockets:
             first = False
 
     def mute(self) -> None:
-        """Send nothing more to the sockets that are open now."""
+        """Stop sending to the sockets that are open now."""
         self._sockets.clear()
         self._features.clear()
 
     def forget(self) -> None:
-        """Start anew, as a fresh process does: the ends of earlier sockets no longer matter."""
+        """Drop all sockets as a new process would, so that their later ends change nothing."""
         self.mute()
         self.open.clear()
 
     def hold(self, seconds: float) -> None:
-        """Send nothing to anybody for a while; the frames follow afterwards."""
+        """Hold all frames back for `seconds`, then send them."""
         self._flowing.clear()
         self._loop.call_later(seconds, self._flowing.set)
 
@@ -142,4 +142,4 @@ async def _deliver(socket: WebSocket, frame: str | bytes) -> None:
     try:
         await socket.send({"type": "websocket.send", kind: frame})
     except (WebSocketDisconnect, RuntimeError):
-        return  # gone: its own handler notices
+        return  # closed; its own handler notices

@@ -39,7 +39,7 @@ def _fullwidth(text: str) -> str:
 
 
 def _sprinkle(text: str, marks: tuple[str, ...], data: st.DataObject) -> str:
-    """Put marks inside words, at random places."""
+    """Put marks inside words at random places."""
     pieces = []
     for left, right in zip(text, text[1:] + " ", strict=True):
         inside = left.isalpha() and right.isalpha()
@@ -119,13 +119,13 @@ def test_a_harmful_prompt_stays_refused_when_spelled_out(separator: str) -> None
 
 
 @pytest.mark.parametrize("prompt", ["n*ked woman", "s*x scene", "p#rn", "г*лая девушка"])
-def test_one_hidden_letter_hides_no_word(prompt: str) -> None:
+def test_one_hidden_letter_does_not_hide_a_word(prompt: str) -> None:
     assert POLICY.check(prompt) is not None
     assert POLICY.check("5*4 tiles, a f*x, *ape* and C# in neon") is None
 
 
 def _spellings(entry: str) -> Iterator[str]:
-    """The entry with each alternative of each of its words once."""
+    """Yield the entry once with each alternative of each of its words."""
     slots = [slot.split("|") for slot in entry.split()]
     for at, slot in enumerate(slots):
         for word in slot:
@@ -133,7 +133,7 @@ def _spellings(entry: str) -> Iterator[str]:
             yield " ".join(each.replace("~", "ый").rstrip("*") for each in words)
 
 
-def test_every_listed_word_is_found_where_it_stands() -> None:
+def test_every_listed_word_is_found() -> None:
     lists = tomllib.loads(files("policy").joinpath("words.toml").read_text("utf-8"))
     sets = {name: "|".join(entries) for name, entries in lists["set"].items()}
     lost = [
@@ -178,13 +178,13 @@ def test_a_refusal_cannot_be_changed() -> None:
         refusal.category = "other"  # type: ignore[misc]
 
 
-def test_the_gravest_category_is_the_one_reported() -> None:
+def test_the_most_serious_category_is_reported() -> None:
     refusal = POLICY.check("nude child celebrity, undressing")
     assert refusal is not None
     assert refusal.category == "sexual_minors"
 
 
-def test_a_negative_prompt_against_nudity_is_welcome_but_one_against_clothes_is_not() -> None:
+def test_a_negative_prompt_may_exclude_nudity_but_not_clothes() -> None:
     assert POLICY.check("portrait of a woman", "nudity, nsfw") is None
     assert POLICY.check("portrait of a woman", "clothes") is not None
     assert POLICY.check("watercolour", "dress", photo=True) is not None

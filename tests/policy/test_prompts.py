@@ -1,4 +1,4 @@
-"""The labelled list: everything harmful is refused, ordinary pictures are drawn."""
+"""The labelled prompts: harmful ones are refused, ordinary ones pass."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_harmful_prompts_are_refused_under_their_own_category(policy: Policy) ->
     assert not misfiled
 
 
-def test_prompts_that_the_rules_were_not_written_for_are_mostly_judged_right(
+def test_prompts_that_no_rule_was_tuned_for_are_mostly_judged_correctly(
     policy: Policy,
 ) -> None:
     missed, wrong, figures = _figures(policy, HELD_OUT)
@@ -64,7 +64,7 @@ def test_prompts_that_the_rules_were_not_written_for_are_mostly_judged_right(
     assert len(wrong) <= 0.04 * (len(HELD_OUT) - len(harmful))
 
 
-def test_whatever_is_refused_for_text_is_refused_for_photos_too(policy: Policy) -> None:
+def test_a_prompt_refused_for_text_is_refused_for_photos_too(policy: Policy) -> None:
     laxer = [
         case
         for case in PROMPTS

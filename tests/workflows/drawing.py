@@ -1,4 +1,4 @@
-"""Rendering in few words, and how two graphs differ."""
+"""Render with defaults, and compare two graphs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,25 +32,24 @@ def draw(
     prefix: str = "easel/job",
     output_class: str = "SaveImage",
 ) -> Rendered:
-    """The graph for these values, as a service renders it; what is required is filled in."""
-    found = catalog.modes[mode]
-    given = {"prompt": "a red fox", "seed": 7, **values}
-    if found.takes_image:
-        given["image"] = True
-    request = check(catalog, mode, given)
+    """Render the graph for these values as a service would; required values are filled in."""
+    chosen = catalog.modes[mode]
+    complete = {"prompt": "a red fox", "seed": 7, **values}
+    if chosen.takes_image:
+        complete["image"] = True
+    request = check(catalog, mode, complete)
     return render(
-        found,
+        chosen,
         request,
-        size=size_of(found, request),
+        size=size_of(chosen, request),
         prefix=prefix,
-        image=photo if found.takes_image else "",
+        image=photo if chosen.takes_image else "",
         output_class=output_class,
     )
 
 
 def by_title(graph: Graph) -> dict[str, Any]:
-    """`Node title.input` → value, links written as the title they come from: the same for a
-    graph whose ids were given anew."""
+    """Map `Node title.input` to its value and links to titles, so that node ids do not matter."""
     titles = {key: node["_meta"]["title"] for key, node in graph.items()}
     assert len(set(titles.values())) == len(titles)
     return {
@@ -61,7 +60,7 @@ def by_title(graph: Graph) -> dict[str, Any]:
 
 
 def changes(before: Graph, after: Graph) -> dict[str, Any]:
-    """The inputs of `after` that differ from those of `before`."""
+    """Return the inputs of `after` that differ from those of `before`."""
     old, new = by_title(before), by_title(after)
     assert old.keys() == new.keys()
     return {name: value for name, value in new.items() if value != old[name]}

@@ -25,26 +25,26 @@ _RECORDED = json.loads(Path(__file__).with_name("object_info.json").read_text("u
 
 
 def model_files() -> list[dict[str, Any]]:
-    """The entries of `models.json`."""
+    """Return the entries of `models.json`."""
     path = Path(gpu_server.__file__).parent / "models_config" / "models.json"
     files: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["files"]
     return files
 
 
 def definitions() -> dict[str, Any]:
-    """`/object_info` of a ComfyUI that has every file of `models.json` and the owner's own two."""
-    found: dict[str, Any] = copy.deepcopy(_RECORDED)
+    """Return `/object_info` of a ComfyUI with every file of `models.json` and the owner's two."""
+    info: dict[str, Any] = copy.deepcopy(_RECORDED)
     names: dict[str, list[str]] = {"checkpoints": [CHECKPOINT], "controlnet": [CONTROLNET]}
     for file in model_files():
         folder, _, name = file["dest"].partition("/")
         names.setdefault(folder, []).append(name)
     for folder, (node, entry) in MODEL_INPUTS.items():
-        found[node]["input"]["required"][entry][0] = names[folder]
-    return found
+        info[node]["input"]["required"][entry][0] = names[folder]
+    return info
 
 
 def models_in(graph: Graph) -> set[str]:
-    """`folder/name` of every model file the graph loads."""
+    """Return `folder/name` of every model file the graph loads."""
     return {
         f"{folder}/{node['inputs'][entry]}"
         for folder, (kind, entry) in MODEL_INPUTS.items()

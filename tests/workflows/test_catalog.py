@@ -1,4 +1,4 @@
-"""A mode is a folder; a mistake in it is one clear sentence when it is loaded."""
+"""A mode is a folder; loading turns a mistake in it into one clear sentence."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ FREE = Path(package.__file__).parent / "free"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of `free` under another name, to be broken."""
+    """Copy `free` under another name, for the tests to break."""
     return Path(shutil.copytree(FREE, tmp_path / "poster"))
 
 
@@ -37,8 +37,8 @@ def edit_graph(folder: Path, change: Callable[[dict[str, Any]], object], name: s
 
 
 def node(graph: dict[str, Any], title: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(n for n in graph.values() if n["_meta"]["title"] == title)
-    return found
+    match: dict[str, Any] = next(n for n in graph.values() if n["_meta"]["title"] == title)
+    return match
 
 
 def test_a_new_mode_is_a_new_folder_and_no_python(folder: Path) -> None:
@@ -63,7 +63,7 @@ def test_two_folders_of_one_name_are_refused(folder: Path) -> None:
         workflows.load(folder.parent)
 
 
-def test_a_folder_of_modes_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_of_modes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="the workflows folder 'nowhere' does not exist"):
         workflows.load(tmp_path / "nowhere")
 
@@ -111,7 +111,7 @@ TOML_MISTAKES = [
 
 
 @pytest.mark.parametrize(("old", "new", "named"), TOML_MISTAKES)
-def test_a_mistake_in_mode_toml_is_told_with_folder_file_and_key(
+def test_a_mistake_in_mode_toml_is_reported_with_folder_file_and_key(
     folder: Path, old: str, new: str, named: list[str]
 ) -> None:
     edit_toml(folder, old, new)
@@ -151,11 +151,11 @@ GRAPH_MISTAKES: list[tuple[str, Callable[[dict[str, Any]], object], list[str]]] 
         ["2 SaveImage nodes"],
     ),
     (
-        "an output of something else",
+        "an output that the seed does not reach",
         lambda graph: graph["22"]["inputs"].update(images=["12", 0]),
         ["does not depend on the seed"],
     ),
-    ("saved for the editor", lambda graph: graph.update(nodes=[], links=[]), ["API format"]),
+    ("exported for the editor", lambda graph: graph.update(nodes=[], links=[]), ["API format"]),
     ("a node without class", lambda graph: graph["22"].pop("class_type"), ["API format"]),
     ("a node without inputs", lambda graph: graph["22"].pop("inputs"), ["API format"]),
 ]
@@ -164,7 +164,7 @@ GRAPH_MISTAKES: list[tuple[str, Callable[[dict[str, Any]], object], list[str]]] 
 @pytest.mark.parametrize(
     ("change", "named"), [pytest.param(*rest, id=name) for name, *rest in GRAPH_MISTAKES]
 )
-def test_a_mistake_in_a_graph_is_told_with_folder_file_and_key(
+def test_a_mistake_in_a_graph_is_reported_with_folder_file_and_key(
     folder: Path, change: Callable[[dict[str, Any]], object], named: list[str]
 ) -> None:
     edit_graph(folder, change, "z_image.json")
@@ -177,9 +177,7 @@ def test_a_mistake_in_a_graph_is_told_with_folder_file_and_key(
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'{"1": 2}', b"\xff\xfe", b"{"])
 @pytest.mark.parametrize("name", ["z_image.json", "mode.toml"])
-def test_a_file_that_is_none_of_its_kind_is_refused(
-    folder: Path, name: str, content: bytes
-) -> None:
+def test_a_file_with_the_wrong_content_is_refused(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises(CatalogError, match=f"^poster/{name}: "):
         workflows.load_mode(folder)

@@ -1,4 +1,4 @@
-"""Every graph against what a real ComfyUI takes."""
+"""Every graph is one that a real ComfyUI accepts."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from workflows.spec import Parameter, Scalar
 
 
 def ends(parameter: Parameter) -> list[Scalar]:
-    """The least and the most that a parameter takes."""
+    """Return the least and the greatest value that a parameter takes."""
     low, high = parameter.bounds()
     if parameter.type == "text":
         return ["a", "z" * (parameter.max_length or 100)]
@@ -23,11 +23,9 @@ def ends(parameter: Parameter) -> list[Scalar]:
 
 
 @pytest.mark.parametrize("mode", list(OWN))
-def test_every_exported_graph_is_one_that_comfyui_takes(
-    mode: Any, definitions: dict[str, Any]
-) -> None:
+def test_comfyui_accepts_every_exported_graph(mode: Any, definitions: dict[str, Any]) -> None:
     for name, graph in mode.graphs.items():
-        if name != "plain":  # its checkpoint is the owner's, see below
+        if name != "plain":  # needs the owner's checkpoint; tested below
             assert faults_in(graph, definitions) == []
         for node in graph.values():
             spec = definitions[node["class_type"]]["input"]
@@ -36,7 +34,7 @@ def test_every_exported_graph_is_one_that_comfyui_takes(
 
 @pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
 @pytest.mark.parametrize("output_class", [name for name in OUTPUT_CLASSES if name != "EaselOutput"])
-def test_every_style_renders_to_a_graph_that_comfyui_takes(
+def test_comfyui_accepts_the_graph_of_every_style(
     catalog: Catalog, mode: str, style: str, output_class: str, definitions: dict[str, Any]
 ) -> None:
     rendered = draw(catalog, mode, {"style": style, "count": 3}, output_class=output_class)
@@ -44,7 +42,7 @@ def test_every_style_renders_to_a_graph_that_comfyui_takes(
 
 
 @pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
-def test_the_ends_of_every_range_are_taken_by_comfyui(
+def test_comfyui_accepts_the_ends_of_every_range(
     catalog: Catalog, mode: str, style: str, definitions: dict[str, Any]
 ) -> None:
     for name, parameter in catalog.modes[mode].spec.parameters.items():
@@ -57,7 +55,7 @@ def test_the_ends_of_every_range_are_taken_by_comfyui(
 
 
 @pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
-def test_every_size_of_every_style_is_taken_by_comfyui(
+def test_comfyui_accepts_every_size_of_every_style(
     catalog: Catalog, mode: str, style: str, definitions: dict[str, Any]
 ) -> None:
     sizes = catalog.modes[mode].graph_spec(style).sizes
@@ -68,11 +66,11 @@ def test_every_size_of_every_style_is_taken_by_comfyui(
         rendered = draw(catalog, mode, {"style": style, "width": width, "height": height})
         assert (rendered.width, rendered.height) == (width, height)
         assert faults_in(rendered.graph, definitions) == []
-        assert _steps_kept(rendered.graph, definitions)
+        assert _is_on_steps(rendered.graph, definitions)
 
 
-def _steps_kept(graph: Any, definitions: dict[str, Any]) -> bool:
-    """Whether the sizes are on ComfyUI's own steps: off them it draws another size silently."""
+def _is_on_steps(graph: Any, definitions: dict[str, Any]) -> bool:
+    """Whether the sizes are multiples of ComfyUI's steps; others are silently rounded."""
     return all(
         value % definitions[node["class_type"]]["input"]["required"][name][1].get("step", 1) == 0
         for node in graph.values()
@@ -113,7 +111,7 @@ def test_every_model_file_names_the_styles_that_need_it() -> None:
         ("Sampler", "model", "z_image"),
     ],
 )
-def test_the_check_finds_what_comfyui_refuses(
+def test_the_check_finds_what_comfyui_would_refuse(
     title: str, name: str, value: Any, definitions: dict[str, Any]
 ) -> None:
     graph = OWN.modes["free"].graph("realism")
@@ -152,7 +150,7 @@ CUSTOM: dict[str, Any] = {
     "Odd": {"input": {"required": {"a": ["INT", {"min": None}], "b": 5}}, "output": []},
     "Number": 5,
 }
-"""As `/object_info` tells of custom nodes; the last two of broken ones."""
+"""Custom nodes as `/object_info` describes them; the last two are broken."""
 
 
 def custom(*nodes: tuple[str, dict[str, Any]]) -> Graph:
@@ -161,14 +159,14 @@ def custom(*nodes: tuple[str, dict[str, Any]]) -> Graph:
     }
 
 
-def test_the_check_lets_pass_what_comfyui_takes_of_custom_nodes() -> None:
+def test_the_check_passes_custom_types_that_comfyui_accepts() -> None:
     picker = ("Picker", {"colour": "#fff", "voice": "Ann", "saved_by_a_page": {"__value__": [1]}})
     joiner = ("Joiner", {"words": ["0", 0], "anything": ["0", 1], "images.image0": ["0", 1]})
     again = ("Joiner", joiner[1] | {"words": ["1", 0]})
     assert faults_in(custom(picker, joiner, again), CUSTOM) == []
 
 
-def test_types_of_custom_nodes_that_have_none_in_common_are_found() -> None:
+def test_the_check_finds_custom_types_that_do_not_match() -> None:
     saved = custom(
         ("Picker", {"colour": "#fff", "voice": "Ann"}),
         ("Picker", {"colour": ["0", 0], "voice": "Ann"}),
@@ -177,14 +175,14 @@ def test_types_of_custom_nodes_that_have_none_in_common_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", ["Odd", "Number"])
-def test_a_definition_that_cannot_be_read_is_its_nodes_fault_alone(name: str) -> None:
+def test_an_unreadable_definition_is_a_fault_of_its_own_node_only(name: str) -> None:
     graph = custom((name, {"a": 1}), ("Picker", {"colour": "#fff", "voice": "Ann"}))
     [fault] = faults_in(graph, CUSTOM)
     assert fault.node_class == name
     assert "cannot be read" in fault.message
 
 
-def test_an_older_export_with_inputs_of_the_page_alone_is_taken(
+def test_an_older_export_with_inputs_of_the_editor_passes(
     definitions: dict[str, Any],
 ) -> None:
     graph = OWN.modes["restyle"].graph("realism")

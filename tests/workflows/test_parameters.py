@@ -1,4 +1,4 @@
-"""What callers may give: every fault at once, each with its field and what is allowed."""
+"""What callers may send; every fault is reported at once, with its field and what is allowed."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ anything = st.recursive(
 
 
 def refusal(mode: Any, values: dict[str, Any]) -> list[Fault]:
-    """Everything wrong with these values; nothing else is ever raised."""
+    """Return every fault of these values; no other exception may be raised."""
     try:
         check(OWN, mode, values)
     except InvalidValues as refused:
@@ -46,11 +46,11 @@ def refusal(mode: Any, values: dict[str, Any]) -> list[Fault]:
 
 
 def faults(mode: Any, values: dict[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Field → its message and what is allowed, for values that must be refused."""
-    found = refusal(mode, values)
-    assert found
-    assert len({fault.field for fault in found}) == len(found)
-    return {fault.field: (fault.message, fault.allowed) for fault in found}
+    """Return each field's message and what it takes, for values that must be refused."""
+    refused = refusal(mode, values)
+    assert refused
+    assert len({fault.field for fault in refused}) == len(refused)
+    return {fault.field: (fault.message, fault.allowed) for fault in refused}
 
 
 @settings(max_examples=300)
@@ -71,13 +71,13 @@ def test_every_fault_names_its_field_and_what_is_allowed(mode: Any, values: dict
 
 @settings(max_examples=100)
 @given(name=names.filter(lambda name: name not in ("image", "")), value=anything)
-def test_one_value_is_drawn_or_is_one_fault_of_its_field(name: str, value: Any) -> None:
+def test_any_one_value_is_drawn_or_is_one_fault_of_its_field(name: str, value: Any) -> None:
     for mode, good in GOOD.items():
         values = {**good, name: value}
-        found = [fault.field for fault in refusal(mode, values)]
+        fields = [fault.field for fault in refusal(mode, values)]
         other_side = {"width": "height", "height": "width"}.get(name)
-        assert found in ([], [name], [other_side])
-        if not found:
+        assert fields in ([], [name], [other_side])
+        if not fields:
             assert draw(OWN, mode, values).outputs
 
 
@@ -118,14 +118,14 @@ def test_one_value_is_drawn_or_is_one_fault_of_its_field(name: str, value: Any) 
         ("style", [], "must be a text", ["anime", "chatgpt", "lux", "realism"]),
     ],
 )
-def test_a_wrong_value_is_told_with_what_is_allowed(
+def test_a_wrong_value_is_refused_with_what_is_allowed(
     field: str, value: Any, message: str, allowed: Any
 ) -> None:
     mode = "restyle" if field == "strength" else "free"
     assert faults(mode, {**GOOD[mode], field: value}) == {field: (message, allowed)}
 
 
-def test_every_fault_is_told_at_once() -> None:
+def test_every_fault_is_reported_at_once() -> None:
     values = {"style": "x", "seed": -1, "count": 99, "width": 1024, "sytle": 1, "strength": 0.5}
     assert set(faults("free", values)) == {
         *("prompt", "style", "seed", "count", "sytle", "strength"),
@@ -133,7 +133,7 @@ def test_every_fault_is_told_at_once() -> None:
     assert set(faults("free", {"width": 1024, "count": 99})) == {"prompt", "count", "height"}
 
 
-def test_a_misspelt_mode_or_field_is_told_the_nearest_name() -> None:
+def test_a_misspelt_mode_or_field_gets_the_nearest_name_as_a_hint() -> None:
     assert faults("restlye", {})["mode"] == (
         "'restlye' is not known; did you mean 'restyle'?",
         ["free", "restyle"],
@@ -143,17 +143,17 @@ def test_a_misspelt_mode_or_field_is_told_the_nearest_name() -> None:
 
 
 @pytest.mark.parametrize("mode", [None, 7, ["free"], {"free": 1}, "", "x" * 10**6])
-def test_a_mode_that_is_none_is_refused(mode: Any) -> None:
+def test_an_unknown_mode_is_refused(mode: Any) -> None:
     assert list(faults(mode, {})) == ["mode"]
 
 
 def test_thousands_of_unknown_fields_make_a_short_answer() -> None:
-    found = faults("free", {**GOOD["free"], **{f"field {n}": n for n in range(10_000)}})
-    assert len(found) == MAX_UNKNOWN
-    assert "field 0" in found
+    refused = faults("free", {**GOOD["free"], **{f"field {n}": n for n in range(10_000)}})
+    assert len(refused) == MAX_UNKNOWN
+    assert "field 0" in refused
 
 
-def test_the_sides_come_together_and_within_the_pixels_of_the_model() -> None:
+def test_width_and_height_come_together_and_within_twice_the_models_pixels() -> None:
     own = ["1024x1024", "832x1248", "1248x832", "1344x768", "768x1344"]
     assert faults("free", {"prompt": "a", "width": 512}) == {
         "height": ("is required together with width", own)
@@ -167,7 +167,7 @@ def test_the_sides_come_together_and_within_the_pixels_of_the_model() -> None:
     assert check(OWN, "free", {"prompt": "a", "width": 2048, "height": 1024}).values
 
 
-def test_what_is_left_out_or_null_has_its_default_and_a_seed_is_chosen() -> None:
+def test_missing_and_null_values_get_their_defaults_and_a_seed_is_chosen() -> None:
     for values in ({}, {"strength": None, "prompt": None, "seed": None, "style": None}):
         request = check(OWN, "restyle", {"image": True, **values})
         assert request.style == "realism"
@@ -184,9 +184,6 @@ def test_the_largest_seed_has_room_for_a_whole_count() -> None:
     assert rendered.seeds[-1] == SEED_MAX + 7 < 2**64
 
 
-# -- as JSON Schema ----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("mode", list(OWN), ids=lambda mode: mode.name)
 def test_the_published_schema_is_valid_json_schema(mode: Any) -> None:
     schema = json_schema(mode)
@@ -200,14 +197,14 @@ def test_the_published_schema_is_valid_json_schema(mode: Any) -> None:
     mode=st.sampled_from(["free", "restyle"]),
     values=st.dictionaries(names, anything.filter(lambda value: value is not None), max_size=4),
 )
-def test_what_the_schema_refuses_is_refused(mode: str, values: dict[str, Any]) -> None:
-    given = {**GOOD[mode], **values}
-    shown = {**given, "image": "AAAA"} if "image" in given else given
+def test_the_check_refuses_whatever_the_schema_refuses(mode: str, values: dict[str, Any]) -> None:
+    complete = {**GOOD[mode], **values}
+    shown = {**complete, "image": "AAAA"} if "image" in complete else complete
     if not jsonschema.Draft202012Validator(json_schema(OWN.modes[mode])).is_valid(shown):
-        faults(mode, given)
+        faults(mode, complete)
 
 
-def test_whatever_a_mode_calls_its_texts_they_are_words_of_the_picture() -> None:
+def test_every_text_counts_as_wanted_words_whatever_the_mode_calls_it() -> None:
     values: dict[str, str | int] = {
         "prompt": "a fox",
         "caption": "and a hare",

@@ -1,4 +1,4 @@
-"""Draws a picture from words, style and seed: ordinary drawing code, no AI model.
+"""Draw a picture from prompt, style and seed with ordinary code; `jobs` imports it.
 
 The same brief gives the same bytes; another seed gives a visibly different picture.
 """

@@ -14,7 +14,7 @@ LETTERING = Lettering("ExtraBold", (255, 255, 255), outline=0.09, outline_color=
 
 
 def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color]) -> Image.Image:
-    """A wide sky over a hill; drawn twice as large and reduced, for clean edges."""
+    """Paint a wide sky over hills, twice as large as needed: reducing it smooths the edges."""
     width, height = size[0] * 2, size[1] * 2
     unit = min(width, height)
     ink, blue, sky, bloom, pale, white = ramp
@@ -82,7 +82,7 @@ def _cloud_bank(
     colors: tuple[Color, Color],
     random: np.random.Generator,
 ) -> None:
-    """A row of puffs: the shaded ones first, the lit ones over them, moved up and left.
+    """Draw a row of puffs, shaded first, then lit on top, shifted up and left.
 
     `depth` is 1 for the farthest bank, which towers highest, and 0 for the nearest.
     """

@@ -1,4 +1,4 @@
-"""What is to be drawn, and the palettes of the styles."""
+"""What to draw, and the palettes of the styles."""
 
 import zlib
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ STYLES = ("realism", "lux", "anime", "chatgpt")
 
 @dataclass(frozen=True)
 class Control:
-    """The picture whose structure is kept: `strength` 0 loosely, 1 (and over) closely."""
+    """The picture whose structure to keep: `strength` 0 loosely, 1 and over closely."""
 
     edges: Pixels
     photo: Pixels | None
@@ -23,22 +23,22 @@ class Control:
 
 @dataclass(frozen=True)
 class Brief:
-    """One picture to draw; sizes in pixels. A style that is not known is drawn as realism."""
+    """One picture to draw; sizes in pixels. An unknown style is drawn as realism."""
 
     style: str
-    words: str
+    prompt: str
     seed: int
     width: int
     height: int
     control: Control | None = None
 
     def random(self) -> np.random.Generator:
-        """Chance that depends on seed, words and style alone."""
-        return np.random.default_rng([self.seed, _digest(self.words), _digest(self.style)])
+        """Create a random generator that depends on seed, prompt and style alone."""
+        return np.random.default_rng([self.seed, _digest(self.prompt), _digest(self.style)])
 
 
 def style_of_model(name: str) -> str:
-    """The style drawn for a model file when nobody says which."""
+    """Choose the style for a model file when no style is named."""
     return STYLES[_digest(name) % len(STYLES)]
 
 
@@ -47,16 +47,16 @@ def _digest(text: str) -> int:
 
 
 def rgb(code: str) -> Color:
-    """`(255, 128, 0)` of `ff8000`."""
+    """Parse `ff8000` into `(255, 128, 0)`."""
     return int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)
 
 
 def ramp(codes: str) -> list[Color]:
-    """Colours of blank-separated hexadecimal codes."""
+    """Parse colours from hexadecimal codes separated by blanks."""
     return [rgb(code) for code in codes.split()]
 
 
-# For each style some ramps from dark to light; a seed chooses one.
+# Ramps from dark to light for each style; the seed chooses one.
 RAMPS: dict[str, list[list[Color]]] = {
     "realism": [
         ramp("1c2b33 34505a 5f8087 9fb3ab e3c9a4 f7e3c4"),  # misty morning

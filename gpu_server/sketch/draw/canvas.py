@@ -1,4 +1,4 @@
-"""Small tools of drawing: gradients, glows, ridges, grain."""
+"""Small drawing tools: gradients, glows, ridges, grain."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ Plane = npt.NDArray[np.float32]
 
 
 def gradient(width: int, height: int, colors: list[Color]) -> Image.Image:
-    """From the first colour at the top to the last at the bottom."""
+    """Blend from the first colour at the top to the last at the bottom."""
     stops = np.linspace(0, 1, len(colors))
     rows = np.linspace(0, 1, height)
     channels = [np.interp(rows, stops, [color[i] for color in colors]) for i in range(3)]
@@ -21,7 +21,7 @@ def gradient(width: int, height: int, colors: list[Color]) -> Image.Image:
 def glow(
     image: Image.Image, centre: tuple[float, float], radius: float, color: Color
 ) -> Image.Image:
-    """Light that falls off around a point; computed coarsely, for it is smooth."""
+    """Add light that falls off around a point; it is smooth, so a coarse mask suffices."""
     width, height = image.size
     small = (max(2, width // 8), max(2, height // 8))
     x = (np.arange(small[0]) + 0.5) * (width / small[0]) - centre[0]
@@ -33,7 +33,7 @@ def glow(
 
 
 def ridge(random: np.random.Generator, width: int, roughness: float, waves: float) -> Plane:
-    """A skyline of `width` points between about -1 and 1; `waves` humps across, plus finer ones."""
+    """Make a skyline of `width` points between about -1 and 1: `waves` humps and finer ones."""
     x = np.linspace(0, 1, width, dtype=np.float32)
     line = np.zeros(width, np.float32)
     weight, total = 1.0, 0.0
@@ -51,7 +51,7 @@ def ridge(random: np.random.Generator, width: int, roughness: float, waves: floa
 
 
 def fill_below(pixels: Pixels, line: Plane, top: Color, bottom: Color, depth: float) -> None:
-    """Paint everything below a skyline (y per column), smoothly edged, in place.
+    """Paint everything below a skyline (y per column) in place, with a smooth edge.
 
     The colour changes from `top` at the line's height to `bottom` over `depth` rows.
     """
@@ -71,7 +71,7 @@ def fill_below(pixels: Pixels, line: Plane, top: Color, bottom: Color, depth: fl
 
 
 def grain(image: Image.Image, random: np.random.Generator, amount: int) -> Image.Image:
-    """Fine noise over everything, as of paper or film; `amount` in levels of brightness."""
+    """Add fine noise like that of paper or film; `amount` is in levels of brightness."""
     pixels = np.asarray(image)
     tile = random.integers(-amount, amount + 1, (128, 128), dtype=np.int16)
     height, width = pixels.shape[:2]
@@ -80,6 +80,6 @@ def grain(image: Image.Image, random: np.random.Generator, amount: int) -> Image
 
 
 def mix(first: Color, second: Color, share: float) -> Color:
-    """Between two colours: `share` 0 is the first, 1 the second."""
+    """Mix two colours: `share` 0 is the first, 1 the second."""
     blend = [round(a + (b - a) * share) for a, b in zip(first, second, strict=True)]
     return blend[0], blend[1], blend[2]

@@ -15,7 +15,7 @@ Box = tuple[float, float, float, float]
 
 
 def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color]) -> Image.Image:
-    """Tiles over the upper three quarters, plain paper below for the words."""
+    """Tile the upper three quarters and leave plain paper below for the words."""
     width, height = size[0] * 2, size[1] * 2
     paper = ramp[-1]
     image = Image.new("RGB", (width, height), paper)
@@ -57,7 +57,7 @@ def _quarter(
 def _leaf(
     draw: ImageDraw.ImageDraw, box: Box, figure: Color, accent: Color, random: np.random.Generator
 ) -> None:
-    """A lens from corner to corner."""
+    """Draw a lens from corner to corner."""
     left, top, right, bottom = box
     flip = random.random() < 0.5
     turns = [math.pi / 2 * step / 24 for step in range(25)]

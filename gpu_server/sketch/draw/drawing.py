@@ -1,4 +1,4 @@
-"""One picture: painted, lettered, marked, and shown half-finished on the way."""
+"""One picture: painted, lettered, marked, and previewed half-finished."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ from PIL import Image
 from gpu_server.sketch.draw import anime, chatgpt, lettering, lux, photo, realism
 from gpu_server.sketch.draw.brief import RAMPS, Brief, Pixels
 
-LONGEST = 1536  # pixels; larger pictures are drawn at this size and enlarged
+_LONGEST = 1536  # pixels; larger pictures are drawn at this size and enlarged
 
 _STYLES: Mapping[str, ModuleType] = {
     "realism": realism,
@@ -21,7 +21,7 @@ _STYLES: Mapping[str, ModuleType] = {
 
 
 class Drawing:
-    """A finished picture, which can also show earlier states of itself."""
+    """A finished picture that can also show earlier states of itself."""
 
     def __init__(self, brief: Brief) -> None:
         image = _draw(brief)
@@ -31,7 +31,7 @@ class Drawing:
         self._small: Image.Image | None = None
 
     def preview(self, done: float, longest: int) -> Image.Image:
-        """The picture at `done` 0-1 of the way: from coarse and noisy to clear."""
+        """Show the picture at `done`, from 0 (coarse and noisy) to 1 (finished)."""
         if self._small is None or self._noise is None:
             factor = longest / max(self._image.size)
             size = [max(1, round(side * factor)) for side in self._image.size]
@@ -53,7 +53,7 @@ def _draw(brief: Brief) -> Image.Image:
     module = _STYLES[style]
     random = brief.random()
     ramp = RAMPS[style][int(random.integers(len(RAMPS[style])))]
-    factor = min(1.0, LONGEST / max(brief.width, brief.height))
+    factor = min(1.0, _LONGEST / max(brief.width, brief.height))
     size = max(1, round(brief.width * factor)), max(1, round(brief.height * factor))
     image: Image.Image = module.paint(size, random, ramp)
     letters: lettering.Lettering = module.LETTERING
@@ -65,7 +65,7 @@ def _draw(brief: Brief) -> Image.Image:
     box = (width * 0.06, height * 0.77, width * 0.94, height * 0.925)
     if letters.centred:
         box = (width * 0.11, height * 0.685, width * 0.89, height * 0.885)
-    lettering.write(image, brief.words, box, letters)
+    lettering.write(image, brief.prompt, box, letters)
     lettering.mark(image)
     if factor < 1:
         image = image.resize((brief.width, brief.height), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""The prompt's words on the picture, and the mark that says what it is."""
+"""The prompt's words on the picture, and the mark that says it is a sketch."""
 
 from dataclasses import dataclass
 from importlib import resources
@@ -7,24 +7,24 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gpu_server.sketch.draw.brief import Color
 
-MAX_LETTERS = 140
-MARK = "sketch"
+_MAX_LETTERS = 140
+_MARK = "sketch"
 
 
 @dataclass(frozen=True)
 class Lettering:
-    """How a style sets words: `weight` is one of Manrope's, `outline` a part of the letter size."""
+    """How a style sets words: `weight` is one of Manrope's, `outline` a share of letter size."""
 
     weight: str
     color: Color
     outline: float = 0.0
     outline_color: Color = (0, 0, 0)
     centred: bool = False
-    spacing: float = 0.12  # between lines, as a part of the letter size
+    spacing: float = 0.12  # between lines, as a share of letter size
 
 
 def font(weight: str, size: int) -> ImageFont.FreeTypeFont:
-    """Manrope (SIL Open Font License), which has Latin, Greek and Cyrillic letters."""
+    """Load Manrope (SIL Open Font License), which has Latin, Greek and Cyrillic letters."""
     path = resources.files("font_manrope") / "files" / f"Manrope-{weight}.ttf"
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
@@ -32,11 +32,11 @@ def font(weight: str, size: int) -> ImageFont.FreeTypeFont:
 def write(
     image: Image.Image, words: str, box: tuple[float, float, float, float], style: Lettering
 ) -> None:
-    """Set words as large as they fit into a box (left, top, right, bottom), from its bottom up."""
+    """Set words at the bottom of a box (left, top, right, bottom), as large as they fit."""
     left, top, right, bottom = box
     words = " ".join(_legible(words).split())
-    if len(words) > MAX_LETTERS:
-        words = words[: MAX_LETTERS - 1].rsplit(" ", 1)[0] + "…"
+    if len(words) > _MAX_LETTERS:
+        words = words[: _MAX_LETTERS - 1].rsplit(" ", 1)[0] + "…"
     fitted = _fit(words, right - left, bottom - top, style)
     if fitted is None:
         return
@@ -60,11 +60,11 @@ def write(
 
 
 def mark(image: Image.Image) -> None:
-    """Say "sketch" in the lower right corner: small, and readable on any ground."""
+    """Write "sketch" in the lower right corner: small, and readable on any ground."""
     unit = min(image.size)
     size = max(8, round(unit * 0.02))
     face = font("Medium", size)
-    width, pad = face.getlength(MARK), size * 0.6
+    width, pad = face.getlength(_MARK), size * 0.6
     right, bottom = image.width - size, image.height - size
     left, top = right - width - 2 * pad, bottom - size * 1.9
     region = (max(0, round(left)), max(0, round(top)), round(right), round(bottom))
@@ -74,11 +74,11 @@ def mark(image: Image.Image) -> None:
     mask = Image.new("L", patch.size, 0)
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, patch.width - 1, patch.height - 1), size, 255)
     image.paste(patch, (region[0], region[1]), mask)
-    ImageDraw.Draw(image).text((left + pad, top + size * 0.24), MARK, (255, 255, 255), face)
+    ImageDraw.Draw(image).text((left + pad, top + size * 0.24), _MARK, (255, 255, 255), face)
 
 
 def _legible(words: str) -> str:
-    """The words without characters that the font lacks: no picture of empty boxes."""
+    """Blank out characters that the font lacks, which would show as empty boxes."""
     face = font("Medium", 12)
     box = bytes(face.getmask("\U0010ffff"))
     lacking = {letter for letter in set(words) if bytes(face.getmask(letter)) == box}
@@ -88,7 +88,7 @@ def _legible(words: str) -> str:
 def _fit(
     words: str, width: float, height: float, style: Lettering
 ) -> tuple[ImageFont.FreeTypeFont, list[str]] | None:
-    """The largest size at which the words fit, and the lines; None when nothing is readable."""
+    """Find the largest size at which the words fit, and their lines; None if unreadably small."""
     smallest, largest = 7, int(min(height / 1.3, width / 5))
     best = None
     while words and smallest <= largest:
@@ -108,7 +108,7 @@ def _fit(
 
 
 def _balance(words: str, face: ImageFont.FreeTypeFont, width: float, count: int) -> list[str]:
-    """The same number of lines, of about equal length."""
+    """Break the words into the same number of lines, of about equal length."""
     lines = _wrap(words, face, width)
     for share in (0.92, 0.84, 0.76, 0.68, 0.6):
         narrower = _wrap(words, face, width * share)

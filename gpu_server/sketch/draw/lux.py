@@ -13,7 +13,7 @@ LETTERING = Lettering("Light", (250, 232, 180), centred=True, spacing=0.25)
 
 
 def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color]) -> Image.Image:
-    """A sunburst over scales or fans, a frame, and a plaque for the words in the lower third."""
+    """Paint a sunburst over scales or fans, a frame, and a plaque for the words."""
     width, height = size
     ground, shade, soft, bronze, gold, shine = ramp
     back = canvas.gradient(width, height, [shade, ground])
@@ -37,7 +37,7 @@ def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color])
 
 
 def _metal(size: tuple[int, int], colors: list[Color], random: np.random.Generator) -> Image.Image:
-    """Gold that gleams in slanting bands."""
+    """Make gold that gleams in slanting bands."""
     small = (max(2, size[0] // 8), max(2, size[1] // 8))
     x = np.linspace(0, 1, small[0])[None, :]
     y = np.linspace(0, 1, small[1])[:, None]

@@ -1,18 +1,22 @@
-"""Restyling: the photo in the style's colours, its edges drawn in the style's ink."""
+"""Restyle a photo: its areas in the style's colours, its edges in the style's ink."""
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from gpu_server.sketch.draw.brief import Color, Control
 
-# Levels of brightness and ink of each style: fine and dark, few and golden, ...
-_BANDS = {"realism": 14, "lux": 7, "anime": 5, "chatgpt": 6}
-_INK = {"realism": 0, "lux": 4, "anime": 0, "chatgpt": 0}
-_TINT = {"realism": 0.5, "lux": 0.12, "anime": 0.4, "chatgpt": 0.18}  # how much own colour stays
+_BANDS = {"realism": 14, "lux": 7, "anime": 5, "chatgpt": 6}  # levels of brightness
+_INK = {"realism": 0, "lux": 4, "anime": 0, "chatgpt": 0}  # index into the ramp
+_TINT = {
+    "realism": 0.5,
+    "lux": 0.12,
+    "anime": 0.4,
+    "chatgpt": 0.18,
+}  # share of the photo's own colours
 
 
 def restyle(free: Image.Image, control: Control, style: str, ramp: list[Color]) -> Image.Image:
-    """Lay the photo over the style's free picture: the stronger, the closer to its structure."""
+    """Lay the photo over the style's free picture; strength brings out the photo's structure."""
     size = free.size
     strength = min(1.0, max(0.0, control.strength))
     source = Image.fromarray(control.edges if control.photo is None else control.photo)
@@ -35,7 +39,7 @@ def _posterise(photo: Image.Image, style: str, ramp: list[Color]) -> Image.Image
     grey = ImageOps.autocontrast(photo.convert("L"), cutoff=1)
     bands = _BANDS[style]
     level = np.round(np.arange(256) / 255 * (bands - 1)) / (bands - 1)
-    # Soft steps: mostly the band's own level, a little of the true one.
+    # Soften the steps: mostly the level of the band, a little of the true one.
     level = 0.85 * level + 0.15 * np.arange(256) / 255
     stops = np.linspace(0, 1, len(ramp))
     tables = [np.interp(level, stops, [color[i] for color in ramp]) for i in range(3)]

@@ -11,7 +11,7 @@ LETTERING = Lettering("SemiBold", (255, 255, 255), outline=0.03, outline_color=(
 
 
 def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color]) -> Image.Image:
-    """A landscape; the lower quarter is calm, for the words."""
+    """Paint a landscape whose lower quarter is calm, for the words."""
     width, height = size
     unit = min(size)
     dark, deep, middle, mist, warm, light = ramp
@@ -48,7 +48,7 @@ def _sun(image: Image.Image, centre: tuple[float, float], radius: float, color: 
 
 
 def _firs(random: np.random.Generator, width: int, tall: float) -> canvas.Plane:
-    """Heights of a row of firs over the ground."""
+    """Compute the heights of a row of firs above the ground."""
     x = np.arange(width, dtype=np.float32)
     heights = np.zeros(width, np.float32)
     for _ in range(int(width / (tall * 0.55)) + 4):
@@ -63,7 +63,7 @@ def _firs(random: np.random.Generator, width: int, tall: float) -> canvas.Plane:
 
 
 def _lake(pixels: Pixels, shore: int, water: Color, random: np.random.Generator) -> None:
-    """Mirror what is above the shore, darker and drawn out in ripples, in place."""
+    """Mirror what is above the shore in place, darker and stretched into ripples."""
     height = pixels.shape[0]
     depth = height - shore
     rows = np.arange(depth, dtype=np.float32)

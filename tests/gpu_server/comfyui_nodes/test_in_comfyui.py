@@ -1,4 +1,4 @@
-"""The pack inside a real ComfyUI, at `COMFYUI_URL`."""
+"""The nodes inside a real ComfyUI, at `COMFYUI_URL`."""
 
 import os
 import time
@@ -22,7 +22,7 @@ JOB = "97fa8389-9c5e-451d-9530-130e0784e949"
 def comfyui() -> Iterator[httpx.Client]:
     url = os.environ.get("COMFYUI_URL")
     if not url:
-        pytest.skip("COMFYUI_URL names no ComfyUI to test the nodes in")
+        pytest.skip("COMFYUI_URL does not name a ComfyUI to test the nodes in")
     with httpx.Client(base_url=url, timeout=60) as client:
         if client.get("/easel").status_code == 404:
             pytest.skip(f"the ComfyUI at {url} has no custom_nodes/easel_nodes")
@@ -37,7 +37,7 @@ def job(comfyui: httpx.Client) -> Iterator[str]:
 
 
 def run(comfyui: httpx.Client, graph: Graph) -> dict[str, Any]:
-    """Run `graph` to its end; what ComfyUI's history says of it."""
+    """Run `graph` to its end and return its entry in ComfyUI's history."""
     answer = comfyui.post("/prompt", json={"prompt": graph}).json()
     assert not answer.get("node_errors"), answer
     deadline = time.monotonic() + 60
@@ -73,13 +73,13 @@ def save(class_type: str, job: str, source: str, name: str = "image") -> dict[st
 
 
 def empty(**inputs: int) -> dict[str, Any]:
-    given = {"width": 16, "height": 8, "batch_size": 1, "color": 0x336699, **inputs}
-    return {"class_type": "EmptyImage", "inputs": given}
+    values = {"width": 16, "height": 8, "batch_size": 1, "color": 0x336699, **inputs}
+    return {"class_type": "EmptyImage", "inputs": values}
 
 
 def test_the_pixels_are_those_of_save_image(comfyui: httpx.Client, job: str) -> None:
     noise = np.random.default_rng(2).integers(0, 256, (61, 83, 3), dtype=np.uint8)
-    # Lanczos overshoots and lands between the 256 levels: both clipping and rounding are seen.
+    # Lanczos overshoots and lands between the 256 levels, so clipping and rounding both matter.
     scale = {"upscale_method": "lanczos", "width": 200, "height": 120, "crop": "disabled"}
     blend = {"blend_factor": 0.37, "blend_mode": "soft_light"}
     graph: Graph = {
@@ -98,7 +98,7 @@ def test_the_pixels_are_those_of_save_image(comfyui: httpx.Client, job: str) -> 
     assert np.array_equal(png, ppm)
 
 
-def test_a_transparent_picture_is_saved_without_its_alpha(comfyui: httpx.Client, job: str) -> None:
+def test_a_transparent_image_is_saved_without_its_alpha(comfyui: httpx.Client, job: str) -> None:
     mask = {"value": 0.25, "width": 16, "height": 8}
     graph: Graph = {
         "1": empty(),
@@ -110,7 +110,7 @@ def test_a_transparent_picture_is_saved_without_its_alpha(comfyui: httpx.Client,
     assert np.array_equal(pixels, np.full((8, 16, 3), (0x33, 0x66, 0x99)))
 
 
-def test_a_batch_is_numbered_on_from_what_is_there(comfyui: httpx.Client, job: str) -> None:
+def test_a_batch_is_numbered_after_the_existing_files(comfyui: httpx.Client, job: str) -> None:
     graph: Graph = {"1": empty(batch_size=2), "2": save("EaselOutput", job, "1")}
     first = run(comfyui, graph)["outputs"]["2"]["images"]
     graph["1"]["inputs"]["color"] = 0
@@ -128,7 +128,7 @@ def test_a_prefix_that_leaves_the_output_folder_fails(comfyui: httpx.Client) -> 
     assert run(comfyui, graph)["status"]["status_str"] == "error"
 
 
-def test_it_says_who_it_is(comfyui: httpx.Client) -> None:
+def test_it_identifies_itself(comfyui: httpx.Client) -> None:
     first, second = comfyui.get("/easel").json(), comfyui.get("/easel").json()
     assert first == second
     assert (first["version"], first["engine"]) == (1, "comfyui")
@@ -152,7 +152,7 @@ def test_a_deleted_jobs_files_are_gone(comfyui: httpx.Client, job: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["x", "%2E%2E%2Foutput", "*", JOB.upper()])
-def test_only_a_jobs_id_is_deleted(comfyui: httpx.Client, wrong: str) -> None:
+def test_only_a_job_id_can_be_deleted(comfyui: httpx.Client, wrong: str) -> None:
     answer = comfyui.delete(f"/easel/jobs/{wrong}")
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_job_id"

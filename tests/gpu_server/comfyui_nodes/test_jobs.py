@@ -34,11 +34,11 @@ def test_a_canonical_uuid_is_a_job_id() -> None:
         JOB + "/..",
     ],
 )
-def test_anything_else_is_no_job_id(text: str) -> None:
+def test_anything_else_is_not_a_job_id(text: str) -> None:
     assert not is_job_id(text)
 
 
-def test_all_folders_of_a_job_go_and_its_files_are_counted(tmp_path: Path) -> None:
+def test_all_folders_of_a_job_are_removed_and_their_files_counted(tmp_path: Path) -> None:
     directories = [tmp_path / name for name in ("input", "output", "temp")]
     put(tmp_path / "input/easel" / JOB / "photo.png")
     put(tmp_path / "output/easel" / JOB / "image_00001_.ppm")
@@ -65,8 +65,8 @@ def test_removing_again_removes_nothing(tmp_path: Path) -> None:
     assert remove_job(JOB, [tmp_path / "missing"]) == 0
 
 
-def test_symbolic_links_lead_nowhere(tmp_path: Path) -> None:
-    """Neither a link in a job's folder, nor one in a job's place, nor one in easel's."""
+def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
+    """This holds for a link in a job's folder, in place of it, and in place of `easel`."""
     precious = put(tmp_path / "elsewhere" / JOB / "precious.png")
     easel = tmp_path / "output/easel"
     put(easel / JOB / "image_00001_.ppm")

@@ -1,4 +1,4 @@
-"""A small model, a server that has it, and a directory to fetch it to."""
+"""A small model, a server that has it, and a directory to fetch it into."""
 
 import hashlib
 import json
@@ -10,18 +10,18 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from gpu_server.models import ModelFile
 from gpu_server.models.download import Downloader
+from gpu_server.models.manifest import ModelFile
 from tests.gpu_server.models.origin import Origin, running
 
 
 def safetensors(header: object, data: bytes) -> bytes:
-    """A file of that format with any header."""
+    """Build a safetensors file with any header."""
     raw = json.dumps(header).encode()
     return len(raw).to_bytes(8, "little") + raw + data
 
 
-WEIGHTS = bytes(range(256)) * 12_000  # 3 MB, so that it comes in several pieces
+WEIGHTS = bytes(range(256)) * 12_000  # 3 MB, so that it comes in several chunks
 MODEL = safetensors(
     {
         "__metadata__": {"format": "pt"},
@@ -44,7 +44,7 @@ def model(origin: Origin) -> ModelFile:
 
 
 def described(url: str, content: bytes, **changes: Any) -> ModelFile:
-    """A manifest's entry for `content`."""
+    """Describe `content` as the manifest would."""
     entry = {
         "id": "tiny",
         "dest": "vae/tiny.safetensors",
@@ -58,7 +58,7 @@ def described(url: str, content: bytes, **changes: Any) -> ModelFile:
 
 @pytest.fixture
 def downloader(tmp_path: Path) -> Iterator[Callable[..., Downloader]]:
-    """Makes downloaders into one directory that do not pause between tries."""
+    """Make downloaders for one directory that do not pause between attempts."""
     with httpx.Client(trust_env=False) as client:
 
         def make(**options: Any) -> Downloader:

@@ -1,4 +1,4 @@
-"""A real HTTP server for model files that misbehaves as told, one turn per request."""
+"""A real HTTP server for model files that misbehaves on demand, one turn per request."""
 
 import re
 import threading
@@ -23,7 +23,7 @@ class Request(BaseHTTPRequestHandler):
         turn(self)
 
     def handle(self) -> None:
-        with suppress(ConnectionError):  # the client had enough
+        with suppress(ConnectionError):  # the client hung up
             super().handle()
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
@@ -37,12 +37,12 @@ class Request(BaseHTTPRequestHandler):
 
     @property
     def begin(self) -> int:
-        """Where the asked range begins, 0 without one or when If-Range does not hold."""
-        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        """Where the requested range begins; 0 without a range or if If-Range does not match."""
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         condition = self.headers.get("If-Range")
-        if found is None or (condition is not None and condition != self.origin.etag):
+        if match is None or (condition is not None and condition != self.origin.etag):
             return 0
-        return int(found[1])
+        return int(match[1])
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
@@ -50,7 +50,7 @@ class Request(BaseHTTPRequestHandler):
 
 @dataclass
 class Origin:
-    """What the server has and does; `turns` are used up in order, then it behaves."""
+    """What the server has and does; it takes `turns` in order, then behaves."""
 
     content: bytes
     etag: str = '"one"'
@@ -60,7 +60,7 @@ class Origin:
 
 
 def serve(request: Request) -> None:
-    """As a good server does, ranges and If-Range included."""
+    """Answer properly, including ranges and If-Range."""
     origin, begin = request.origin, request.begin
     body, total = origin.content[begin:], len(origin.content)
     if begin:
@@ -71,7 +71,7 @@ def serve(request: Request) -> None:
 
 
 def cut_after(count: int) -> Turn:
-    """Announce all, send `count` bytes of it, hang up."""
+    """Announce everything, send `count` bytes, hang up."""
 
     def turn(request: Request) -> None:
         origin, begin = request.origin, request.begin
@@ -97,14 +97,14 @@ def ignore_range(request: Request) -> None:
 
 
 def lie_about_the_range(request: Request) -> None:
-    """A 206 that begins at 0 whatever was asked."""
+    """Answer 206 from byte 0, whatever the requested range."""
     content = request.origin.content
     where = f"bytes 0-{len(content) - 1}/{len(content)}"
     request.answer(206, content, ETag=request.origin.etag, Content_Range=where)
 
 
 def shift_the_range(request: Request) -> None:
-    """The headers of the asked range with the bytes of another."""
+    """Answer with the headers of the requested range and the bytes of another."""
     content, begin = request.origin.content, request.begin
     where = f"bytes {begin}-{len(content) - 1}/{len(content)}"
     body = content[: len(content) - begin]
@@ -112,7 +112,7 @@ def shift_the_range(request: Request) -> None:
 
 
 def send_without_length(body: Callable[[bytes], bytes]) -> Turn:
-    """Send `body(content)` in chunks, so that its length is not known beforehand."""
+    """Send `body(content)` chunked, without announcing its length."""
 
     def turn(request: Request) -> None:
         data = body(request.origin.content)
@@ -135,7 +135,7 @@ def redirect_to(url: str) -> Turn:
 
 @contextmanager
 def running(content: bytes) -> Iterator[Origin]:
-    """The server on a free loopback port, as long as the block lasts."""
+    """Run the server on a free loopback port for the duration of the block."""
     origin = Origin(content)
     handler = type("Bound", (Request,), {"origin": origin})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -8,9 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gpu_server.models import ModelFile, State
-from gpu_server.models.download import Downloader, DownloadError, NoSpace
-from gpu_server.models.files import part_of, state_of
+from gpu_server.models.download import Downloader
+from gpu_server.models.errors import DownloadError, NoSpace
+from gpu_server.models.files import State, part_of, state_of
+from gpu_server.models.manifest import ModelFile
 from tests.gpu_server.models import origin as turns
 from tests.gpu_server.models.conftest import MODEL, described
 from tests.gpu_server.models.origin import Origin, running
@@ -27,7 +28,7 @@ def leftovers(target: Path) -> set[str]:
     return {path.name for path in target.parent.iterdir()} - {target.name, f"{target.name}.ok"}
 
 
-def test_a_file_arrives_whole_and_counts_as_installed(
+def test_a_fetched_file_is_complete_and_counts_as_installed(
     downloader: Make, model: ModelFile, target: Path
 ) -> None:
     seen: list[int] = []
@@ -49,7 +50,7 @@ def test_an_installed_file_is_neither_fetched_nor_read_again(
     assert read == []
 
 
-def test_a_cut_connection_goes_on_where_it_was(
+def test_a_fetch_resumes_where_the_connection_was_cut(
     downloader: Make, model: ModelFile, origin: Origin, target: Path
 ) -> None:
     origin.turns = [turns.cut_after(1_500_000), turns.cut_after(1_000_000)]
@@ -63,7 +64,7 @@ def test_a_cut_connection_goes_on_where_it_was(
     assert origin.requests[1]["if-range"] == '"one"'
 
 
-def test_a_stopped_fetch_leaves_a_part_that_the_next_one_continues(
+def test_an_interrupted_fetch_leaves_a_part_that_the_next_one_continues(
     downloader: Make, model: ModelFile, origin: Origin, target: Path
 ) -> None:
     def interrupt(file: ModelFile, done: int) -> None:
@@ -80,7 +81,7 @@ def test_a_stopped_fetch_leaves_a_part_that_the_next_one_continues(
     assert target.read_bytes() == MODEL
 
 
-def test_a_file_that_changed_between_two_tries_is_fetched_from_its_beginning(
+def test_a_file_that_changed_between_two_attempts_is_fetched_from_its_beginning(
     downloader: Make, model: ModelFile, origin: Origin, target: Path
 ) -> None:
     def cut_then_change(request: turns.Request) -> None:
@@ -96,7 +97,7 @@ def test_a_file_that_changed_between_two_tries_is_fetched_from_its_beginning(
     "misbehave",
     [turns.ignore_range, turns.lie_about_the_range, turns.shift_the_range, turns.fail_with(416)],
 )
-def test_a_server_that_gets_ranges_wrong_costs_time_but_no_bytes(
+def test_wrong_ranges_do_not_corrupt_the_file(
     downloader: Make,
     model: ModelFile,
     origin: Origin,
@@ -108,7 +109,7 @@ def test_a_server_that_gets_ranges_wrong_costs_time_but_no_bytes(
     assert target.read_bytes() == MODEL
 
 
-def test_a_part_that_was_damaged_on_the_disk_is_not_built_upon(
+def test_a_part_damaged_on_disk_is_not_continued(
     downloader: Make, model: ModelFile, origin: Origin, target: Path
 ) -> None:
     target.parent.mkdir(parents=True)
@@ -117,7 +118,7 @@ def test_a_part_that_was_damaged_on_the_disk_is_not_built_upon(
     assert target.read_bytes() == MODEL
 
 
-def test_a_part_longer_than_the_file_is_thrown_away(
+def test_a_part_longer_than_the_file_is_discarded(
     downloader: Make, model: ModelFile, target: Path
 ) -> None:
     target.parent.mkdir(parents=True)
@@ -126,7 +127,7 @@ def test_a_part_longer_than_the_file_is_thrown_away(
     assert target.read_bytes() == MODEL
 
 
-def test_a_whole_part_needs_no_request(
+def test_a_complete_part_needs_no_request(
     downloader: Make, model: ModelFile, origin: Origin, target: Path
 ) -> None:
     target.parent.mkdir(parents=True)
@@ -156,7 +157,7 @@ def test_a_file_with_another_hash_is_never_put_in_place(
 
 
 @pytest.mark.parametrize(("change", "size"), [(lambda c: c + b"x", 1), (lambda c: c[:-1], -1)])
-def test_a_file_of_another_length_is_refused_before_it_is_fetched(
+def test_a_file_of_another_length_is_refused_before_its_bytes_are_fetched(
     downloader: Make,
     model: ModelFile,
     origin: Origin,
@@ -187,7 +188,7 @@ def test_a_short_answer_without_a_length_is_continued(
     assert origin.requests[1]["range"] == "bytes=2000000-"
 
 
-def test_a_busy_server_is_asked_again_and_given_up_at_last(
+def test_a_busy_server_is_retried_and_eventually_given_up(
     downloader: Make, model: ModelFile, origin: Origin, target: Path
 ) -> None:
     origin.turns = [turns.fail_with(503), turns.fail_with(429, Retry_After="0")]
@@ -198,7 +199,7 @@ def test_a_busy_server_is_asked_again_and_given_up_at_last(
         downloader(tries=3).pull([model])
 
 
-def test_a_missing_file_and_a_closed_one_are_told_apart(
+def test_a_missing_file_and_a_forbidden_one_are_told_apart(
     downloader: Make, model: ModelFile, origin: Origin
 ) -> None:
     origin.turns = [turns.fail_with(404), turns.fail_with(403)]
@@ -209,7 +210,7 @@ def test_a_missing_file_and_a_closed_one_are_told_apart(
     assert len(origin.requests) == 2
 
 
-def test_the_token_goes_to_its_own_host_only_and_not_across_a_redirect(
+def test_the_token_goes_to_its_own_host_only_and_never_across_a_redirect(
     downloader: Make, model: ModelFile, origin: Origin
 ) -> None:
     with running(MODEL) as elsewhere:
@@ -222,25 +223,25 @@ def test_the_token_goes_to_its_own_host_only_and_not_across_a_redirect(
         assert not any("authorization" in request for request in elsewhere.requests)
 
 
-def test_what_is_no_safetensors_file_is_refused_even_with_the_right_hash(
+def test_a_file_that_is_not_safetensors_is_refused_even_with_the_right_hash(
     downloader: Make, origin: Origin, target: Path
 ) -> None:
     origin.content = b"\x80\x04 a pickle that would run code"
-    with pytest.raises(DownloadError, match="no whole safetensors file"):
+    with pytest.raises(DownloadError, match="not a valid safetensors file"):
         downloader().pull([described(origin.url, origin.content)])
     assert not target.exists()
 
 
-def test_too_small_a_disk_is_noticed_before_anything_is_fetched(
+def test_a_disk_that_is_too_small_is_noticed_before_anything_is_fetched(
     downloader: Make, origin: Origin
 ) -> None:
     huge = described(origin.url, MODEL, size=10**18)
-    with pytest.raises(NoSpace, match=r"1000000000.0 GB are to be fetched, but .* free"):
+    with pytest.raises(NoSpace, match=r"1000000000.0 GB have to be fetched, but .* free"):
         downloader().pull([huge])
     assert origin.requests == []
 
 
-def test_a_disk_that_fills_up_meanwhile_is_called_so_and_keeps_the_part(
+def test_a_disk_that_fills_up_during_a_fetch_is_reported_and_the_part_kept(
     downloader: Make, model: ModelFile, target: Path
 ) -> None:
     target.parent.mkdir(parents=True)
@@ -255,7 +256,7 @@ def test_a_disk_that_fills_up_meanwhile_is_called_so_and_keeps_the_part(
         subprocess.run(("umount", str(target.parent)), check=True)
 
 
-def test_two_programs_do_not_fetch_one_file_at_once(
+def test_two_programs_do_not_fetch_one_file_at_the_same_time(
     downloader: Make, model: ModelFile, target: Path
 ) -> None:
     target.parent.mkdir(parents=True)

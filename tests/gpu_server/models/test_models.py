@@ -10,15 +10,8 @@ from typing import Any
 
 import pytest
 
-from gpu_server.models import (
-    Manifest,
-    ManifestError,
-    ModelFile,
-    State,
-    installed,
-    load_manifest,
-)
-from gpu_server.models.files import verify, write_record
+from gpu_server.models.files import State, state_of, verify, write_record
+from gpu_server.models.manifest import Manifest, ManifestError, ModelFile, load_manifest
 from gpu_server.models.safetensors import DamagedModel, check_header
 from tests.gpu_server.models import origin as turns
 from tests.gpu_server.models.conftest import MODEL, safetensors
@@ -42,8 +35,8 @@ def test_every_style_of_the_catalogue_finds_its_files_in_the_manifest() -> None:
             needed = set(mode.graph_spec(style).files)
             assert needed <= {file.id for file in manifest.select(style, "starter")}
             for file in manifest.files:
-                said = style in file.needed_by or f"{style}:{mode.name}" in file.needed_by
-                assert said == (file.id in needed), (file.id, mode.name, style)
+                is_listed = style in file.needed_by or f"{style}:{mode.name}" in file.needed_by
+                assert is_listed == (file.id in needed), (file.id, mode.name, style)
 
 
 def test_the_starter_profile_fits_a_small_volume() -> None:
@@ -61,7 +54,7 @@ def test_the_starter_profile_fits_a_small_volume() -> None:
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_a_wrong_manifest_is_refused_by_the_name_of_the_field(
+def test_a_wrong_manifest_is_refused_and_the_field_named(
     tmp_path: Path, model: ModelFile, change: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / "models.json"
@@ -71,11 +64,11 @@ def test_a_wrong_manifest_is_refused_by_the_name_of_the_field(
         load_manifest(path)
 
 
-def test_a_file_is_installed_only_while_it_is_as_it_was_checked(
+def test_a_file_counts_as_installed_only_while_unchanged_since_verification(
     tmp_path: Path, model: ModelFile
 ) -> None:
     def state() -> State:
-        return installed(tmp_path, manifest_of(model))["tiny"]
+        return state_of(tmp_path, model)
 
     path = tmp_path / model.dest
     assert state() is State.MISSING
@@ -147,7 +140,7 @@ def test_the_commands_fetch_list_and_verify(
     pulled = run(tmp_path, "pull")
     assert (pulled.returncode, pulled.stdout) == (0, "Fetched: tiny.\n")
     assert "tiny 100 %" in pulled.stderr
-    assert run(tmp_path, "pull").stdout == "Everything was installed already.\n"
+    assert run(tmp_path, "pull").stdout == "Everything is already installed.\n"
     assert run(tmp_path, "verify").returncode == 0
     (tmp_path / "models" / model.dest).write_bytes(MODEL[:-1] + b"?")
     broken = run(tmp_path, "verify")
@@ -162,7 +155,7 @@ def test_the_commands_fetch_list_and_verify(
     assert json.loads(run(tmp_path, "list", "--json").stdout)["models"][0]["state"] == "missing"
 
 
-def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path, model: ModelFile) -> None:
+def test_an_unusable_directory_is_named_in_the_error(tmp_path: Path, model: ModelFile) -> None:
     (tmp_path / "models.json").write_text(manifest_of(model).model_dump_json(by_alias=True))
     (tmp_path / "models").touch()
     for command in ("pull", "list", "verify"):
@@ -172,7 +165,7 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path, model: ModelFi
     assert str(tmp_path / "models") in run(tmp_path, "pull").stderr
 
 
-def test_ctrl_c_keeps_what_has_come(tmp_path: Path, model: ModelFile, origin: Origin) -> None:
+def test_ctrl_c_keeps_the_part(tmp_path: Path, model: ModelFile, origin: Origin) -> None:
     (tmp_path / "models.json").write_text(manifest_of(model).model_dump_json(by_alias=True))
 
     def stop_halfway(request: turns.Request) -> None:
@@ -189,7 +182,7 @@ def test_ctrl_c_keeps_what_has_come(tmp_path: Path, model: ModelFile, origin: Or
     )
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "goes on where it was" in err
+    assert "again to resume" in err
     assert "Traceback" not in err
     assert run(tmp_path, "pull").returncode == 0
     assert origin.requests[-1]["range"] == "bytes=2000000-"

@@ -16,24 +16,24 @@ Graph = dict[str, dict[str, Any]]
 
 @dataclass
 class Socket:
-    """One WebSocket; `frames` are all frames so far in short form, `raw` as received."""
+    """One WebSocket; `frames` holds all frames so far in short form, `raw` as received."""
 
     connection: ClientConnection
     frames: list[str] = field(default_factory=list)
     raw: list[Any] = field(default_factory=list)
 
     async def read(self) -> str:
-        """The next frame in short form."""
+        """Return the next frame in short form."""
         message = await self.connection.recv()
         data = message if isinstance(message, bytes) else json.loads(message)
         self.raw.append(data)
         self.frames.append(short(data))
         return self.frames[-1]
 
-    async def read_until(self, wanted: str) -> list[str]:
-        """All frames up to the first that begins with `wanted`."""
+    async def read_until(self, start: str) -> list[str]:
+        """Return all frames up to the first that begins with `start`."""
         seen = [await self.read()]
-        while not seen[-1].startswith(wanted):
+        while not seen[-1].startswith(start):
             seen.append(await self.read())
         return seen
 
@@ -49,7 +49,7 @@ class Comfy:
     async def socket(
         self, client: str, *, previews_with_metadata: bool = False
     ) -> AsyncIterator[Socket]:
-        """A connection whose first frame has been read."""
+        """Connect and read the first frame."""
         address = f"{self.url.replace('http', 'ws')}/ws?clientId={client}"
         async with connect(address, max_size=None, max_queue=None, compression=None) as connection:
             socket = Socket(connection)
@@ -65,7 +65,7 @@ class Comfy:
         return name in (await self.http.get(f"/object_info/{name}")).json()
 
     async def post(self, graph: Graph, client: str | None = None, **more: Any) -> str:
-        """Queue a graph; returns its prompt id."""
+        """Queue a graph and return its prompt id."""
         body: dict[str, Any] = {"prompt": graph, **more}
         if client is not None:
             body["client_id"] = client
@@ -75,20 +75,20 @@ class Comfy:
         return prompt_id
 
     async def run(self, graph: Graph, socket: Socket, client: str, **more: Any) -> dict[str, Any]:
-        """Queue a graph, wait for its end, and return its history entry."""
+        """Queue a graph, wait for its end and return its history entry."""
         prompt_id = await self.post(graph, client, **more)
         await socket.read_until("executing(None)")
         return await self.history(prompt_id)
 
     async def history(self, prompt_id: str) -> dict[str, Any]:
-        """The history entry of a prompt, `{}` when there is none."""
+        """Return the history entry of a prompt, or `{}`."""
         entries: dict[str, dict[str, Any]] = (await self.http.get(f"/history/{prompt_id}")).json()
         return entries.get(prompt_id, {})
 
     async def wait_for_queue(self, running: int, pending: int) -> None:
-        """Until the queue is as long as said; for jobs that send no frame."""
+        """Wait until the queue has these lengths; for jobs that send no frame."""
         async with asyncio.timeout(10):
-            # Nothing tells when: the server is polled.
+            # No frame announces it, so poll.
             while await self._queue_lengths() != (running, pending):
                 await asyncio.sleep(0.01)
 
@@ -102,14 +102,14 @@ class Comfy:
         assert answer.status_code == 200, answer.text
 
     async def view(self, image: dict[str, str]) -> bytes:
-        """The bytes of an output image."""
+        """Return the bytes of an output image."""
         answer = await self.http.get("/view", params=image)
         assert answer.status_code == 200, answer.text
         return answer.content
 
 
 def short(data: Any) -> str:
-    """A frame in one short line, without ids and times."""
+    """Write a frame as one short line, without ids and times."""
     if isinstance(data, bytes):
         event = struct.unpack(">I", data[:4])[0]
         form = "png" if b"\x89PNG" in data[:400] else "jpeg"
@@ -148,7 +148,7 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def flat(color: int = 0x336699, prefix: str = "flat", output: str = "SaveImage") -> Graph:
-    """The smallest graph: a 64 px picture of one colour."""
+    """Build the smallest graph: a 64 px image of one colour."""
     size = {"width": 64, "height": 64, "batch_size": 1}
     inputs: dict[str, Any] = {"images": ["1", 0]}
     if output in ("SaveImage", "EaselOutput"):
@@ -160,9 +160,9 @@ def flat(color: int = 0x336699, prefix: str = "flat", output: str = "SaveImage")
 
 
 def picture(
-    seed: int = 1, steps: int = 2, words: str = "a lighthouse", size: int = 64, batch: int = 1
+    seed: int = 1, steps: int = 2, prompt: str = "a lighthouse", size: int = 64, batch: int = 1
 ) -> Graph:
-    """Text to image on one checkpoint."""
+    """Build a text-to-image graph with one checkpoint."""
     sampling = {"steps": steps, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal"}
     links = {
         "model": ["4", 0],
@@ -178,12 +178,12 @@ def picture(
         },
         "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": CHECKPOINTS[1]}},
         "5": {"class_type": "EmptyLatentImage", "inputs": latent},
-        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": words, "clip": ["4", 1]}},
+        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": prompt, "clip": ["4", 1]}},
         "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["4", 1]}},
         "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
         "9": {
             "class_type": "EaselOutput",
-            "inputs": {"images": ["8", 0], "filename_prefix": f"p/{seed}-{len(words)}-{size}"},
+            "inputs": {"images": ["8", 0], "filename_prefix": f"p/{seed}-{len(prompt)}-{size}"},
         },
     }
 

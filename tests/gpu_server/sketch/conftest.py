@@ -1,4 +1,4 @@
-"""The sketch engine on a real uvicorn, or the ComfyUI that COMFYUI_URL names."""
+"""The sketch engine on a real uvicorn, or the ComfyUI at COMFYUI_URL."""
 
 import os
 from collections.abc import AsyncIterator
@@ -11,36 +11,36 @@ import pytest_asyncio
 from gpu_server.sketch import create_app, running
 from tests.gpu_server.sketch.comfy import MODELS, Comfy
 
-TIMEOUT = 30
+_TIMEOUT_S = 30
 
 
 @pytest.fixture
 async def sketch(tmp_path: Path) -> AsyncIterator[Comfy]:
-    """A sketch engine with faults, its folders under `tmp_path`."""
+    """Run a sketch engine with faults and its folders under `tmp_path`."""
     app = create_app(tmp_path, MODELS, faults=True)
     async with (
         running(app) as url,
-        httpx.AsyncClient(base_url=url, timeout=TIMEOUT) as http,
+        httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_S) as http,
     ):
         yield Comfy(url, http)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def comfy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Comfy]:
-    """The ComfyUI of COMFYUI_URL; without that variable a sketch engine. Shared by a module."""
+    """Connect to the ComfyUI at COMFYUI_URL, or run a sketch engine shared by the module."""
     url = os.environ.get("COMFYUI_URL")
     if url:
-        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_S) as http:
             yield Comfy(url, http)
         return
     async with (
         running(create_app(tmp_path_factory.mktemp("sketch"), MODELS)) as own,
-        httpx.AsyncClient(base_url=own, timeout=TIMEOUT) as http,
+        httpx.AsyncClient(base_url=own, timeout=_TIMEOUT_S) as http,
     ):
         yield Comfy(own, http)
 
 
 @pytest.fixture
 def is_real() -> bool:
-    """Whether the tests talk to a real ComfyUI, where files and models are its own."""
+    """Whether the tests talk to a real ComfyUI, which has its own files and models."""
     return "COMFYUI_URL" in os.environ

@@ -1,7 +1,7 @@
-"""The engine against recordings of ComfyUI 0.3.64; with COMFYUI_URL set, ComfyUI itself.
+"""The engine, or the ComfyUI at COMFYUI_URL, behaves as recorded from ComfyUI 0.3.64.
 
 `recordings/` holds reduced recordings: requests, statuses, bodies without tracebacks and tooltips,
-frames in the short form of `comfy.short`.
+and frames in the short form of `comfy.short`.
 """
 
 import json
@@ -31,7 +31,7 @@ def _by_label(exchanges: list[Exchange]) -> list[Any]:
 
 
 async def _with_own_checkpoint(comfy: Comfy, body: Any, is_real: bool) -> Any:
-    """The body with a checkpoint that the server has, in place of the recorded one."""
+    """Replace the recorded checkpoint in the body with one the server has."""
     text = json.dumps(body)
     if not is_real or not any(name in text for name in CHECKPOINTS):
         return body
@@ -44,7 +44,7 @@ async def _with_own_checkpoint(comfy: Comfy, body: Any, is_real: bool) -> Any:
 
 
 def _without_details(node_errors: dict[str, Any], is_real: bool) -> dict[str, Any]:
-    """Errors in a fixed order; of another server's models only the kinds can be compared."""
+    """Put errors into a fixed order; on a server with other models, keep only their kinds."""
     plain = {}
     for node_id, entry in node_errors.items():
         errors = [_without_unrecorded(error) for error in entry["errors"]]
@@ -159,7 +159,7 @@ async def test_a_job_sends_the_recorded_frames_and_leaves_the_recorded_history(
             if is_real and not any(frame.startswith("preview") for frame in seen):
                 expected = [frame for frame in expected if not frame.startswith("preview")]
             if run["history"] is not None and len(run["history"]["outputs"]) > 1:
-                # ComfyUI runs several outputs in any order: only the kinds of frames are fixed.
+                # ComfyUI runs several outputs in any order, so only the kinds of frames are fixed.
                 seen, expected = _kinds(seen), _kinds(expected)
             assert seen == expected
             if run["history"] is not None:
@@ -176,7 +176,7 @@ async def _run(comfy: Comfy, socket: Any, client: str, run: dict[str, Any]) -> d
 
 
 def _outline(entry: dict[str, Any]) -> dict[str, Any]:
-    """A history entry with numbers in file names, ids and times taken out."""
+    """Reduce a history entry: no numbers in file names, no ids, no times."""
     outputs = json.dumps(entry["outputs"])
     outputs = re.sub(r"ComfyUI_temp_.....", "ComfyUI_temp_X", re.sub(r"\d+_\.", "N_.", outputs))
     status = entry["status"]

@@ -1,4 +1,4 @@
-"""What the drawings promise: same brief, same bytes; another brief, another picture."""
+"""What the drawings promise: the same brief gives the same bytes, another brief another picture."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpu_server.sketch import pictures
 from gpu_server.sketch.draw import STYLES, Brief, Control, Drawing
+from gpu_server.sketch.jobs import pictures
 from tests.gpu_server.sketch.comfy import Comfy, picture
 
 
-def _draw(style: str = "realism", words: str = "a lighthouse", seed: int = 1) -> pictures.Pixels:
-    return Drawing(Brief(style, words, seed, 160, 128)).pixels
+def _draw(style: str = "realism", prompt: str = "a lighthouse", seed: int = 1) -> pictures.Pixels:
+    return Drawing(Brief(style, prompt, seed, 160, 128)).pixels
 
 
 def _difference(first: pictures.Pixels, second: pictures.Pixels) -> float:
-    """Mean difference in levels of brightness, 0-255."""
+    """Return the mean difference in brightness, from 0 to 255."""
     return float(np.abs(first.astype(np.int16) - second).mean())
 
 
@@ -27,7 +27,7 @@ def test_the_same_brief_gives_the_same_bytes(style: str) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_another_seed_or_other_words_give_another_picture(style: str) -> None:
+def test_another_seed_or_prompt_gives_another_picture(style: str) -> None:
     assert _difference(_draw(style, seed=1), _draw(style, seed=2)) > 5
     assert _difference(_draw(style), _draw(style, "a cat")) > 5
 
@@ -40,14 +40,14 @@ def test_styles_differ_from_each_other() -> None:
 
 
 @pytest.mark.parametrize("words", ["кот", "cat"])
-def test_words_can_be_seen_in_latin_and_cyrillic(words: str) -> None:
-    """Letters that the font lacks are left out, so what shows is not a row of boxes."""
+def test_words_are_visible_in_latin_and_cyrillic(words: str) -> None:
+    """Letters that the font lacks are left out, so the ink is not a row of boxes."""
     assert _ink("") == _ink("\u732b\U0001f600") == 0
     assert _ink(words) > 0.01
 
 
 def _ink(words: str) -> float:
-    """The part of the place for words that is dark."""
+    """Return the dark share of the area for words."""
     pixels = Drawing(Brief("chatgpt", words, 1, 512, 512)).pixels
     return float((pixels[390:480, :400].mean(axis=2) < 100).mean())
 
@@ -70,13 +70,13 @@ def test_previews_become_the_picture() -> None:
 
 
 def _photo() -> pictures.Picture:
-    """A dark house on a light ground."""
+    """Draw a dark house on a light ground."""
     pixels = np.full((256, 256, 3), 210, np.uint8)
     pixels[96:224, 64:192] = (60, 40, 30)
     return pictures.Picture(pixels)
 
 
-def test_edges_follow_the_outline_of_what_is_in_the_photo() -> None:
+def test_edges_follow_the_outline_in_the_photo() -> None:
     edges = pictures.edges(_photo(), 0.3, 0.8).pixels[:, :, 0] > 0
     assert edges[150, 60:68].any()
     assert edges[92:100, 128].any()
@@ -97,13 +97,13 @@ def test_a_stronger_control_keeps_more_of_the_photo(style: str) -> None:
     assert contrasts[1] > contrasts[0]
 
 
-async def test_the_users_words_and_style_come_before_the_graphs(sketch: Comfy) -> None:
+async def test_the_users_prompt_and_style_override_the_graphs(sketch: Comfy) -> None:
     easel = {"mode": "free", "style": "lux", "prompt": "gold"}
     async with sketch.socket("me") as socket:
         plain = await sketch.run(picture(size=128), socket, "me")
-        wished = await sketch.run(picture(size=128), socket, "me", extra_data={"easel": easel})
+        overridden = await sketch.run(picture(size=128), socket, "me", extra_data={"easel": easel})
     first, second = [
-        await sketch.view(entry["outputs"]["9"]["images"][0]) for entry in (plain, wished)
+        await sketch.view(entry["outputs"]["9"]["images"][0]) for entry in (plain, overridden)
     ]
     assert first != second
     expected = Drawing(Brief("lux", "gold", 1, 128, 128)).pixels
@@ -128,7 +128,7 @@ async def test_a_photo_is_restyled_through_the_whole_graph(sketch: Comfy, tmp_pa
     files = {"image": ("photo.png", path.read_bytes())}
     answer = await sketch.http.post("/upload/image", files=files, data={"subfolder": "easel/x"})
     name = f"{answer.json()['subfolder']}/{answer.json()['name']}"
-    graph = picture(size=256, words="")
+    graph = picture(size=256, prompt="")
     graph |= {
         "11": {"class_type": "LoadImage", "inputs": {"image": name}},
         "12": {

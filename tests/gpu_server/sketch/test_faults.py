@@ -1,4 +1,4 @@
-"""Each fault shows the sign that a failing ComfyUI was seen to show."""
+"""Each fault shows the symptom that a failing ComfyUI was seen to show."""
 
 import asyncio
 from pathlib import Path
@@ -10,10 +10,10 @@ from websockets.exceptions import ConnectionClosed
 from gpu_server.sketch import create_app, running
 from tests.gpu_server.sketch.comfy import MODELS, Comfy, flat, picture
 
-SILENCE = 0.3  # seconds in which a frame would have come, had there been one
+_SILENCE_S = 0.3  # long enough for any frame to arrive
 
 
-async def test_there_are_no_fault_switches_unless_asked_for(tmp_path: Path) -> None:
+async def test_fault_switches_exist_only_on_request(tmp_path: Path) -> None:
     async with running(create_app(tmp_path, MODELS)) as url, httpx.AsyncClient() as http:
         assert (await http.post(f"{url}/sketch/faults", json={"fault": "mute"})).status_code == 404
 
@@ -38,7 +38,7 @@ async def test_a_half_open_socket_answers_nothing(sketch: Comfy) -> None:
         await sketch.fault("half_open")
         pong = await socket.connection.ping()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(pong), SILENCE)
+            await asyncio.wait_for(asyncio.shield(pong), _SILENCE_S)
         assert (await sketch.http.get("/queue")).status_code == 200
         socket.connection.transport.abort()
 
@@ -88,7 +88,7 @@ async def test_a_restart_loses_everything_but_the_output(sketch: Comfy) -> None:
         assert (await sketch.run(flat(5), again, "me"))["status"]["completed"]
 
 
-async def test_a_restart_that_takes_time_cuts_connections_meanwhile(sketch: Comfy) -> None:
+async def test_connections_are_cut_until_a_slow_restart_ends(sketch: Comfy) -> None:
     await sketch.fault("restart", seconds=0.5)
     with pytest.raises(httpx.TransportError):
         await sketch.http.get("/queue")
@@ -104,7 +104,7 @@ async def _answers(sketch: Comfy) -> bool:
         return False
 
 
-async def test_a_dead_worker_accepts_and_never_runs(sketch: Comfy) -> None:
+async def test_a_dead_worker_accepts_jobs_and_never_runs_them(sketch: Comfy) -> None:
     await sketch.fault("worker_dead")
     async with sketch.socket("me") as socket:
         await sketch.post(flat(), "me")
@@ -112,10 +112,10 @@ async def test_a_dead_worker_accepts_and_never_runs(sketch: Comfy) -> None:
         await sketch.post(flat(2), "me")
         await sketch.wait_for_queue(running=1, pending=1)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(socket.read_until("execution_start"), SILENCE)
+            await asyncio.wait_for(socket.read_until("execution_start"), _SILENCE_S)
 
 
-async def test_a_lost_prompt_is_accepted_and_nowhere(sketch: Comfy) -> None:
+async def test_a_lost_prompt_is_accepted_and_then_nowhere_to_be_found(sketch: Comfy) -> None:
     await sketch.fault("lost_prompt", count=1)
     lost = await sketch.post(flat())
     queue = (await sketch.http.get("/queue")).json()
@@ -125,7 +125,7 @@ async def test_a_lost_prompt_is_accepted_and_nowhere(sketch: Comfy) -> None:
         assert (await sketch.run(flat(), socket, "me"))["status"]["completed"]
 
 
-async def test_a_lost_post_runs_all_the_same(sketch: Comfy) -> None:
+async def test_a_prompt_runs_although_its_answer_was_lost(sketch: Comfy) -> None:
     await sketch.fault("post_lost", count=1)
     async with sketch.socket("me") as socket:
         with pytest.raises(httpx.TransportError):
@@ -151,16 +151,16 @@ async def test_an_interrupt_may_be_lost(sketch: Comfy) -> None:
         assert "execution_success" in await socket.read_until("executing(None)")
 
 
-async def test_a_slow_load_does_not_look_at_an_interrupt(sketch: Comfy) -> None:
+async def test_a_slow_load_ignores_an_interrupt(sketch: Comfy) -> None:
     await sketch.fault("slow_load", seconds=60, count=1)
     async with sketch.socket("me") as socket:
         await sketch.post(picture(), "me")
         while (await sketch.http.get("/sketch/faults")).json()["armed"]:
-            await asyncio.sleep(0.01)  # it is used up as soon as the load has begun
+            await asyncio.sleep(0.01)  # it is used up as soon as the load begins
         await sketch.http.post("/interrupt")
-        await sketch.http.delete("/sketch/faults")  # and is over now
+        await sketch.http.delete("/sketch/faults")  # and the load ends
         seen = await socket.read_until("executing(None)")
-    # The node after the loader is the one that history names, as recorded.
+    # As recorded, history names the node after the loader.
     assert "execution_interrupted(5 EmptyLatentImage)" in seen
 
 
@@ -175,7 +175,7 @@ async def test_the_history_may_lag_behind_success(sketch: Comfy) -> None:
     assert (await sketch.history(prompt_id))["status"]["completed"]
 
 
-async def test_a_cached_output_may_name_a_file_that_is_gone(sketch: Comfy) -> None:
+async def test_a_cached_output_may_name_a_deleted_file(sketch: Comfy) -> None:
     async with sketch.socket("me") as socket:
         await sketch.run(flat(), socket, "me")
         await sketch.fault("cached_file_gone")
@@ -188,7 +188,7 @@ async def test_a_cached_output_may_name_a_file_that_is_gone(sketch: Comfy) -> No
 @pytest.mark.parametrize(
     ("device", "kind"), [("gpu", "torch.OutOfMemoryError"), ("cpu", "RuntimeError")]
 )
-async def test_memory_runs_out_as_often_as_asked(sketch: Comfy, device: str, kind: str) -> None:
+async def test_memory_runs_out_count_times(sketch: Comfy, device: str, kind: str) -> None:
     await sketch.fault("out_of_memory", count=1, device=device)
     async with sketch.socket("me") as socket:
         entry = await sketch.run(picture(), socket, "me")

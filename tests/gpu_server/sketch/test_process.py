@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.gpu_server.sketch.comfy import Comfy, flat
 
-START_SECONDS = 60
+_START_TIMEOUT_S = 60
 
 
 async def _start(*arguments: str) -> Process:
@@ -29,7 +29,7 @@ async def process(tmp_path: Path) -> AsyncIterator[tuple[Process, Comfy]]:
     arguments = ["--port", "0", "--base-dir", str(tmp_path), "--checkpoint", "my.safetensors"]
     started = await _start(*arguments, "--faults")
     assert started.stdout is not None
-    line = (await asyncio.wait_for(started.stdout.readline(), START_SECONDS)).decode()
+    line = (await asyncio.wait_for(started.stdout.readline(), _START_TIMEOUT_S)).decode()
     assert "without an AI model" in line
     address = re.search(r"http://\S+", line)
     assert address is not None
@@ -40,7 +40,7 @@ async def process(tmp_path: Path) -> AsyncIterator[tuple[Process, Comfy]]:
     await started.communicate()
 
 
-async def test_the_process_serves_and_stops_when_told(
+async def test_the_process_serves_and_stops_on_sigterm(
     process: tuple[Process, Comfy], tmp_path: Path
 ) -> None:
     server, comfy = process
@@ -63,7 +63,7 @@ async def test_a_frozen_server_answers_nothing_for_a_while(
         pong = await socket.connection.ping()
         async with asyncio.timeout(10):
             while await _answers(comfy):
-                pass  # the freeze begins a moment after its answer
+                pass  # the freeze begins shortly after its answer
         assert (await comfy.http.get("/queue")).status_code == 200
         await pong
 
@@ -77,6 +77,6 @@ async def _answers(comfy: Comfy) -> bool:
 
 async def test_an_address_that_is_not_loopback_is_refused_in_one_sentence(tmp_path: Path) -> None:
     refused = await _start("--host", "0.0.0.0", "--base-dir", str(tmp_path))
-    _, errors = await asyncio.wait_for(refused.communicate(), START_SECONDS)
+    _, errors = await asyncio.wait_for(refused.communicate(), _START_TIMEOUT_S)
     assert refused.returncode == 2
     assert "listens on loopback only" in errors.decode()

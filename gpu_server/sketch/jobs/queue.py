@@ -1,4 +1,4 @@
-"""The queue of prompts and the history of finished ones."""
+"""The queue of jobs and the history of finished ones."""
 
 import heapq
 import threading
@@ -6,21 +6,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-MAX_HISTORY = 10_000
+from gpu_server.sketch.graphs.graph import Graph
 
-Graph = dict[str, dict[str, Any]]
+_MAX_HISTORY = 10_000
 
 
 class Job(NamedTuple):
-    """One accepted prompt, in the order of fields that `GET /queue` shows.
+    """One accepted graph, with its fields in the order that `GET /queue` shows.
 
-    A plain tuple on purpose: like ComfyUI's it orders by number and then by id, and two pending
-    jobs equal in both cannot be compared (TypeError), which is what breaks the real one too.
+    A plain tuple on purpose: like ComfyUI's, it orders by number and then by id, and comparing two
+    pending jobs equal in both raises TypeError, which breaks the real queue too.
     """
 
     number: float
     prompt_id: str
-    prompt: Graph
+    graph: Graph
     extra_data: dict[str, Any]
     outputs: list[str]
 
@@ -36,10 +36,10 @@ class Result:
 
 
 class JobQueue:
-    """Pending, running and finished jobs; used by the event loop and by the worker thread.
+    """Pending, running and finished jobs, shared by the event loop and the worker thread.
 
-    `on_change` is called with the new number of unfinished jobs while the queue is locked, so
-    that the order of status frames is that of the changes.
+    `on_change` gets the new number of unfinished jobs while the queue is locked, so that status
+    frames are sent in the order of the changes.
     """
 
     def __init__(self, on_change: Callable[[int], None]) -> None:
@@ -52,16 +52,21 @@ class JobQueue:
         self._closed = False
 
     def put(self, job: Job) -> None:
-        """Queue a job. Raises TypeError beside an equal number and id, but queues it even so."""
+        """Queue a job.
+
+        Raises:
+            TypeError: Number and id equal those of a pending job; this one is queued all the same.
+        """
         with self._changed:
             heapq.heappush(self._pending, job)
-            self._tell()
+            self._notify()
             self._changed.notify()
 
     def get(self) -> tuple[int, Job] | None:
-        """Wait for the next job and mark it running; None once the queue is closed.
+        """Wait for the next job and mark it running; return None once the queue is closed.
 
-        Raises TypeError when equal numbers and ids are pending.
+        Raises:
+            TypeError: Jobs with equal numbers and ids are pending.
         """
         with self._changed:
             while not self._pending and not self._closed:
@@ -71,14 +76,14 @@ class JobQueue:
             job = heapq.heappop(self._pending)
             self._tasks += 1
             self._running[self._tasks] = job
-            self._tell()
+            self._notify()
             return self._tasks, job
 
     def finish(self, task: int, result: Result) -> None:
         """Move a running job to the history."""
         with self._changed:
             job = self._running.pop(task)
-            if len(self._history) >= MAX_HISTORY:
+            if len(self._history) >= _MAX_HISTORY:
                 del self._history[next(iter(self._history))]
             self._history[job.prompt_id] = {
                 "prompt": job,
@@ -90,13 +95,13 @@ class JobQueue:
                 },
                 "meta": result.meta,
             }
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._on_change(len(self._pending) + len(self._running))
 
     def close(self) -> None:
-        """Let `get` return None from now on."""
+        """Make `get` return None from now on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -108,26 +113,26 @@ class JobQueue:
             return len(self._pending) + len(self._running)
 
     def snapshot(self) -> tuple[list[Job], list[Job]]:
-        """Copies of the running and of the pending jobs."""
+        """Return copies of the running and of the pending jobs."""
         with self._changed:
             return list(self._running.values()), list(self._pending)
 
     def clear_pending(self) -> None:
-        """Forget every pending job."""
+        """Drop every pending job."""
         with self._changed:
             self._pending.clear()
-            self._tell()
+            self._notify()
 
     def delete_pending(self, prompt_ids: Iterable[str]) -> None:
-        """Forget pending jobs by id; unknown ids are ignored."""
+        """Drop pending jobs by id; ignore unknown ids."""
         unwanted = set(prompt_ids)
         with self._changed:
             self._pending = [job for job in self._pending if job.prompt_id not in unwanted]
             heapq.heapify(self._pending)
-            self._tell()
+            self._notify()
 
     def history(self, max_items: int | None = None, offset: int = -1) -> dict[str, Any]:
-        """Finished jobs, oldest first: the last `max_items`, or so many from `offset` on."""
+        """Return finished jobs, oldest first: the last `max_items`, or that many from `offset`."""
         with self._changed:
             if max_items is not None and max_items <= 0:
                 return {}
@@ -138,18 +143,18 @@ class JobQueue:
             return dict(list(self._history.items())[start:end])
 
     def history_of(self, prompt_id: str) -> dict[str, Any]:
-        """The history entry under its id, or `{}`."""
+        """Return the history entry under its id, or `{}`."""
         with self._changed:
             entry = self._history.get(prompt_id)
             return {} if entry is None else {prompt_id: entry}
 
     def clear_history(self) -> None:
-        """Forget every finished job."""
+        """Drop every finished job."""
         with self._changed:
             self._history.clear()
 
     def delete_history(self, prompt_ids: Iterable[str]) -> None:
-        """Forget finished jobs by id; unknown ids are ignored."""
+        """Drop finished jobs by id; ignore unknown ids."""
         with self._changed:
             for prompt_id in prompt_ids:
                 self._history.pop(prompt_id, None)

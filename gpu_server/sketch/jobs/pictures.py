@@ -1,4 +1,4 @@
-"""Pictures between nodes, their files, and the edge filter."""
+"""Pictures as they pass between nodes: loading, scaling, edges and encoding."""
 
 import io
 import json
@@ -26,7 +26,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class Picture:
-    """RGB pixels (height, width, 3); `photo` is what an edge picture was made from."""
+    """RGB pixels (height, width, 3); `photo` holds the source of an edge picture."""
 
     pixels: Pixels
     photo: Pixels | None = None
@@ -40,14 +40,16 @@ class Picture:
 def load(path: Path) -> Picture:
     """Decode an image file upright, as RGB.
 
-    Raises PIL.UnidentifiedImageError for what is no picture, OSError for a truncated one.
+    Raises:
+        PIL.UnidentifiedImageError: The file is not an image.
+        OSError: The image is truncated.
     """
     with Image.open(path) as image:
         return Picture(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
 
 
 def scale(picture: Picture, width: int, height: int, method: str, crop: str) -> Picture:
-    """Resize; 0 for one side keeps the proportions, crop "center" cuts to the new proportions."""
+    """Resize: 0 for one side keeps the proportions, crop "center" crops to the new ones."""
     old_width, old_height = picture.size
     if width == 0 and height == 0:
         return picture
@@ -63,7 +65,7 @@ def scale(picture: Picture, width: int, height: int, method: str, crop: str) -> 
 
 
 def edges(picture: Picture, low: float, high: float) -> Picture:
-    """Canny edges, white on black; thresholds are gradient magnitudes of grey values 0-1."""
+    """Find Canny edges, white on black; thresholds are gradients of grey values from 0 to 1."""
     grey = Image.fromarray(picture.pixels).convert("L").filter(ImageFilter.GaussianBlur(1))
     plane = np.pad(np.asarray(grey, np.float32) / np.float32(255), 1, mode="edge")
     down = plane[2:] - plane[:-2]
@@ -78,9 +80,9 @@ def edges(picture: Picture, low: float, high: float) -> Picture:
 
 
 def _ridge(magnitude: Plane, dx: Plane, dy: Plane, low: float) -> Cells:
-    """Cells over the threshold whose magnitude is the largest along their own gradient.
+    """Find the cells over the threshold with the largest magnitude along their own gradient.
 
-    All planes have a margin of one empty cell; so have the flat positions that are returned.
+    All planes have a margin of one empty cell, and the flat positions returned count it.
     """
     width = magnitude.shape[1]
     level, x, y = magnitude.ravel(), dx.ravel(), dy.ravel()
@@ -95,7 +97,7 @@ def _ridge(magnitude: Plane, dx: Plane, dy: Plane, low: float) -> Cells:
 
 
 def _connected(cells: Cells, magnitude: Plane, high: float) -> npt.NDArray[np.bool_]:
-    """The cells over the threshold, and those that touch them directly or through others."""
+    """Keep the cells over the threshold, and those connected to them through others."""
     width = magnitude.shape[1]
     around = np.array([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1])
     is_open = np.zeros(magnitude.size, np.bool_)
@@ -111,7 +113,7 @@ def _connected(cells: Cells, magnitude: Plane, high: float) -> npt.NDArray[np.bo
 
 
 def png(pixels: Pixels, level: int, texts: Mapping[str, Any] | None = None) -> bytes:
-    """PNG with each text as JSON in a tEXt chunk; `level` is zlib's, 0-9."""
+    """Encode as PNG, with each text as JSON in a tEXt chunk; `level` is zlib's, 0 to 9."""
     info = PngImagePlugin.PngInfo()
     for key, value in (texts or {}).items():
         info.add_text(key, json.dumps(value))
@@ -121,13 +123,13 @@ def png(pixels: Pixels, level: int, texts: Mapping[str, Any] | None = None) -> b
 
 
 def ppm(pixels: Pixels) -> bytes:
-    """Binary PPM (P6, 8 bit)."""
+    """Encode as binary PPM (P6, 8 bit)."""
     height, width = pixels.shape[:2]
     return b"P6\n%d %d\n255\n" % (width, height) + np.ascontiguousarray(pixels).tobytes()
 
 
 def jpeg(image: Image.Image, quality: int = 85) -> bytes:
-    """JPEG, for previews."""
+    """Encode as JPEG, for previews."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

@@ -1,16 +1,16 @@
-"""Checks a graph before it is queued, with ComfyUI's error types and bodies."""
+"""Check a graph before it is queued, with ComfyUI's error types and bodies."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpu_server.sketch.definitions import Definitions, InputSpec
 from gpu_server.sketch.folders import Folders
-from gpu_server.sketch.jobs import Graph
+from gpu_server.sketch.graphs.definitions import Definitions, InputSpec
+from gpu_server.sketch.graphs.graph import Graph
 
-LONG_LIST = 20  # longer lists of allowed values are not sent back
+_LONG_LIST = 20  # longer lists of allowed values are not sent back
 
-# What an ill-formed graph can raise while it is walked; RecursionError for a very deep one.
+# Raised while walking an ill-formed graph, or (RecursionError) a very deep one.
 _WALK_ERRORS = (KeyError, IndexError, TypeError, AttributeError, RecursionError)
 
 Error = dict[str, Any]
@@ -25,7 +25,7 @@ _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
 
 @dataclass
 class Verdict:
-    """`outputs` are the output nodes that may run; `error` is set when none may."""
+    """The outcome: `outputs` are the output nodes that may run; `error` is set if none may."""
 
     outputs: list[str] = field(default_factory=list)
     error: Error | None = None
@@ -33,16 +33,18 @@ class Verdict:
 
 
 def validate(
-    prompt: Any, targets: Sequence[str] | None, definitions: Definitions, folders: Folders
+    graph: Any, targets: Sequence[str] | None, definitions: Definitions, folders: Folders
 ) -> Verdict:
-    """Check a graph; `targets` limits which output nodes are asked for.
+    """Check a graph and convert its numbers in place ("64" becomes 64).
 
-    Raises TypeError or KeyError for a `prompt` that is not a graph at all, like ComfyUI (HTTP 500).
-    Numbers in the graph are converted in place ("64" becomes 64).
+    `targets` limits the output nodes to run.
+
+    Raises:
+        TypeError, KeyError: `graph` is not a graph at all; like ComfyUI, the caller answers 500.
     """
     candidates = []
-    for node_id in prompt:
-        node = prompt[node_id]
+    for node_id in graph:
+        node = graph[node_id]
         if "class_type" not in node:
             return _refusal("node is missing the class_type property", node_id, "a ")
         spec = definitions.spec(node["class_type"])
@@ -52,7 +54,7 @@ def validate(
             candidates.append(node_id)
     if not candidates:
         return Verdict(error=_error("prompt_no_outputs", "Prompt has no outputs", ""))
-    return _Validator(prompt, definitions, folders).check(candidates)
+    return _Validator(graph, definitions, folders).check(candidates)
 
 
 def _refusal(what: str, node_id: str, article: str = "") -> Verdict:
@@ -65,11 +67,11 @@ def _error(kind: str, message: str, details: str, **extra: Any) -> Error:
 
 
 class _Validator:
-    def __init__(self, prompt: Graph, definitions: Definitions, folders: Folders) -> None:
-        self._prompt = prompt
+    def __init__(self, graph: Graph, definitions: Definitions, folders: Folders) -> None:
+        self._graph = graph
         self._definitions = definitions
         self._folders = folders
-        self._faults: dict[str, list[Error]] = {}  # by node, empty for one without own faults
+        self._faults: dict[str, list[Error]] = {}  # by node; empty if only its sources are faulty
         self._valid: dict[str, bool] = {}
 
     def check(self, candidates: Sequence[str]) -> Verdict:
@@ -103,7 +105,7 @@ class _Validator:
                 {
                     "errors": faults,
                     "dependent_outputs": [],
-                    "class_type": self._prompt[node_id]["class_type"],
+                    "class_type": self._graph[node_id]["class_type"],
                 },
             )
             entry["dependent_outputs"].append(output)
@@ -115,45 +117,46 @@ class _Validator:
     def _check_node(self, node_id: str) -> bool:
         if node_id in self._valid:
             return self._valid[node_id]
-        node = self._prompt[node_id]
+        node = self._graph[node_id]
         inputs = node["inputs"]
         spec = self._definitions.spec(node["class_type"])
         if spec is None:
             raise KeyError(node["class_type"])
         faults: list[Error] = []
         sources_valid = True
-        for wanted in spec.inputs:
-            if wanted.name not in inputs:
-                if wanted.required:
-                    faults.append(_missing(wanted))
-            elif isinstance(inputs[wanted.name], list):
-                fault, source_valid = self._check_link(inputs[wanted.name], wanted)
+        for input_spec in spec.inputs:
+            if input_spec.name not in inputs:
+                if input_spec.required:
+                    faults.append(_missing(input_spec))
+            elif isinstance(inputs[input_spec.name], list):
+                fault, source_valid = self._check_link(inputs[input_spec.name], input_spec)
                 faults += fault
                 sources_valid = sources_valid and source_valid
-            elif (node["class_type"], wanted.name) == ("LoadImage", "image"):
-                faults += self._check_image(inputs, wanted)
+            elif (node["class_type"], input_spec.name) == ("LoadImage", "image"):
+                faults += self._check_image(inputs, input_spec)
             else:
-                faults += _check_value(inputs, wanted)
+                faults += _check_value(inputs, input_spec)
         self._faults[node_id] = faults
         self._valid[node_id] = not faults and sources_valid
         return self._valid[node_id]
 
-    def _check_link(self, link: list[Any], wanted: InputSpec) -> tuple[list[Error], bool]:
-        extra = {"input_name": wanted.name, "input_config": wanted.config}
+    def _check_link(self, link: list[Any], input_spec: InputSpec) -> tuple[list[Error], bool]:
+        extra = {"input_name": input_spec.name, "input_config": input_spec.config}
         if len(link) != 2:
             message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
             return [
-                _error("bad_linked_input", message, wanted.name, **extra, received_value=link)
+                _error("bad_linked_input", message, input_spec.name, **extra, received_value=link)
             ], True
         source, slot = link
-        spec = self._definitions.spec(self._prompt[source]["class_type"])
+        spec = self._definitions.spec(self._graph[source]["class_type"])
         if spec is None:
             raise KeyError(source)
         received = spec.outputs[slot]
-        if received != wanted.type:
-            details = f"{wanted.name}, received_type({received}) mismatch input_type({wanted.type})"
+        if received != input_spec.type:
+            types = f"received_type({received}) mismatch input_type({input_spec.type})"
             message = "Return type mismatch between linked nodes"
             extra |= {"received_type": received, "linked_node": link}
+            details = f"{input_spec.name}, {types}"
             return [_error("return_type_mismatch", message, details, **extra)], True
         try:
             return [], self._check_node(source)
@@ -164,17 +167,17 @@ class _Validator:
             self._set(source, [fault])
             return [], False
 
-    def _check_image(self, inputs: dict[str, Any], wanted: InputSpec) -> list[Error]:
-        name = inputs[wanted.name]
+    def _check_image(self, inputs: dict[str, Any], input_spec: InputSpec) -> list[Error]:
+        name = inputs[input_spec.name]
         if self._folders.input_image(name) is not None:
             return []
-        details = f"{wanted.name} - Invalid image file: {name}"
+        details = f"{input_spec.name} - Invalid image file: {name}"
         message = "Custom validation failed for node"
-        return [_error("custom_validation_failed", message, details, input_name=wanted.name)]
+        return [_error("custom_validation_failed", message, details, input_name=input_spec.name)]
 
 
 def _walk_error(kind: str, error: Exception, **extra: Any) -> Error:
-    # A traceback belongs to ComfyUI's body; ours is empty, since paths are nobody's business.
+    # ComfyUI's body has a traceback here; an empty one discloses no paths.
     return _error(
         kind,
         "Exception when validating node",
@@ -185,37 +188,37 @@ def _walk_error(kind: str, error: Exception, **extra: Any) -> Error:
     )
 
 
-def _missing(wanted: InputSpec) -> Error:
+def _missing(input_spec: InputSpec) -> Error:
     message = "Required input is missing"
-    return _error("required_input_missing", message, wanted.name, input_name=wanted.name)
+    return _error("required_input_missing", message, input_spec.name, input_name=input_spec.name)
 
 
-def _check_value(inputs: dict[str, Any], wanted: InputSpec) -> list[Error]:
-    value = inputs[wanted.name]
+def _check_value(inputs: dict[str, Any], input_spec: InputSpec) -> list[Error]:
+    value = inputs[input_spec.name]
     if isinstance(value, dict) and "__value__" in value:
-        value = inputs[wanted.name] = value["__value__"]
-    extra: dict[str, Any] = {"input_name": wanted.name, "input_config": wanted.config}
-    convert = _CONVERSIONS.get(wanted.type)
+        value = inputs[input_spec.name] = value["__value__"]
+    extra: dict[str, Any] = {"input_name": input_spec.name, "input_config": input_spec.config}
+    convert = _CONVERSIONS.get(input_spec.type)
     if convert is not None:
         try:
-            value = inputs[wanted.name] = convert(value)
+            value = inputs[input_spec.name] = convert(value)
         except (TypeError, ValueError, OverflowError) as error:
-            message = f"Failed to convert an input value to a {wanted.type} value"
-            details = f"{wanted.name}, {value}, {error}"
+            message = f"Failed to convert an input value to a {input_spec.type} value"
+            details = f"{input_spec.name}, {value}, {error}"
             extra |= {"received_value": value, "exception_message": str(error)}
             return [_error("invalid_input_type", message, details, **extra)]
     extra["received_value"] = value
-    if "min" in wanted.options and value < wanted.options["min"]:
-        message = f"Value {value} smaller than min of {wanted.options['min']}"
-        return [_error("value_smaller_than_min", message, wanted.name, **extra)]
-    if "max" in wanted.options and value > wanted.options["max"]:
-        message = f"Value {value} bigger than max of {wanted.options['max']}"
-        return [_error("value_bigger_than_max", message, wanted.name, **extra)]
-    if wanted.choices is not None and value not in wanted.choices:
-        allowed = str(wanted.choices)
-        if len(wanted.choices) > LONG_LIST:
-            allowed = f"(list of length {len(wanted.choices)})"
+    if "min" in input_spec.options and value < input_spec.options["min"]:
+        message = f"Value {value} smaller than min of {input_spec.options['min']}"
+        return [_error("value_smaller_than_min", message, input_spec.name, **extra)]
+    if "max" in input_spec.options and value > input_spec.options["max"]:
+        message = f"Value {value} bigger than max of {input_spec.options['max']}"
+        return [_error("value_bigger_than_max", message, input_spec.name, **extra)]
+    if input_spec.choices is not None and value not in input_spec.choices:
+        allowed = str(input_spec.choices)
+        if len(input_spec.choices) > _LONG_LIST:
+            allowed = f"(list of length {len(input_spec.choices)})"
             extra["input_config"] = None
-        details = f"{wanted.name}: '{value}' not in {allowed}"
+        details = f"{input_spec.name}: '{value}' not in {allowed}"
         return [_error("value_not_in_list", "Value not in list", details, **extra)]
     return []

@@ -1,11 +1,10 @@
-"""Upload and view of pictures, confined to the engine's folders."""
+"""Routes to upload and view images, confined to the engine's folders."""
 
 import email.utils
 import hashlib
 import io
 import mimetypes
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 from PIL import Image
@@ -15,9 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gpu_server.sketch.engine import Engine
 from gpu_server.sketch.folders import KINDS, Folders, split_annotation
-from gpu_server.sketch.replies import RefusedError, TooLargeError, json_reply
+from gpu_server.sketch.routes.replies import RefusedError, TooLargeError, engine_of, json_reply
 from gpu_server.sketch.sockets import MAX_UPLOAD_BYTES
 
 _ACTIVE_TYPES = {
@@ -29,11 +27,6 @@ _ACTIVE_TYPES = {
 }
 
 
-def _folders(request: Request) -> Folders:
-    engine: Engine = request.app.state.engine
-    return engine.folders
-
-
 async def upload_image(request: Request) -> Response:
     if int(request.headers.get("content-length", "0")) > MAX_UPLOAD_BYTES:
         async for _ in request.stream():
@@ -43,9 +36,9 @@ async def upload_image(request: Request) -> Response:
         raise RefusedError(400)
     try:
         async with request.form(max_part_size=MAX_UPLOAD_BYTES) as form:
-            return await _receive(_folders(request), form)
+            return await _receive(engine_of(request).folders, form)
     except HTTPException as error:
-        raise ValueError("a cut off or malformed form") from error
+        raise ValueError("truncated or malformed form") from error
 
 
 async def _receive(folders: Folders, form: FormData) -> Response:
@@ -55,7 +48,7 @@ async def _receive(folders: Folders, form: FormData) -> Response:
     kind, subfolder = str(form.get("type", "input")), str(form.get("subfolder", ""))
     name = upload.filename or ""
     if kind not in KINDS or name in ("", ".") or name.startswith("/"):
-        raise ValueError(f"{kind}, {name}")  # a 500, as recorded
+        raise ValueError(f"{kind}, {name}")  # answered with 500, as recorded
     folder = folders.inside(kind, subfolder)
     if folder is None or folders.inside(kind, str(folder / name)) in (None, folders[kind]):
         raise RefusedError(400)
@@ -67,14 +60,13 @@ async def _receive(folders: Folders, form: FormData) -> Response:
 
 
 def _store(folder: Path, name: str, data: bytes, overwrite: bool) -> str:
-    """Write a file and return its name: another one when the name is taken by other bytes."""
+    """Write a file and return its name, a different one if other bytes already have the name."""
     path = folder / name
     number = 1
     while not overwrite and path.exists():
         if hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(data).digest():
             return path.name
-        plain = Path(name)
-        path = folder / f"{plain.stem} ({number}){plain.suffix}"
+        path = folder / f"{Path(name).stem} ({number}){Path(name).suffix}"
         number += 1
     path.write_bytes(data)
     return path.name if overwrite or number > 1 else name
@@ -82,10 +74,10 @@ def _store(folder: Path, name: str, data: bytes, overwrite: bool) -> str:
 
 async def view(request: Request) -> Response:
     query = request.query_params
-    path = _viewed(_folders(request), query)
+    path = _viewed(engine_of(request).folders, query)
     try:
         data, etag, modified = await anyio.to_thread.run_sync(_read, path)
-    except (OSError, ValueError) as error:  # not there, or a name that cannot be
+    except (OSError, ValueError) as error:  # missing, or not a possible name
         raise RefusedError(404) from error
     headers = {"content-disposition": f'filename="{path.name}"'}
     if "preview" in query:
@@ -127,10 +119,10 @@ def _conditional(request: Request, data: bytes, headers: dict[str, str], modifie
     if unchanged:
         return Response(status_code=304, headers=headers)
     headers["accept-ranges"] = "bytes"
-    wanted = request.headers.get("range")
-    if wanted is None:
+    requested = request.headers.get("range")
+    if requested is None:
         return Response(data, headers=headers)
-    span = _span(wanted, len(data))
+    span = _span(requested, len(data))
     if span is None:
         return Response(status_code=416, headers={"content-range": f"bytes */{len(data)}"})
     start, end = span
@@ -146,7 +138,7 @@ def _http_date(value: str) -> float:
 
 
 def _span(value: str, size: int) -> tuple[int, int] | None:
-    """Start and end (exclusive) of a single byte range; None when it cannot be satisfied."""
+    """Parse a single byte range into start and end (exclusive); None if unsatisfiable."""
     first, dash, last = value.removeprefix("bytes=").partition("-")
     if not dash or not (first + last).isdecimal():
         return None
@@ -155,14 +147,15 @@ def _span(value: str, size: int) -> tuple[int, int] | None:
     return (start, end) if start < end else None
 
 
-def _preview(data: bytes, wish: str, headers: dict[str, str]) -> Response:
-    form, _, quality = wish.partition(";")
-    form = form if form in ("webp", "jpeg") else "webp"
+def _preview(data: bytes, options: str, headers: dict[str, str]) -> Response:
+    requested, _, quality = options.partition(";")
+    encoding = requested if requested in ("webp", "jpeg") else "webp"
+    level = int(quality) if quality.isdecimal() else 90
     buffer = io.BytesIO()
-    options: dict[str, Any] = {"quality": int(quality) if quality.isdecimal() else 90}
     with Image.open(io.BytesIO(data)) as image:
-        image.convert("RGB" if form == "jpeg" else image.mode).save(buffer, form, **options)
-    return Response(buffer.getvalue(), media_type=f"image/{form}", headers=headers)
+        converted = image.convert("RGB" if encoding == "jpeg" else image.mode)
+        converted.save(buffer, encoding, quality=level)
+    return Response(buffer.getvalue(), media_type=f"image/{encoding}", headers=headers)
 
 
 def _channel(data: bytes, channel: str, headers: dict[str, str]) -> Response:

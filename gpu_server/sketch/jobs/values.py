@@ -7,23 +7,23 @@ from typing import Any
 from gpu_server.sketch.draw import Control
 from gpu_server.sketch.faults import Faults
 from gpu_server.sketch.folders import Folders
-from gpu_server.sketch.jobs import Graph
-from gpu_server.sketch.pictures import Picture
+from gpu_server.sketch.graphs.graph import Graph
+from gpu_server.sketch.jobs.pictures import Picture
 
 # Inputs and outputs differ from node to node; validation has checked their types.
 Inputs = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """The user's own words and style from `extra_data.easel`, where a graph has them changed."""
+class Overrides:
+    """The person's own style and prompt from `extra_data.easel`: a graph has them rewritten."""
 
     style: str | None = None
     prompt: str | None = None
 
     @classmethod
-    def of(cls, extra_data: Mapping[str, Any]) -> "Wishes":
-        """Read `extra_data.easel`; whatever is not text there counts as absent."""
+    def of(cls, extra_data: Mapping[str, Any]) -> "Overrides":
+        """Read `extra_data.easel`; a value that is not text counts as absent."""
         easel = extra_data.get("easel")
         if not isinstance(easel, dict):
             return cls()
@@ -35,7 +35,7 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Model:
-    """Stands for a loaded model; `control` is set by a ControlNet patch."""
+    """Stands for a loaded model; a ControlNet patch sets `control`."""
 
     name: str
     control: Control | None = None
@@ -51,7 +51,7 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class Latent:
-    """A size and number of pictures; `drawn` once sampled."""
+    """A size and a number of pictures; `drawn` once sampled."""
 
     width: int
     height: int
@@ -69,12 +69,15 @@ class Output:
 
 @dataclass(frozen=True)
 class Context:
-    """What a node may use: `progress(value, maximum, preview)` raises when interrupted."""
+    """What a node may use: `progress(value, maximum, preview)` raises when interrupted.
+
+    `graph` and `texts` go into the PNG files; `watched` says whether a preview would be seen.
+    """
 
     folders: Folders
     faults: Faults
-    wishes: Wishes
-    prompt: Graph
+    overrides: Overrides
+    graph: Graph
     texts: Mapping[str, Any]
     progress: Callable[[int, int, Callable[[], tuple[str, bytes]] | None], None]
-    watched: Callable[[], bool]  # whether anybody would see a preview
+    watched: Callable[[], bool]

@@ -1,4 +1,4 @@
-"""Questions about a graph: what links to what, in which order it runs, what is its content."""
+"""Questions about a graph: its links, the order its nodes run in, a digest of its content."""
 
 import hashlib
 import json
@@ -6,21 +6,25 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gpu_server.sketch.jobs import Graph
+Graph = dict[str, dict[str, Any]]
+"""A ComfyUI graph in API format, by node id."""
 
 
-def source_of(value: Any, prompt: Graph) -> str | None:
-    """The node that an input links to; None for a plain value or a link to nowhere."""
+def source_of(value: Any, graph: Graph) -> str | None:
+    """Return the node an input links to; None for a plain value or a dangling link."""
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
-        return value[0] if value[0] in prompt else None
+        return value[0] if value[0] in graph else None
     return None
 
 
-def signatures(prompt: Graph, changes: Callable[[dict[str, Any]], Any]) -> dict[str, str]:
-    """A digest for each node of everything its output depends on, node ids left out.
+def signatures(graph: Graph, changes: Callable[[dict[str, Any]], Any]) -> dict[str, str]:
+    """Digest, for each node, everything its output depends on except node ids.
 
-    `changes` gives what counts as content of a node beyond its inputs (ComfyUI's IS_CHANGED).
-    Raises KeyError, AttributeError or RecursionError for ill-formed or very deep graphs.
+    `changes` returns what counts as a node's content beyond its inputs (ComfyUI's IS_CHANGED).
+
+    Raises:
+        KeyError, AttributeError: The graph is ill-formed.
+        RecursionError: The graph is very deep.
     """
     known: dict[str, str] = {}
 
@@ -29,10 +33,10 @@ def signatures(prompt: Graph, changes: Callable[[dict[str, Any]], Any]) -> dict[
             return known[node_id]
         if node_id in above:
             return "cycle"
-        node = prompt[node_id]
+        node = graph[node_id]
         inputs: dict[str, Any] = {}
         for name, value in sorted(node["inputs"].items()):
-            source = source_of(value, prompt)
+            source = source_of(value, graph)
             if source is None:
                 inputs[name] = value
             else:
@@ -41,21 +45,21 @@ def signatures(prompt: Graph, changes: Callable[[dict[str, Any]], Any]) -> dict[
         known[node_id] = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
         return known[node_id]
 
-    for node_id in prompt:
+    for node_id in graph:
         sign(node_id, frozenset())
     return known
 
 
 def execution_order(
-    prompt: Graph,
+    graph: Graph,
     outputs: Sequence[str],
     is_cached: Callable[[str], bool],
     is_output: Callable[[str], bool],
 ) -> list[str]:
-    """The order in which ComfyUI runs the nodes that the outputs need.
+    """Order the nodes that the outputs need as ComfyUI runs them.
 
-    Of the nodes that are ready it takes an output first, then one that leads to an output in one
-    or two steps, then the one found first (outputs are searched depth first, last input first).
+    Among the ready nodes an output goes first, then a node that leads to an output in one or two
+    steps, then the one discovered first (outputs are searched depth first, last input first).
     """
     waiting: dict[str, set[str]] = {}
     leads_to: dict[str, list[str]] = {}
@@ -67,8 +71,8 @@ def execution_order(
                 continue
             sources = [
                 source
-                for value in prompt[node_id]["inputs"].values()
-                if (source := source_of(value, prompt)) is not None and not is_cached(source)
+                for value in graph[node_id]["inputs"].values()
+                if (source := source_of(value, graph)) is not None and not is_cached(source)
             ]
             waiting[node_id] = set(sources)
             leads_to.setdefault(node_id, [])
@@ -89,7 +93,7 @@ def execution_order(
 def _distance(
     node_id: str, leads_to: Mapping[str, list[str]], is_output: Callable[[str], bool]
 ) -> float:
-    """Steps from a node to the nearest output, infinite from three steps on."""
+    """Count the steps from a node to the nearest output; three or more are infinite."""
     nodes = [node_id]
     for distance in range(3):
         if any(is_output(node) for node in nodes):

@@ -10,9 +10,9 @@ from typing import Any
 
 from gpu_server.sketch.folders import Folders
 
-MODELS_CONFIG = Path(__file__).parent.parent / "models_config" / "models.json"
+_MODELS_CONFIG = Path(__file__).parents[2] / "models_config" / "models.json"
 
-MODEL_FOLDERS = (
+_MODEL_FOLDERS = (
     "checkpoints",
     "configs",
     "loras",
@@ -27,8 +27,8 @@ MODEL_FOLDERS = (
     "model_patches",
 )
 
-# (class, input) -> the model folder whose files it offers
-MODEL_INPUTS = {
+# (class, input) → the model folder whose files it offers
+_MODEL_INPUTS = {
     ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
     ("UNETLoader", "unet_name"): "diffusion_models",
     ("CLIPLoader", "clip_name"): "text_encoders",
@@ -41,8 +41,8 @@ MODEL_INPUTS = {
 Models = Mapping[str, Sequence[str]]
 
 
-def configured_models(config: Path = MODELS_CONFIG) -> dict[str, list[str]]:
-    """Names of model files by folder, from every `dest` of `models.json`; empty without it."""
+def configured_models(config: Path = _MODELS_CONFIG) -> dict[str, list[str]]:
+    """Read model file names by folder from `models.json`; return none if it is missing."""
     models: dict[str, list[str]] = {}
     if config.is_file():
         for entry in json.loads(config.read_text("utf-8"))["files"]:
@@ -53,7 +53,7 @@ def configured_models(config: Path = MODELS_CONFIG) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input of a node class; `choices` is set where the value must be one of a list."""
+    """One input of a node class; `choices` lists the values it takes, if they are limited."""
 
     name: str
     type: str
@@ -69,7 +69,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """What validation needs of a node class: `outputs` are the types of its slots."""
+    """What validation needs to know of a node class; `outputs` are the types of its slots."""
 
     inputs: tuple[InputSpec, ...]
     outputs: tuple[str, ...]
@@ -80,25 +80,25 @@ class Definitions:
     """All node classes of this engine."""
 
     def __init__(self, models: Models, folders: Folders) -> None:
-        folders_in_order = dict.fromkeys([*MODEL_FOLDERS, *models])
+        folders_in_order = dict.fromkeys([*_MODEL_FOLDERS, *models])
         self.models = {folder: sorted(models.get(folder, ())) for folder in folders_in_order}
         self._folders = folders
         text = resources.files(__package__).joinpath("definitions.json").read_text("utf-8")
         self._info: dict[str, dict[str, Any]] = json.loads(text)
-        for (node, name), folder in MODEL_INPUTS.items():
+        for (node, name), folder in _MODEL_INPUTS.items():
             self._info[node]["input"]["required"][name][0] = self.models[folder]
         self._specs = {name: _spec(info) for name, info in self._info.items()}
 
     def remove(self, class_type: str) -> None:
-        """Do without a class, as a ComfyUI on which nobody installed it."""
+        """Leave out a class, like a ComfyUI where it is not installed."""
         del self._info[class_type], self._specs[class_type]
 
     def spec(self, class_type: object) -> NodeSpec | None:
-        """The specification of a class, or None when there is no such class."""
+        """Return the specification of a class, or None for an unknown class."""
         return self._specs.get(class_type) if isinstance(class_type, str) else None
 
     def object_info(self, class_type: str | None = None) -> dict[str, Any]:
-        """The body of `GET /object_info`, or of one class; `{}` for an unknown one."""
+        """Return the body of `GET /object_info` for all classes or one; `{}` for an unknown one."""
         names = self._info if class_type is None else {class_type} & self._info.keys()
         info = {name: self._info[name] for name in names}
         if "LoadImage" in info:

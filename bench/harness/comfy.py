@@ -1,4 +1,4 @@
-"""A direct client of ComfyUI to measure against: one WebSocket, keep-alive HTTP, `GET /view`."""
+"""A direct client of ComfyUI, the baseline: one WebSocket, keep-alive HTTP, `GET /view`."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,11 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
 Graph = dict[str, dict[str, Any]]
-WORKFLOWS = Path(__file__).parent / "workflows"
+WORKFLOWS = Path(__file__).parents[1] / "workflows"
 
 
 class DirectClient:
-    """Runs a graph with one output node as a plain client would: SaveImage, then its PNG."""
+    """Runs a graph with one output node as a plain client would: SaveImage, then fetch the PNG."""
 
     def __init__(self, http: httpx.AsyncClient, client_id: str) -> None:
         self.http = http
@@ -38,14 +38,14 @@ class DirectClient:
 
     async def draw(self, graph: Graph) -> bytes:
         prompt_id = str(uuid.uuid4())
-        end = self._ends[prompt_id] = asyncio.get_running_loop().create_future()
+        ended = self._ends[prompt_id] = asyncio.get_running_loop().create_future()
         own = {key: {**node, "inputs": dict(node["inputs"])} for key, node in graph.items()}
         for node in own.values():
             if "filename_prefix" in node["inputs"]:
                 node["inputs"]["filename_prefix"] = f"easel-bench/{prompt_id}/image"
         body = {"prompt": own, "prompt_id": prompt_id, "client_id": self._client_id}
         (await self.http.post("/prompt", json=body)).raise_for_status()
-        file = await end
+        file = await ended
         del self._ends[prompt_id]
         answer = await self.http.get("/view", params=file)
         return answer.raise_for_status().content

@@ -1,4 +1,4 @@
-"""What each node class does: the loaders load nothing, the sampler draws."""
+"""What each node class does. The loaders load nothing; the sampler draws."""
 
 import random
 import string
@@ -8,13 +8,13 @@ from functools import partial
 
 import numpy as np
 
-from gpu_server.sketch import pictures
 from gpu_server.sketch.draw import Brief, Control, Drawing, style_of_model
-from gpu_server.sketch.pictures import Picture
-from gpu_server.sketch.values import Conditioning, Context, Inputs, Latent, Model, Output
+from gpu_server.sketch.jobs import pictures
+from gpu_server.sketch.jobs.pictures import Picture
+from gpu_server.sketch.jobs.values import Conditioning, Context, Inputs, Latent, Model, Output
 
-EDGE_THRESHOLDS = 0.4, 0.8  # Canny's defaults
-PREVIEW_SIZE = 512  # longest side of a preview in pixels, as ComfyUI sends them
+_EDGE_THRESHOLDS = 0.4, 0.8  # Canny's defaults
+_PREVIEW_SIZE = 512  # longest side of a preview in pixels, as in ComfyUI
 
 
 def _load_checkpoint(inputs: Inputs, context: Context) -> Output:
@@ -57,8 +57,8 @@ def _empty_latent(inputs: Inputs, _: Context) -> Output:
 
 def _control(image: list[Picture], strength: float) -> Control:
     guide = image[0]
-    if guide.photo is None:  # a photo, not its edges
-        guide = pictures.edges(guide, *EDGE_THRESHOLDS)
+    if guide.photo is None:  # the photo itself, not its edges
+        guide = pictures.edges(guide, *_EDGE_THRESHOLDS)
     return Control(guide.pixels, guide.photo, strength)
 
 
@@ -76,10 +76,10 @@ def _patch_control(inputs: Inputs, _: Context) -> Output:
 def _sample(inputs: Inputs, context: Context) -> Output:
     model, positive, latent = inputs["model"], inputs["positive"], inputs["latent_image"]
     context.faults.before_work()
-    words = context.wishes.prompt
+    overrides = context.overrides
     brief = Brief(
-        style=context.wishes.style or style_of_model(model.name),
-        words=positive.text if words is None else words,
+        style=overrides.style or style_of_model(model.name),
+        prompt=positive.text if overrides.prompt is None else overrides.prompt,
         seed=inputs["seed"],
         width=latent.width,
         height=latent.height,
@@ -98,7 +98,7 @@ def _sample(inputs: Inputs, context: Context) -> Output:
 
 
 def _preview(drawing: Drawing, done: float) -> tuple[str, bytes]:
-    return "jpeg", pictures.jpeg(drawing.preview(done, PREVIEW_SIZE))
+    return "jpeg", pictures.jpeg(drawing.preview(done, _PREVIEW_SIZE))
 
 
 def _decode(inputs: Inputs, _: Context) -> Output:
@@ -141,63 +141,65 @@ def _scale_to_pixels(inputs: Inputs, _: Context) -> Output:
 def _empty_image(inputs: Inputs, context: Context) -> Output:
     context.faults.before_work()
     color = inputs["color"]
-    rgb = (color >> 16 & 255, color >> 8 & 255, color & 255)
     pixels = np.empty((inputs["height"], inputs["width"], 3), np.uint8)
-    pixels[:] = rgb
+    pixels[:] = (color >> 16 & 255, color >> 8 & 255, color & 255)
     return Output(([Picture(pixels)] * inputs["batch_size"],))
 
 
 def _save(
-    images: list[Picture], kind: str, prefix: str, suffix: str, encode: Callable[[Picture], bytes]
-) -> Callable[[Context], Output]:
-    def save(context: Context) -> Output:
-        target = context.folders.save_target(kind, prefix, *images[0].size)
-        saved = []
-        for index, picture in enumerate(images):
-            name = target.file_name(index, suffix)
-            (target.folder / name).write_bytes(encode(picture))
-            saved.append({"filename": name, "subfolder": target.subfolder, "type": kind})
-        return Output(ui={"images": saved})
+    images: list[Picture],
+    context: Context,
+    kind: str,
+    prefix: str,
+    suffix: str,
+    encode: Callable[[Picture], bytes],
+) -> Output:
+    target = context.folders.save_target(kind, prefix, *images[0].size)
+    saved = []
+    for index, picture in enumerate(images):
+        name = target.file_name(index, suffix)
+        (target.folder / name).write_bytes(encode(picture))
+        saved.append({"filename": name, "subfolder": target.subfolder, "type": kind})
+    return Output(ui={"images": saved})
 
-    return save
+
+def _save_png(
+    images: list[Picture], context: Context, kind: str, prefix: str, level: int
+) -> Output:
+    texts = {"prompt": context.graph, **context.texts}
+
+    def encode(picture: Picture) -> bytes:
+        return pictures.png(picture.pixels, level, texts)
+
+    return _save(images, context, kind, prefix, ".png", encode)
 
 
 def _save_image(inputs: Inputs, context: Context) -> Output:
-    texts = {"prompt": context.prompt, **context.texts}
-
-    def encode(picture: Picture) -> bytes:
-        return pictures.png(picture.pixels, 4, texts)
-
-    return _save(inputs["images"], "output", inputs["filename_prefix"], ".png", encode)(context)
+    return _save_png(inputs["images"], context, "output", inputs["filename_prefix"], level=4)
 
 
 def _preview_image(inputs: Inputs, context: Context) -> Output:
-    texts = {"prompt": context.prompt, **context.texts}
     prefix = "ComfyUI_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))  # noqa: S311
-
-    def encode(picture: Picture) -> bytes:
-        return pictures.png(picture.pixels, 1, texts)
-
-    return _save(inputs["images"], "temp", prefix, ".png", encode)(context)
+    return _save_png(inputs["images"], context, "temp", prefix, level=1)
 
 
 def _easel_output(inputs: Inputs, context: Context) -> Output:
     def encode(picture: Picture) -> bytes:
         return pictures.ppm(picture.pixels)
 
-    return _save(inputs["images"], "output", inputs["filename_prefix"], ".ppm", encode)(context)
+    return _save(inputs["images"], context, "output", inputs["filename_prefix"], ".ppm", encode)
 
 
 def _send_image(inputs: Inputs, context: Context) -> Output:
     images: list[Picture] = inputs["images"]
     for index, picture in enumerate(images):
         data = pictures.png(picture.pixels, 1)
-        context.progress(index, len(images), partial(_ready, "png", data))
+        context.progress(index, len(images), partial(_as_preview, data))
     return Output()
 
 
-def _ready(kind: str, data: bytes) -> tuple[str, bytes]:
-    return kind, data
+def _as_preview(png: bytes) -> tuple[str, bytes]:
+    return "png", png
 
 
 NodeFunction = Callable[[Inputs, Context], Output]

@@ -1,4 +1,4 @@
-"""The processes that are measured, each on a free port, and what they take."""
+"""The measured processes, each on a free port, and the CPU and memory they use."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from bench.comfy import WORKFLOWS
+from bench.harness.comfy import WORKFLOWS
 from tests.backend.processes import Backend, Process, free_ports, started, until
 
 
@@ -24,7 +24,7 @@ class Engine(Process):
 
 
 class GpuServer(Process):
-    """A GPU server with the graphs of `bench/workflows`."""
+    """A GPU server with the graphs in `bench/workflows`."""
 
     def __init__(self, folder: Path, engine_url: str) -> None:
         (port,) = free_ports(1)
@@ -46,7 +46,7 @@ class Stack:
 
 
 def make_stack(folder: Path) -> Stack:
-    """Backend, GPU server and sketch engine, not started yet."""
+    """Prepare backend, GPU server and sketch engine without starting them."""
     engine = Engine(folder)
     gpu = GpuServer(folder, engine.url)
     return Stack(engine, gpu, Backend(folder, [gpu.url], easel_workflows_dir=WORKFLOWS))
@@ -54,15 +54,15 @@ def make_stack(folder: Path) -> Stack:
 
 @contextlib.asynccontextmanager
 async def running_stack(folder: Path) -> AsyncIterator[Stack]:
-    """The same, ready."""
+    """Run backend, GPU server and sketch engine; enter once they are ready."""
     stack = make_stack(folder)
     async with started(stack.engine, stack.gpu, stack.backend), httpx.AsyncClient() as http:
         await stack.backend.up(http)
         yield stack
 
 
-async def serves(url: str) -> None:
-    """Waits until this address answers with 200."""
+async def wait_until_served(url: str) -> None:
+    """Wait until `url` answers with 200."""
     async with httpx.AsyncClient(trust_env=False) as http:
 
         async def answers() -> bool:
@@ -74,7 +74,7 @@ async def serves(url: str) -> None:
 
 
 def memory_mb(pid: int) -> float:
-    """MiB; the proportional share (PSS): what ending this process would free."""
+    """Return the proportional share (PSS) in MiB: what ending this process would free."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
@@ -82,13 +82,13 @@ def memory_mb(pid: int) -> float:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor seconds a process has used."""
+    """Return the CPU seconds a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def cpu_percent(pid: int, seconds: float) -> float:
-    """Of one core, over so many seconds from now."""
+    """Measure a process's CPU use over the next `seconds`, in percent of one core."""
     before = cpu_s(pid)
     await asyncio.sleep(seconds)
     return (cpu_s(pid) - before) / seconds * 100

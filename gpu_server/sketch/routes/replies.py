@@ -1,11 +1,12 @@
-"""Responses in the forms that ComfyUI (aiohttp) gives them, and bodies read as it reads them."""
+"""What the routes share: the engine, bodies read and answers given as ComfyUI (aiohttp) does."""
 
 import json
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
+from gpu_server.sketch.engine import Engine
 from gpu_server.sketch.sockets import MAX_UPLOAD_BYTES
 
 
@@ -14,56 +15,62 @@ class TooLargeError(Exception):
 
 
 class RefusedError(Exception):
-    """A file route refuses: `status` without a body."""
+    """A file route refuses the request with `status` and no body."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"refused with {status}")
         self.status = status
 
 
+def engine_of(connection: HTTPConnection) -> Engine:
+    engine: Engine = connection.app.state.engine
+    return engine
+
+
 def json_reply(data: Any, status: int = 200) -> Response:
-    """JSON with the charset that ComfyUI names; NaN is passed on as it does."""
+    """Answer with JSON, with ComfyUI's charset and, like ComfyUI, with NaN passed on."""
     return Response(json.dumps(data), status, {"content-type": "application/json; charset=utf-8"})
 
 
 def empty(status: int = 200) -> Response:
-    """No body; 400, 403 and 404 of file routes have none either."""
+    """Answer without a body; file routes do so for 400, 403 and 404 too."""
     return Response(status_code=status)
 
 
 def text(message: str, status: int, headers: dict[str, str] | None = None) -> Response:
-    """A plain text error."""
+    """Answer with an error in plain text."""
     return Response(message, status, headers, media_type="text/plain")
 
 
 def internal_error(_: Request, __: Exception) -> Response:
-    """What ComfyUI says whenever a handler meets a body it did not expect."""
+    """Answer as ComfyUI does when a body surprises one of its handlers."""
     message = "500 Internal Server Error\n\nServer got itself in trouble"
     return text(message, 500, {"connection": "close"})
 
 
 def not_found(_: Request, __: Exception) -> Response:
-    """An unknown route."""
     return text("404: Not Found", 404)
 
 
 def method_not_allowed(_: Request, __: Exception) -> Response:
-    """A known route with another method."""
     return text("405: Method Not Allowed", 405)
 
 
 def refused(_: Request, error: Exception) -> Response:
-    """The answer to a RefusedError."""
+    """Answer to a RefusedError."""
     return empty(error.status if isinstance(error, RefusedError) else 500)
 
 
 def too_large(_: Request, __: Exception) -> Response:
-    """A body over the limit."""
     return text(f"Maximum request body size {MAX_UPLOAD_BYTES} exceeded.", 413)
 
 
 async def body(request: Request) -> bytes:
-    """The whole body. Raises TooLargeError, but only once the client has sent it all."""
+    """Read the whole body.
+
+    Raises:
+        TooLargeError: The body is over the limit; raised once the client has sent all of it.
+    """
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
@@ -76,5 +83,9 @@ async def body(request: Request) -> bytes:
 
 
 async def json_body(request: Request) -> Any:
-    """The body as JSON. Raises ValueError when it is none."""
+    """Read the body as JSON.
+
+    Raises:
+        ValueError: The body is not JSON.
+    """
     return json.loads(await body(request))

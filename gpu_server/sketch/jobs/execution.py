@@ -1,16 +1,16 @@
-"""Runs one graph: order of nodes, cache by content, and the frames a client sees meanwhile."""
+"""Execute one graph: order its nodes, cache by content, and send the client its frames."""
 
 import hashlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gpu_server.sketch.environment import Cached, Environment
 from gpu_server.sketch.faults import NodeFaultError
-from gpu_server.sketch.graph import execution_order, signatures, source_of
-from gpu_server.sketch.jobs import Job, Result
-from gpu_server.sketch.nodes import FUNCTIONS
-from gpu_server.sketch.values import Context, Wishes
+from gpu_server.sketch.graphs.graph import execution_order, signatures, source_of
+from gpu_server.sketch.jobs.environment import Cached, Environment
+from gpu_server.sketch.jobs.nodes import FUNCTIONS
+from gpu_server.sketch.jobs.queue import Job, Result
+from gpu_server.sketch.jobs.values import Context, Overrides
 
 
 class InterruptedJobError(Exception):
@@ -18,58 +18,58 @@ class InterruptedJobError(Exception):
 
 
 class AbandonedJobError(Exception):
-    """The engine restarted under the job: nothing may be sent or recorded any more."""
+    """The engine restarted under the job, which must neither send nor record anything now."""
 
 
 class Execution:
     """One run of one job."""
 
     def __init__(self, job: Job, environment: Environment) -> None:
-        """Read the job. Raises TypeError, KeyError, AttributeError or RecursionError for some
-        ill-formed ones that pass validation: there ComfyUI's worker thread ends for good."""
+        """Read the job.
+
+        Raises:
+            TypeError, KeyError, AttributeError, RecursionError: The job passed validation but is
+                ill-formed in a way that ends ComfyUI's worker thread for good.
+        """
         self._job = job
         self._env = environment
-        self._client: str | None = job.extra_data.get("client_id")
-        self._wishes = Wishes.of(job.extra_data)
+        self.client: str | None = job.extra_data.get("client_id")
+        self._overrides = Overrides.of(job.extra_data)
         self._progress: dict[str, dict[str, Any]] = {}
         self._messages: list[tuple[str, dict[str, Any]]] = []
         self._executed: list[str] = []
-        self._signatures = signatures(job.prompt, self._changes)
-
-    @property
-    def client(self) -> str | None:
-        """The client id of the job, None when it has none."""
-        return self._client
+        self._signatures = signatures(job.graph, self._changes)
 
     def run(self) -> Result:
-        """Execute every output; what a node raises becomes the result. Raises AbandonedJobError."""
-        self._note("execution_start", {})
+        """Execute every output; what a node raises becomes the result.
+
+        Raises:
+            AbandonedJobError: The engine stopped or restarted.
+        """
+        self._record("execution_start", {})
         cache = self._env.cache
-        wanted = set(self._signatures.values())
-        for stale in cache.keys() - wanted:
+        for stale in cache.keys() - set(self._signatures.values()):
             del cache[stale]
-        cached = [node_id for node_id in self._job.prompt if self._signatures[node_id] in cache]
-        self._note("execution_cached", {"nodes": cached})
+        cached = [node_id for node_id in self._job.graph if self._signatures[node_id] in cache]
+        self._record("execution_cached", {"nodes": cached})
         success = all(self._execute(node_id) for node_id in self._order())
         if success:
-            self._note("execution_success", {})
-        self._env.outlet.executing(self._client, None)
+            self._record("execution_success", {})
+        self._env.sockets.executing(self.client, None)
         return self._result(success)
 
     def _order(self) -> list[str]:
-        return execution_order(
-            self._job.prompt, self._job.outputs, self._is_cached, self._is_output
-        )
+        return execution_order(self._job.graph, self._job.outputs, self._is_cached, self._is_output)
 
     def _is_cached(self, node_id: str) -> bool:
         return self._signatures[node_id] in self._env.cache
 
     def _is_output(self, node_id: str) -> bool:
-        spec = self._env.definitions.spec(self._job.prompt[node_id]["class_type"])
+        spec = self._env.definitions.spec(self._job.graph[node_id]["class_type"])
         return spec is not None and spec.is_output
 
     def _changes(self, node: dict[str, Any]) -> Any:
-        """What counts as content beyond the inputs (ComfyUI's IS_CHANGED)."""
+        """Return what counts as content beyond the inputs (ComfyUI's IS_CHANGED)."""
         match node["class_type"]:
             case "LoadImage":
                 path = self._env.folders.input_image(node["inputs"].get("image"))
@@ -79,55 +79,58 @@ class Execution:
             case "SaveImageWebsocket":
                 return [self._job.prompt_id, time.time_ns()]  # always runs
             case "KSampler":
-                return [self._wishes.style, self._wishes.prompt]
+                return [self._overrides.style, self._overrides.prompt]
             case _:
                 return None
 
     def _execute(self, node_id: str) -> bool:
         entry = self._env.cache.get(self._signatures[node_id])
         if entry is not None:
-            self._repeat(node_id, entry)
+            self._reuse(node_id, entry)
             return True
         inputs: dict[str, Any] = {}
         try:
             self._set_progress(node_id, 0.0, 1.0, "running")
             inputs = self._inputs(node_id)
-            self._env.outlet.executing(self._client, node_id)
-            self._tell("executing", {"node": node_id, "display_node": node_id})
+            self._env.sockets.executing(self.client, node_id)
+            self._send_to_client("executing", {"node": node_id, "display_node": node_id})
             self._checkpoint()
-            node = self._job.prompt[node_id]
+            node = self._job.graph[node_id]
             output = FUNCTIONS[node["class_type"]](inputs, self._context(node_id))
         except InterruptedJobError:
             self._fail("execution_interrupted", node_id, {}, to_all=True)
             return False
         except AbandonedJobError:
             raise
-        except Exception as error:  # a node may raise anything: the client is told
-            self._fail("execution_error", node_id, self._describe(error, inputs))
+        except Exception as error:  # a node may raise anything; the client is told
+            self._fail("execution_error", node_id, _described(error, inputs))
             return False
-        meta = {"node_id": node_id, "display_node": node_id, "parent_node": None}
-        self._env.cache[self._signatures[node_id]] = Cached(
-            output, {**meta, "real_node_id": node_id}
-        )
+        meta = {
+            "node_id": node_id,
+            "display_node": node_id,
+            "parent_node": None,
+            "real_node_id": node_id,
+        }
+        self._env.cache[self._signatures[node_id]] = Cached(output, meta)
         if output.ui is not None:
-            self._tell("executed", _executed(node_id, output.ui))
+            self._send_to_client("executed", _executed(node_id, output.ui))
         self._executed.append(node_id)
         self._finish_progress(node_id)
         return True
 
-    def _repeat(self, node_id: str, entry: Cached) -> None:
+    def _reuse(self, node_id: str, entry: Cached) -> None:
         if entry.output.ui and self._env.faults.strikes("cached_file_gone"):
             for image in entry.output.ui["images"]:
                 folder = self._env.folders[image["type"]] / image["subfolder"]
                 (folder / image["filename"]).unlink(missing_ok=True)
-        self._tell("executed", _executed(node_id, entry.output.ui))
+        self._send_to_client("executed", _executed(node_id, entry.output.ui))
         self._finish_progress(node_id)
 
     def _inputs(self, node_id: str) -> dict[str, Any]:
-        """The values of a node's inputs, defaults left to the node."""
+        """Resolve the links in a node's inputs; defaults are left to the node."""
         values: dict[str, Any] = {}
-        for name, value in self._job.prompt[node_id]["inputs"].items():
-            source = source_of(value, self._job.prompt)
+        for name, value in self._job.graph[node_id]["inputs"].items():
+            source = source_of(value, self._job.graph)
             if source is None:
                 values[name] = value
             else:
@@ -139,13 +142,13 @@ class Execution:
         return Context(
             folders=self._env.folders,
             faults=self._env.faults,
-            wishes=self._wishes,
-            prompt=self._job.prompt,
+            overrides=self._overrides,
+            graph=self._job.graph,
             texts=self._job.extra_data.get("extra_pnginfo") or {},
             progress=lambda value, maximum, preview: self._advance(
                 node_id, value, maximum, preview
             ),
-            watched=lambda: self._env.outlet.is_connected(self._client),
+            watched=lambda: self._env.sockets.is_connected(self.client),
         )
 
     def _advance(
@@ -160,7 +163,7 @@ class Execution:
         data = {"value": value, "max": maximum, "prompt_id": self._job.prompt_id, "node": node_id}
         if preview is None:
             self._send("progress", data)
-        elif self._env.outlet.wants_metadata(self._client):
+        elif self._env.sockets.wants_metadata(self.client):
             self._send_preview(node_id, *preview())
             self._send("progress", data)
         else:
@@ -168,7 +171,7 @@ class Execution:
             self._send_preview(node_id, *preview())
 
     def _send_preview(self, node_id: str, kind: str, image: bytes) -> None:
-        self._env.outlet.send_preview(kind, image, self._identity(node_id), self._client)
+        self._env.sockets.send_preview(kind, image, self._identity(node_id), self.client)
 
     def _identity(self, node_id: str) -> dict[str, Any]:
         return {
@@ -197,17 +200,17 @@ class Execution:
     def _send(self, event: str, data: Mapping[str, Any]) -> None:
         if self._env.stopped.is_set():
             raise AbandonedJobError
-        self._env.outlet.send(event, data, self._client)
+        self._env.sockets.send(event, data, self.client)
 
-    def _tell(self, event: str, data: dict[str, Any]) -> None:
-        if self._client is not None:
+    def _send_to_client(self, event: str, data: dict[str, Any]) -> None:
+        if self.client is not None:
             self._send(event, {**data, "prompt_id": self._job.prompt_id})
 
-    def _note(self, event: str, data: dict[str, Any], *, to_all: bool = False) -> None:
+    def _record(self, event: str, data: dict[str, Any], *, to_all: bool = False) -> None:
         """Send an event and keep it for the history."""
         message = {**data, "prompt_id": self._job.prompt_id, "timestamp": int(time.time() * 1000)}
         self._messages.append((event, message))
-        if self._client is not None or to_all:
+        if self.client is not None or to_all:
             self._send(event, message)
 
     def _fail(
@@ -215,31 +218,13 @@ class Execution:
     ) -> None:
         data = {
             "node_id": node_id,
-            "node_type": self._job.prompt[node_id]["class_type"],
+            "node_type": self._job.graph[node_id]["class_type"],
             "executed": self._executed,
             **details,
         }
         if event == "execution_error":
-            data["current_outputs"] = list(self._job.prompt)
-        self._note(event, data, to_all=to_all)
-
-    @staticmethod
-    def _describe(error: Exception, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        if isinstance(error, NodeFaultError):
-            kind = error.kind
-        else:
-            module = type(error).__module__
-            name = type(error).__qualname__
-            kind = name if module == "builtins" else f"{module}.{name}"
-        tip = ""
-        if kind == "torch.OutOfMemoryError":
-            tip = "This error means you ran out of memory on your GPU."
-        return {
-            "exception_message": f"{error}\n{tip}",
-            "exception_type": kind,
-            "traceback": [],
-            "current_inputs": {name: [_plain(value)] for name, value in inputs.items()},
-        }
+            data["current_outputs"] = list(self._job.graph)
+        self._record(event, data, to_all=to_all)
 
     def _result(self, success: bool) -> Result:
         outputs: dict[str, Any] = {}
@@ -254,6 +239,24 @@ class Execution:
 
 def _executed(node_id: str, ui: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"node": node_id, "display_node": node_id, "output": ui}
+
+
+def _described(error: Exception, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(error, NodeFaultError):
+        kind = error.kind
+    else:
+        module = type(error).__module__
+        name = type(error).__qualname__
+        kind = name if module == "builtins" else f"{module}.{name}"
+    tip = ""
+    if kind == "torch.OutOfMemoryError":
+        tip = "This error means you ran out of memory on your GPU."
+    return {
+        "exception_message": f"{error}\n{tip}",
+        "exception_type": kind,
+        "traceback": [],
+        "current_inputs": {name: [_plain(value)] for name, value in inputs.items()},
+    }
 
 
 def _plain(value: Any) -> Any:

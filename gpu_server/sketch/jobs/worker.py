@@ -2,17 +2,17 @@
 
 import threading
 
-from gpu_server.sketch.environment import Environment
-from gpu_server.sketch.execution import AbandonedJobError, Execution
-from gpu_server.sketch.jobs import Job, JobQueue
+from gpu_server.sketch.jobs.environment import Environment
+from gpu_server.sketch.jobs.execution import AbandonedJobError, Execution
+from gpu_server.sketch.jobs.queue import Job, JobQueue
 
-# What ComfyUI's worker thread dies of: equal numbers and ids in the queue, extra_data that is no
+# These end ComfyUI's worker thread: equal numbers and ids in the queue, extra_data that is not an
 # object, nodes without inputs, very deep graphs.
 _DEADLY = (TypeError, KeyError, AttributeError, RecursionError)
 
 
 class Worker:
-    """Takes jobs from a queue until it is stopped, or until one of them kills it."""
+    """Runs the jobs of a queue until it is stopped or one of them kills it."""
 
     def __init__(self, queue: JobQueue, environment: Environment) -> None:
         self._queue = queue
@@ -21,24 +21,23 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="sketch-worker", daemon=True)
 
     def start(self) -> None:
-        """Begin to work."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the node that runs now; the job leaves no trace."""
+        """End the thread after the current node; its job leaves no trace."""
         self._env.stopped.set()
         self._queue.close()
 
     def join(self, timeout: float) -> None:
-        """Wait for the end of the thread, at most `timeout` seconds."""
+        """Wait for the thread to end, at most `timeout` seconds."""
         self._thread.join(timeout)
 
     def interrupt(self) -> None:
-        """Interrupt what runs now; the next job is not touched."""
+        """Interrupt the running job, but not the next one."""
         self._env.interrupt.set()
 
     def free_memory(self) -> None:
-        """Forget cached results: after the running job, or before the next one."""
+        """Empty the cache after the running job, or before the next one."""
         self._free.set()
 
     def _empty_cache(self) -> None:
@@ -77,4 +76,4 @@ class Worker:
         self._queue.finish(task, result)
         if execution.client is not None:
             data = {"node": None, "prompt_id": job.prompt_id}
-            self._env.outlet.send("executing", data, execution.client)
+            self._env.sockets.send("executing", data, execution.client)

@@ -1,4 +1,4 @@
-"""Pictures with a photograph's spectrum: they compress as photographs do."""
+"""Images with the spectrum of a photograph, which compress like one."""
 
 import io
 
@@ -7,11 +7,11 @@ from PIL import Image
 
 SIDE = 1024
 _LAYERS = ((8, 1.0), (32, 0.5), (128, 0.25), (512, 0.12), (1024, 0.035))
-"""Sides of squares of noise, in pixels, and their weight: less the finer."""
+"""Side of a noise image in pixels, and its weight; finer noise weighs less."""
 
 
 def photo_like(side: int = SIDE) -> Image.Image:
-    """Always the same picture; drawn at 1024 px and scaled to `side`."""
+    """Draw the same image every time, at 1024 px, and scale it to `side`."""
     random = np.random.default_rng(4)
     pixels = np.zeros((SIDE, SIDE, 3))
     for grain, weight in _LAYERS:

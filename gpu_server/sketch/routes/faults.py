@@ -1,4 +1,4 @@
-"""`/sketch/faults`: arms and clears faults; there only with `--faults`."""
+"""`/sketch/faults`: arm and clear faults. Only served with `--faults`."""
 
 import asyncio
 import time
@@ -11,88 +11,82 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gpu_server.sketch import connections
 from gpu_server.sketch.engine import Engine
 from gpu_server.sketch.faults import NAMES, FaultRequest
-from gpu_server.sketch.replies import body, empty, json_reply
+from gpu_server.sketch.routes import connections
+from gpu_server.sketch.routes.replies import body, empty, engine_of, json_reply
 
 
 async def get_faults(request: Request) -> Response:
-    engine: Engine = request.app.state.engine
-    return json_reply({"armed": engine.faults.describe(), "known": NAMES})
+    return json_reply({"armed": engine_of(request).faults.describe(), "known": NAMES})
 
 
 async def post_fault(request: Request) -> Response:
-    engine: Engine = request.app.state.engine
     try:
         fault = FaultRequest.model_validate_json(await body(request))
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
         return json_reply({"errors": details, "known": NAMES}, 422)
-    sudden = _SUDDEN.get(fault.fault)
-    if sudden is None:
-        engine.faults.arm(fault)
+    strike = _SUDDEN.get(fault.fault)
+    if strike is None:
+        engine_of(request).faults.arm(fault)
         return empty()
-    # After the answer, so that whoever asked for the fault gets one.
-    return Response(background=BackgroundTask(_strike, sudden, request, fault))
+    # Strike after the answer, so that the caller gets one.
+    return Response(background=BackgroundTask(_in_event_loop, strike, request, fault))
 
 
-async def _strike(
-    sudden: Callable[[Request, FaultRequest], None], request: Request, fault: FaultRequest
+async def delete_faults(request: Request) -> Response:
+    engine = engine_of(request)
+    engine.faults.clear()
+    engine.sockets.release()
+    return empty()
+
+
+async def _in_event_loop(
+    strike: Callable[[Request, FaultRequest], None], request: Request, fault: FaultRequest
 ) -> None:
-    sudden(request, fault)
+    strike(request, fault)
 
 
 def _mute(request: Request, _: FaultRequest) -> None:
-    engine: Engine = request.app.state.engine
-    engine.sockets.mute()
+    engine_of(request).sockets.mute()
 
 
 def _half_open(request: Request, _: FaultRequest) -> None:
-    engine: Engine = request.app.state.engine
-    connections.stall_all(request, engine.sockets.open)
-    engine.sockets.mute()
+    sockets = engine_of(request).sockets
+    connections.stall_all(request, sockets.open)
+    sockets.mute()
 
 
 def _drop(request: Request, _: FaultRequest) -> None:
-    engine: Engine = request.app.state.engine
-    connections.cut_all(request, engine.sockets.open)
+    connections.cut_all(request, engine_of(request).sockets.open)
 
 
 def _hold_up(request: Request, fault: FaultRequest) -> None:
-    engine: Engine = request.app.state.engine
-    engine.sockets.hold(fault.duration)
+    engine_of(request).sockets.hold(fault.duration)
 
 
 def _broadcast_oddities(request: Request, _: FaultRequest) -> None:
-    engine: Engine = request.app.state.engine
     oddities: list[Any] = [[1, 2], "text", 3, None, {"prompt_id": []}]
     for data in oddities:
-        engine.sockets.send("monitor.status", data, None)
+        engine_of(request).sockets.send("monitor.status", data, None)
 
 
 def _freeze(request: Request, fault: FaultRequest) -> None:
-    engine: Engine = request.app.state.engine
+    engine = engine_of(request)
     engine.faults.arm(fault)  # holds the worker
     asyncio.get_running_loop().call_later(0.02, _block, engine, fault.duration)
 
 
 def _block(engine: Engine, seconds: float) -> None:
-    time.sleep(seconds)  # on purpose in the event loop: the whole server stands still
+    time.sleep(seconds)  # blocks the event loop on purpose: the whole server stands still
     engine.faults.disarm("frozen")
 
 
 def _restart(request: Request, fault: FaultRequest) -> None:
-    engine: Engine = request.app.state.engine
+    engine = engine_of(request)
     connections.cut_all(request, engine.sockets.open)
     engine.restart(fault.duration)
-
-
-async def delete_faults(request: Request) -> Response:
-    engine: Engine = request.app.state.engine
-    engine.faults.clear()
-    engine.sockets.release()
-    return empty()
 
 
 _SUDDEN: dict[str, Callable[[Request, FaultRequest], None]] = {

@@ -1,4 +1,4 @@
-"""How long calls take, alone and side by side."""
+"""Time calls, alone and side by side."""
 
 import asyncio
 import time
@@ -9,18 +9,18 @@ CLIENTS = 8
 
 
 async def in_turns(first: Call, second: Call, rounds: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of each call, taken alternately so that a busy machine is busy for both."""
-    taken: tuple[list[float], list[float]] = ([], [])
+    """Time each call in milliseconds, alternating so that a busy machine slows both."""
+    times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
-        for call, times in zip((first, second), taken, strict=True):
+        for call, own_times in zip((first, second), times, strict=True):
             began = time.perf_counter()
             await call()
-            times.append((time.perf_counter() - began) * 1000)
-    return taken
+            own_times.append((time.perf_counter() - began) * 1000)
+    return times
 
 
 async def rate(call: Call, count: int, clients: int = CLIENTS) -> float:
-    """Calls per second, `clients` of them at a time."""
+    """Measure calls per second, `clients` of them at a time."""
     left = iter(range(count))
 
     async def client() -> None:

@@ -1,0 +1,1 @@
+"""What measurements share: services, a direct client, test photos, timing, simulated pods."""

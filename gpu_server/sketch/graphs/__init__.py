@@ -1,0 +1,1 @@
+"""Graphs before they run: node definitions, validation, order; imports `folders` only."""

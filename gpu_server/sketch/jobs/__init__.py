@@ -1,0 +1,1 @@
+"""Jobs: their queue, the worker and what each node does; `engine` and `routes` import it."""
