@@ -34,6 +34,6 @@ def test_plain_text_stays_in_the_last_mode_and_learns_its_options(with_tiny: Sta
         assert "Plain · 64×64" in words(ann.gets_picture(after=sent))
     assert [one["mode"] for one in with_tiny.generations(ann.id)] == ["tiny", "tiny"]
     sent = ann.says("a pearl --xqzw 3")
-    assert "There are: --style, --seed, --steps, --count." in words(
+    assert "Options: --style, --seed, --steps, --count." in words(
         ann.reads("isn't an option", after=sent)
     )
