@@ -40,7 +40,7 @@ async def on_draw(update: Update, context: Context) -> None:
     if text.strip():
         await prompt(update, context, text)
     else:
-        await _ask_for_prompt(update, context, await context.easel.catalogue.for_words())
+        await _ask_for_prompt(update, context, await context.easel.catalogue.choose())
 
 
 async def prompt(update: Update, context: Context, text: str) -> None:
@@ -137,7 +137,7 @@ async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
     mode = catalogue.known(draft.mode) if draft else None
     if mode is not None and draft and (draft.photo or not mode.takes_image):
         return mode
-    return await catalogue.for_words(context.person.preferences.mode)
+    return await catalogue.choose(context.person.preferences.mode)
 
 
 async def _ask_for_prompt(update: Update, context: Context, mode: ModeInfo) -> None:

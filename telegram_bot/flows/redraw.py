@@ -35,7 +35,7 @@ async def on_variation(
     """Draw the same prompt with this image as the photo to restyle."""
     generation = await _generation_to_redraw(update, context, press, delivery)
     if generation is not None:
-        mode = await context.easel.catalogue.for_photo()
+        mode = await context.easel.catalogue.choose(takes_image=True)
         photo = photos.from_generation(press.job, press.number)
         await _draw(update, context, press, variation(generation, mode), photo)
 

@@ -51,7 +51,7 @@ async def on_command(update: Update, context: Context) -> None:
     if sent:
         await begin(update, context, photos.from_file(sent[0]), text)
         return
-    mode = await context.easel.catalogue.for_photo()
+    mode = await context.easel.catalogue.choose(takes_image=True)
     context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="style"))
     keyboard = (menus.cancel_row(context.texts, the_user(update).id),)
     await context.reply(update, View(context.texts.html("restyle.send_photo"), keyboard))
@@ -183,7 +183,7 @@ async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
     mode = context.easel.catalogue.known(draft.mode) if draft else None
     if mode is not None and mode.takes_image:
         return mode
-    return await context.easel.catalogue.for_photo()
+    return await context.easel.catalogue.choose(takes_image=True)
 
 
 async def _collect(update: Update, context: Context, file_id: str, caption: str) -> None:
