@@ -22,9 +22,7 @@ from telegram_bot.flows import (
     results,
     start,
 )
-from telegram_bot.flows import (
-    settings as preferences,
-)
+from telegram_bot.flows import settings as preferences
 from telegram_bot.generating.tracker import Tracker
 from telegram_bot.messages.editor import Editor
 from telegram_bot.messages.rate_limiter import RateLimiter, Urgency

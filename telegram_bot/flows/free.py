@@ -6,14 +6,7 @@ from telegram.ext import CommandHandler, MessageHandler, filters
 from backend.schemas import ModeInfo
 from telegram_bot.addressing import text_for_bot
 from telegram_bot.catalogue import style_of
-from telegram_bot.context import (
-    Context,
-    the_chat,
-    the_message,
-    the_query,
-    the_user,
-    toast,
-)
+from telegram_bot.context import Context, the_chat, the_message, the_query, the_user, toast
 from telegram_bot.flows import checks, menus, restyle
 from telegram_bot.generating.options import parse
 from telegram_bot.generating.request import draw_request, sized

@@ -85,13 +85,7 @@ async def _media(context: Context, delivery: Delivery, *, upload: bool) -> Media
 
 
 async def _view(
-    context: Context,
-    delivery: Delivery,
-    media: Media,
-    offset: int,
-    count: int,
-    *,
-    favourites: bool,
+    context: Context, delivery: Delivery, media: Media, offset: int, count: int, *, favourites: bool
 ) -> View:
     easel, texts = context.easel, context.texts
     generation = await easel.backend.get(delivery.generation)

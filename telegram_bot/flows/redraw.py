@@ -132,11 +132,7 @@ async def _is_held_back(update: Update, context: Context, press: JobPress) -> bo
 
 
 async def _draw(
-    update: Update,
-    context: Context,
-    press: JobPress,
-    request: GenerationRequest,
-    photo: str | None,
+    update: Update, context: Context, press: JobPress, request: GenerationRequest, photo: str | None
 ) -> None:
     query = the_query(update)
     origin = f"{_origin(update, press)}/{query.id}"
