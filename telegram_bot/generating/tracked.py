@@ -50,12 +50,12 @@ class TrackedGeneration:
         self.id = self.delivery.generation
         self._eta = Eta(self.clock)
         self._shown_position: int | None = None
-        self._cancelled = asyncio.Event()
+        self.cancelled = asyncio.Event()
         self._answered_at = self.clock()
         if self.delivery.state is State.waiting:
             self._answered_at -= min(self.delivery.age_s, BACKEND_TIMEOUT_S - _MIN_TIMEOUT_S)
         elif self.delivery.state is State.cancelling:
-            self._cancelled.set()
+            self.cancelled.set()
 
     @property
     def person(self) -> Person:
@@ -69,15 +69,11 @@ class TrackedGeneration:
     def prompt(self) -> str:
         return str(self.delivery.request.values.get("prompt", ""))
 
-    @property
-    def cancelled(self) -> bool:
-        return self._cancelled.is_set()
-
     def cancel(self) -> bool:
         """Mark it as cancelled, also for the time after a restart; False if it was already."""
-        if self._cancelled.is_set():
+        if self.cancelled.is_set():
             return False
-        self._cancelled.set()
+        self.cancelled.set()
         self.set_state(State.cancelling)
         self.message.show(View(self.texts.html("job.cancelling")))
         return True
@@ -99,7 +95,7 @@ class TrackedGeneration:
         return self.clock() - self._answered_at
 
     def raise_if_cancelled(self) -> None:
-        if self._cancelled.is_set():
+        if self.cancelled.is_set():
             raise Cancelled
 
     async def wait_to_retry(self, error: EaselError | TelegramError) -> None:
@@ -120,7 +116,7 @@ class TrackedGeneration:
             self._show_outage(presenter.no_backend(self.texts, self.id, minutes))
         with suppress(TimeoutError):
             async with asyncio.timeout(_RETRY_S if away_s < _LONG_OUTAGE_S else 5 * _RETRY_S):
-                await self._cancelled.wait()
+                await self.cancelled.wait()
         self.raise_if_cancelled()
 
     def _show_outage(self, view: View) -> None:
@@ -138,7 +134,7 @@ class TrackedGeneration:
 
     def show(self, generation: Generation) -> None:
         """Show it in the queue or being drawn; in the queue only when the position changes."""
-        if generation.status.ended or self._cancelled.is_set():
+        if generation.status.ended or self.cancelled.is_set():
             return
         self._eta.update(generation)
         if generation.status != "queued":

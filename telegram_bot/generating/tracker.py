@@ -54,7 +54,7 @@ class Tracker:
     def __post_init__(self) -> None:
         self._gateway = Gateway(self.editor.bot, self.backend, self.events)
         self._pictures = PictureDelivery(self._gateway, self.catalogue, self.editor)
-        self._tracked: dict[UUID, TrackedGeneration] = {}
+        self.tracked: dict[UUID, TrackedGeneration] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -65,13 +65,9 @@ class Tracker:
                 self.track(delivery, resumed=True)
             await asyncio.Event().wait()
 
-    @property
-    def count(self) -> int:
-        return len(self._tracked)
-
     def track(self, delivery: Delivery, *, resumed: bool = False) -> None:
         """Follow a generation in the background; before `run` its row alone is enough."""
-        if self._tasks is None or delivery.generation in self._tracked:
+        if self._tasks is None or delivery.generation in self.tracked:
             return
         if delivery.state is State.revoking:
             self.spawn(self._revoke(delivery.generation))
@@ -82,12 +78,12 @@ class Tracker:
         tracked = TrackedGeneration(
             delivery, message, self.deliveries, self.people, self.languages, resumed
         )
-        self._tracked[delivery.generation] = tracked
+        self.tracked[delivery.generation] = tracked
         self._tasks.create_task(self._follow(tracked))
 
     def cancel(self, generation: UUID) -> bool:
         """Stop a generation, even across a restart; False if it has ended."""
-        tracked = self._tracked.get(generation)
+        tracked = self.tracked.get(generation)
         if tracked is None or tracked.message.ending.is_set():
             return False
         if tracked.cancel():
@@ -96,7 +92,7 @@ class Tracker:
 
     def adopt(self, generation: UUID, message_id: int) -> None:
         """Note that the generation's message arrived: one of its buttons was pressed."""
-        if tracked := self._tracked.get(generation):
+        if tracked := self.tracked.get(generation):
             tracked.message.adopt(message_id)
 
     def spawn(self, work: Awaitable[None]) -> None:
@@ -111,7 +107,7 @@ class Tracker:
         try:
             await self._run_to_end(tracked)
         except Forbidden:
-            self._end(tracked, State.revoking if tracked.cancelled else State.failed)
+            self._end(tracked, State.revoking if tracked.cancelled.is_set() else State.failed)
             if tracked.delivery.chat_id == tracked.delivery.user_id:
                 self.people.set_blocked(tracked.delivery.user_id, True)
             log.info("bot_blocked", generation_id=str(tracked.id))
@@ -119,7 +115,7 @@ class Tracker:
             self._end(tracked, State.failed)
             log.warning("delivery_failed", generation_id=str(tracked.id), reason=error.message)
         finally:
-            self._tracked.pop(tracked.id, None)
+            self.tracked.pop(tracked.id, None)
             for task in (showing, blocked):
                 task.cancel()
             await asyncio.gather(showing, blocked, return_exceptions=True)

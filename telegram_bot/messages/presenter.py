@@ -7,7 +7,7 @@ from backend.schemas import Generation, ModeInfo
 from gpu_server.schemas import SKETCH
 from telegram_bot.catalogue import schema_of, style_of
 from telegram_bot.messages.callback_data import JobPress
-from telegram_bot.messages.view import Button, Keyboard, Media, View, can_be_copied, rows
+from telegram_bot.messages.view import Button, Keyboard, Media, View, can_be_copied, pager, rows
 from telegram_bot.texts import Markup, Texts, cut
 from web.errors import UNCHECKED, Problem
 
@@ -90,17 +90,16 @@ def result(
     if generation.engine.startswith(SKETCH):
         text = Markup(f"{text}\n{texts.html('job.sketch')}")
     prompt = own_prompt(generation, mode)
-    if prompt:
-        text = Markup(f"{text}\n{quote(texts, prompt)}")
     keyboard = actions(
         texts, generation, number=number, starred=starred, restyles=restyles, prompt=prompt
     )
-    return View(text, keyboard, media)
+    return View(with_quote(texts, text, prompt), keyboard, media)
 
 
 def own_prompt(generation: Generation, mode: ModeInfo | None) -> str:
     """Return the prompt, or nothing if it is the mode's default."""
-    default = ((mode and schema_of(mode, "prompt")) or {}).get("default")
+    schema = schema_of(mode, "prompt") if mode else None
+    default = schema.get("default") if schema else None
     return "" if generation.prompt == default else generation.prompt
 
 
@@ -126,19 +125,9 @@ def actions(
     elif prompt:
         drawn.append(Button(texts.plain("button.copy"), JobPress(generation.id, "copy")))
     drawn += [button("unstar" if starred else "star"), button("report"), button("delete")]
-    return (*_pages(generation, number), *rows(drawn, 2))
-
-
-def _pages(generation: Generation, number: int) -> Keyboard:
-    count = len(generation.images)
-
-    def turn(label: str, to: int) -> Button:
-        return Button(label, JobPress(generation.id, "page", str(to % count)))
-
-    if count < 2:
-        return ()
-    current = turn(f"{number + 1}/{count}", number)
-    return ((turn("◀️", number - 1), current, turn("▶️", number + 1)),)
+    count, job = len(generation.images), generation.id
+    paging = pager(number, count, lambda to: JobPress(job, "page", str(to)))
+    return (*paging, *rows(drawn, 2))
 
 
 def confirm_delete(texts: Texts, job: UUID, shown: str) -> Keyboard:
@@ -152,11 +141,15 @@ def quote(texts: Texts, prompt: str) -> Markup:
     return texts.html("job.quote", prompt=cut(prompt, _MAX_QUOTE))
 
 
+def with_quote(texts: Texts, text: Markup, prompt: str) -> Markup:
+    return Markup(f"{text}\n{quote(texts, prompt)}") if prompt else text
+
+
 def cancelled(texts: Texts, job: UUID, prompt: str, *, freed: bool) -> View:
     """Show that it was cancelled; `freed`: the GPU had begun."""
     text = texts.html("job.cancelled_freed" if freed else "job.cancelled")
     retry = Button(texts.plain("button.retry"), JobPress(job, "retry"))
-    return View(_with(texts, text, prompt), ((retry,),), blank=True)
+    return View(with_quote(texts, text, prompt), ((retry,),), blank=True)
 
 
 def failed(
@@ -172,7 +165,7 @@ def failed(
     if problem.code in ("timeout", "out_of_memory"):
         buttons.append(Button(texts.plain("button.smaller"), JobPress(job, "smaller")))
     keyboard = (tuple(buttons),) if buttons else ()
-    return View(_with(texts, text, prompt), keyboard, blank=True)
+    return View(with_quote(texts, text, prompt), keyboard, blank=True)
 
 
 def error_text(texts: Texts, problem: Problem, code: str, wait_s: float | None = None) -> Markup:
@@ -204,7 +197,6 @@ def _faults(texts: Texts, problem: Problem) -> Markup:
 
 
 def category(texts: Texts, refused: str | None) -> str:
-    """Name a category that the backend refused."""
     key = f"category.{refused}"
     return texts.plain(key if texts.has(key) else "category.other")
 
@@ -218,10 +210,6 @@ def not_taken(texts: Texts, job: UUID) -> View:
     """Show that Telegram takes the picture neither as a photo nor as a file."""
     retry = Button(texts.plain("button.png"), JobPress(job, "png"))
     return View(texts.html("job.not_taken", code=code_of(job)), ((retry,),), blank=True)
-
-
-def _with(texts: Texts, text: Markup, prompt: str) -> Markup:
-    return Markup(f"{text}\n{quote(texts, prompt)}") if prompt else text
 
 
 def _queued(texts: Texts, generation: Generation) -> Markup:

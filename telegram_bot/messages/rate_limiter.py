@@ -122,9 +122,8 @@ class RateLimiter(BaseRateLimiter[Urgency]):
 
     def _window(self, chat: int) -> Window:
         if len(self._chats) > _MAX_CHATS:  # forget the quiet ones
-            now = self._clock()
-            active = {c: w for c, w in self._chats.items() if w.sent and w.sent[-1] > now - 60}
-            self._chats = active
+            now, since = self._clock(), self._clock() - _GROUP[0]
+            self._chats = {c: w for c, w in self._chats.items() if w.sent and w.sent[-1] > since}
             self._paused = {c: until for c, until in self._paused.items() if until > now}
         return self._chats.setdefault(chat, Window(*(_PRIVATE if chat > 0 else _GROUP)))
 

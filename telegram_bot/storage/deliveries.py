@@ -83,8 +83,6 @@ _ROW = TypeAdapter(Delivery)
 
 
 class Deliveries:
-    """The rows, by generation id."""
-
     def __init__(self, database: Database) -> None:
         self._db = database
 
@@ -106,9 +104,11 @@ class Deliveries:
 
     def in_progress(self, user_id: int, chat_id: int) -> list[Delivery]:
         """Return what may still bring this person a picture in this chat, newest first."""
-        states = "state IN ('waiting', 'accepted')"
-        order = "user_id = ? AND chat_id = ? ORDER BY created_at DESC"
-        return self._where(f"{states} AND {order}", user_id, chat_id)
+        return self._where(
+            "state IN ('waiting', 'accepted') AND user_id = ? AND chat_id = ?"
+            " ORDER BY created_at DESC",
+            *(user_id, chat_id),
+        )
 
     def set_state(self, generation: UUID, state: State) -> None:
         self._db.run("UPDATE deliveries SET state = ? WHERE generation = ?", state, str(generation))

@@ -120,7 +120,8 @@ class People:
         values = (key, message_id, photo, caption, time.time())
         self._db.run("INSERT OR IGNORE INTO albums VALUES (?, ?, ?, ?, ?)", *values)
         query = "SELECT message_id FROM albums WHERE group_id = ? ORDER BY rowid LIMIT 1"
-        return self._db.count(query, key) == message_id
+        first = self._db.row(query, key)
+        return first is not None and first["message_id"] == message_id
 
     def album(self, owner: int, group_id: str) -> list[tuple[str, str]]:
         """Return the person's photos of an album in order, each with its caption."""
