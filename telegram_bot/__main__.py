@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 import structlog
 from telegram.error import Conflict, InvalidToken, NetworkError, RetryAfter, TelegramError
 
-from backend.client import BackendClient
 from telegram_bot import profile
 from telegram_bot.app import build_application
 from telegram_bot.context import Easel, EaselApplication
@@ -18,7 +17,6 @@ from telegram_bot.webhook import ALLOWED_UPDATES, announce, listen
 from web import logs
 from web.settings import load_or_exit
 
-_MAX_STREAMS = 2000
 _MAX_BACKOFF_S = 30.0
 _CLEANUP_INTERVAL_S = 3600.0
 _ALBUM_RETENTION_S = 3600.0
@@ -40,10 +38,7 @@ def main() -> int:
 
 async def serve(settings: Settings) -> None:
     """Run the bot until SIGTERM or SIGINT. Raises InvalidToken."""
-    key = settings.bot_backend_key.get_secret_value()
-    backend = BackendClient.at(settings.bot_backend_url, key)
-    events = BackendClient.at(settings.bot_backend_url, key, connections=_MAX_STREAMS)
-    application = build_application(settings, backend, events)
+    application = build_application(settings)
     easel: Easel = application.bot_data
     work = asyncio.create_task(_work(application, settings))
 

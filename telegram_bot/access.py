@@ -1,14 +1,11 @@
 """Check who may use the bot: once, before anything else, for every kind of update."""
 
 from telegram import Chat, Update, User
-from telegram.ext import ApplicationHandlerStop, TypeHandler
+from telegram.ext import ApplicationHandlerStop
 
 from telegram_bot.context import Context, toast
 from telegram_bot.messages.view import View
 from telegram_bot.settings import Settings
-
-GROUP = -1
-"""The handler group that runs before all flows."""
 
 
 def allowed(settings: Settings, user_id: int, chat_id: int | None) -> bool:
@@ -39,14 +36,6 @@ async def _turn_away(update: Update, context: Context, user: User) -> None:
     if update.callback_query is not None:
         key = "toast.banned" if banned else "toast.private"
         await toast(update.callback_query, texts.plain(key, id=user.id), alert=True)
-    elif (
-        update.message is not None
-        and update.effective_chat is not None
-        and update.effective_chat.type == Chat.PRIVATE
-    ):
+    elif update.message is not None and update.message.chat.type == Chat.PRIVATE:
         text = texts.html("start.banned" if banned else "start.private", id=user.id)
-        await context.easel.editor.send(update.effective_chat.id, View(text))
-
-
-def handler() -> TypeHandler[Update, Context, None]:
-    return TypeHandler(Update, let_in)
+        await context.easel.editor.send(update.message.chat.id, View(text))

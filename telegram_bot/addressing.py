@@ -4,15 +4,13 @@ import re
 
 from telegram import Bot, Chat, Message
 
-from telegram_bot.context import mention
-
 
 def text_for_bot(message: Message, bot: Bot) -> str | None:
     """Return the text for the bot, without the mention; None if it is not addressed."""
     text = message.text or message.caption or ""
     if message.chat.type == Chat.PRIVATE:
         return text
-    pattern = rf"(?i)(?<!\w){re.escape(mention(bot))}\b"
+    pattern = rf"(?i)(?<!\w)@{re.escape(bot.username)}\b"
     if re.search(pattern, text):
         return re.sub(pattern, "", text).strip()
     replied = message.reply_to_message

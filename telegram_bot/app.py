@@ -3,7 +3,8 @@
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from telegram.ext import ApplicationBuilder, BaseHandler, ContextTypes, ExtBot
+from telegram import Update
+from telegram.ext import ApplicationBuilder, BaseHandler, ContextTypes, ExtBot, TypeHandler
 from telegram.request import HTTPXRequest
 
 from backend.client import BackendClient
@@ -22,9 +23,7 @@ from telegram_bot.flows import (
     results,
     start,
 )
-from telegram_bot.flows import (
-    settings as preferences,
-)
+from telegram_bot.flows import settings as preferences
 from telegram_bot.generating.tracker import Tracker
 from telegram_bot.messages.editor import Editor
 from telegram_bot.messages.rate_limiter import RateLimiter, Urgency
@@ -37,24 +36,23 @@ from telegram_bot.storage.people import People
 from telegram_bot.texts import Languages
 from web.settings import is_loopback
 
+_BEFORE_FLOWS = -1
 _MAX_CONNECTIONS = 64
+_MAX_STREAMS = 2000
 _CONNECT_TIMEOUT_S = 5.0
 _POOL_TIMEOUT_S = 60.0
 
 
-def build_application(
-    settings: Settings, backend: BackendClient, events: BackendClient | None = None
-) -> EaselApplication:
-    """Build the bot, ready to be initialised and run.
-
-    `events` is the same backend over a pool with a connection for each generation's stream.
-    """
+def build_application(settings: Settings) -> EaselApplication:
+    """Build the bot, ready to be initialised and run."""
+    key = settings.bot_backend_key.get_secret_value()
+    backend = BackendClient.at(settings.bot_backend_url, key)
+    events = BackendClient.at(settings.bot_backend_url, key, connections=_MAX_STREAMS)
     database = Database(settings.database)
-    limiter, inbox = RateLimiter(), Inbox(database)
+    limiter, inbox, languages = RateLimiter(), Inbox(database), Languages()
     bot = _bot(settings, limiter)
-    deliveries, people, languages = Deliveries(database), People(database), Languages()
+    deliveries, people = Deliveries(database), People(database)
     catalogue, editor = Catalogue(backend, database), Editor(bot, limiter)
-    events = events or backend
     tracker = Tracker(
         backend=backend,
         events=events,
@@ -86,18 +84,19 @@ def build_application(
         .job_queue(None)
         .build()
     )
-    _register(application)
+    _register(application, settings)
     return application
 
 
-def _register(application: EaselApplication) -> None:
-    application.add_handler(access.handler(), access.GROUP)
-    flows = (start, free, restyle, history, preferences, privacy, admin)
-    menus = {action: on_press for flow in flows for action, on_press in flow.MENUS.items()}
+def _register(application: EaselApplication, settings: Settings) -> None:
+    application.add_handler(TypeHandler(Update, access.let_in), _BEFORE_FLOWS)
+    flows = (start, free, restyle, history, preferences, privacy)
+    menus = {name: on_press for flow in (*flows, admin) for name, on_press in flow.MENUS.items()}
     jobs = {**results.JOBS, **redraw.JOBS}
     handlers: list[BaseHandler[Any, Context, Any]] = [presses.handler(menus, jobs)]
-    for flow in (*flows, errors):
+    for flow in flows:
         handlers += flow.handlers()
+    handlers += [*admin.handlers(settings.bot_admins), *errors.handlers()]
     application.add_handlers(handlers)
     application.add_error_handler(errors.on_error)
 

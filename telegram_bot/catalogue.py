@@ -1,7 +1,6 @@
 """The backend's modes, cached so that a prompt never waits for them."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -65,23 +64,19 @@ class Catalogue:
                 log.debug("modes_refresh_failed", code=error.code)
             await asyncio.sleep(_REFRESH_INTERVAL_S if self._engine else _FIRST_REFRESH_INTERVAL_S)
 
+    async def takes_photos(self) -> bool:
+        """Return whether a mode restyles photos; raises EaselError."""
+        return any(mode.takes_image for mode in await self.modes())
+
     def known(self, name: str) -> ModeInfo | None:
         return next((mode for mode in self._modes if mode.name == name), None)
 
-    async def for_words(self, preferred: str | None = None) -> ModeInfo:
-        """Return the mode for a plain text, if possible the preferred one; raises EaselError."""
-        return _choose(await self.modes(), preferred, takes_image=False)
-
-    async def for_photo(self) -> ModeInfo:
-        """Return the mode for a photo; raises EaselError."""
-        return _choose(await self.modes(), None, takes_image=True)
-
-
-def _choose(modes: Sequence[ModeInfo], preferred: str | None, *, takes_image: bool) -> ModeInfo:
-    fitting = [mode for mode in modes if mode.takes_image == takes_image]
-    if not fitting:
-        raise NoGpu("The backend has no mode for this")
-    return next((mode for mode in fitting if mode.name == preferred), fitting[0])
+    async def choose(self, preferred: str | None = None, *, takes_image: bool = False) -> ModeInfo:
+        """Return the mode for a text or a photo, if possible the preferred; raises EaselError."""
+        fitting = [mode for mode in await self.modes() if mode.takes_image == takes_image]
+        if not fitting:
+            raise NoGpu("The backend has no mode for this")
+        return next((mode for mode in fitting if mode.name == preferred), fitting[0])
 
 
 def style_of(mode: ModeInfo, name: str | None) -> StyleInfo:

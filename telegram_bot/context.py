@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from telegram import Bot, CallbackQuery, Chat, Message, Update, User
+from telegram import CallbackQuery, Chat, Message, Update, User
 from telegram.error import BadRequest
 from telegram.ext import Application, CallbackContext, ExtBot
 
@@ -88,12 +88,10 @@ class Context(CallbackContext[ExtBot[Urgency], dict[Any, Any], dict[Any, Any], E
 
     async def change(self, query: CallbackQuery, view: View) -> None:
         """Change the message under a pressed button."""
-        message = query.message
-        if message is None:
-            return
-        held = isinstance(message, Message) and not message.text
-        with suppress(MessageGone):
-            await self.easel.editor.edit(Place(message.chat.id, message.message_id, held), view)
+        if (message := query.message) is not None:
+            held = isinstance(message, Message) and not message.text
+            with suppress(MessageGone):
+                await self.easel.editor.edit(Place(message.chat.id, message.message_id, held), view)
 
     def in_background(self, update: Update, work: Awaitable[None]) -> None:
         """Run work that outlives its handler. After a crash the update is handled again."""
@@ -148,6 +146,10 @@ EaselApplication = Application[
 Press = JobPress | MenuPress
 
 
+class Declined(Exception):
+    """A button press that leads nowhere; its message is the key of the toast that says why."""
+
+
 async def toast(query: CallbackQuery, text: str = "", *, alert: bool = False) -> None:
     """Acknowledge a button press; call it first. An expired query is ignored."""
     with suppress(BadRequest):
@@ -176,7 +178,3 @@ def the_query(update: Update) -> CallbackQuery:
     if update.callback_query is None:
         raise TypeError("this update has no callback query")
     return update.callback_query
-
-
-def mention(bot: Bot) -> str:
-    return f"@{bot.username}"

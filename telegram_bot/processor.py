@@ -1,7 +1,7 @@
 """Handle the updates of one person in order, and those of different people at the same time."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable
 from typing import Any
 
@@ -24,33 +24,31 @@ class PerPerson(BaseUpdateProcessor):
     def __init__(self, inbox: Inbox) -> None:
         super().__init__(_MAX_CONCURRENT)
         self._inbox = inbox
-        self._last: dict[int, asyncio.Event] = {}
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._waiting: Counter[int] = Counter()
 
     async def do_process_update(self, update: object, coroutine: Awaitable[Any]) -> None:
         """Run an update's handlers after the person's earlier updates, and mark it as handled."""
-        who = (
-            update.effective_user.id if isinstance(update, Update) and update.effective_user else 0
-        )
-        if who and self._waiting[who] >= _MAX_WAITING:
+        user = update.effective_user if isinstance(update, Update) else None
+        if user is None:
+            await self._handle(update, coroutine)
+            return
+        if self._waiting[user.id] >= _MAX_WAITING:
             self._drop(update, coroutine)
             return
-        before, done = self._last.get(who), asyncio.Event()
-        self._last[who] = done
-        self._waiting[who] += 1
+        self._waiting[user.id] += 1
         try:
-            if before is not None and who:
-                await before.wait()
-            await coroutine
-            if isinstance(update, Update):
-                self._inbox.handled(update.update_id)
+            async with self._turns[user.id]:
+                await self._handle(update, coroutine)
         finally:
-            done.set()
-            self._waiting[who] -= 1
-            if not self._waiting[who]:
-                del self._waiting[who]
-            if self._last.get(who) is done:
-                del self._last[who]
+            self._waiting[user.id] -= 1
+            if not self._waiting[user.id]:
+                del self._waiting[user.id], self._turns[user.id]
+
+    async def _handle(self, update: object, coroutine: Awaitable[Any]) -> None:
+        await coroutine
+        if isinstance(update, Update):
+            self._inbox.handled(update.update_id)
 
     def _drop(self, update: object, coroutine: Awaitable[Any]) -> None:
         log.warning("update_dropped", reason="too many updates of one person")

@@ -15,19 +15,16 @@ log = structlog.get_logger("telegram_bot.profile")
 async def publish(easel: Easel) -> None:
     """Publish everything; the bot works without it, so an error of Telegram is only logged."""
     try:
+        bot = easel.editor.bot
         for code, texts in easel.languages.by_code.items():
-            await _publish(easel, texts, None if code == DEFAULT else code)
+            language = None if code == DEFAULT else code
+            await bot.set_my_commands(_commands(texts, COMMANDS), language_code=language)
+            await bot.set_my_description(texts.plain("profile.description"), language)
+            await bot.set_my_short_description(texts.plain("profile.short"), language)
         for admin in easel.settings.bot_admins:
             await _publish_for_admin(easel, admin)
     except TelegramError as error:
         log.warning("profile_publish_failed", reason=error.message)
-
-
-async def _publish(easel: Easel, texts: Texts, code: str | None) -> None:
-    bot = easel.editor.bot
-    await bot.set_my_commands(_commands(texts, COMMANDS), language_code=code)
-    await bot.set_my_description(texts.plain("profile.description"), code)
-    await bot.set_my_short_description(texts.plain("profile.short"), code)
 
 
 async def _publish_for_admin(easel: Easel, admin: int) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -10,10 +10,10 @@ import structlog
 from pydantic import BaseModel
 from telegram import Update
 from telegram.error import Forbidden, TelegramError
-from telegram.ext import CommandHandler
+from telegram.ext import CommandHandler, filters
 
-from telegram_bot.context import PAUSED, Context, the_message, the_query, the_user, toast
-from telegram_bot.flows import errors
+from telegram_bot.context import PAUSED, Context, Declined, the_message, the_query, the_user, toast
+from telegram_bot.flows import menus
 from telegram_bot.messages import presenter
 from telegram_bot.messages.callback_data import MenuPress
 from telegram_bot.messages.rate_limiter import Urgency
@@ -53,7 +53,7 @@ async def stats(update: Update, context: Context) -> None:
         delivered=states.get("delivered", 0),
         failed=states.get("failed", 0),
         cancelled=states.get("cancelled", 0),
-        active=easel.tracker.count,
+        active=len(easel.tracker.tracked),
         reports=easel.deliveries.count_reports(),
     )
     reported = [
@@ -76,9 +76,8 @@ async def queue(update: Update, context: Context) -> None:
         )
     ]
     for pod in health.pods:
-        key = "admin.pod" if pod.in_service else "admin.pod_out"
-        shown = {"name": pod.name, "running": pod.running, "reason": pod.reason or "-"}
-        lines.append(texts.html(key, **shown))
+        key, reason = "admin.pod" if pod.in_service else "admin.pod_out", pod.reason or "-"
+        lines.append(texts.html(key, name=pod.name, running=pod.running, reason=reason))
     await context.reply(update, View(Markup("\n".join(lines))))
 
 
@@ -137,15 +136,12 @@ async def broadcast(update: Update, context: Context) -> None:
         return
     count = len(easel.people.reachable())
     easel.database.set_note(f"{_DRAFT}/{owner}", text)
-    keyboard = (
-        (
-            Button(
-                texts.plain("button.broadcast", n=count), MenuPress(owner, "broadcast"), "danger"
-            ),
-            Button(texts.plain("button.cancel"), MenuPress(owner, "close")),
-        ),
+    label = texts.plain("button.broadcast", n=count)
+    buttons = (
+        Button(label, MenuPress(owner, "broadcast"), "danger"),
+        *menus.cancel_row(texts, owner),
     )
-    await context.reply(update, View(texts.html("admin.preview", n=count, text=text), keyboard))
+    await context.reply(update, View(texts.html("admin.preview", n=count, text=text), (buttons,)))
 
 
 async def on_broadcast(update: Update, context: Context, press: MenuPress) -> None:
@@ -153,8 +149,7 @@ async def on_broadcast(update: Update, context: Context, press: MenuPress) -> No
     draft, note = f"{_DRAFT}/{press.owner}", f"{_DRAFT}/{press.owner}/{update.update_id}"
     text, in_progress = easel.database.note(draft), easel.database.note(note)
     if not context.is_admin or (text is None and in_progress is None):
-        await toast(query, context.texts.plain("toast.old_button"))
-        return
+        raise Declined("toast.old_button")
     await toast(query)
     if in_progress is None:
         state = Broadcast(text=str(text), people=len(easel.people.reachable()))
@@ -183,16 +178,6 @@ async def _broadcast(update: Update, context: Context, note: str) -> None:
     easel.database.set_note(note, None)
 
 
-def _admins(handler: Handler) -> Handler:
-    async def guarded(update: Update, context: Context) -> None:
-        if context.is_admin:
-            await handler(update, context)
-        else:
-            await errors.unknown(update, context)
-
-    return guarded
-
-
 def _argument(update: Update) -> str:
     _, _, argument = (the_message(update).text or "").partition(" ")
     return argument.strip()
@@ -218,8 +203,9 @@ COMMANDS: dict[str, Handler] = {
 }
 
 
-def handlers() -> list[CommandHandler[Context, None]]:
-    return [CommandHandler(name, _admins(handler)) for name, handler in COMMANDS.items()]
+def handlers(admins: Collection[int]) -> list[CommandHandler[Context, None]]:
+    """Return the handlers of the commands; those of other people are unknown commands."""
+    return [CommandHandler(n, handler, filters.User(admins)) for n, handler in COMMANDS.items()]
 
 
 MENUS = {"broadcast": on_broadcast}

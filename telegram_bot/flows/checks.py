@@ -14,19 +14,14 @@ async def fit(update: Update, context: Context, mode: ModeInfo, options: Options
     """Return whether prompt and options are valid; if not, say what is wrong."""
     texts = context.texts
     if options.faults:
-        lines = [texts.html(fault.key, **fault.values) for fault in options.faults]
-        await context.reply(
-            update, View(texts.html("option.faults", faults=Markup("\n".join(lines))))
-        )
+        faults = "\n".join(texts.html(fault.key, **fault.values) for fault in options.faults)
+        await context.reply(update, View(texts.html("option.faults", faults=Markup(faults))))
         return False
-    limit = (schema_of(mode, "prompt") or {}).get("maxLength")
-    if limit and len(options.prompt) > limit:
-        n = len(options.prompt)
-        shown = {
-            "count": texts.plain("number.group", n=n),
-            "limit": texts.plain("number.group", n=limit),
-        }
-        await context.reply(update, View(texts.html("error.too_long", n=n, **shown)))
+    limit, n = (schema_of(mode, "prompt") or {}).get("maxLength"), len(options.prompt)
+    if limit and n > limit:
+        count, most = texts.plain("number.group", n=n), texts.plain("number.group", n=limit)
+        text = texts.html("error.too_long", n=n, count=count, limit=most)
+        await context.reply(update, View(text))
         return False
     return True
 
@@ -38,9 +33,6 @@ async def paused(update: Update, context: Context) -> bool:
         return False
     if update.callback_query is not None:
         await toast(update.callback_query)
-    texts = context.texts
-    text = (
-        texts.html("error.paused_because", reason=reason) if reason else texts.html("error.paused")
-    )
-    await context.reply(update, View(text))
+    key = "error.paused_because" if reason else "error.paused"
+    await context.reply(update, View(context.texts.html(key, reason=reason)))
     return True

@@ -20,8 +20,11 @@ async def on_error(update: object, context: Context) -> None:
     """Handle every error that a handler raises; never show a traceback."""
     error = context.error
     code = secrets.token_hex(3).upper()
+    chat = update.effective_chat if isinstance(update, Update) else None
     if isinstance(error, Forbidden):
-        _forbidden(update, context)
+        if chat is not None and chat.type == Chat.PRIVATE:
+            context.easel.people.set_blocked(chat.id, True)
+        log.info("bot_blocked")
         return
     if isinstance(error, NetworkError) and not isinstance(error, BadRequest):
         log.warning("telegram_unreachable", reason=type(error).__name__)
@@ -30,7 +33,7 @@ async def on_error(update: object, context: Context) -> None:
         log.info("request_failed", error=error.code, code=code)
     else:
         log.error("handler_failed", code=code, exc_info=error)
-    if isinstance(update, Update) and update.effective_chat is not None:
+    if isinstance(update, Update) and chat is not None:
         await _tell(update, context, error, code)
 
 
@@ -43,13 +46,6 @@ async def _tell(update: Update, context: Context, error: BaseException | None, c
         text = presenter.error_text(texts, failure.problem(), code, failure.retry_after)
     with suppress(TelegramError):
         await context.reply(update, View(text))
-
-
-def _forbidden(update: object, context: Context) -> None:
-    chat = update.effective_chat if isinstance(update, Update) else None
-    if chat is not None and chat.type == Chat.PRIVATE:
-        context.easel.people.set_blocked(chat.id, True)
-    log.info("bot_blocked")
 
 
 async def unknown(update: Update, context: Context) -> None:

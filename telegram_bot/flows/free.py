@@ -8,6 +8,7 @@ from telegram_bot.addressing import text_for_bot
 from telegram_bot.catalogue import style_of
 from telegram_bot.context import (
     Context,
+    Declined,
     the_chat,
     the_message,
     the_query,
@@ -40,7 +41,7 @@ async def on_draw(update: Update, context: Context) -> None:
     if text.strip():
         await prompt(update, context, text)
     else:
-        await _ask_for_prompt(update, context, await context.easel.catalogue.for_words())
+        await _ask_for_prompt(update, context, await context.easel.catalogue.choose())
 
 
 async def prompt(update: Update, context: Context, text: str) -> None:
@@ -74,9 +75,6 @@ async def on_mode(update: Update, context: Context, press: MenuPress) -> None:
     """Start a draft in the chosen mode, then ask for a photo or a style."""
     query, texts, owner = the_query(update), context.texts, the_user(update).id
     mode = await _find_mode(context, press.argument)
-    if mode is None:
-        await toast(query, texts.plain("toast.old_button"))
-        return
     await toast(query)
     draft = Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt")
     if mode.takes_image:
@@ -93,17 +91,14 @@ async def on_style(update: Update, context: Context, press: MenuPress) -> None:
     query, texts = the_query(update), context.texts
     mode_name, _, style_name = press.argument.partition("/")
     mode = await _find_mode(context, mode_name)
-    style = named(style_name, [s.name for s in mode.styles]) if mode else None
-    if mode is None or style is None:
-        await toast(query, texts.plain("toast.old_button"))
-        return
-    preferences = context.person.preferences
+    style = named(style_name, [s.name for s in mode.styles])
+    if style is None:
+        raise Declined("toast.old_button")
     draft = restyle.draft_with_photo(update, context)
     if mode.takes_image and (draft is None or draft.mode != mode.name):
-        await toast(query, texts.plain("toast.photo_first"))
-        return
+        raise Declined("toast.photo_first")
     await toast(query)
-    styles = preferences.styles | {mode.name: style}
+    styles = context.person.preferences.styles | {mode.name: style}
     preferences = context.easel.people.prefer(the_user(update).id, styles=styles)
     if mode.takes_image and draft:
         await restyle.proceed(update, context, draft.model_copy(update={"style": style}))
@@ -117,9 +112,6 @@ async def on_size(update: Update, context: Context, press: MenuPress) -> None:
     query, texts, owner = the_query(update), context.texts, the_user(update).id
     mode_name, _, ratio = press.argument.partition("/")
     mode = await _find_mode(context, mode_name)
-    if mode is None:
-        await toast(query, texts.plain("toast.old_button"))
-        return
     await toast(query, ratio)
     preferences = context.easel.people.prefer(owner, size=ratio)
     has_style = mode.name in preferences.styles
@@ -127,9 +119,12 @@ async def on_size(update: Update, context: Context, press: MenuPress) -> None:
     await context.change(query, view(texts, owner, mode, preferences))
 
 
-async def _find_mode(context: Context, shortened: str) -> ModeInfo | None:
+async def _find_mode(context: Context, shortened: str) -> ModeInfo:
     modes = {mode.name: mode for mode in await context.easel.catalogue.modes()}
-    return modes.get(named(shortened, modes) or "")
+    name = named(shortened, modes)
+    if name is None:
+        raise Declined("toast.old_button")
+    return modes[name]
 
 
 async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
@@ -137,14 +132,13 @@ async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
     mode = catalogue.known(draft.mode) if draft else None
     if mode is not None and draft and (draft.photo or not mode.takes_image):
         return mode
-    return await catalogue.for_words(context.person.preferences.mode)
+    return await catalogue.choose(context.person.preferences.mode)
 
 
 async def _ask_for_prompt(update: Update, context: Context, mode: ModeInfo) -> None:
     context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt"))
-    owner = the_user(update).id
-    view = menus.describe(context.texts, owner, mode, context.person.preferences)
-    await context.reply(update, view)
+    owner, preferences = the_user(update).id, context.person.preferences
+    await context.reply(update, menus.describe(context.texts, owner, mode, preferences))
 
 
 def handlers() -> list[CommandHandler[Context, None] | MessageHandler[Context, None]]:

@@ -12,9 +12,8 @@ from telegram_bot.context import Context, the_query, the_user, toast
 from telegram_bot.generating import photos
 from telegram_bot.messages import presenter
 from telegram_bot.messages.callback_data import JobPress, MenuPress
-from telegram_bot.messages.view import Button, Keyboard, Media, View
+from telegram_bot.messages.view import Button, Media, View, pager
 from telegram_bot.storage.deliveries import Delivery
-from telegram_bot.texts import Markup
 from web.errors import NotFound
 
 FROM_HISTORY = "h"
@@ -70,28 +69,19 @@ async def _page(
         if delivery is None:
             break
         try:
-            media = await _media(context, delivery, upload=upload)
+            if delivery.file_id and not upload:
+                media = Media("photo", delivery.file_id)
+            else:
+                job = delivery.generation
+                media = await photos.result(easel.backend, job, 0, as_file=False, seed=0)
             return await _view(context, delivery, media, offset, count, favourites=favourites)
         except NotFound:
             easel.deliveries.forget(delivery.generation)
     return View(texts.html("history.no_favourites" if favourites else "history.empty"))
 
 
-async def _media(context: Context, delivery: Delivery, *, upload: bool) -> Media:
-    if delivery.file_id and not upload:
-        return Media("photo", delivery.file_id)
-    backend, job = context.easel.backend, delivery.generation
-    return await photos.result(backend, job, 0, as_file=False, seed=0)
-
-
 async def _view(
-    context: Context,
-    delivery: Delivery,
-    media: Media,
-    offset: int,
-    count: int,
-    *,
-    favourites: bool,
+    context: Context, delivery: Delivery, media: Media, offset: int, count: int, *, favourites: bool
 ) -> View:
     easel, texts = context.easel, context.texts
     generation = await easel.backend.get(delivery.generation)
@@ -100,30 +90,18 @@ async def _view(
     star = "⭐ " if delivery.favourite else ""
     facts = f"{star}{style} · {texts.plain('job.seed', seed=generation.seed)}"
     text = texts.html("history.caption", facts=facts, date=f"{generation.created_at:%d.%m.%Y}")
-    if prompt := presenter.own_prompt(generation, mode):
-        text = Markup(f"{text}\n{presenter.quote(texts, prompt)}")
-    paging = _paging(delivery.user_id, offset, count, favourites=favourites)
+    text = presenter.with_quote(texts, text, presenter.own_prompt(generation, mode))
+    owner, kind = delivery.user_id, "f" if favourites else ""
+    paging = pager(offset, count, lambda to: MenuPress(owner, "history", f"{kind}/{to}"))
     toggle = Button(
         texts.plain("button.all" if favourites else "button.favourites"),
-        MenuPress(delivery.user_id, "history", "/0" if favourites else "f/0"),
+        MenuPress(owner, "history", "/0" if favourites else "f/0"),
     )
     actions = tuple(
         Button(texts.plain(f"button.{action}"), JobPress(delivery.generation, action, where))
         for action, where in (("again", ""), ("png", ""), ("delete", FROM_HISTORY))
     )
     return View(text, (*paging, actions, (toggle,)), media)
-
-
-def _paging(owner: int, offset: int, count: int, *, favourites: bool) -> Keyboard:
-    kind = "f" if favourites else ""
-
-    def turn(label: str, to: int) -> Button:
-        return Button(label, MenuPress(owner, "history", f"{kind}/{to % count}"))
-
-    if count == 1:
-        return ()
-    current = turn(f"{offset + 1}/{count}", offset)
-    return ((turn("◀️", offset - 1), current, turn("▶️", offset + 1)),)
 
 
 def handlers() -> list[CommandHandler[Context, None]]:

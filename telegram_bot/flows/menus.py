@@ -13,13 +13,8 @@ from telegram_bot.texts import Texts
 _MAX_STYLES = 40
 
 
-def home(texts: Texts, owner: int, modes: Sequence[ModeInfo], *, sketches: bool) -> View:
-    """Build the first screen, one button per mode; `sketches`: warn that no AI model draws."""
-    greeting = texts.html("start.hello_sketches" if sketches else "start.hello")
-    return View(greeting, home_keyboard(texts, owner, modes))
-
-
-def home_keyboard(texts: Texts, owner: int, modes: Sequence[ModeInfo]) -> Keyboard:
+def home(texts: Texts, owner: int, modes: Sequence[ModeInfo]) -> Keyboard:
+    """Build the buttons of the first screen, one per mode."""
     choices = [
         Button(
             texts.plain("button.mode_photo" if mode.takes_image else "button.mode_words")
@@ -43,13 +38,12 @@ def offered(mode: ModeInfo) -> list[StyleInfo]:
 def styles(texts: Texts, owner: int, mode: ModeInfo, preferences: Preferences) -> View:
     """Ask for a style; the last one used, or else the default, is ticked."""
     current = style_of(mode, preferences.styles.get(mode.name))
-    used_before = mode.name in preferences.styles
     choices = []
     for style in offered(mode):
         tick = "✅ " if style.name == current.name else ""
         press = MenuPress(owner, "style", f"{short(mode.name)}/{short(style.name)}")
         choices.append(Button(tick + texts.of(style.title), press))
-    key = "style.ask_again" if used_before else "style.ask"
+    key = "style.ask_again" if mode.name in preferences.styles else "style.ask"
     text = texts.html(key, style=texts.of(current.title))
     sizes = () if mode.takes_image else size_rows(owner, mode, current, preferences.size)
     return View(text, (*rows(choices, 2), *sizes, cancel_row(texts, owner)))

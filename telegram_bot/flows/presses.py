@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from telegram import Update
 from telegram.ext import CallbackQueryHandler
 
-from telegram_bot.context import Context, the_query, the_user, toast
+from telegram_bot.context import Context, Declined, the_query, the_user, toast
 from telegram_bot.messages.callback_data import JobPress, MenuPress, decode
 from telegram_bot.storage.deliveries import Delivery
 
@@ -21,30 +21,30 @@ def handler(
     """Build the handler of all inline buttons, which dispatches by action."""
 
     async def on_press(update: Update, context: Context) -> None:
-        query = the_query(update)
-        press = decode(query.data or "")
-        if isinstance(press, MenuPress) and press.action in menus:
-            if press.owner != the_user(update).id:
-                await toast(query, context.texts.plain("toast.not_yours"))
-                return
-            await menus[press.action](update, context, press)
-        elif isinstance(press, JobPress) and press.action in jobs:
-            await _job(update, context, press, jobs[press.action])
-        else:
-            await toast(query, context.texts.plain("toast.old_button"))
+        try:
+            await _follow(update, context, menus, jobs)
+        except Declined as declined:
+            await toast(the_query(update), context.texts.plain(str(declined)))
 
     return CallbackQueryHandler(on_press)
 
 
-async def _job(update: Update, context: Context, press: JobPress, on_job: OnJob) -> None:
-    query, easel = the_query(update), context.easel
-    delivery = easel.deliveries.get(press.job)
-    if delivery is None:
-        await toast(query, context.texts.plain("toast.gone"))
-        return
-    if delivery.user_id != the_user(update).id and press.action not in _OPEN_TO_ALL:
-        await toast(query, context.texts.plain("toast.not_yours"))
-        return
-    if delivery.message_id is None and query.message is not None and not delivery.ended:
-        easel.tracker.adopt(press.job, query.message.message_id)
-    await on_job(update, context, press, delivery)
+async def _follow(
+    update: Update, context: Context, menus: Mapping[str, OnMenu], jobs: Mapping[str, OnJob]
+) -> None:
+    press, user_id = decode(the_query(update).data or ""), the_user(update).id
+    if isinstance(press, MenuPress) and press.action in menus:
+        if press.owner != user_id:
+            raise Declined("toast.not_yours")
+        await menus[press.action](update, context, press)
+    elif isinstance(press, JobPress) and press.action in jobs:
+        delivery, message = context.easel.deliveries.get(press.job), the_query(update).message
+        if delivery is None:
+            raise Declined("toast.gone")
+        if delivery.user_id != user_id and press.action not in _OPEN_TO_ALL:
+            raise Declined("toast.not_yours")
+        if delivery.message_id is None and message is not None and not delivery.ended:
+            context.easel.tracker.adopt(press.job, message.message_id)
+        await jobs[press.action](update, context, press, delivery)
+    else:
+        raise Declined("toast.old_button")

@@ -17,17 +17,11 @@ async def privacy(update: Update, context: Context) -> None:
 
 
 async def on_forget(update: Update, context: Context, press: MenuPress) -> None:
-    """Ask for confirmation."""
     texts = context.texts
     await toast(the_query(update))
-    keyboard = (
-        (
-            Button(
-                texts.plain("button.forget_sure"), MenuPress(press.owner, "forget_sure"), "danger"
-            ),
-            Button(texts.plain("button.keep"), MenuPress(press.owner, "close")),
-        ),
-    )
+    forget, keep = MenuPress(press.owner, "forget_sure"), MenuPress(press.owner, "close")
+    sure = Button(texts.plain("button.forget_sure"), forget, "danger")
+    keyboard = ((sure, Button(texts.plain("button.keep"), keep)),)
     await context.change(the_query(update), View(texts.html("privacy.sure"), keyboard))
 
 

@@ -6,14 +6,14 @@ from telegram import Message, Update
 
 from backend.schemas import Generation, GenerationRequest
 from telegram_bot.catalogue import style_of
-from telegram_bot.context import Context, the_chat, the_query, the_user, toast
+from telegram_bot.context import Context, Declined, the_chat, the_query, the_user, toast
 from telegram_bot.flows import checks, restyle
 from telegram_bot.generating import photos
 from telegram_bot.generating.request import again, sized, variation
 from telegram_bot.messages import presenter
 from telegram_bot.messages.callback_data import JobPress
 from telegram_bot.messages.editor import Place
-from telegram_bot.messages.view import Button, Keyboard, View, can_be_copied
+from telegram_bot.messages.view import Button, View, can_be_copied
 from telegram_bot.storage.deliveries import Delivery, State
 from telegram_bot.storage.people import Draft
 
@@ -35,7 +35,7 @@ async def on_variation(
     """Draw the same prompt with this image as the photo to restyle."""
     generation = await _generation_to_redraw(update, context, press, delivery)
     if generation is not None:
-        mode = await context.easel.catalogue.for_photo()
+        mode = await context.easel.catalogue.choose(takes_image=True)
         photo = photos.from_generation(press.job, press.number)
         await _draw(update, context, press, variation(generation, mode), photo)
 
@@ -73,12 +73,11 @@ async def on_smaller(update: Update, context: Context, press: JobPress, delivery
     request, values = delivery.request, delivery.request.values
     mode = context.easel.catalogue.known(request.mode)
     if mode is None:
-        await toast(the_query(update), context.texts.plain("toast.gone"))
-        return
-    style = request.style
+        raise Declined("toast.gone")
     size = {"width": values.get("width"), "height": values.get("height")}
     if not all(size.values()):
-        size = dict(sized(mode, style, next(iter(style_of(mode, style).sizes), None)))
+        first = next(iter(style_of(mode, request.style).sizes), None)
+        size = dict(sized(mode, request.style, first))
     changed = {
         side: max(256, round(int(v or 0) * _SHRINK_FACTOR / 64) * 64) for side, v in size.items()
     }
@@ -95,8 +94,7 @@ async def _retry(
     query = the_query(update)
     message = query.message
     if message is None or not delivery.can_be_retried:
-        await toast(query, context.texts.plain("toast.already_on_it"))
-        return
+        raise Declined("toast.already_on_it")
     if await _is_held_back(update, context, press):
         return
     await toast(query, context.texts.plain("toast.on_it"))
@@ -111,10 +109,9 @@ async def _retry(
 async def _generation_to_redraw(
     update: Update, context: Context, press: JobPress, delivery: Delivery
 ) -> Generation | None:
-    """Return the generation to draw from; if that is not possible now, say so and return None."""
+    """Return the generation to draw from; None if the bot is paused. Raises Declined."""
     if delivery.state is not State.delivered:
-        await toast(the_query(update), context.texts.plain("toast.not_ready"))
-        return None
+        raise Declined("toast.not_ready")
     if await _is_held_back(update, context, press):
         return None
     await toast(the_query(update), context.texts.plain("toast.on_it"))
@@ -122,21 +119,16 @@ async def _generation_to_redraw(
 
 
 async def _is_held_back(update: Update, context: Context, press: JobPress) -> bool:
-    """Return whether the press is a double tap or the bot is paused; if so, say it."""
+    """Return whether the bot is paused, and say it then. Raises Declined for a double tap."""
     user_id = the_user(update).id
     last = context.easel.deliveries.seconds_since(user_id, _origin(update, press))
     if last is not None and last < _DOUBLE_TAP_S:
-        await toast(the_query(update), context.texts.plain("toast.already_on_it"))
-        return True
+        raise Declined("toast.already_on_it")
     return await checks.paused(update, context)
 
 
 async def _draw(
-    update: Update,
-    context: Context,
-    press: JobPress,
-    request: GenerationRequest,
-    photo: str | None,
+    update: Update, context: Context, press: JobPress, request: GenerationRequest, photo: str | None
 ) -> None:
     query = the_query(update)
     origin = f"{_origin(update, press)}/{query.id}"
@@ -165,10 +157,8 @@ async def _ask_for_prompt(
     context.set_draft(draft)
     texts = context.texts
     text = texts.html(key, quote=presenter.quote(texts, prompt), **shown)
-    keyboard: Keyboard = ()
-    if can_be_copied(prompt):
-        keyboard = ((Button(texts.plain("button.copy"), copies=prompt),),)
-    await context.reply(update, View(text, keyboard))
+    copy = Button(texts.plain("button.copy"), copies=prompt)
+    await context.reply(update, View(text, ((copy,),) if can_be_copied(prompt) else ()))
 
 
 def _origin(update: Update, press: JobPress) -> str:

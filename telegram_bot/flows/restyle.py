@@ -8,7 +8,15 @@ from telegram.ext import CommandHandler, MessageHandler, filters
 from backend.schemas import ModeInfo
 from telegram_bot.addressing import text_for_bot
 from telegram_bot.catalogue import schema_of, strengths, style_of
-from telegram_bot.context import Context, the_chat, the_message, the_query, the_user, toast
+from telegram_bot.context import (
+    Context,
+    Declined,
+    the_chat,
+    the_message,
+    the_query,
+    the_user,
+    toast,
+)
 from telegram_bot.flows import checks, menus
 from telegram_bot.generating import photos
 from telegram_bot.generating.options import parse
@@ -51,7 +59,7 @@ async def on_command(update: Update, context: Context) -> None:
     if sent:
         await begin(update, context, photos.from_file(sent[0]), text)
         return
-    mode = await context.easel.catalogue.for_photo()
+    mode = await context.easel.catalogue.choose(takes_image=True)
     context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="style"))
     keyboard = (menus.cancel_row(context.texts, the_user(update).id),)
     await context.reply(update, View(context.texts.html("restyle.send_photo"), keyboard))
@@ -64,12 +72,11 @@ async def begin(update: Update, context: Context, photo: str, text: str) -> None
     options = parse(text, mode, person.preferences.styles.get(mode.name))
     if not await checks.fit(update, context, mode, options):
         return
-    style = options.values.pop("style", None)
     draft = Draft(
         mode=mode.name,
         chat_id=the_chat(update).id,
         step="style",
-        style=style,
+        style=options.values.pop("style", None),
         words=options.prompt,
         photo=photo,
         values=options.values,
@@ -122,8 +129,7 @@ def draft_with_photo(update: Update, context: Context) -> Draft | None:
 async def on_strength(update: Update, context: Context, press: MenuPress) -> None:
     draft = draft_with_photo(update, context)
     if draft is None:
-        await toast(the_query(update), context.texts.plain("toast.photo_first"))
-        return
+        raise Declined("toast.photo_first")
     await toast(the_query(update))
     values = draft.values | {"strength": float(press.argument)}
     await proceed(update, context, draft.model_copy(update={"values": values}))
@@ -134,8 +140,7 @@ async def on_draw(update: Update, context: Context, _: MenuPress) -> None:
     draft = draft_with_photo(update, context)
     mode = context.easel.catalogue.known(draft.mode) if draft else None
     if draft is None or mode is None:
-        await toast(the_query(update), context.texts.plain("toast.photo_first"))
-        return
+        raise Declined("toast.photo_first")
     if await checks.paused(update, context):
         return
     await toast(the_query(update), context.texts.plain("toast.on_it"))
@@ -147,8 +152,7 @@ async def on_album(update: Update, context: Context, press: MenuPress) -> None:
     group_id, _, number = press.argument.partition("/")
     album = context.easel.people.album(press.owner, group_id)
     if int(number) >= len(album):
-        await toast(the_query(update), context.texts.plain("toast.old_button"))
-        return
+        raise Declined("toast.old_button")
     await toast(the_query(update))
     text = next((caption for _, caption in album if caption), "")
     await begin(update, context, album[int(number)][0], text)
@@ -183,15 +187,13 @@ async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
     mode = context.easel.catalogue.known(draft.mode) if draft else None
     if mode is not None and mode.takes_image:
         return mode
-    return await context.easel.catalogue.for_photo()
+    return await context.easel.catalogue.choose(takes_image=True)
 
 
 async def _collect(update: Update, context: Context, file_id: str, caption: str) -> None:
     """Collect an album, which arrives as one update per photo; ask once which one to use."""
-    message, people = the_message(update), context.easel.people
-    group_id = str(message.media_group_id)
-    photo = photos.from_file(file_id)
-    owner = the_user(update).id
+    message, owner, people = the_message(update), the_user(update).id, context.easel.people
+    group_id, photo = str(message.media_group_id), photos.from_file(file_id)
     if people.add_to_album(owner, group_id, message.message_id, photo, caption):
         context.in_background(update, _ask_which(update, context, group_id))
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from telegram import Update
 from telegram.error import BadRequest, NetworkError
 
-from telegram_bot.context import Context, the_chat, the_query, the_user, toast
+from telegram_bot.context import Context, Declined, the_chat, the_query, the_user, toast
 from telegram_bot.flows import history
 from telegram_bot.generating import photos
 from telegram_bot.messages import presenter
@@ -18,8 +18,7 @@ from web.errors import NotFound
 
 async def on_cancel(update: Update, context: Context, _: JobPress, delivery: Delivery) -> None:
     if delivery.ended or not context.easel.tracker.cancel(delivery.generation):
-        await toast(the_query(update), context.texts.plain("toast.already_finished"))
-        return
+        raise Declined("toast.already_finished")
     await toast(the_query(update), context.texts.plain("toast.cancelling"))
 
 
@@ -27,10 +26,9 @@ async def on_png(update: Update, context: Context, press: JobPress, _: Delivery)
     """Send the image as a lossless PNG file."""
     query, texts = the_query(update), context.texts
     await toast(query, texts.plain("toast.sending_file"))
-    generation = await context.easel.backend.get(press.job)
-    number = press.number
-    seed = generation.images[number].seed
-    media = await photos.result(context.easel.backend, press.job, number, as_file=True, seed=seed)
+    backend, number = context.easel.backend, press.number
+    seed = (await backend.get(press.job)).images[number].seed
+    media = await photos.result(backend, press.job, number, as_file=True, seed=seed)
     view = View(texts.html("results.file", seed=seed), media=media)
     reply_to = query.message.message_id if query.message else None
     try:
@@ -65,7 +63,6 @@ async def on_report(update: Update, context: Context, press: JobPress, _: Delive
 
 
 async def on_delete(update: Update, context: Context, press: JobPress, _: Delivery) -> None:
-    """Ask for confirmation."""
     query = the_query(update)
     await toast(query)
     if query.message is not None:
@@ -105,16 +102,12 @@ async def on_delete_sure(
 async def on_page(update: Update, context: Context, press: JobPress, delivery: Delivery) -> None:
     """Show another image of the same generation."""
     await toast(the_query(update))
-    generation = await context.easel.backend.get(press.job)
-    number = press.number
+    easel, number = context.easel, press.number
+    generation = await easel.backend.get(press.job)
     if number >= len(generation.images):
         return
-    seed = generation.images[number].seed
-    as_file = context.person.preferences.as_file
-    media = await photos.result(
-        context.easel.backend, press.job, number, as_file=as_file, seed=seed
-    )
-    easel = context.easel
+    seed, as_file = generation.images[number].seed, context.person.preferences.as_file
+    media = await photos.result(easel.backend, press.job, number, as_file=as_file, seed=seed)
     view = presenter.result(
         context.texts,
         generation,
@@ -122,7 +115,7 @@ async def on_page(update: Update, context: Context, press: JobPress, delivery: D
         media,
         number=number,
         starred=delivery.favourite,
-        restyles=await _restyles(context),
+        restyles=await easel.catalogue.takes_photos(),
     )
     await context.change(the_query(update), view)
 
@@ -139,14 +132,10 @@ async def _restore_buttons(update: Update, context: Context, press: JobPress) ->
         generation,
         number=press.number,
         starred=delivery.favourite,
-        restyles=await _restyles(context),
+        restyles=await easel.catalogue.takes_photos(),
         prompt=presenter.own_prompt(generation, mode),
     )
     await easel.editor.set_keyboard(the_chat(update).id, query.message.message_id, keyboard)
-
-
-async def _restyles(context: Context) -> bool:
-    return any(mode.takes_image for mode in await context.easel.catalogue.modes())
 
 
 JOBS = {

@@ -21,7 +21,6 @@ async def on_settings(update: Update, context: Context, _: MenuPress) -> None:
 
 
 async def on_switch(update: Update, context: Context, press: MenuPress) -> None:
-    """Turn one preference on or off."""
     query, people = the_query(update), context.easel.people
     if press.argument in _SWITCHES:
         enabled = getattr(context.person.preferences, press.argument)

@@ -7,6 +7,7 @@ from telegram_bot.context import Context, the_chat, the_query, the_user, toast
 from telegram_bot.flows import menus
 from telegram_bot.messages.callback_data import MenuPress
 from telegram_bot.messages.view import View
+from telegram_bot.texts import Markup
 
 
 async def start(update: Update, context: Context) -> None:
@@ -46,18 +47,20 @@ async def on_close(update: Update, context: Context, _: MenuPress) -> None:
 
 
 async def _home(update: Update, context: Context) -> View:
-    catalogue, owner = context.easel.catalogue, the_user(update).id
+    """Build the first screen, which warns if no AI model draws."""
+    catalogue, texts = context.easel.catalogue, context.texts
     modes = await catalogue.modes()
-    return menus.home(context.texts, owner, modes, sketches=catalogue.sketches)
+    greeting = texts.html("start.hello_sketches" if catalogue.sketches else "start.hello")
+    return View(greeting, menus.home(texts, the_user(update).id, modes))
 
 
 async def _help(update: Update, context: Context) -> View:
     texts, owner = context.texts, the_user(update).id
     text = texts.html("help.text")
     if context.is_admin:
-        text = type(text)(f"{text}\n\n{texts.html('help.admin')}")
+        text = Markup(f"{text}\n\n{texts.html('help.admin')}")
     modes = await context.easel.catalogue.modes()
-    return View(text, menus.home_keyboard(texts, owner, modes))
+    return View(text, menus.home(texts, owner, modes))
 
 
 async def on_membership(update: Update, context: Context) -> None:

@@ -41,7 +41,7 @@ class PictureDelivery:
         message = await self._show(tracked, generation)
         tracked.deliver(message.photo[-1].file_id if message and message.photo else None)
         log.info("picture_delivered", generation_id=str(tracked.id))
-        shown, quiet = tracked.message, tracked.person.preferences.quiet
+        shown, quiet = tracked.message.row, tracked.person.preferences.quiet
         if tracked.delivery.age_s > _NOTIFY_AFTER_S and not quiet and shown.message_id:
             text = tracked.texts.html("job.ready")
             with suppress(TelegramError):
@@ -49,11 +49,20 @@ class PictureDelivery:
 
     async def _show(self, tracked: TrackedGeneration, generation: Generation) -> Message | None:
         # A chat that Telegram throttles must not delay the pictures of other chats.
-        await self._editor.limiter.resumed(tracked.message.chat_id)
+        await self._editor.limiter.resumed(tracked.message.row.chat_id)
         async with self._in_memory:
             only_file = tracked.person.preferences.as_file
+            seed = generation.images[0].seed if generation.images else generation.seed
             for as_file in (True,) if only_file else (False, True):
-                view = await self._result_view(tracked, generation, as_file=as_file)
+                media = await self._gateway.picture(tracked, as_file=as_file, seed=seed)
+                view = presenter.result(
+                    tracked.texts,
+                    generation,
+                    self._catalogue.known(generation.mode),
+                    media,
+                    took_s=generation.timings.total_ms / 1000 or None,
+                    restyles=await self._catalogue.takes_photos(),
+                )
                 try:
                     return await tracked.message.finish(view)
                 except BadRequest as refusal:
@@ -61,18 +70,3 @@ class PictureDelivery:
                         "picture_rejected", generation_id=str(tracked.id), reason=refusal.message
                     )
         return await tracked.message.finish(presenter.not_taken(tracked.texts, tracked.id))
-
-    async def _result_view(
-        self, tracked: TrackedGeneration, generation: Generation, *, as_file: bool
-    ) -> View:
-        seed = generation.images[0].seed if generation.images else generation.seed
-        media = await self._gateway.picture(tracked, as_file=as_file, seed=seed)
-        restyles = any(mode.takes_image for mode in await self._catalogue.modes())
-        return presenter.result(
-            tracked.texts,
-            generation,
-            self._catalogue.known(generation.mode),
-            media,
-            took_s=generation.timings.total_ms / 1000 or None,
-            restyles=restyles,
-        )

@@ -6,6 +6,7 @@ A long queue of requests in the client's connection pool would cost more than it
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import TypeVar
 
 from telegram import Bot
@@ -48,10 +49,7 @@ class Gateway:
 
     async def picture(self, tracked: TrackedGeneration, *, as_file: bool, seed: int) -> Media:
         """Fetch the first picture of a generation that succeeded."""
-
-        async def fetch() -> Media:
-            return await photos.result(self._backend, tracked.id, 0, as_file=as_file, seed=seed)
-
+        fetch = partial(photos.result, self._backend, tracked.id, 0, as_file=as_file, seed=seed)
         return await self._retried(tracked, fetch)
 
     async def _retried(self, tracked: TrackedGeneration, call: Callable[[], Awaitable[T]]) -> T:
@@ -94,13 +92,10 @@ class Gateway:
         previews = tracked.person.preferences.previews
         async with AsyncExitStack() as stack:
             async with self._openings:
-                await self._wait_until_idle()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_IDLE_TIMEOUT_S):
+                        await self._idle.wait()
                 following = self._events.follow(tracked.id, previews=previews)
                 events = await stack.enter_async_context(following)
             stack.callback(tracked.backend_answered)
             yield events
-
-    async def _wait_until_idle(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_IDLE_TIMEOUT_S):
-                await self._idle.wait()

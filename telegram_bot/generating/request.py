@@ -36,7 +36,6 @@ def variation(generation: Generation, mode: ModeInfo) -> GenerationRequest:
 
 
 def backend_user(user_id: int) -> str:
-    """Name a Telegram user for the backend."""
     return f"tg{user_id}"
 
 

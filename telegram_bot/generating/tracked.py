@@ -4,8 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from uuid import UUID
+from dataclasses import dataclass, replace
 
 import structlog
 from telegram.error import TelegramError
@@ -18,7 +17,7 @@ from telegram_bot.messages.view import View
 from telegram_bot.storage.deliveries import Deliveries, Delivery, State
 from telegram_bot.storage.people import People, Person
 from telegram_bot.texts import Languages, Texts
-from web.errors import Cancelled, EaselError, Internal, NoGpu
+from web.errors import Cancelled, EaselError, Internal, NoGpu, Problem
 
 BACKEND_TIMEOUT_S = 1800.0
 """How long to keep a request while the backend does not answer."""
@@ -32,109 +31,71 @@ _NO_GPU = 0
 log = structlog.get_logger("telegram_bot.generating.tracked")
 
 
+@dataclass(eq=False)
 class TrackedGeneration:
     """The state of a generation; only its own methods change it, here and in its row.
 
     `resumed`: picked up again after a restart. `message` keeps the row's message columns itself.
     """
 
-    def __init__(
-        self,
-        delivery: Delivery,
-        message: LiveMessage,
-        *,
-        deliveries: Deliveries,
-        people: People,
-        languages: Languages,
-        resumed: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.message = message
-        self.resumed = resumed
-        self._delivery = delivery
-        self._deliveries = deliveries
-        self._people = people
-        self._languages = languages
-        self._clock = clock
-        self._eta = Eta(clock)
+    delivery: Delivery
+    message: LiveMessage
+    deliveries: Deliveries
+    people: People
+    languages: Languages
+    resumed: bool = False
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.id = self.delivery.generation
+        self._eta = Eta(self.clock)
         self._shown_position: int | None = None
-        self._cancelled = asyncio.Event()
-        self._answered_at = clock()
-        if delivery.state is State.waiting:
-            self._answered_at -= min(delivery.age_s, BACKEND_TIMEOUT_S - _MIN_TIMEOUT_S)
-        elif delivery.state is State.cancelling:
-            self._cancelled.set()
-
-    @property
-    def id(self) -> UUID:
-        return self._delivery.generation
-
-    @property
-    def delivery(self) -> Delivery:
-        return self._delivery
+        self.cancelled = asyncio.Event()
+        self._answered_at = self.clock()
+        if self.delivery.state is State.waiting:
+            self._answered_at -= min(self.delivery.age_s, BACKEND_TIMEOUT_S - _MIN_TIMEOUT_S)
+        elif self.delivery.state is State.cancelling:
+            self.cancelled.set()
 
     @property
     def person(self) -> Person:
-        return self._people.get(self._delivery.user_id)
+        return self.people.get(self.delivery.user_id)
 
     @property
     def texts(self) -> Texts:
-        return self._languages.of(self.person.language)
+        return self.languages.of(self.person.language)
 
     @property
     def prompt(self) -> str:
-        return str(self._delivery.request.values.get("prompt", ""))
-
-    @property
-    def cancelled(self) -> bool:
-        return self._cancelled.is_set()
-
-    @property
-    def ended(self) -> bool:
-        return self._delivery.message_ended
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether its row still exists: people may have all their data deleted."""
-        return self._deliveries.get(self.id) is not None
+        return str(self.delivery.request.values.get("prompt", ""))
 
     def cancel(self) -> bool:
         """Mark it as cancelled, also for the time after a restart; False if it was already."""
-        if self._cancelled.is_set():
+        if self.cancelled.is_set():
             return False
-        self._cancelled.set()
-        self._set_state(State.cancelling)
+        self.cancelled.set()
+        self.set_state(State.cancelling)
         self.message.show(View(self.texts.html("job.cancelling")))
         return True
 
-    def accept(self) -> None:
-        """Note that the backend has it."""
-        if self._delivery.state is State.waiting:
-            self._set_state(State.accepted)
-
-    def end(self, state: State) -> None:
-        """Note that its message shows how it ended, without a picture."""
-        self._set_state(state)
-
     def deliver(self, file_id: str | None) -> None:
         """Note that its picture is in its message, as Telegram's `file_id` if it is a photo."""
-        self._delivery = replace(self._delivery, state=State.delivered)
-        self._deliveries.set_delivered(self.id, file_id)
+        self.delivery = replace(self.delivery, state=State.delivered)
+        self.deliveries.set_delivered(self.id, file_id)
 
-    def _set_state(self, state: State) -> None:
-        self._delivery = replace(self._delivery, state=state)
-        self._deliveries.set_state(self.id, state)
+    def set_state(self, state: State) -> None:
+        self.delivery = replace(self.delivery, state=state)
+        self.deliveries.set_state(self.id, state)
 
     def backend_answered(self) -> None:
-        self._answered_at = self._clock()
+        self._answered_at = self.clock()
 
     def away_s(self) -> float:
         """Return the seconds since the backend answered, or since a request it never had."""
-        return self._clock() - self._answered_at
+        return self.clock() - self._answered_at
 
     def raise_if_cancelled(self) -> None:
-        """Raise Cancelled once the person has cancelled it."""
-        if self._cancelled.is_set():
+        if self.cancelled.is_set():
             raise Cancelled
 
     async def wait_to_retry(self, error: EaselError | TelegramError) -> None:
@@ -155,7 +116,7 @@ class TrackedGeneration:
             self._show_outage(presenter.no_backend(self.texts, self.id, minutes))
         with suppress(TimeoutError):
             async with asyncio.timeout(_RETRY_S if away_s < _LONG_OUTAGE_S else 5 * _RETRY_S):
-                await self._cancelled.wait()
+                await self.cancelled.wait()
         self.raise_if_cancelled()
 
     def _show_outage(self, view: View) -> None:
@@ -173,7 +134,7 @@ class TrackedGeneration:
 
     def show(self, generation: Generation) -> None:
         """Show it in the queue or being drawn; in the queue only when the position changes."""
-        if generation.status.ended or self._cancelled.is_set():
+        if generation.status.ended or self.cancelled.is_set():
             return
         self._eta.update(generation)
         if generation.status != "queued":
@@ -197,21 +158,18 @@ class TrackedGeneration:
     def final_view(self, generation: Generation) -> tuple[State, View]:
         """Return the state and view of a generation that ended without a picture."""
         if generation.status == "cancelled":
-            freed = generation.timings.gpu_ms > 0 or self._eta.running
+            freed = generation.timings.gpu_ms > 0 or self._eta.started_at is not None
             return State.cancelled, self.cancelled_view(freed=freed)
         problem = generation.error or Internal().problem()
-        self._log_failure(problem.code)
-        prompt = generation.prompt or self.prompt
-        return State.failed, presenter.failed(self.texts, self.id, problem, prompt)
+        return State.failed, self._failed(problem, generation.prompt or self.prompt)
 
     def cancelled_view(self, *, freed: bool) -> View:
         return presenter.cancelled(self.texts, self.id, self.prompt, freed=freed)
 
     def failed_view(self, error: EaselError) -> View:
-        self._log_failure(error.code)
-        problem, wait_s = error.problem(), error.retry_after
-        return presenter.failed(self.texts, self.id, problem, self.prompt, wait_s)
+        return self._failed(error.problem(), self.prompt, error.retry_after)
 
-    def _log_failure(self, error: str) -> None:
+    def _failed(self, problem: Problem, prompt: str, wait_s: float | None = None) -> View:
         code = presenter.code_of(self.id)
-        log.info("generation_failed", generation_id=str(self.id), error=error, code=code)
+        log.info("generation_failed", generation_id=str(self.id), error=problem.code, code=code)
+        return presenter.failed(self.texts, self.id, problem, prompt, wait_s)

@@ -5,7 +5,9 @@ can be repeated under the generation's id, and the same message goes on.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -14,14 +16,13 @@ from telegram.error import Forbidden, TelegramError
 from backend.client import BackendClient, BackendUnreachable
 from backend.schemas import Generation
 from telegram_bot.catalogue import Catalogue
-from telegram_bot.generating.cancelling import revoke, stop
 from telegram_bot.generating.delivery import PictureDelivery
 from telegram_bot.generating.gateway import Gateway
 from telegram_bot.generating.tracked import TrackedGeneration
 from telegram_bot.messages import presenter
 from telegram_bot.messages.editor import Editor
 from telegram_bot.messages.live_message import LiveMessage
-from telegram_bot.storage.deliveries import Deliveries, Delivery, State
+from telegram_bot.storage.deliveries import DAY_S, Deliveries, Delivery, State
 from telegram_bot.storage.people import People
 from telegram_bot.texts import Languages
 from web.errors import Cancelled, EaselError, Internal, NoGpu, NotFound
@@ -29,82 +30,69 @@ from web.errors import Cancelled, EaselError, Internal, NoGpu, NotFound
 _SHOW_WAITING_AFTER_S = 0.4
 """A backend that answers sooner needs no message that says the request is on its way."""
 
+_STOP_RETRY_S = 0.25
+_REVOKE_RETRY_S = 1.0
+_MAX_RETRY_S = 60.0
+_REVOKE_TIMEOUT_S = DAY_S
+"""How long to try to tell the backend, which may be away, that nobody waits for a generation."""
+
 log = structlog.get_logger("telegram_bot.generating.tracker")
 
 
+@dataclass(kw_only=True, eq=False)
 class Tracker:
     """The generations under way, each in a task; `events` has a connection for every stream."""
 
-    def __init__(
-        self,
-        *,
-        backend: BackendClient,
-        events: BackendClient,
-        deliveries: Deliveries,
-        people: People,
-        catalogue: Catalogue,
-        editor: Editor,
-        languages: Languages,
-    ) -> None:
-        self._backend = backend
-        self._deliveries = deliveries
-        self._people = people
-        self._editor = editor
-        self._languages = languages
-        self._gateway = Gateway(editor.bot, backend, events)
-        self._pictures = PictureDelivery(self._gateway, catalogue, editor)
-        self._tracked: dict[UUID, TrackedGeneration] = {}
+    backend: BackendClient
+    events: BackendClient
+    deliveries: Deliveries
+    people: People
+    catalogue: Catalogue
+    editor: Editor
+    languages: Languages
+
+    def __post_init__(self) -> None:
+        self._gateway = Gateway(self.editor.bot, self.backend, self.events)
+        self._pictures = PictureDelivery(self._gateway, self.catalogue, self.editor)
+        self.tracked: dict[UUID, TrackedGeneration] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
         """Pick up every pending delivery, and work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            for delivery in self._deliveries.pending():
+            for delivery in self.deliveries.pending():
                 self.track(delivery, resumed=True)
             await asyncio.Event().wait()
 
-    @property
-    def count(self) -> int:
-        return len(self._tracked)
-
     def track(self, delivery: Delivery, *, resumed: bool = False) -> None:
         """Follow a generation in the background; before `run` its row alone is enough."""
-        if self._tasks is None or delivery.generation in self._tracked:
+        if self._tasks is None or delivery.generation in self.tracked:
             return
         if delivery.state is State.revoking:
-            self.spawn(revoke(self._backend, self._deliveries, delivery.generation))
+            self.spawn(self._revoke(delivery.generation))
             return
-        language = self._languages.of(self._people.get(delivery.user_id).language)
-        message = LiveMessage(
-            delivery,
-            editor=self._editor,
-            deliveries=self._deliveries,
-            first_keyboard=presenter.cancel_row(language, delivery.generation),
-        )
+        language = self.languages.of(self.people.get(delivery.user_id).language)
+        keyboard = presenter.cancel_row(language, delivery.generation)
+        message = LiveMessage(delivery, self.editor, self.deliveries, keyboard)
         tracked = TrackedGeneration(
-            delivery,
-            message,
-            deliveries=self._deliveries,
-            people=self._people,
-            languages=self._languages,
-            resumed=resumed,
+            delivery, message, self.deliveries, self.people, self.languages, resumed
         )
-        self._tracked[delivery.generation] = tracked
+        self.tracked[delivery.generation] = tracked
         self._tasks.create_task(self._follow(tracked))
 
     def cancel(self, generation: UUID) -> bool:
         """Stop a generation, even across a restart; False if it has ended."""
-        tracked = self._tracked.get(generation)
-        if tracked is None or tracked.message.ending:
+        tracked = self.tracked.get(generation)
+        if tracked is None or tracked.message.ending.is_set():
             return False
         if tracked.cancel():
-            self.spawn(stop(self._backend, tracked))
+            self.spawn(self._stop(tracked))
         return True
 
     def adopt(self, generation: UUID, message_id: int) -> None:
         """Note that the generation's message arrived: one of its buttons was pressed."""
-        if tracked := self._tracked.get(generation):
+        if tracked := self.tracked.get(generation):
             tracked.message.adopt(message_id)
 
     def spawn(self, work: Awaitable[None]) -> None:
@@ -119,15 +107,15 @@ class Tracker:
         try:
             await self._run_to_end(tracked)
         except Forbidden:
-            self._end(tracked, State.revoking if tracked.cancelled else State.failed)
+            self._end(tracked, State.revoking if tracked.cancelled.is_set() else State.failed)
             if tracked.delivery.chat_id == tracked.delivery.user_id:
-                self._people.set_blocked(tracked.delivery.user_id, True)
+                self.people.set_blocked(tracked.delivery.user_id, True)
             log.info("bot_blocked", generation_id=str(tracked.id))
         except TelegramError as error:
             self._end(tracked, State.failed)
             log.warning("delivery_failed", generation_id=str(tracked.id), reason=error.message)
         finally:
-            self._tracked.pop(tracked.id, None)
+            self.tracked.pop(tracked.id, None)
             for task in (showing, blocked):
                 task.cancel()
             await asyncio.gather(showing, blocked, return_exceptions=True)
@@ -156,9 +144,9 @@ class Tracker:
         self._end(tracked, state)
 
     def _end(self, tracked: TrackedGeneration, state: State) -> None:
-        tracked.end(state)
+        tracked.set_state(state)
         if state is State.revoking:
-            self.spawn(revoke(self._backend, self._deliveries, tracked.id))
+            self.spawn(self._revoke(tracked.id))
 
     async def _wait_accepted(self, tracked: TrackedGeneration) -> Generation:
         if tracked.delivery.photo:
@@ -168,7 +156,8 @@ class Tracker:
             generation = await self._gateway.put(tracked)
         finally:
             timer.cancel()
-        tracked.accept()
+        if tracked.delivery.state is State.waiting:
+            tracked.set_state(State.accepted)
         tracked.show(generation)
         return generation
 
@@ -183,7 +172,7 @@ class Tracker:
                             break
                         tracked.show_event(event, generation)
             except NotFound:
-                if not tracked.is_recorded:
+                if self.deliveries.get(tracked.id) is None:  # the person deleted their data
                     raise Cancelled from None
                 generation = await self._gateway.put(tracked)
             except (BackendUnreachable, Internal, NoGpu) as error:
@@ -191,8 +180,35 @@ class Tracker:
         return generation
 
     async def _cancel_when_blocked(self, tracked: TrackedGeneration) -> None:
-        await tracked.message.wait_blocked()
+        await tracked.message.blocked.wait()
         self.cancel(tracked.id)
+
+    async def _stop(self, tracked: TrackedGeneration) -> None:
+        """Cancel a tracked generation at the backend; never delete one that just finished."""
+        while not tracked.delivery.message_ended:
+            try:
+                if not (await self.backend.get(tracked.id)).status.ended:
+                    await self.backend.delete(tracked.id)
+            except EaselError:  # not there yet, or the backend is away
+                await asyncio.sleep(_STOP_RETRY_S)
+            else:
+                return
+
+    async def _revoke(self, generation: UUID) -> None:
+        """Cancel or delete a generation that nobody follows, as soon as the backend answers."""
+        deadline, pause = time.monotonic() + _REVOKE_TIMEOUT_S, _REVOKE_RETRY_S
+        while time.monotonic() < deadline:
+            try:
+                if (await self.backend.get(generation)).status not in ("failed", "cancelled"):
+                    await self.backend.delete(generation)
+            except NotFound:
+                break
+            except EaselError:
+                await asyncio.sleep(pause)
+                pause = min(_MAX_RETRY_S, pause * 1.5)
+            else:
+                break
+        self.deliveries.set_state(generation, State.cancelled)
 
 
 async def guarded(work: Awaitable[None]) -> None:

@@ -56,7 +56,6 @@ class Editor:
         silent: bool = False,
         urgency: Urgency = Urgency.REPLY,
     ) -> Message:
-        """Send a new message."""
         reply = ReplyParameters(reply_to, allow_sending_without_reply=True) if reply_to else None
         options: dict[str, Any] = {
             "parse_mode": ParseMode.HTML,

@@ -1,14 +1,13 @@
 """Turn a generation's state into a view: text, keyboard, media. Pure."""
 
 import math
-from collections.abc import Mapping
 from uuid import UUID
 
 from backend.schemas import Generation, ModeInfo
 from gpu_server.schemas import SKETCH
 from telegram_bot.catalogue import schema_of, style_of
 from telegram_bot.messages.callback_data import JobPress
-from telegram_bot.messages.view import Button, Keyboard, Media, View, can_be_copied, rows
+from telegram_bot.messages.view import Button, Keyboard, Media, View, can_be_copied, pager, rows
 from telegram_bot.texts import Markup, Texts, cut
 from web.errors import UNCHECKED, Problem
 
@@ -45,15 +44,16 @@ def progress(
     texts: Texts, generation: Generation, left_s: float | None, *, resumed: bool = False
 ) -> View:
     """Show a generation in the queue or being drawn; `left_s` is the time it still takes."""
-    text = _queued(texts, generation) if generation.status == "queued" else ""
-    if not text:
+    if generation.status == "queued":
+        text = _queued(texts, generation)
+    else:
         percent = min(99, int(generation.progress * 100))
         shown = texts.html("job.left", seconds=_seconds(texts, left_s)) if left_s else ""
         key = "job.loading" if generation.stage.startswith("loading") else "job.drawing"
-        text = texts.html(key, bar=bar(generation.progress), percent=percent, left=Markup(shown))
+        text = texts.html(key, bar=bar(generation.progress), percent=percent, left=shown)
     if resumed:
         text = texts.html("job.resumed", text=text)
-    return View(Markup(text), cancel_row(texts, generation.id))
+    return View(text, cancel_row(texts, generation.id))
 
 
 def shown_position(position: int | None) -> int | None:
@@ -78,7 +78,7 @@ def result(
     number: int = 0,
     starred: bool = False,
     took_s: float | None = None,
-    restyles: bool = True,
+    restyles: bool,
 ) -> View:
     """Show the picture, its facts, and everything one can do with it."""
     image = generation.images[number]
@@ -90,12 +90,10 @@ def result(
     if generation.engine.startswith(SKETCH):
         text = Markup(f"{text}\n{texts.html('job.sketch')}")
     prompt = own_prompt(generation, mode)
-    if prompt:
-        text = Markup(f"{text}\n{quote(texts, prompt)}")
     keyboard = actions(
         texts, generation, number=number, starred=starred, restyles=restyles, prompt=prompt
     )
-    return View(text, keyboard, media)
+    return View(with_quote(texts, text, prompt), keyboard, media)
 
 
 def own_prompt(generation: Generation, mode: ModeInfo | None) -> str:
@@ -109,61 +107,33 @@ def actions(
     texts: Texts,
     generation: Generation,
     *,
-    number: int = 0,
-    starred: bool = False,
-    restyles: bool = True,
-    prompt: str = "",
+    number: int,
+    starred: bool,
+    restyles: bool,
+    prompt: str,
 ) -> Keyboard:
     """Return the buttons under a picture; `restyles`: the backend has a mode that takes a photo."""
     shown = str(number) if number else ""
 
-    def button(action: str, tone: str | None = None) -> Button:
-        press = JobPress(generation.id, action, shown)
-        return Button(texts.plain(f"button.{action}"), press, "danger" if tone else None)
+    def button(action: str) -> Button:
+        return Button(texts.plain(f"button.{action}"), JobPress(generation.id, action, shown))
 
-    drawn = [button("again")]
-    if restyles:
-        drawn.append(button("variation"))
-    drawn.append(button("seed"))
-    if restyles:
-        drawn.append(button("restyle"))
-    drawn.append(button("png"))
-    if prompt:
-        drawn.append(_copy(texts, generation.id, prompt))
-    drawn += [button("unstar" if starred else "star"), button("report"), button("delete")]
-    pages = _pages(generation, number)
-    return (*((pages,) if pages else ()), *rows(drawn, 2))
-
-
-def _copy(texts: Texts, job: UUID, prompt: str) -> Button:
-    text = texts.plain("button.copy")
+    names = ["again", "variation", "seed", "restyle", "png"]
+    drawn = [button(name) for name in names if restyles or name not in ("variation", "restyle")]
     if can_be_copied(prompt):
-        return Button(text, copies=prompt)
-    return Button(text, JobPress(job, "copy"))
-
-
-def _pages(generation: Generation, number: int) -> tuple[Button, ...]:
-    count = len(generation.images)
-    if count < 2:
-        return ()
-    before, after = (number - 1) % count, (number + 1) % count
-    return (
-        Button("◀️", JobPress(generation.id, "page", str(before))),
-        Button(f"{number + 1}/{count}", JobPress(generation.id, "page", str(number))),
-        Button("▶️", JobPress(generation.id, "page", str(after))),
-    )
+        drawn.append(Button(texts.plain("button.copy"), copies=prompt))
+    elif prompt:
+        drawn.append(Button(texts.plain("button.copy"), JobPress(generation.id, "copy")))
+    drawn += [button("unstar" if starred else "star"), button("report"), button("delete")]
+    count, job = len(generation.images), generation.id
+    paging = pager(number, count, lambda to: JobPress(job, "page", str(to)))
+    return (*paging, *rows(drawn, 2))
 
 
 def confirm_delete(texts: Texts, job: UUID, shown: str) -> Keyboard:
     """Ask before deleting; `shown` is the argument of the pressed button."""
-    return (
-        (
-            Button(
-                texts.plain("button.delete_sure"), JobPress(job, "delete_sure", shown), "danger"
-            ),
-            Button(texts.plain("button.keep"), JobPress(job, "keep", shown)),
-        ),
-    )
+    sure = Button(texts.plain("button.delete_sure"), JobPress(job, "delete_sure", shown), "danger")
+    return ((sure, Button(texts.plain("button.keep"), JobPress(job, "keep", shown))),)
 
 
 def quote(texts: Texts, prompt: str) -> Markup:
@@ -171,11 +141,15 @@ def quote(texts: Texts, prompt: str) -> Markup:
     return texts.html("job.quote", prompt=cut(prompt, _MAX_QUOTE))
 
 
+def with_quote(texts: Texts, text: Markup, prompt: str) -> Markup:
+    return Markup(f"{text}\n{quote(texts, prompt)}") if prompt else text
+
+
 def cancelled(texts: Texts, job: UUID, prompt: str, *, freed: bool) -> View:
     """Show that it was cancelled; `freed`: the GPU had begun."""
     text = texts.html("job.cancelled_freed" if freed else "job.cancelled")
     retry = Button(texts.plain("button.retry"), JobPress(job, "retry"))
-    return View(_with(texts, text, prompt), ((retry,),), blank=True)
+    return View(with_quote(texts, text, prompt), ((retry,),), blank=True)
 
 
 def failed(
@@ -191,7 +165,7 @@ def failed(
     if problem.code in ("timeout", "out_of_memory"):
         buttons.append(Button(texts.plain("button.smaller"), JobPress(job, "smaller")))
     keyboard = (tuple(buttons),) if buttons else ()
-    return View(_with(texts, text, prompt), keyboard, blank=True)
+    return View(with_quote(texts, text, prompt), keyboard, blank=True)
 
 
 def error_text(texts: Texts, problem: Problem, code: str, wait_s: float | None = None) -> Markup:
@@ -223,7 +197,6 @@ def _faults(texts: Texts, problem: Problem) -> Markup:
 
 
 def category(texts: Texts, refused: str | None) -> str:
-    """Name a category that the backend refused."""
     key = f"category.{refused}"
     return texts.plain(key if texts.has(key) else "category.other")
 
@@ -239,11 +212,7 @@ def not_taken(texts: Texts, job: UUID) -> View:
     return View(texts.html("job.not_taken", code=code_of(job)), ((retry,),), blank=True)
 
 
-def _with(texts: Texts, text: Markup, prompt: str) -> Markup:
-    return Markup(f"{text}\n{quote(texts, prompt)}") if prompt else text
-
-
-def _queued(texts: Texts, generation: Generation) -> str:
+def _queued(texts: Texts, generation: Generation) -> Markup:
     position = shown_position(generation.position)
     if position is None:
         return texts.html("job.queued")
@@ -258,8 +227,7 @@ def _queued(texts: Texts, generation: Generation) -> str:
 def _suffix(n: int) -> str:
     if 10 <= n % 100 <= 20:
         return "th"
-    endings: Mapping[int, str] = {1: "st", 2: "nd", 3: "rd"}
-    return endings.get(n % 10, "th")
+    return {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
 
 
 def _approximate(texts: Texts, seconds: float) -> str:

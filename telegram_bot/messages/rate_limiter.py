@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -16,18 +17,9 @@ from telegram.ext import BaseRateLimiter
 
 Answer = bool | dict[str, Any] | list[dict[str, Any]]
 
-_PACED = frozenset(
-    {
-        "sendMessage",
-        "sendPhoto",
-        "sendDocument",
-        "sendMediaGroup",
-        "editMessageText",
-        "editMessageCaption",
-        "editMessageMedia",
-        "editMessageReplyMarkup",
-    }
-)
+_PACED = ("sendMessage", "sendPhoto", "sendDocument", "editMessage")
+"""How the names of the limited methods begin."""
+
 _MAX_FLOODS = 20
 _MAX_CHATS = 2000
 
@@ -45,27 +37,20 @@ class EditSkipped(TelegramError):
     """Progress was not sent: the chat, or the bot, is at its limit."""
 
 
+@dataclass(eq=False)
 class Window:
     """The calls of the last `seconds`; `shares` is how many each urgency may have among them."""
 
-    def __init__(self, seconds: float, shares: Mapping[Urgency, int]) -> None:
-        self._seconds = seconds
-        self._shares = shares
-        self._sent: deque[float] = deque()
+    seconds: float
+    shares: Mapping[Urgency, int]
+    sent: deque[float] = field(default_factory=deque)
 
     def wait(self, now: float, urgency: Urgency) -> float:
         """Return the seconds until one more may be sent; 0 if it may be now."""
-        while self._sent and self._sent[0] <= now - self._seconds:
-            self._sent.popleft()
-        over = len(self._sent) - self._shares[urgency]
-        return 0.0 if over < 0 else self._sent[over] + self._seconds - now
-
-    def take(self, now: float) -> None:
-        self._sent.append(now)
-
-    @property
-    def last(self) -> float:
-        return self._sent[-1] if self._sent else 0.0
+        while self.sent and self.sent[0] <= now - self.seconds:
+            self.sent.popleft()
+        over = len(self.sent) - self.shares[urgency]
+        return 0.0 if over < 0 else self.sent[over] + self.seconds - now
 
 
 _U = Urgency
@@ -101,7 +86,7 @@ class RateLimiter(BaseRateLimiter[Urgency]):
     ) -> Answer:
         """Make a call of the Bot API when its chat and the bot as a whole may."""
         chat = data.get("chat_id")
-        if endpoint not in _PACED or not isinstance(chat, int):
+        if not endpoint.startswith(_PACED) or not isinstance(chat, int):
             return await callback(*args, **kwargs)
         urgency = rate_limit_args or Urgency.REPLY
         for _ in range(_MAX_FLOODS):
@@ -126,8 +111,8 @@ class RateLimiter(BaseRateLimiter[Urgency]):
         async with self._turns[urgency]:
             await self._wait(urgency, lambda now: self._overall.wait(now, urgency))
             now = self._clock()
-            window.take(now)
-            self._overall.take(now)
+            window.sent.append(now)
+            self._overall.sent.append(now)
 
     async def _wait(self, urgency: Urgency, wait: Callable[[float], float]) -> None:
         while (seconds := wait(self._clock())) > 0:
@@ -136,14 +121,11 @@ class RateLimiter(BaseRateLimiter[Urgency]):
             await asyncio.sleep(seconds)
 
     def _window(self, chat: int) -> Window:
-        if len(self._chats) > _MAX_CHATS:
-            self._forget_quiet()
+        if len(self._chats) > _MAX_CHATS:  # forget the quiet ones
+            now, since = self._clock(), self._clock() - _GROUP[0]
+            self._chats = {c: w for c, w in self._chats.items() if w.sent and w.sent[-1] > since}
+            self._paused = {c: until for c, until in self._paused.items() if until > now}
         return self._chats.setdefault(chat, Window(*(_PRIVATE if chat > 0 else _GROUP)))
-
-    def _forget_quiet(self) -> None:
-        now = self._clock()
-        self._chats = {c: w for c, w in self._chats.items() if w.last > now - _GROUP[0]}
-        self._paused = {c: until for c, until in self._paused.items() if until > now}
 
 
 def _seconds(flood: RetryAfter) -> float:

@@ -1,6 +1,6 @@
 """What a message shows: a value that can be compared, kept and sent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,8 +58,15 @@ def rows(buttons: Sequence[Button], per_row: int) -> Keyboard:
     return tuple(tuple(buttons[i : i + per_row]) for i in range(0, len(buttons), per_row))
 
 
+def pager(number: int, count: int, turn_to: Callable[[int], JobPress | MenuPress]) -> Keyboard:
+    """Return a row to page through `count` items in a circle; no row for a single one."""
+    if count < 2:
+        return ()
+    pages = (("◀️", number - 1), (f"{number + 1}/{count}", number), ("▶️", number + 1))
+    return (tuple(Button(label, turn_to(to % count)) for label, to in pages),)
+
+
 def markup(keyboard: Keyboard) -> InlineKeyboardMarkup | None:
-    """Convert a keyboard to Telegram's type."""
     if not keyboard:
         return None
     return InlineKeyboardMarkup([[_button(button) for button in row] for row in keyboard])

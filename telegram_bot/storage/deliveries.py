@@ -1,7 +1,6 @@
 """Which picture is due in which chat: one row per generation, from the request to its expiry."""
 
 import json
-import sqlite3
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -84,8 +83,6 @@ _ROW = TypeAdapter(Delivery)
 
 
 class Deliveries:
-    """The rows, by generation id."""
-
     def __init__(self, database: Database) -> None:
         self._db = database
 
@@ -98,23 +95,20 @@ class Deliveries:
         return self._db.run(statement, *columns.values()) == 1
 
     def get(self, generation: UUID) -> Delivery | None:
-        row = self._db.row("SELECT * FROM deliveries WHERE generation = ?", str(generation))
-        return _delivery(row) if row else None
+        return next(iter(self._where("generation = ?", str(generation))), None)
 
     def pending(self) -> list[Delivery]:
         """Return the rows that need work, oldest first."""
         places = ",".join("?" * len(PENDING))
-        query = f"SELECT * FROM deliveries WHERE state IN ({places}) ORDER BY created_at"  # noqa: S608
-        return [_delivery(row) for row in self._db.rows(query, *PENDING)]
+        return self._where(f"state IN ({places}) ORDER BY created_at", *PENDING)
 
     def in_progress(self, user_id: int, chat_id: int) -> list[Delivery]:
         """Return what may still bring this person a picture in this chat, newest first."""
-        rows = self._db.rows(
-            "SELECT * FROM deliveries WHERE state IN ('waiting', 'accepted')"
-            " AND user_id = ? AND chat_id = ? ORDER BY created_at DESC",
+        return self._where(
+            "state IN ('waiting', 'accepted') AND user_id = ? AND chat_id = ?"
+            " ORDER BY created_at DESC",
             *(user_id, chat_id),
         )
-        return [_delivery(row) for row in rows]
 
     def set_state(self, generation: UUID, state: State) -> None:
         self._db.run("UPDATE deliveries SET state = ? WHERE generation = ?", state, str(generation))
@@ -137,46 +131,38 @@ class Deliveries:
 
     def has_message(self, chat_id: int, message_id: int) -> bool:
         """Return whether this message is known to show a generation."""
-        query = "SELECT count(*) FROM deliveries WHERE chat_id = ? AND message_id = ?"
-        return self._db.count(query, chat_id, message_id) > 0
+        return self._count("chat_id = ? AND message_id = ?", chat_id, message_id) > 0
 
     def star(self, generation: UUID, starred: bool) -> None:
-        self._db.run(
-            "UPDATE deliveries SET favourite = ? WHERE generation = ?", starred, str(generation)
-        )
+        statement = "UPDATE deliveries SET favourite = ? WHERE generation = ?"
+        self._db.run(statement, starred, str(generation))
 
     def seconds_since(self, user_id: int, origin: str) -> float | None:
         """Return how long ago this very button was last pressed; None if never."""
-        row = self._db.row(
-            "SELECT max(created_at) AS at FROM deliveries WHERE user_id = ? AND origin = ?",
-            *(user_id, origin),
-        )
+        query = "SELECT max(created_at) AS at FROM deliveries WHERE user_id = ? AND origin = ?"
+        row = self._db.row(query, user_id, origin)
         return time.time() - row["at"] if row and row["at"] else None
 
     def shown(self, user_id: int, offset: int, favourites: bool = False) -> Delivery | None:
         """Return the delivered generation at `offset`, counted from 0 for the newest."""
-        row = self._db.row(
-            "SELECT * FROM deliveries WHERE user_id = ? AND state = 'delivered' AND favourite >= ?"
+        rows = self._where(
+            "user_id = ? AND state = 'delivered' AND favourite >= ?"
             " ORDER BY created_at DESC, rowid DESC LIMIT 1 OFFSET ?",
             *(user_id, favourites, offset),
         )
-        return _delivery(row) if row else None
+        return rows[0] if rows else None
 
     def offset_of(self, delivery: Delivery) -> int:
         """Return the offset at which `shown` has this one among all, favourites or not."""
-        return self._db.count(
-            "SELECT count(*) FROM deliveries WHERE user_id = ? AND state = 'delivered'"
-            " AND (created_at, rowid) > (SELECT created_at, rowid FROM deliveries"
-            " WHERE generation = ?)",
+        return self._count(
+            "user_id = ? AND state = 'delivered' AND (created_at, rowid) >"
+            " (SELECT created_at, rowid FROM deliveries WHERE generation = ?)",
             *(delivery.user_id, str(delivery.generation)),
         )
 
     def count_shown(self, user_id: int, favourites: bool = False) -> int:
-        return self._db.count(
-            "SELECT count(*) FROM deliveries WHERE user_id = ? AND state = 'delivered'"
-            " AND favourite >= ?",
-            *(user_id, favourites),
-        )
+        where = "user_id = ? AND state = 'delivered' AND favourite >= ?"
+        return self._count(where, user_id, favourites)
 
     def count_by_state(self, since: float) -> dict[str, int]:
         rows = self._db.rows(
@@ -191,22 +177,17 @@ class Deliveries:
     def forget(self, generation: UUID) -> None:
         self._db.run("DELETE FROM deliveries WHERE generation = ?", str(generation))
 
-    def forget_ended(self, days: int) -> int:
+    def forget_ended(self, days: int) -> None:
         """Delete rows and reports of that age; the backend has deleted the pictures by then."""
-        self._db.run("DELETE FROM reports WHERE at < ?", time.time() - days * DAY_S)
-        return self._db.run(
-            "DELETE FROM deliveries WHERE created_at < ?"
-            " AND state IN ('delivered', 'failed', 'cancelled')",
-            time.time() - days * DAY_S,
-        )
+        before = time.time() - days * DAY_S
+        self._db.run("DELETE FROM reports WHERE at < ?", before)
+        ended = "state IN ('delivered', 'failed', 'cancelled')"
+        self._db.run(f"DELETE FROM deliveries WHERE created_at < ? AND {ended}", before)  # noqa: S608
 
     def report(self, generation: UUID, user_id: int) -> bool:
         """Count a report; False if this person has reported it before."""
-        added = self._db.run(
-            "INSERT OR IGNORE INTO reports VALUES (?, ?, ?)",
-            *(str(generation), user_id, time.time()),
-        )
-        return added == 1
+        values = (str(generation), user_id, time.time())
+        return self._db.run("INSERT OR IGNORE INTO reports VALUES (?, ?, ?)", *values) == 1
 
     def reported(self, limit: int = 10) -> list[tuple[UUID, int]]:
         """Return the generations last reported, each with the number of people who did."""
@@ -220,6 +201,10 @@ class Deliveries:
     def count_reports(self) -> int:
         return self._db.count("SELECT count(*) FROM reports")
 
+    def _where(self, clauses: str, *values: object) -> list[Delivery]:
+        rows = self._db.rows(f"SELECT * FROM deliveries WHERE {clauses}", *values)  # noqa: S608
+        read = [{**dict(row), "request": json.loads(row["request"])} for row in rows]
+        return [_ROW.validate_python(row) for row in read]
 
-def _delivery(row: sqlite3.Row) -> Delivery:
-    return _ROW.validate_python({**dict(row), "request": json.loads(row["request"])})
+    def _count(self, clauses: str, *values: object) -> int:
+        return self._db.count(f"SELECT count(*) FROM deliveries WHERE {clauses}", *values)  # noqa: S608

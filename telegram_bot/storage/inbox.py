@@ -28,8 +28,11 @@ class Inbox(asyncio.Queue[object]):
 
     async def put(self, item: object) -> None:
         """Store and queue an update, unless its id was seen before."""
-        if isinstance(item, Update) and not self._store(item):
-            return
+        if isinstance(item, Update):
+            values = (item.update_id, item.to_json(), time.time())
+            statement = "INSERT OR IGNORE INTO inbox (update_id, body, at) VALUES (?, ?, ?)"
+            if not self._db.run(statement, *values):
+                return
         await super().put(item)
 
     def hold(self, update_id: int) -> None:
@@ -41,12 +44,11 @@ class Inbox(asyncio.Queue[object]):
         self.handled(update_id)
 
     def handled(self, update_id: int) -> None:
-        if update_id in self._held:
-            return
-        self._db.run("UPDATE inbox SET body = NULL WHERE update_id = ?", update_id)
+        if update_id not in self._held:
+            self._db.run("UPDATE inbox SET body = NULL WHERE update_id = ?", update_id)
 
-    async def resume(self, bot: Bot) -> int:
-        """Queue again what a killed process had not handled; return how many.
+    async def resume(self, bot: Bot) -> None:
+        """Queue again what a killed process had not handled.
 
         An update that was there at several crashes may be their cause: it is dropped.
         """
@@ -56,14 +58,6 @@ class Inbox(asyncio.Queue[object]):
         rows = self._db.rows("SELECT body FROM inbox WHERE body IS NOT NULL ORDER BY update_id")
         for row in rows:
             await super().put(Update.de_json(json.loads(row["body"]), bot))
-        return len(rows)
 
     def forget_old(self) -> None:
         self._db.run("DELETE FROM inbox WHERE body IS NULL AND at < ?", time.time() - _RETENTION_S)
-
-    def _store(self, update: Update) -> bool:
-        added = self._db.run(
-            "INSERT OR IGNORE INTO inbox (update_id, body, at) VALUES (?, ?, ?)",
-            *(update.update_id, update.to_json(), time.time()),
-        )
-        return added == 1

@@ -3,17 +3,15 @@
 import time
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from telegram_bot.storage.database import Database
 
 Step = Literal["prompt", "style", "strength", "words"]
 
 
-class Preferences(BaseModel):
+class Preferences(BaseModel, frozen=True):
     """What a person chose. `styles`: mode → the last style used; `size`: an aspect ratio."""
-
-    model_config = ConfigDict(frozen=True)
 
     language: str | None = None
     mode: str | None = None
@@ -24,10 +22,8 @@ class Preferences(BaseModel):
     quiet: bool = False
 
 
-class Draft(BaseModel):
+class Draft(BaseModel, frozen=True):
     """A request that is not complete; `step` is what the person is asked for next."""
-
-    model_config = ConfigDict(frozen=True)
 
     mode: str
     step: Step
@@ -38,9 +34,7 @@ class Draft(BaseModel):
     values: dict[str, Any] = {}
 
 
-class Person(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class Person(BaseModel, frozen=True):
     user_id: int
     language_code: str = "en"
     preferences: Preferences = Preferences()
@@ -80,10 +74,8 @@ class People:
 
     def prefer(self, user_id: int, **changes: object) -> Preferences:
         changed = self.get(user_id).preferences.model_copy(update=changes)
-        self._db.run(
-            "UPDATE people SET preferences = ? WHERE user_id = ?",
-            *(changed.model_dump_json(), user_id),
-        )
+        text = changed.model_dump_json()
+        self._db.run("UPDATE people SET preferences = ? WHERE user_id = ?", text, user_id)
         return changed
 
     def set_draft(self, user_id: int, draft: Draft | None) -> None:
@@ -124,22 +116,17 @@ class People:
         self, owner: int, group_id: str, message_id: int, photo: str, caption: str
     ) -> bool:
         """Store a photo of an album; return whether it was the first of its album to arrive."""
-        self._db.run(
-            "INSERT OR IGNORE INTO albums VALUES (?, ?, ?, ?, ?)",
-            *(f"{owner}/{group_id}", message_id, photo, caption, time.time()),
-        )
-        row = self._db.row(
-            "SELECT message_id FROM albums WHERE group_id = ? ORDER BY rowid LIMIT 1",
-            f"{owner}/{group_id}",
-        )
-        return row is not None and row["message_id"] == message_id
+        key = f"{owner}/{group_id}"
+        values = (key, message_id, photo, caption, time.time())
+        self._db.run("INSERT OR IGNORE INTO albums VALUES (?, ?, ?, ?, ?)", *values)
+        query = "SELECT message_id FROM albums WHERE group_id = ? ORDER BY rowid LIMIT 1"
+        first = self._db.row(query, key)
+        return first is not None and first["message_id"] == message_id
 
     def album(self, owner: int, group_id: str) -> list[tuple[str, str]]:
         """Return the person's photos of an album in order, each with its caption."""
-        rows = self._db.rows(
-            "SELECT photo, caption FROM albums WHERE group_id = ? ORDER BY message_id",
-            f"{owner}/{group_id}",
-        )
+        query = "SELECT photo, caption FROM albums WHERE group_id = ? ORDER BY message_id"
+        rows = self._db.rows(query, f"{owner}/{group_id}")
         return [(row["photo"], row["caption"]) for row in rows]
 
     def forget_albums(self, older_than_s: float) -> None:

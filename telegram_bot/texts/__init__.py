@@ -91,8 +91,5 @@ class Languages:
 
 
 def _read(path: Path) -> dict[str, str | Mapping[str, str]]:
-    texts: dict[str, str | Mapping[str, str]] = {}
-    for section, entries in tomllib.loads(path.read_text("utf-8")).items():
-        for name, text in entries.items():
-            texts[f"{section}.{name}"] = text
-    return texts
+    sections = tomllib.loads(path.read_text("utf-8")).items()
+    return {f"{section}.{name}": text for section, own in sections for name, text in own.items()}
