@@ -30,11 +30,9 @@ _EVENTS: dict[str, type[Generation] | type[ProgressEvent] | type[Preview]] = {
 }
 
 
-class BackendUnreachable(EaselError):
+class BackendUnreachable(EaselError, code="backend_unreachable", status=503):
     """The backend does not answer; whether it handled the request is unknown."""
 
-    code = "backend_unreachable"
-    status = 503
     title = "The backend does not answer"
 
 

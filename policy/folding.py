@@ -63,7 +63,7 @@ def folding_table(emoji: Mapping[str, str]) -> dict[int, str]:
             table[code] = ""
         elif category == "Lo" or category[0] not in "LS":  # Lo: letters without case, never Latin
             continue
-        elif named := _LETTER_NAME.fullmatch(_name(code)):
+        elif named := _LETTER_NAME.fullmatch(unicodedata.name(chr(code), "")):
             table[code] = named[1].lower()
     # The package's own API would keep all 7 MB of the table in memory.
     lookalikes = confusables.load("confusables.json")
@@ -85,7 +85,3 @@ def fold(text: str, table: Mapping[int, str]) -> str:
     if not (text.isascii() and text.isprintable()):
         text = unicodedata.normalize("NFKD", text).translate(table)
     return _LONG_RUN.sub(r"\1\1\1", text.casefold())
-
-
-def _name(code: int) -> str:
-    return unicodedata.name(chr(code), "")

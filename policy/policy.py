@@ -36,13 +36,13 @@ class Refusal:
         return names.get(language, names["en"])
 
 
+@dataclass(frozen=True, eq=False)
 class Policy:
     """The rules of the packaged TOML files; pure, and safe to share between threads."""
 
-    def __init__(self, lexicon: Lexicon, rules: Sequence[Rule], table: Mapping[int, str]) -> None:
-        self._lexicon = lexicon
-        self._rules = tuple(rules)
-        self._table = table
+    _lexicon: Lexicon
+    _rules: Sequence[Rule]
+    _table: Mapping[int, str]
 
     @classmethod
     def load(cls) -> Self:
@@ -80,16 +80,11 @@ class Policy:
         folded = fold(written, self._table)
         text = Text(folded)
         spans = self._lexicon.find(text)
-        if _names_a_minors_age(folded):
+        ages = [int(match["after"] or match["before"]) for match in _AGE.finditer(folded)]
+        if any(age < _ADULT_AGE for age in ages):
             everywhere = Span(0, -1)
             spans[_MINOR] = [*spans.get(_MINOR, ()), everywhere]
         return text, spans
-
-
-def _names_a_minors_age(folded: str) -> bool:
-    return any(
-        int(match["after"] or match["before"]) < _ADULT_AGE for match in _AGE.finditer(folded)
-    )
 
 
 def _check(rules: Sequence[Rule], concepts: set[str]) -> None:

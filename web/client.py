@@ -7,7 +7,7 @@ CPU for each (docs/decisions/0008).
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import aiohttp
@@ -40,6 +40,7 @@ class Message:
     data: str
 
 
+@dataclass(eq=False)
 class Peer:
     """One of our HTTP services, over one pool of connections.
 
@@ -47,21 +48,13 @@ class Peer:
     error for a service that cannot be reached or breaks off.
     """
 
-    def __init__(
-        self,
-        url: str,
-        token: str = "",
-        *,
-        lost: type[EaselError] = EngineLost,
-        headers: Callable[[], dict[str, str]] = dict,
-        connections: int = 100,
-    ) -> None:
-        self._url = url.rstrip("/")
-        self._own_headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._lost = lost
-        self._headers = headers
-        self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+    url: str
+    token: str = field(default="", repr=False)
+    _: KW_ONLY
+    lost: type[EaselError] = EngineLost
+    headers: Callable[[], dict[str, str]] = dict
+    connections: int = 100
+    _session: aiohttp.ClientSession | None = field(default=None, init=False)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -75,7 +68,7 @@ class Peer:
             try:
                 return Answer(await answer.read())
             except _TRANSPORT_ERRORS as error:
-                raise self._lost(f"No answer: {type(error).__name__}") from error
+                raise self.lost(f"No answer: {type(error).__name__}") from error
 
     @asynccontextmanager
     async def stream(
@@ -91,26 +84,26 @@ class Peer:
             async for message in _events(answer.content.iter_any()):
                 yield message
         except _TRANSPORT_ERRORS as error:
-            raise self._lost(f"The event stream broke off: {type(error).__name__}") from error
+            raise self.lost(f"The event stream broke off: {type(error).__name__}") from error
 
     @asynccontextmanager
     async def _answer(
         self, method: str, path: str, quiet_s: float, options: dict[str, Any]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield a successful answer, its body still unread."""
-        headers = {**self._headers(), **options.pop("headers", {})}
+        headers = {**self.headers(), **options.pop("headers", {})}
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_S, sock_read=quiet_s)
         try:
             answer = await self._pool().request(
-                method, self._url + path, headers=headers, timeout=timeout, **options
+                method, self.url.rstrip("/") + path, headers=headers, timeout=timeout, **options
             )
             problem = await answer.read() if answer.status >= 400 else b""
         except _TRANSPORT_ERRORS as error:
-            raise self._lost(f"No answer: {type(error).__name__}") from error
+            raise self.lost(f"No answer: {type(error).__name__}") from error
         try:
             if answer.status >= 400:
                 retry_after = answer.headers.get("retry-after")
-                raise error_from_answer(answer.status, problem, retry_after, self._lost)
+                raise error_from_answer(answer.status, problem, retry_after, self.lost)
             yield answer
         finally:
             answer.release()
@@ -119,9 +112,9 @@ class Peer:
         """Return the session, made on first use: it belongs to the running event loop."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                headers=self._own_headers,
+                headers={"Authorization": f"Bearer {self.token}"} if self.token else None,
                 connector=aiohttp.TCPConnector(
-                    limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S
+                    limit=self.connections, keepalive_timeout=_KEEP_ALIVE_S
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
@@ -149,9 +142,9 @@ async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Message]:
 def _message(frame: bytes) -> Message:
     event, data = "message", []
     for line in frame.decode().split("\n"):
-        field, _, value = line.partition(":")
-        if field == "event":
+        name, _, value = line.partition(":")
+        if name == "event":
             event = value.removeprefix(" ")
-        elif field == "data":
+        elif name == "data":
             data.append(value.removeprefix(" "))
     return Message(event, "\n".join(data))

@@ -13,15 +13,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from web.errors import (
-    EaselError,
-    FieldError,
-    Internal,
-    InvalidRequest,
-    NotFound,
-    Problem,
-    documented,
-)
+from web import errors
+from web.errors import EaselError, FieldError, InvalidRequest, Problem
 from web.middleware import ClientGone, Edge, Renderer
 from workflows.parameters import InvalidValues
 
@@ -29,7 +22,6 @@ T = TypeVar("T")
 
 
 def problem_response(error: EaselError, _: Request, request_id: str) -> Response:
-    """Return an error as `application/problem+json`."""
     return Response(
         error.problem(request_id).model_dump_json(),
         error.status,
@@ -71,7 +63,6 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
 
 
 def request_id() -> str:
-    """Return the id of the request being handled."""
     return str(structlog.contextvars.get_contextvars().get("request_id", ""))
 
 
@@ -94,22 +85,18 @@ def as_easel_error(error: Exception) -> EaselError:
         case EaselError():
             return error
         case InvalidValues():
-            return InvalidRequest.of(
-                [
-                    FieldError(field=f.field, message=f.message, allowed=f.allowed)
-                    for f in error.faults
-                ]
-            )
+            return InvalidRequest.of([FieldError(**vars(fault)) for fault in error.faults])
         case RequestValidationError():
             return invalid_request(error)
         case HTTPException(status_code=404):
-            return NotFound("There is no such address here; /docs lists them")
+            return errors.NotFound("There is no such address here; /docs lists them")
         case HTTPException(status_code=405):
-            return _method_not_allowed(error)
+            takes = (error.headers or {}).get("Allow", "")
+            return MethodNotAllowed(f"This address takes {takes}" if takes else "")
         case HTTPException():
             return InvalidRequest.of([FieldError(field="body", message=str(error.detail))])
         case _:
-            return Internal()
+            return errors.Internal()
 
 
 def invalid_request(error: RequestValidationError | ValidationError) -> InvalidRequest:
@@ -117,15 +104,8 @@ def invalid_request(error: RequestValidationError | ValidationError) -> InvalidR
     return InvalidRequest.of([_field_error(dict(e)) for e in error.errors()])
 
 
-class MethodNotAllowed(InvalidRequest):
-    code = "invalid_request"
-    status = 405
+class MethodNotAllowed(InvalidRequest, code="invalid_request", status=405):
     title = "This address does not take this method"
-
-
-def _method_not_allowed(error: HTTPException) -> EaselError:
-    takes = (error.headers or {}).get("Allow", "")
-    return MethodNotAllowed(f"This address takes {takes}" if takes else "")
 
 
 def _field_error(error: dict[str, Any]) -> FieldError:
@@ -164,25 +144,25 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 def _document_validation(schema: dict[str, Any]) -> None:
     """Describe FastAPI's own 422 as the problem that it is here."""
-    ours = documented(InvalidRequest)[422]
+    problem = errors.documented(InvalidRequest)[422]
     for path in schema["paths"].values():
         for operation in path.values():
             if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-                operation["responses"]["422"] = ours
-
-
-async def until_disconnected(request: Request) -> None:
-    """Return when the client has hung up; the body must have been read."""
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            return
+                operation["responses"]["422"] = problem
 
 
 async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
-    """Return the result of `work`; cancel it and raise ClientGone when the client hangs up."""
+    """Return the result of `work`; cancel it and raise ClientGone when the client hangs up.
+
+    The body must have been read.
+    """
+
+    async def disconnected() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
     task: asyncio.Future[T] = asyncio.ensure_future(work)
-    gone = asyncio.create_task(until_disconnected(request))
+    gone = asyncio.create_task(disconnected())
     try:
         waiting: set[asyncio.Future[Any]] = {task, gone}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -1,12 +1,4 @@
-"""The tree of errors: one class per stable code, an exception here and a problem on the wire.
-
-    EaselError
-    ├── InvalidRequest 422   ├── InvalidImage 422   ├── TooLarge 413   ├── ContentRefused 422
-    ├── Unauthorized 401     ├── NotFound 404       ├── Conflict 409   ├── Cancelled 409
-    ├── RateLimited 429      ├── QuotaExceeded 429  ├── QueueFull 429
-    ├── NoGpu 503            ├── ModelMissing 503   ├── Timeout 504
-    ├── OutOfMemory 502      ├── EngineError 502    ├── EngineLost 502
-    └── Internal 500
+"""The errors: one class per stable code, an exception here and a problem on the wire.
 
 A server raises them and `web.edge` answers with them as RFC 9457 has it; a client raises the class
 that the answer names.
@@ -54,26 +46,20 @@ class Problem(BaseModel):
 
 
 class EaselError(Exception):
-    """An error with a stable code.
+    """An error with a code that programs rely on, and the HTTP status of its answer.
 
-    Attributes:
-        code: The code that programs rely on.
-        status: The HTTP status of its answer.
-        title: What the code means, in words.
-        retry: Whether another try can help, and where.
-        detail: What was wrong and what to do, for a person.
-        errors: The wrong fields, if any.
-        retry_after: Seconds to wait before the next try; becomes the `Retry-After` header.
-        category: Why content was refused.
+    `title` says what the code means; `detail` what was wrong and what to do, for a person. After
+    `retry_after` seconds another try can help. `category` is why content was refused.
     """
 
-    code: ClassVar[str] = "internal"
-    status: ClassVar[int] = 500
-    title: ClassVar[str] = "Something broke on our side"
+    code: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
     retry: ClassVar[Retry] = "never"
 
-    def __init_subclass__(cls) -> None:
-        CODES.setdefault(cls.code, cls)
+    def __init_subclass__(cls, *, code: str, status: int) -> None:
+        cls.code, cls.status = code, status
+        CODES.setdefault(code, cls)
 
     def __init__(
         self,
@@ -103,9 +89,7 @@ class EaselError(Exception):
         )
 
 
-class InvalidRequest(EaselError):
-    code = "invalid_request"
-    status = 422
+class InvalidRequest(EaselError, code="invalid_request", status=422):
     title = "The request is not valid"
 
     @classmethod
@@ -114,113 +98,79 @@ class InvalidRequest(EaselError):
         return cls("; ".join(f"{e.field}: {e.message}" for e in errors), errors=errors)
 
 
-class InvalidImage(EaselError):
-    code = "invalid_image"
-    status = 422
+class InvalidImage(EaselError, code="invalid_image", status=422):
     title = "The image cannot be used"
 
 
-class TooLarge(EaselError):
-    code = "too_large"
-    status = 413
+class TooLarge(EaselError, code="too_large", status=413):
     title = "The request is too large"
 
 
-class ContentRefused(EaselError):
-    code = "content_refused"
-    status = 422
+class ContentRefused(EaselError, code="content_refused", status=422):
     title = "This server does not make such pictures"
 
 
-class Unauthorized(EaselError):
-    code = "unauthorized"
-    status = 401
+class Unauthorized(EaselError, code="unauthorized", status=401):
     title = "A valid key is needed"
     retry = "other_pod"
 
 
-class NotFound(EaselError):
-    code = "not_found"
-    status = 404
+class NotFound(EaselError, code="not_found", status=404):
     title = "There is no such thing here"
     retry = "other_pod"
 
 
-class Conflict(EaselError):
-    code = "conflict"
-    status = 409
+class Conflict(EaselError, code="conflict", status=409):
     title = "This id is taken by another request"
     retry = "other_pod"
 
 
-class Cancelled(EaselError):
-    code = "cancelled"
-    status = 409
+class Cancelled(EaselError, code="cancelled", status=409):
     title = "The generation was cancelled"
 
 
-class RateLimited(EaselError):
-    code = "rate_limited"
-    status = 429
+class RateLimited(EaselError, code="rate_limited", status=429):
     title = "Too many requests"
     retry = "other_pod"
 
 
-class QuotaExceeded(EaselError):
-    code = "quota_exceeded"
-    status = 429
+class QuotaExceeded(EaselError, code="quota_exceeded", status=429):
     title = "The day's pictures are used up"
 
 
-class QueueFull(EaselError):
-    code = "queue_full"
-    status = 429
+class QueueFull(EaselError, code="queue_full", status=429):
     title = "The queue is full"
     retry = "other_pod"
 
 
-class NoGpu(EaselError):
-    code = "no_gpu"
-    status = 503
+class NoGpu(EaselError, code="no_gpu", status=503):
     title = "No GPU can draw this now"
     retry = "other_pod"
 
 
-class ModelMissing(EaselError):
-    code = "model_missing"
-    status = 503
+class ModelMissing(EaselError, code="model_missing", status=503):
     title = "A model file is missing"
     retry = "other_pod"
 
 
-class Timeout(EaselError):
-    code = "timeout"
-    status = 504
+class Timeout(EaselError, code="timeout", status=504):
     title = "It took too long"
 
 
-class OutOfMemory(EaselError):
-    code = "out_of_memory"
-    status = 502
+class OutOfMemory(EaselError, code="out_of_memory", status=502):
     title = "The GPU ran out of memory"
 
 
-class EngineError(EaselError):
-    code = "engine_error"
-    status = 502
+class EngineError(EaselError, code="engine_error", status=502):
     title = "ComfyUI could not draw this"
 
 
-class EngineLost(EaselError):
-    code = "engine_lost"
-    status = 502
+class EngineLost(EaselError, code="engine_lost", status=502):
     title = "ComfyUI was lost"
     retry = "same_pod"
 
 
-class Internal(EaselError):
-    code = "internal"
-    status = 500
+class Internal(EaselError, code="internal", status=500):
     title = "Something broke on our side"
     retry = "same_pod"
 

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 from fastapi import Request, Response
@@ -41,13 +42,13 @@ LINGER_S = 2.0
 """How long to drain a refused body before closing the connection."""
 
 
+@dataclass(eq=False)
 class Edge:
     """ASGI middleware around everything: no error leaves it as plain text or with a traceback."""
 
-    def __init__(self, app: ASGIApp, max_body: int, render: Renderer) -> None:
-        self.app = app
-        self.max_body = max_body
-        self.render = render
+    app: ASGIApp
+    max_body: int
+    render: Renderer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,8 +58,8 @@ class Edge:
         ids = _ids(headers)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(**ids)
-        exchange = Exchange(receive, send, ids["request_id"], self.max_body)
-        exchange.without_body = scope["method"] == "HEAD"
+        is_head = scope["method"] == "HEAD"
+        exchange = Exchange(receive, send, ids["request_id"], self.max_body, is_head)
         began = time.perf_counter()
         try:
             await self._handle(scope, exchange, headers.get("content-length", ""))
@@ -99,27 +100,27 @@ class Edge:
         await response(scope, exchange.receive, exchange.send)
 
 
+@dataclass(eq=False)
 class Exchange:
     """One request and its answer: counts the body while reading, adds headers to the answer."""
 
-    def __init__(self, receive: Receive, send: Send, request_id: str, max_body: int) -> None:
-        self._receive = receive
-        self._send = send
-        self.request_id = request_id
-        self.max_body = max_body
-        self.read = 0
-        self.overflowed = False
-        self.status = 0
-        self.without_body = False
-        """Whether the answer ends after its headers, as for HEAD."""
-        self._ended = False
+    incoming: Receive
+    outgoing: Send
+    request_id: str
+    max_body: int
+    without_body: bool
+    """Whether the answer ends after its headers, as for HEAD."""
+    read: int = 0
+    overflowed: bool = False
+    status: int = 0
+    _ended: bool = False
 
     def declares_too_much(self, length: str) -> bool:
         self.overflowed = bool(_WHOLE_NUMBER.fullmatch(length)) and int(length) > self.max_body
         return self.overflowed
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        message = await self.incoming()
         if message["type"] == "http.request":
             self.read += len(message.get("body", b""))
             if self.read > self.max_body:
@@ -147,7 +148,7 @@ class Exchange:
         await self._pass_on(body)
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
-                while (await self._receive()).get("more_body"):
+                while (await self.incoming()).get("more_body"):
                     pass
         await self._pass_on({"type": "http.response.body"})
 
@@ -162,7 +163,7 @@ class Exchange:
             if self._ended:
                 return
             self._ended, message = True, {"type": "http.response.body"}
-        await self._send(message)
+        await self.outgoing(message)
 
     def too_large(self) -> TooLarge:
         return TooLarge(f"The body may have at most {self.max_body // 1_000_000} MB")

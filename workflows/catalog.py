@@ -73,8 +73,7 @@ class Catalog:
 def load(*folders: Path) -> Catalog:
     """Load the modes of Easel and of further `folders` (each holding one folder per mode).
 
-    Raises:
-        CatalogError: A folder has a mistake, or two modes share a name.
+    Raises CatalogError when a folder has a mistake or two modes share a name.
     """
     modes: dict[str, Mode] = {}
     for folder in (Path(__file__).parent, *folders):
@@ -89,11 +88,7 @@ def load(*folders: Path) -> Catalog:
 
 
 def load_mode(folder: Path) -> Mode:
-    """Load one mode from its folder.
-
-    Raises:
-        CatalogError: The folder has a mistake.
-    """
+    """Load one mode. Raises CatalogError when its folder has a mistake."""
     where = f"{folder.name}/mode.toml"
     try:
         spec = ModeSpec.model_validate(tomllib.loads((folder / "mode.toml").read_text("utf-8")))
@@ -110,11 +105,7 @@ def load_mode(folder: Path) -> Mode:
 
 
 def find_node(graph: Graph, title: str) -> str:
-    """Return the id of the node with this title.
-
-    Raises:
-        CatalogError: No node has the title, or several have it.
-    """
+    """Return the id of the only node with this title. Raises CatalogError if it is not unique."""
     ids = [key for key, node in graph.items() if node.get("_meta", {}).get("title") == title]
     if len(ids) != 1:
         raise CatalogError(f"{len(ids)} nodes have the title '{title}'; exactly one is needed")

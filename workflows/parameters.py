@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from workflows.catalog import Catalog, Mode
 from workflows.spec import Parameter, Scalar
 
-_MISSING = "is required"
 _UNWANTED = "negative_prompt"
 MAX_UNKNOWN = 20
 """How many unknown fields an answer names at most: a body may hold millions."""
@@ -85,11 +84,7 @@ R = TypeVar("R", bound=Request)
 
 
 def complete(request: R, catalog: Catalog, *, has_image: bool = False) -> R:
-    """Check a request against its mode; fill in defaults and choose a seed.
-
-    Raises:
-        InvalidValues: with every fault found.
-    """
+    """Check a request, fill in defaults, choose a seed; raise InvalidValues with every fault."""
     values = dict(request.values)
     if request.style:
         values["style"] = request.style
@@ -128,8 +123,9 @@ def _check_values(mode: Mode, present: Mapping[str, Any], faults: list[Fault]) -
     for name in unknown[:MAX_UNKNOWN]:
         faults.append(_unknown(name, name, [*parameters, "style"], what="field"))
     for name, parameter in parameters.items():
-        value = present.get(name, _left_out(parameter))
-        fault = _MISSING if value is None and parameter.required else None
+        default = secrets.randbelow(FREE_SEEDS) if parameter.type == "seed" else parameter.default
+        value = present.get(name, default)
+        fault = "is required" if value is None and parameter.required else None
         if name in present:
             fault = parameter.fault_in(value)
         if fault is not None:
@@ -139,21 +135,11 @@ def _check_values(mode: Mode, present: Mapping[str, Any], faults: list[Fault]) -
     return checked
 
 
-def _left_out(parameter: Parameter) -> Scalar | None:
-    return secrets.randbelow(FREE_SEEDS) if parameter.type == "seed" else parameter.default
-
-
 def json_schema(mode: Mode) -> dict[str, Any]:
     """Describe a mode's values, style included, as JSON Schema (2020-12)."""
-    properties: dict[str, Any] = {
-        "style": {
-            "type": "string",
-            "enum": list(mode.styles),
-            "default": mode.spec.default_style,
-        }
-    }
-    for name, parameter in mode.spec.parameters.items():
-        properties[name] = _property(parameter)
+    style = {"type": "string", "enum": list(mode.styles), "default": mode.spec.default_style}
+    parameters = {name: _property(parameter) for name, parameter in mode.spec.parameters.items()}
+    properties = {"style": style, **parameters}
     required = [name for name, p in mode.spec.parameters.items() if p.required]
     sides = {"width", "height"} & properties.keys()
     return {

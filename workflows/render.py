@@ -61,10 +61,7 @@ def render(
 
     `size` comes from `size_of`. `prefix` is the folder in the `filename_prefix` of each output,
     `image` the name ComfyUI gave the uploaded photo, and `output_class` the node that replaces the
-    exported SaveImage.
-
-    Raises:
-        RenderError: A value is missing, or nothing in the graph takes it.
+    exported SaveImage. Raises RenderError when a value is missing or nothing takes it.
     """
     if output_class not in OUTPUT_CLASSES:
         raise RenderError(f"'{output_class}' is not one of {', '.join(OUTPUT_CLASSES)}")

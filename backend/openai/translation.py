@@ -56,8 +56,7 @@ class ImageCall:
     size: str
 
 
-class ModelNotFound(errors.NotFound):
-    code = "model_not_found"
+class ModelNotFound(errors.NotFound, code="model_not_found", status=404):
     title = "There is no such model"
 
 

@@ -75,11 +75,9 @@ refusals = sa.Table(
 )
 
 
-class DatabaseAway(EaselError):
+class DatabaseAway(EaselError, code="no_gpu", status=503):
     """The database does not answer. What was being committed may be committed, or not."""
 
-    code = "no_gpu"
-    status = 503
     title = "The database does not answer"
 
     def __init__(self) -> None:

@@ -22,6 +22,8 @@ from gpu_server.sketch.routes import connections, easel, files, info, prompts, r
 from gpu_server.sketch.routes import faults as fault_routes
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# A body of an unexpected shape raises one of these; ComfyUI answers it with a 500.
+_SURPRISES = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError)
 
 
 def create_app(
@@ -61,7 +63,7 @@ def create_app(
                 publisher.cancel()
                 await asyncio.to_thread(engine.worker.join, STOP_TIMEOUT_S)
 
-    app = Starlette(
+    return Starlette(
         routes=[
             *prompts.ROUTES,
             *info.ROUTES,
@@ -76,18 +78,10 @@ def create_app(
             405: replies.method_not_allowed,
             replies.TooLargeError: replies.too_large,
             replies.RefusedError: replies.refused,
-            # A body of an unexpected shape raises one of these; ComfyUI answers it with a 500.
-            ValueError: replies.internal_error,
-            TypeError: replies.internal_error,
-            LookupError: replies.internal_error,
-            AttributeError: replies.internal_error,
-            RecursionError: replies.internal_error,
-            OSError: replies.internal_error,
+            **dict.fromkeys(_SURPRISES, replies.internal_error),
         },
         lifespan=lifespan,
     )
-    app.state.server = None
-    return app
 
 
 class SketchServer(uvicorn.Server):
@@ -182,7 +176,7 @@ class _Gate:
             return
         connection = HTTPConnection(scope)
         if replies.engine_of(connection).is_down:
-            connections.cut(connection)
+            connections.cut([connection])
             return
         if scope["path"].startswith("/api/"):
             scope = {**scope, "path": scope["path"].removeprefix("/api")}

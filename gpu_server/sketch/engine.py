@@ -9,7 +9,7 @@ from typing import Any
 from gpu_server.sketch.faults import Faults
 from gpu_server.sketch.folders import Folders
 from gpu_server.sketch.graphs.definitions import Definitions, Models
-from gpu_server.sketch.jobs.environment import Environment
+from gpu_server.sketch.jobs.execution import Environment
 from gpu_server.sketch.jobs.queue import JobQueue
 from gpu_server.sketch.jobs.worker import Worker
 from gpu_server.sketch.sockets import Sockets

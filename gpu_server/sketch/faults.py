@@ -1,7 +1,7 @@
 """Switchable faults, each a way in which a real ComfyUI was seen to fail.
 
-They are for tests and drills, and available only with `--faults`. `count` limits how many times a
-fault strikes (by default until cleared), `seconds` is how long it lasts.
+They are for tests and drills, and available only with `--faults`. `count` is how many times a fault
+strikes (by default until cleared), `seconds` is how long it lasts.
 """
 
 import threading
@@ -32,6 +32,8 @@ FaultName = Literal[
     "damaged_model",  # loaders fail; `model` limits it to one file
 ]
 NAMES: tuple[str, ...] = get_args(FaultName)
+SUDDEN = ("mute", "half_open", "held_up", "drop_socket", "odd_frames", "frozen", "restart")
+"""The faults that strike once, at the request for them; the others are armed."""
 
 _DEFAULT_DURATION_S = {
     "frozen": 2.0,
@@ -69,16 +71,10 @@ class NodeFaultError(Exception):
 
 
 @dataclass
-class _Armed:
-    request: FaultRequest
-    left: int | None
-
-
-@dataclass
 class Faults:
     """The armed faults, shared by the event loop and the worker thread."""
 
-    _armed: dict[str, _Armed] = field(default_factory=dict)
+    _armed: dict[str, FaultRequest] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _cleared: threading.Event = field(default_factory=threading.Event)
 
@@ -86,7 +82,7 @@ class Faults:
         """Arm a fault, replacing an earlier one of the same name."""
         with self._lock:
             self._cleared.clear()
-            self._armed[request.fault] = _Armed(request, request.count)
+            self._armed[request.fault] = request
 
     def clear(self) -> None:
         """Disarm everything and end ongoing waits."""
@@ -95,42 +91,35 @@ class Faults:
             self._cleared.set()
 
     def disarm(self, name: FaultName) -> None:
-        """Disarm one fault."""
         with self._lock:
             self._armed.pop(name, None)
 
     def strikes(self, name: FaultName) -> FaultRequest | None:
         """Return the fault if it is armed, and count it down by one."""
         with self._lock:
-            armed = self._armed.get(name)
-            if armed is None:
-                return None
-            if armed.left is not None:
-                armed.left -= 1
-                if armed.left == 0:
+            fault = self._armed.get(name)
+            if fault is not None and fault.count is not None:
+                fault.count -= 1
+                if fault.count == 0:
                     del self._armed[name]
-            return armed.request
+            return fault
 
     def armed(self, name: FaultName) -> FaultRequest | None:
         """Return the fault if it is armed, without counting it down."""
-        with self._lock:
-            armed = self._armed.get(name)
-            return None if armed is None else armed.request
+        return self._armed.get(name)
 
     def wait(self, name: FaultName) -> None:
         """Sleep for the duration of a slowing fault, or until the faults are cleared."""
-        if self._armed and (fault := self.strikes(name)) is not None:
+        if (fault := self.strikes(name)) is not None:
             self._cleared.wait(fault.duration)
 
     def hold(self, name: FaultName, stopped: threading.Event) -> None:
         """Block while a fault is armed and the engine runs."""
-        while self._armed and self.armed(name) is not None and not stopped.is_set():
+        while self.armed(name) is not None and not stopped.is_set():
             self._cleared.wait(0.05)
 
     def before_work(self) -> None:
         """Raise NodeFaultError if a fault strikes; call it where the GPU would work."""
-        if not self._armed:
-            return
         if self.armed("cuda_fault") is not None:
             raise NodeFaultError(
                 "torch.AcceleratorError",
@@ -149,8 +138,6 @@ class Faults:
 
     def before_load(self, model: str) -> None:
         """Sleep or raise NodeFaultError if a fault strikes; call it in each loader."""
-        if not self._armed:
-            return
         self.wait("slow_load")
         fault = self.armed("damaged_model")
         if fault is not None and fault.model in (None, model):
@@ -163,7 +150,4 @@ class Faults:
     def describe(self) -> list[dict[str, Any]]:
         """Return the armed faults for `GET /sketch/faults`."""
         with self._lock:
-            return [
-                armed.request.model_dump(exclude_none=True) | {"left": armed.left}
-                for armed in self._armed.values()
-            ]
+            return [fault.model_dump(exclude_none=True) for fault in self._armed.values()]

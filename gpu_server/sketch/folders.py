@@ -3,20 +3,11 @@
 import os
 import re
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 KINDS = ("input", "output", "temp")
 _ANNOTATION = re.compile(r"^(?P<name>.*) ?\[(?P<kind>input|output|temp)\]$", re.DOTALL)
-_VARIABLES = {
-    "%year%": "%Y",
-    "%month%": "%m",
-    "%day%": "%d",
-    "%hour%": "%H",
-    "%minute%": "%M",
-    "%second%": "%S",
-}
 
 
 @dataclass(frozen=True)
@@ -27,11 +18,6 @@ class SaveTarget:
     name: str
     counter: int
     subfolder: str
-
-    def file_name(self, index: int, suffix: str) -> str:
-        """Name picture `index` of a batch; `suffix` includes its dot."""
-        name = self.name.replace("%batch_num%", str(index))
-        return f"{name}_{self.counter + index:05}_{suffix}"
 
 
 class Folders:
@@ -44,23 +30,17 @@ class Folders:
         self.empty_temp()
 
     def __getitem__(self, kind: str) -> Path:
-        """Return the folder of a kind.
-
-        Raises:
-            KeyError: The kind is unknown.
-        """
+        """Return the folder of a kind. Raises KeyError for an unknown one."""
         if kind not in KINDS:
             raise KeyError(kind)
         return self.base / kind
 
     def empty_temp(self) -> None:
-        """Remove everything in `temp`."""
         shutil.rmtree(self["temp"], ignore_errors=True)
         self["temp"].mkdir(exist_ok=True)
 
     def input_files(self) -> list[str]:
-        """List the names of the files directly in `input`, sorted."""
-        return sorted(entry.name for entry in os.scandir(self["input"]) if entry.is_file())
+        return sorted(entry.name for entry in self["input"].iterdir() if entry.is_file())
 
     def inside(self, kind: str, *parts: str) -> Path | None:
         """Join `parts` to a folder's path; return None if the result would leave the folder."""
@@ -79,17 +59,13 @@ class Folders:
         path = self.inside(kind, bare)
         return path if path is not None and path.is_file() else None
 
-    def save_target(self, kind: str, prefix: str, width: int, height: int) -> SaveTarget:
-        """Apply SaveImage's naming and counter rules, and create the folder.
+    def save_target(self, kind: str, prefix: str) -> SaveTarget:
+        """Apply SaveImage's counter rules, and create the folder; no `%date:…%` or the like.
 
         Raises:
             ValueError: The prefix leaves the folder.
             OSError: The folder cannot be created.
         """
-        prefix = prefix.replace("%width%", str(width)).replace("%height%", str(height))
-        for variable, code in _VARIABLES.items():
-            if variable in prefix:
-                prefix = prefix.replace(variable, time.strftime(code))
         subfolder, _, name = os.path.normpath(prefix).rpartition("/")
         folder = self.inside(kind, subfolder)
         if folder is None or os.path.isabs(prefix):  # noqa: PTH117 (text, not a path)
@@ -104,10 +80,7 @@ class Folders:
         """Remove all entries of `easel/` whose name starts with the job's id; count their files."""
         removed = 0
         for kind in KINDS:
-            parent = self[kind] / "easel"
-            if not parent.is_dir():
-                continue
-            for entry in list(parent.iterdir()):
+            for entry in list((self[kind] / "easel").glob("*")):
                 if entry.name.lower().startswith(job_id.lower()):
                     removed += _remove(entry)
         return removed
@@ -121,14 +94,9 @@ def split_annotation(name: str, default: str) -> tuple[str, str]:
 
 def _next_counter(folder: Path, name: str) -> int:
     start = f"{name}_"
-    highest = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(start):
-                digits = entry.name[len(start) :].split("_")[0]
-                if digits.isdecimal():
-                    highest = max(highest, int(digits))
-    return highest + 1
+    rests = [file.name[len(start) :] for file in folder.iterdir() if file.name.startswith(start)]
+    used = [rest.partition("_")[0] for rest in rests]
+    return 1 + max((int(digits) for digits in used if digits.isdecimal()), default=0)
 
 
 def _remove(entry: Path) -> int:

@@ -54,8 +54,7 @@ class Sockets:
 
     def wants_metadata(self, client: str | None) -> bool:
         """Whether the client asked for previews with metadata (type 4)."""
-        features = self._features.get(client, {}) if client is not None else {}
-        return bool(features.get("supports_preview_metadata"))
+        return bool(self._features.get(client or "", {}).get("supports_preview_metadata"))
 
     def is_connected(self, client: str | None) -> bool:
         """Whether a frame for this client, or with None for all, would reach a socket."""
@@ -100,11 +99,8 @@ class Sockets:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            text = message.get("text")
-            if text is None:
-                continue
             try:
-                data = json.loads(text)
+                data = json.loads(message.get("text") or "")
             except json.JSONDecodeError:
                 continue  # only JSON uses up the chance to send feature flags
             if first and isinstance(data, dict) and data.get("type") == "feature_flags":
@@ -114,7 +110,6 @@ class Sockets:
             first = False
 
     def mute(self) -> None:
-        """Stop sending to the sockets that are open now."""
         self._sockets.clear()
         self._features.clear()
 
@@ -129,7 +124,6 @@ class Sockets:
         self._loop.call_later(seconds, self._flowing.set)
 
     def release(self) -> None:
-        """End a `hold`."""
         self._flowing.set()
 
 

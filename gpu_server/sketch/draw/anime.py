@@ -7,13 +7,13 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from gpu_server.sketch.draw import canvas
-from gpu_server.sketch.draw.brief import Color
+from gpu_server.sketch.draw.brief import Color, Draw, Point, Random, Size
 from gpu_server.sketch.draw.lettering import Lettering
 
 LETTERING = Lettering("ExtraBold", (255, 255, 255), outline=0.09, outline_color=(30, 24, 70))
 
 
-def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color]) -> Image.Image:
+def paint(size: Size, random: Random, ramp: list[Color]) -> Image.Image:
     """Paint a wide sky over hills, twice as large as needed: reducing it smooths the edges."""
     width, height = size[0] * 2, size[1] * 2
     unit = min(width, height)
@@ -30,23 +30,13 @@ def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color])
         shade = canvas.mix(canvas.mix(sky, blue, 0.35), pale, 0.35 + 0.2 * layer)
         light = canvas.mix(canvas.mix(pale, sky, 0.3), white, 0.25 + 0.35 * layer)
         _cloud_bank(draw, floor, 1 - layer / 2, (shade, light), random)
-    _hills(
-        draw,
-        (width, height),
-        [canvas.mix(blue, ink, 0.25), canvas.mix(ink, blue, 0.3), ink],
-        random,
-    )
+    slopes = [canvas.mix(blue, ink, 0.25), canvas.mix(ink, blue, 0.3), ink]
+    _hills(draw, (width, height), slopes, random)
     _petals(draw, (width, height), bloom, white, random)
     return image.reduce(2)
 
 
-def _rays(
-    draw: ImageDraw.ImageDraw,
-    centre: tuple[float, float],
-    size: tuple[int, int],
-    color: Color,
-    random: np.random.Generator,
-) -> None:
+def _rays(draw: Draw, centre: Point, size: Size, color: Color, random: Random) -> None:
     far = math.hypot(*size)
     turn = random.uniform(0, 1)
     rays = int(random.integers(9, 16))
@@ -59,9 +49,7 @@ def _rays(
         draw.polygon([centre, *points], color)
 
 
-def _sun(
-    draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float, color: Color, rim: Color
-) -> None:
+def _sun(draw: Draw, centre: Point, radius: float, color: Color, rim: Color) -> None:
     x, y = centre
     edge = radius * 1.07
     draw.ellipse((x - edge, y - edge, x + edge, y + edge), rim)
@@ -76,11 +64,7 @@ def _sun(
 
 
 def _cloud_bank(
-    draw: ImageDraw.ImageDraw,
-    floor: float,
-    depth: float,
-    colors: tuple[Color, Color],
-    random: np.random.Generator,
+    draw: Draw, floor: float, depth: float, colors: tuple[Color, Color], random: Random
 ) -> None:
     """Draw a row of puffs, shaded first, then lit on top, shifted up and left.
 
@@ -107,12 +91,7 @@ def _cloud_bank(
         draw.ellipse((x - inner, y - inner, x + inner, y + inner), light)
 
 
-def _hills(
-    draw: ImageDraw.ImageDraw,
-    size: tuple[int, int],
-    colors: list[Color],
-    random: np.random.Generator,
-) -> None:
+def _hills(draw: Draw, size: Size, colors: list[Color], random: Random) -> None:
     width, height = size
     for index, color in enumerate(colors):
         base = height * (0.74 + 0.08 * index)
@@ -125,11 +104,7 @@ def _hills(
 
 
 def _grass(
-    draw: ImageDraw.ImageDraw,
-    xs: npt.NDArray[np.float64],
-    line: canvas.Plane,
-    color: Color,
-    random: np.random.Generator,
+    draw: Draw, xs: npt.NDArray[np.float64], line: canvas.Plane, color: Color, random: Random
 ) -> None:
     width = draw.im.size[0]
     blade = width / 90
@@ -137,18 +112,11 @@ def _grass(
         x = random.uniform(0, width)
         y = float(np.interp(x, xs, line))
         lean, tall = random.uniform(-0.8, 0.8) * blade, blade * random.uniform(0.6, 1.9)
-        draw.polygon(
-            [(x - blade * 0.16, y + 4), (x + lean, y - tall), (x + blade * 0.16, y + 4)], color
-        )
+        half = blade * 0.16
+        draw.polygon([(x - half, y + 4), (x + lean, y - tall), (x + half, y + 4)], color)
 
 
-def _petals(
-    draw: ImageDraw.ImageDraw,
-    size: tuple[int, int],
-    color: Color,
-    light: Color,
-    random: np.random.Generator,
-) -> None:
+def _petals(draw: Draw, size: Size, color: Color, light: Color, random: Random) -> None:
     unit = min(size)
     for _ in range(46):
         x, y = random.uniform(0, size[0]), random.uniform(0, size[1] * 0.9)
@@ -158,10 +126,7 @@ def _petals(
         for step in range(14):
             angle = math.tau * step / 14
             dx, dy = reach * math.cos(angle), reach * slim * math.sin(angle)
-            points.append(
-                (
-                    x + dx * math.cos(turn) - dy * math.sin(turn),
-                    y + dx * math.sin(turn) + dy * math.cos(turn),
-                )
-            )
+            across = dx * math.cos(turn) - dy * math.sin(turn)
+            down = dx * math.sin(turn) + dy * math.cos(turn)
+            points.append((x + across, y + down))
         draw.polygon(points, canvas.mix(color, light, random.uniform(0, 0.7)))

@@ -5,9 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ImageDraw
 
+Draw = ImageDraw.ImageDraw
+Random = np.random.Generator
 Pixels = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
+Size = tuple[int, int]  # width and height
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 STYLES = ("realism", "lux", "anime", "chatgpt")
 
@@ -32,7 +38,7 @@ class Brief:
     height: int
     control: Control | None = None
 
-    def random(self) -> np.random.Generator:
+    def random(self) -> Random:
         """Create a random generator that depends on seed, prompt and style alone."""
         return np.random.default_rng([self.seed, _digest(self.prompt), _digest(self.style)])
 
@@ -46,14 +52,9 @@ def _digest(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 
 
-def rgb(code: str) -> Color:
-    """Parse `ff8000` into `(255, 128, 0)`."""
-    return int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)
-
-
 def ramp(codes: str) -> list[Color]:
     """Parse colours from hexadecimal codes separated by blanks."""
-    return [rgb(code) for code in codes.split()]
+    return [(int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)) for code in codes.split()]
 
 
 # Ramps from dark to light for each style; the seed chooses one.

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gpu_server.sketch.draw.brief import Color, Pixels
+from gpu_server.sketch.draw.brief import Color, Pixels, Point, Random
 
 Plane = npt.NDArray[np.float32]
 
@@ -18,9 +18,7 @@ def gradient(width: int, height: int, colors: list[Color]) -> Image.Image:
     return Image.fromarray(np.repeat(column, width, axis=1))
 
 
-def glow(
-    image: Image.Image, centre: tuple[float, float], radius: float, color: Color
-) -> Image.Image:
+def glow(image: Image.Image, centre: Point, radius: float, color: Color) -> Image.Image:
     """Add light that falls off around a point; it is smooth, so a coarse mask suffices."""
     width, height = image.size
     small = (max(2, width // 8), max(2, height // 8))
@@ -32,7 +30,7 @@ def glow(
     return Image.composite(Image.new("RGB", image.size, color), image, mask)
 
 
-def ridge(random: np.random.Generator, width: int, roughness: float, waves: float) -> Plane:
+def ridge(random: Random, width: int, roughness: float, waves: float) -> Plane:
     """Make a skyline of `width` points between about -1 and 1: `waves` humps and finer ones."""
     x = np.linspace(0, 1, width, dtype=np.float32)
     line = np.zeros(width, np.float32)
@@ -70,7 +68,7 @@ def fill_below(pixels: Pixels, line: Plane, top: Color, bottom: Color, depth: fl
         below[:] = below + mask * (color - below)
 
 
-def grain(image: Image.Image, random: np.random.Generator, amount: int) -> Image.Image:
+def grain(image: Image.Image, random: Random, amount: int) -> Image.Image:
     """Add fine noise like that of paper or film; `amount` is in levels of brightness."""
     pixels = np.asarray(image)
     tile = random.integers(-amount, amount + 1, (128, 128), dtype=np.int16)

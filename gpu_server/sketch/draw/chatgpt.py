@@ -2,19 +2,16 @@
 
 import math
 
-import numpy as np
 from PIL import Image, ImageDraw
 
 from gpu_server.sketch.draw import canvas
-from gpu_server.sketch.draw.brief import Color
+from gpu_server.sketch.draw.brief import Box, Color, Draw, Random, Size
 from gpu_server.sketch.draw.lettering import Lettering
 
 LETTERING = Lettering("Bold", (34, 40, 49), spacing=0.1)
 
-Box = tuple[float, float, float, float]
 
-
-def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color]) -> Image.Image:
+def paint(size: Size, random: Random, ramp: list[Color]) -> Image.Image:
     """Tile the upper three quarters and leave plain paper below for the words."""
     width, height = size[0] * 2, size[1] * 2
     paper = ramp[-1]
@@ -39,13 +36,11 @@ def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color])
     return canvas.grain(image.reduce(2), random, 3)
 
 
-def _choose(colors: list[Color], random: np.random.Generator) -> Color:
+def _choose(colors: list[Color], random: Random) -> Color:
     return colors[int(random.integers(len(colors)))]
 
 
-def _quarter(
-    draw: ImageDraw.ImageDraw, box: Box, figure: Color, accent: Color, random: np.random.Generator
-) -> None:
+def _quarter(draw: Draw, box: Box, figure: Color, accent: Color, random: Random) -> None:
     left, top, right, bottom = box
     turn = int(random.integers(4))
     x, y = ((left, top), (right, top), (right, bottom), (left, bottom))[turn]
@@ -54,9 +49,7 @@ def _quarter(
         draw.pieslice((x - wide, y - tall, x + wide, y + tall), turn * 90, turn * 90 + 90, color)
 
 
-def _leaf(
-    draw: ImageDraw.ImageDraw, box: Box, figure: Color, accent: Color, random: np.random.Generator
-) -> None:
+def _leaf(draw: Draw, box: Box, figure: Color, accent: Color, random: Random) -> None:
     """Draw a lens from corner to corner."""
     left, top, right, bottom = box
     flip = random.random() < 0.5
@@ -73,41 +66,29 @@ def _leaf(
         draw.polygon(points, color)
 
 
-def _half(
-    draw: ImageDraw.ImageDraw, box: Box, figure: Color, accent: Color, random: np.random.Generator
-) -> None:
+def _half(draw: Draw, box: Box, figure: Color, accent: Color, random: Random) -> None:
     start = int(random.integers(4)) * 90
     draw.pieslice(box, start, start + 180, figure)
     draw.pieslice(_inset(box, 0.27), start + 180, start + 360, accent)
 
 
-def _rings(
-    draw: ImageDraw.ImageDraw, box: Box, figure: Color, accent: Color, _: np.random.Generator
-) -> None:
+def _rings(draw: Draw, box: Box, figure: Color, accent: Color, _: Random) -> None:
     for share, color in ((0.06, figure), (0.2, accent), (0.34, figure)):
         draw.ellipse(_inset(box, share), color)
 
 
-def _dots(
-    draw: ImageDraw.ImageDraw, box: Box, figure: Color, accent: Color, random: np.random.Generator
-) -> None:
+def _dots(draw: Draw, box: Box, figure: Color, accent: Color, random: Random) -> None:
     left, top, right, bottom = box
     count = int(random.integers(3, 5))
     wide, tall = (right - left) / count, (bottom - top) / count
     for row in range(count):
         for column in range(count):
-            spot = (
-                left + column * wide,
-                top + row * tall,
-                left + (column + 1) * wide,
-                top + (row + 1) * tall,
-            )
+            x, y = left + column * wide, top + row * tall
+            spot = (x, y, x + wide, y + tall)
             draw.ellipse(_inset(spot, 0.22), accent if row == column else figure)
 
 
-def _stripes(
-    draw: ImageDraw.ImageDraw, box: Box, figure: Color, accent: Color, random: np.random.Generator
-) -> None:
+def _stripes(draw: Draw, box: Box, figure: Color, accent: Color, random: Random) -> None:
     left, top, right, bottom = box
     upright = random.random() < 0.5
     for stripe in range(4):

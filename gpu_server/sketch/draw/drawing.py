@@ -1,23 +1,16 @@
 """One picture: painted, lettered, marked, and previewed half-finished."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
 from PIL import Image
 
 from gpu_server.sketch.draw import anime, chatgpt, lettering, lux, photo, realism
-from gpu_server.sketch.draw.brief import RAMPS, Brief, Pixels
+from gpu_server.sketch.draw.brief import RAMPS, Brief, Pixels, Size
 
 _LONGEST = 1536  # pixels; larger pictures are drawn at this size and enlarged
 
-_STYLES: Mapping[str, ModuleType] = {
-    "realism": realism,
-    "lux": lux,
-    "anime": anime,
-    "chatgpt": chatgpt,
-}
+_STYLES = {"realism": realism, "lux": lux, "anime": anime, "chatgpt": chatgpt}
 
 
 class Drawing:
@@ -72,7 +65,7 @@ def _draw(brief: Brief) -> Image.Image:
     return image
 
 
-def _noise(size: tuple[int, int]) -> Image.Image:
+def _noise(size: Size) -> Image.Image:
     random = np.random.default_rng(0)
     grid = random.integers(0, 256, (size[1] // 3 + 1, size[0] // 3 + 1, 3), dtype=np.uint8)
     return Image.fromarray(grid).resize(size, Image.Resampling.NEAREST)

@@ -5,7 +5,7 @@ from importlib import resources
 
 from PIL import Image, ImageDraw, ImageFont
 
-from gpu_server.sketch.draw.brief import Color
+from gpu_server.sketch.draw.brief import Box, Color
 
 _MAX_LETTERS = 140
 _MARK = "sketch"
@@ -29,9 +29,7 @@ def font(weight: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def write(
-    image: Image.Image, words: str, box: tuple[float, float, float, float], style: Lettering
-) -> None:
+def write(image: Image.Image, words: str, box: Box, style: Lettering) -> None:
     """Set words at the bottom of a box (left, top, right, bottom), as large as they fit."""
     left, top, right, bottom = box
     words = " ".join(_legible(words).split())

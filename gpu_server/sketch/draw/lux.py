@@ -6,13 +6,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from gpu_server.sketch.draw import canvas
-from gpu_server.sketch.draw.brief import Color
+from gpu_server.sketch.draw.brief import Color, Draw, Point, Random, Size
 from gpu_server.sketch.draw.lettering import Lettering
 
 LETTERING = Lettering("Light", (250, 232, 180), centred=True, spacing=0.25)
 
 
-def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color]) -> Image.Image:
+def paint(size: Size, random: Random, ramp: list[Color]) -> Image.Image:
     """Paint a sunburst over scales or fans, a frame, and a plaque for the words."""
     width, height = size
     ground, shade, soft, bronze, gold, shine = ramp
@@ -36,7 +36,7 @@ def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color])
     return canvas.grain(Image.composite(metal, back, lines.reduce(2)), random, 3)
 
 
-def _metal(size: tuple[int, int], colors: list[Color], random: np.random.Generator) -> Image.Image:
+def _metal(size: Size, colors: list[Color], random: Random) -> Image.Image:
     """Make gold that gleams in slanting bands."""
     small = (max(2, size[0] // 8), max(2, size[1] // 8))
     x = np.linspace(0, 1, small[0])[None, :]
@@ -48,12 +48,7 @@ def _metal(size: tuple[int, int], colors: list[Color], random: np.random.Generat
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _burst(
-    draw: ImageDraw.ImageDraw,
-    centre: tuple[float, float],
-    radius: float,
-    rays: int,
-) -> None:
+def _burst(draw: Draw, centre: Point, radius: float, rays: int) -> None:
     unit = min(draw.im.size)
     far = math.hypot(*draw.im.size)
     for ray in range(rays):
@@ -67,7 +62,7 @@ def _burst(
         draw.line(line, 90 if ray % 2 else 190, max(1, round(unit / (700 if ray % 2 else 420))))
 
 
-def _scales(draw: ImageDraw.ImageDraw, size: tuple[int, int], cell: float, unit: float) -> None:
+def _scales(draw: Draw, size: Size, cell: float, unit: float) -> None:
     top = size[1] * 0.60
     rows = int((size[1] - top) / (cell * 0.5)) + 3
     for row in range(rows):
@@ -82,7 +77,7 @@ def _scales(draw: ImageDraw.ImageDraw, size: tuple[int, int], cell: float, unit:
                 draw.pieslice(box, 180, 360, fill, 200, max(1, round(unit / 700)))
 
 
-def _fans(draw: ImageDraw.ImageDraw, size: tuple[int, int], count: int, unit: float) -> None:
+def _fans(draw: Draw, size: Size, count: int, unit: float) -> None:
     spread = size[0] / count
     for row in (0, 1):
         for column in range(-1, count + 1):
@@ -98,9 +93,7 @@ def _fans(draw: ImageDraw.ImageDraw, size: tuple[int, int], count: int, unit: fl
                 draw.line([(x, y), tip], 130, max(1, round(unit / 800)))
 
 
-def _medallion(
-    draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float, sides: int, unit: float
-) -> None:
+def _medallion(draw: Draw, centre: Point, radius: float, sides: int, unit: float) -> None:
     x, y = centre
     thin, thick = max(1, round(unit / 500)), max(2, round(unit / 180))
     for reach, stroke in ((1.1, thick), (1.02, thin), (0.62, thin)):
@@ -120,7 +113,7 @@ def _medallion(
         draw.regular_polygon((x, y, radius * 0.2), sides, rotation=0, fill=255)
 
 
-def _frame(draw: ImageDraw.ImageDraw, size: tuple[int, int], unit: float) -> None:
+def _frame(draw: Draw, size: Size, unit: float) -> None:
     right, bottom = size[0] - 1, size[1] - 1
     for inset, stroke in ((0.028, 130), (0.042, 420)):
         pad = unit * inset
@@ -135,7 +128,7 @@ def _frame(draw: ImageDraw.ImageDraw, size: tuple[int, int], unit: float) -> Non
                 draw.line([(x + dx, y), (x, y), (x, y + dy)], 255, thin)
 
 
-def _plaque(draw: ImageDraw.ImageDraw, size: tuple[int, int], unit: float) -> None:
+def _plaque(draw: Draw, size: Size, unit: float) -> None:
     box = (size[0] * 0.09, size[1] * 0.66, size[0] * 0.91, size[1] * 0.90)
     thin = max(1, round(unit / 420))
     draw.rounded_rectangle(box, unit * 0.03, 0, 255, thin)

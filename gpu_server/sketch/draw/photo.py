@@ -7,12 +7,8 @@ from gpu_server.sketch.draw.brief import Color, Control
 
 _BANDS = {"realism": 14, "lux": 7, "anime": 5, "chatgpt": 6}  # levels of brightness
 _INK = {"realism": 0, "lux": 4, "anime": 0, "chatgpt": 0}  # index into the ramp
-_TINT = {
-    "realism": 0.5,
-    "lux": 0.12,
-    "anime": 0.4,
-    "chatgpt": 0.18,
-}  # share of the photo's own colours
+# Share of the photo's own colours.
+_TINT = {"realism": 0.5, "lux": 0.12, "anime": 0.4, "chatgpt": 0.18}
 
 
 def restyle(free: Image.Image, control: Control, style: str, ramp: list[Color]) -> Image.Image:

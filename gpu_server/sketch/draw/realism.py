@@ -4,13 +4,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from gpu_server.sketch.draw import canvas
-from gpu_server.sketch.draw.brief import Color, Pixels
+from gpu_server.sketch.draw.brief import Color, Pixels, Point, Random, Size
 from gpu_server.sketch.draw.lettering import Lettering
 
 LETTERING = Lettering("SemiBold", (255, 255, 255), outline=0.03, outline_color=(20, 28, 32))
 
 
-def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color]) -> Image.Image:
+def paint(size: Size, random: Random, ramp: list[Color]) -> Image.Image:
     """Paint a landscape whose lower quarter is calm, for the words."""
     width, height = size
     unit = min(size)
@@ -38,7 +38,7 @@ def paint(size: tuple[int, int], random: np.random.Generator, ramp: list[Color])
     return canvas.grain(image, random, 4)
 
 
-def _sun(image: Image.Image, centre: tuple[float, float], radius: float, color: Color) -> None:
+def _sun(image: Image.Image, centre: Point, radius: float, color: Color) -> None:
     box = [round(v) for v in (centre[0] - radius, centre[1] - radius)]
     side = round(radius * 2)
     mask = Image.new("L", (side * 4, side * 4), 0)
@@ -47,7 +47,7 @@ def _sun(image: Image.Image, centre: tuple[float, float], radius: float, color: 
     image.paste(Image.new("RGB", (side, side), color), (box[0], box[1]), mask)
 
 
-def _firs(random: np.random.Generator, width: int, tall: float) -> canvas.Plane:
+def _firs(random: Random, width: int, tall: float) -> canvas.Plane:
     """Compute the heights of a row of firs above the ground."""
     x = np.arange(width, dtype=np.float32)
     heights = np.zeros(width, np.float32)
@@ -62,7 +62,7 @@ def _firs(random: np.random.Generator, width: int, tall: float) -> canvas.Plane:
     return heights
 
 
-def _lake(pixels: Pixels, shore: int, water: Color, random: np.random.Generator) -> None:
+def _lake(pixels: Pixels, shore: int, water: Color, random: Random) -> None:
     """Mirror what is above the shore in place, darker and stretched into ripples."""
     height = pixels.shape[0]
     depth = height - shore
@@ -76,13 +76,7 @@ def _lake(pixels: Pixels, shore: int, water: Color, random: np.random.Generator)
     pixels[shore:] = np.clip(mirror, 0, 255)
 
 
-def _birds(
-    image: Image.Image,
-    random: np.random.Generator,
-    sun: tuple[float, float],
-    unit: int,
-    color: Color,
-) -> None:
+def _birds(image: Image.Image, random: Random, sun: Point, unit: int, color: Color) -> None:
     draw = ImageDraw.Draw(image)
     for _ in range(int(random.integers(3, 9))):
         x = sun[0] + random.uniform(-0.3, 0.3) * unit

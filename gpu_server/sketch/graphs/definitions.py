@@ -12,21 +12,6 @@ from gpu_server.sketch.folders import Folders
 
 _MODELS_CONFIG = Path(__file__).parents[2] / "models_config" / "models.json"
 
-_MODEL_FOLDERS = (
-    "checkpoints",
-    "configs",
-    "loras",
-    "vae",
-    "text_encoders",
-    "diffusion_models",
-    "clip_vision",
-    "style_models",
-    "embeddings",
-    "controlnet",
-    "upscale_models",
-    "model_patches",
-)
-
 # (class, input) → the model folder whose files it offers
 _MODEL_INPUTS = {
     ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
@@ -41,13 +26,12 @@ _MODEL_INPUTS = {
 Models = Mapping[str, Sequence[str]]
 
 
-def configured_models(config: Path = _MODELS_CONFIG) -> dict[str, list[str]]:
-    """Read model file names by folder from `models.json`; return none if it is missing."""
+def configured_models() -> dict[str, list[str]]:
+    """Read model file names by folder from `models.json`."""
     models: dict[str, list[str]] = {}
-    if config.is_file():
-        for entry in json.loads(config.read_text("utf-8"))["files"]:
-            folder, _, name = entry["dest"].partition("/")
-            models.setdefault(folder, []).append(name)
+    for entry in json.loads(_MODELS_CONFIG.read_text("utf-8"))["files"]:
+        folder, _, name = entry["dest"].partition("/")
+        models.setdefault(folder, []).append(name)
     return models
 
 
@@ -80,8 +64,8 @@ class Definitions:
     """All node classes of this engine."""
 
     def __init__(self, models: Models, folders: Folders) -> None:
-        folders_in_order = dict.fromkeys([*_MODEL_FOLDERS, *models])
-        self.models = {folder: sorted(models.get(folder, ())) for folder in folders_in_order}
+        names = dict.fromkeys([*_MODEL_INPUTS.values(), *models])
+        self.models = {folder: sorted(models.get(folder, ())) for folder in names}
         self._folders = folders
         text = resources.files(__package__).joinpath("definitions.json").read_text("utf-8")
         self._info: dict[str, dict[str, Any]] = json.loads(text)
@@ -94,7 +78,6 @@ class Definitions:
         del self._info[class_type], self._specs[class_type]
 
     def spec(self, class_type: object) -> NodeSpec | None:
-        """Return the specification of a class, or None for an unknown class."""
         return self._specs.get(class_type) if isinstance(class_type, str) else None
 
     def object_info(self, class_type: str | None = None) -> dict[str, Any]:

@@ -1,16 +1,35 @@
 """Execute one graph: order its nodes, cache by content, and send the client its frames."""
 
 import hashlib
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from gpu_server.sketch.faults import NodeFaultError
+from gpu_server.sketch.faults import Faults, NodeFaultError
+from gpu_server.sketch.folders import Folders
+from gpu_server.sketch.graphs.definitions import Definitions
 from gpu_server.sketch.graphs.graph import execution_order, signatures, source_of
-from gpu_server.sketch.jobs.environment import Cached, Environment
 from gpu_server.sketch.jobs.nodes import FUNCTIONS
 from gpu_server.sketch.jobs.queue import Job, Result
-from gpu_server.sketch.jobs.values import Context, Overrides
+from gpu_server.sketch.jobs.values import Context, Output, Overrides, Preview
+from gpu_server.sketch.sockets import Sockets
+
+
+@dataclass
+class Environment:
+    """What outlives a job; a restart replaces all of it."""
+
+    folders: Folders
+    definitions: Definitions
+    faults: Faults
+    sockets: Sockets
+    interrupt: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    cache: dict[str, tuple[str, Output]] = field(default_factory=dict)
+    """What nodes returned, and the ids of those nodes, by their signatures."""
 
 
 class InterruptedJobError(Exception):
@@ -52,14 +71,14 @@ class Execution:
             del cache[stale]
         cached = [node_id for node_id in self._job.graph if self._signatures[node_id] in cache]
         self._record("execution_cached", {"nodes": cached})
-        success = all(self._execute(node_id) for node_id in self._order())
+        order = execution_order(
+            self._job.graph, self._job.outputs, self._is_cached, self._is_output
+        )
+        success = all(self._execute(node_id) for node_id in order)
         if success:
             self._record("execution_success", {})
         self._env.sockets.executing(self.client, None)
         return self._result(success)
-
-    def _order(self) -> list[str]:
-        return execution_order(self._job.graph, self._job.outputs, self._is_cached, self._is_output)
 
     def _is_cached(self, node_id: str) -> bool:
         return self._signatures[node_id] in self._env.cache
@@ -84,9 +103,8 @@ class Execution:
                 return None
 
     def _execute(self, node_id: str) -> bool:
-        entry = self._env.cache.get(self._signatures[node_id])
-        if entry is not None:
-            self._reuse(node_id, entry)
+        if self._is_cached(node_id):
+            self._reuse(node_id)
             return True
         inputs: dict[str, Any] = {}
         try:
@@ -105,25 +123,20 @@ class Execution:
         except Exception as error:  # a node may raise anything; the client is told
             self._fail("execution_error", node_id, _described(error, inputs))
             return False
-        meta = {
-            "node_id": node_id,
-            "display_node": node_id,
-            "parent_node": None,
-            "real_node_id": node_id,
-        }
-        self._env.cache[self._signatures[node_id]] = Cached(output, meta)
+        self._env.cache[self._signatures[node_id]] = node_id, output
         if output.ui is not None:
             self._send_to_client("executed", _executed(node_id, output.ui))
         self._executed.append(node_id)
         self._finish_progress(node_id)
         return True
 
-    def _reuse(self, node_id: str, entry: Cached) -> None:
-        if entry.output.ui and self._env.faults.strikes("cached_file_gone"):
-            for image in entry.output.ui["images"]:
+    def _reuse(self, node_id: str) -> None:
+        _, output = self._env.cache[self._signatures[node_id]]
+        if output.ui and self._env.faults.strikes("cached_file_gone"):
+            for image in output.ui["images"]:
                 folder = self._env.folders[image["type"]] / image["subfolder"]
                 (folder / image["filename"]).unlink(missing_ok=True)
-        self._send_to_client("executed", _executed(node_id, entry.output.ui))
+        self._send_to_client("executed", _executed(node_id, output.ui))
         self._finish_progress(node_id)
 
     def _inputs(self, node_id: str) -> dict[str, Any]:
@@ -134,8 +147,8 @@ class Execution:
             if source is None:
                 values[name] = value
             else:
-                cached = self._env.cache[self._signatures[source]]
-                values[name] = cached.output.slots[value[1]]
+                _, output = self._env.cache[self._signatures[source]]
+                values[name] = output.slots[value[1]]
         return values
 
     def _context(self, node_id: str) -> Context:
@@ -145,19 +158,11 @@ class Execution:
             overrides=self._overrides,
             graph=self._job.graph,
             texts=self._job.extra_data.get("extra_pnginfo") or {},
-            progress=lambda value, maximum, preview: self._advance(
-                node_id, value, maximum, preview
-            ),
+            progress=partial(self._advance, node_id),
             watched=lambda: self._env.sockets.is_connected(self.client),
         )
 
-    def _advance(
-        self,
-        node_id: str,
-        value: int,
-        maximum: int,
-        preview: Callable[[], tuple[str, bytes]] | None,
-    ) -> None:
+    def _advance(self, node_id: str, value: int, maximum: int, preview: Preview | None) -> None:
         self._checkpoint()
         self._set_progress(node_id, value, maximum, "running")
         data = {"value": value, "max": maximum, "prompt_id": self._job.prompt_id, "node": node_id}
@@ -185,8 +190,7 @@ class Execution:
     def _set_progress(self, node_id: str, value: float, maximum: float, state: str) -> None:
         entry = {"value": value, "max": maximum, "state": state, **self._identity(node_id)}
         self._progress[node_id] = entry
-        data = {"prompt_id": self._job.prompt_id, "nodes": self._progress}
-        self._send("progress_state", data)
+        self._send("progress_state", {"prompt_id": self._job.prompt_id, "nodes": self._progress})
 
     def _finish_progress(self, node_id: str) -> None:
         maximum = self._progress[node_id]["max"] if node_id in self._progress else 1
@@ -229,11 +233,16 @@ class Execution:
     def _result(self, success: bool) -> Result:
         outputs: dict[str, Any] = {}
         meta: dict[str, Any] = {}
-        for node_id, signature in self._signatures.items():
-            entry = self._env.cache.get(signature)
-            if entry is not None and entry.output.ui is not None:
-                outputs[node_id] = entry.output.ui
-                meta[node_id] = entry.meta
+        for node_id in filter(self._is_cached, self._signatures):
+            executed_as, output = self._env.cache[self._signatures[node_id]]
+            if output.ui is not None:
+                outputs[node_id] = output.ui
+                meta[node_id] = {
+                    "node_id": executed_as,
+                    "display_node": executed_as,
+                    "parent_node": None,
+                    "real_node_id": executed_as,
+                }
         return Result(success, self._messages, outputs, meta)
 
 
@@ -245,9 +254,7 @@ def _described(error: Exception, inputs: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(error, NodeFaultError):
         kind = error.kind
     else:
-        module = type(error).__module__
-        name = type(error).__qualname__
-        kind = name if module == "builtins" else f"{module}.{name}"
+        kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     tip = ""
     if kind == "torch.OutOfMemoryError":
         tip = "This error means you ran out of memory on your GPU."

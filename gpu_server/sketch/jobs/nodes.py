@@ -10,23 +10,17 @@ import numpy as np
 
 from gpu_server.sketch.draw import Brief, Control, Drawing, style_of_model
 from gpu_server.sketch.jobs import pictures
-from gpu_server.sketch.jobs.pictures import Picture
+from gpu_server.sketch.jobs.pictures import Picture, Pixels
 from gpu_server.sketch.jobs.values import Conditioning, Context, Inputs, Latent, Model, Output
 
 _EDGE_THRESHOLDS = 0.4, 0.8  # Canny's defaults
 _PREVIEW_SIZE = 512  # longest side of a preview in pixels, as in ComfyUI
 
 
-def _load_checkpoint(inputs: Inputs, context: Context) -> Output:
-    context.faults.before_load(inputs["ckpt_name"])
-    model = Model(inputs["ckpt_name"])
-    return Output((model, model, model))
-
-
-def _loader(name_input: str) -> "NodeFunction":
+def _loader(name_input: str, slots: int = 1) -> "NodeFunction":
     def load(inputs: Inputs, context: Context) -> Output:
         context.faults.before_load(inputs[name_input])
-        return Output((Model(inputs[name_input]),))
+        return Output((Model(inputs[name_input]),) * slots)
 
     return load
 
@@ -152,60 +146,49 @@ def _save(
     kind: str,
     prefix: str,
     suffix: str,
-    encode: Callable[[Picture], bytes],
+    encode: Callable[[Pixels], bytes],
 ) -> Output:
-    target = context.folders.save_target(kind, prefix, *images[0].size)
+    target = context.folders.save_target(kind, prefix)
     saved = []
     for index, picture in enumerate(images):
-        name = target.file_name(index, suffix)
-        (target.folder / name).write_bytes(encode(picture))
+        name = f"{target.name}_{target.counter + index:05}_{suffix}"
+        (target.folder / name).write_bytes(encode(picture.pixels))
         saved.append({"filename": name, "subfolder": target.subfolder, "type": kind})
     return Output(ui={"images": saved})
 
 
-def _save_png(
-    images: list[Picture], context: Context, kind: str, prefix: str, level: int
-) -> Output:
-    texts = {"prompt": context.graph, **context.texts}
-
-    def encode(picture: Picture) -> bytes:
-        return pictures.png(picture.pixels, level, texts)
-
-    return _save(images, context, kind, prefix, ".png", encode)
-
-
 def _save_image(inputs: Inputs, context: Context) -> Output:
-    return _save_png(inputs["images"], context, "output", inputs["filename_prefix"], level=4)
+    texts = {"prompt": context.graph, **context.texts}
+    encode = partial(pictures.png, level=4, texts=texts)
+    return _save(inputs["images"], context, "output", inputs["filename_prefix"], ".png", encode)
 
 
 def _preview_image(inputs: Inputs, context: Context) -> Output:
     prefix = "ComfyUI_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))  # noqa: S311
-    return _save_png(inputs["images"], context, "temp", prefix, level=1)
+    encode = partial(pictures.png, level=1)
+    return _save(inputs["images"], context, "temp", prefix, ".png", encode)
 
 
 def _easel_output(inputs: Inputs, context: Context) -> Output:
-    def encode(picture: Picture) -> bytes:
-        return pictures.ppm(picture.pixels)
-
-    return _save(inputs["images"], context, "output", inputs["filename_prefix"], ".ppm", encode)
+    prefix = inputs["filename_prefix"]
+    return _save(inputs["images"], context, "output", prefix, ".ppm", pictures.ppm)
 
 
 def _send_image(inputs: Inputs, context: Context) -> Output:
     images: list[Picture] = inputs["images"]
     for index, picture in enumerate(images):
-        data = pictures.png(picture.pixels, 1)
-        context.progress(index, len(images), partial(_as_preview, data))
+        context.progress(index, len(images), partial(_as_png, picture))
     return Output()
 
 
-def _as_preview(png: bytes) -> tuple[str, bytes]:
-    return "png", png
+def _as_png(picture: Picture) -> tuple[str, bytes]:
+    return "png", pictures.png(picture.pixels, 1)
 
 
 NodeFunction = Callable[[Inputs, Context], Output]
 
 FUNCTIONS: Mapping[str, NodeFunction] = {
-    "CheckpointLoaderSimple": _load_checkpoint,
+    "CheckpointLoaderSimple": _loader("ckpt_name", slots=3),
     "UNETLoader": _loader("unet_name"),
     "CLIPLoader": _loader("clip_name"),
     "VAELoader": _loader("vae_name"),

@@ -33,17 +33,11 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
 def load(path: Path) -> Picture:
-    """Decode an image file upright, as RGB.
-
-    Raises:
-        PIL.UnidentifiedImageError: The file is not an image.
-        OSError: The image is truncated.
-    """
+    """Decode an image file upright, as RGB. Raises OSError for what is no image, or half of one."""
     with Image.open(path) as image:
         return Picture(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
 
@@ -128,8 +122,8 @@ def ppm(pixels: Pixels) -> bytes:
     return b"P6\n%d %d\n255\n" % (width, height) + np.ascontiguousarray(pixels).tobytes()
 
 
-def jpeg(image: Image.Image, quality: int = 85) -> bytes:
+def jpeg(image: Image.Image) -> bytes:
     """Encode as JPEG, for previews."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()

@@ -3,7 +3,7 @@
 import heapq
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gpu_server.sketch.graphs.graph import Graph
@@ -31,8 +31,8 @@ class Result:
 
     success: bool
     messages: list[tuple[str, dict[str, Any]]]
-    outputs: dict[str, Any] = field(default_factory=dict)
-    meta: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any]
+    meta: dict[str, Any]
 
 
 class JobQueue:
@@ -52,11 +52,7 @@ class JobQueue:
         self._closed = False
 
     def put(self, job: Job) -> None:
-        """Queue a job.
-
-        Raises:
-            TypeError: Number and id equal those of a pending job; this one is queued all the same.
-        """
+        """Queue a job. Raises TypeError, but queues it, if a pending one has its number and id."""
         with self._changed:
             heapq.heappush(self._pending, job)
             self._notify()
@@ -65,12 +61,10 @@ class JobQueue:
     def get(self) -> tuple[int, Job] | None:
         """Wait for the next job and mark it running; return None once the queue is closed.
 
-        Raises:
-            TypeError: Jobs with equal numbers and ids are pending.
+        Raises TypeError when jobs with equal numbers and ids are pending.
         """
         with self._changed:
-            while not self._pending and not self._closed:
-                self._changed.wait()
+            self._changed.wait_for(lambda: self._pending or self._closed)
             if self._closed:
                 return None
             job = heapq.heappop(self._pending)
@@ -80,7 +74,6 @@ class JobQueue:
             return self._tasks, job
 
     def finish(self, task: int, result: Result) -> None:
-        """Move a running job to the history."""
         with self._changed:
             job = self._running.pop(task)
             if len(self._history) >= _MAX_HISTORY:
@@ -98,7 +91,7 @@ class JobQueue:
             self._notify()
 
     def _notify(self) -> None:
-        self._on_change(len(self._pending) + len(self._running))
+        self._on_change(self.remaining)
 
     def close(self) -> None:
         """Make `get` return None from now on."""
@@ -108,7 +101,6 @@ class JobQueue:
 
     @property
     def remaining(self) -> int:
-        """Number of pending and running jobs."""
         with self._changed:
             return len(self._pending) + len(self._running)
 
@@ -118,13 +110,11 @@ class JobQueue:
             return list(self._running.values()), list(self._pending)
 
     def clear_pending(self) -> None:
-        """Drop every pending job."""
         with self._changed:
             self._pending.clear()
             self._notify()
 
     def delete_pending(self, prompt_ids: Iterable[str]) -> None:
-        """Drop pending jobs by id; ignore unknown ids."""
         unwanted = set(prompt_ids)
         with self._changed:
             self._pending = [job for job in self._pending if job.prompt_id not in unwanted]
@@ -143,18 +133,15 @@ class JobQueue:
             return dict(list(self._history.items())[start:end])
 
     def history_of(self, prompt_id: str) -> dict[str, Any]:
-        """Return the history entry under its id, or `{}`."""
         with self._changed:
             entry = self._history.get(prompt_id)
             return {} if entry is None else {prompt_id: entry}
 
     def clear_history(self) -> None:
-        """Drop every finished job."""
         with self._changed:
             self._history.clear()
 
     def delete_history(self, prompt_ids: Iterable[str]) -> None:
-        """Drop finished jobs by id; ignore unknown ids."""
         with self._changed:
             for prompt_id in prompt_ids:
                 self._history.pop(prompt_id, None)

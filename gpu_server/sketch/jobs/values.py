@@ -12,6 +12,7 @@ from gpu_server.sketch.jobs.pictures import Picture
 
 # Inputs and outputs differ from node to node; validation has checked their types.
 Inputs = Mapping[str, Any]
+Preview = Callable[[], tuple[str, bytes]]  # returns "jpeg" or "png", and the encoded image
 
 
 @dataclass(frozen=True)
@@ -79,5 +80,5 @@ class Context:
     overrides: Overrides
     graph: Graph
     texts: Mapping[str, Any]
-    progress: Callable[[int, int, Callable[[], tuple[str, bytes]] | None], None]
+    progress: Callable[[int, int, Preview | None], None]
     watched: Callable[[], bool]

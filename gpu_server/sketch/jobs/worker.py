@@ -2,8 +2,7 @@
 
 import threading
 
-from gpu_server.sketch.jobs.environment import Environment
-from gpu_server.sketch.jobs.execution import AbandonedJobError, Execution
+from gpu_server.sketch.jobs.execution import AbandonedJobError, Environment, Execution
 from gpu_server.sketch.jobs.queue import Job, JobQueue
 
 # These end ComfyUI's worker thread: equal numbers and ids in the queue, extra_data that is not an
@@ -11,26 +10,19 @@ from gpu_server.sketch.jobs.queue import Job, JobQueue
 _DEADLY = (TypeError, KeyError, AttributeError, RecursionError)
 
 
-class Worker:
+class Worker(threading.Thread):
     """Runs the jobs of a queue until it is stopped or one of them kills it."""
 
     def __init__(self, queue: JobQueue, environment: Environment) -> None:
+        super().__init__(name="sketch-worker", daemon=True)
         self._queue = queue
         self._env = environment
         self._free = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sketch-worker", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def stop(self) -> None:
         """End the thread after the current node; its job leaves no trace."""
         self._env.stopped.set()
         self._queue.close()
-
-    def join(self, timeout: float) -> None:
-        """Wait for the thread to end, at most `timeout` seconds."""
-        self._thread.join(timeout)
 
     def interrupt(self) -> None:
         """Interrupt the running job, but not the next one."""
@@ -45,7 +37,7 @@ class Worker:
             self._free.clear()
             self._env.cache.clear()
 
-    def _run(self) -> None:
+    def run(self) -> None:
         while True:
             try:
                 taken = self._queue.get()

@@ -7,32 +7,24 @@ import uvicorn
 from starlette.requests import HTTPConnection
 
 
-def cut(connection: HTTPConnection) -> None:
-    """Abort the connection of a request or socket without a close frame."""
-    for transport in _transports(connection, [connection]):
+def cut(connections: Iterable[HTTPConnection]) -> None:
+    """Abort the connections without a close frame."""
+    for transport in _transports(connections):
         transport.abort()
 
 
-def cut_all(connection: HTTPConnection, others: Iterable[HTTPConnection]) -> None:
-    """Abort the connections of `others`; `connection` is any connection of the same server."""
-    for transport in _transports(connection, others):
-        transport.abort()
-
-
-def stall_all(connection: HTTPConnection, others: Iterable[HTTPConnection]) -> None:
-    """Stop reading from the connections of `others`, but leave them open."""
-    for transport in _transports(connection, others):
+def stall(connections: Iterable[HTTPConnection]) -> None:
+    """Stop reading from the connections, but leave them open."""
+    for transport in _transports(connections):
         if transport.is_reading():
             transport.pause_reading()
 
 
-def _transports(
-    connection: HTTPConnection, others: Iterable[HTTPConnection]
-) -> Iterator[asyncio.Transport]:
-    server: uvicorn.Server | None = connection.app.state.server
-    if server is None:
-        raise RuntimeError("This fault needs a server made by gpu_server.sketch.create_server.")
-    addresses = {other.scope["client"] for other in others}
+def _transports(connections: Iterable[HTTPConnection]) -> Iterator[asyncio.Transport]:
+    by_address = {connection.scope["client"]: connection for connection in connections}
+    if not by_address:
+        return
+    server: uvicorn.Server = next(iter(by_address.values())).app.state.server
     for protocol in list(server.server_state.connections):
-        if getattr(protocol, "client", None) in addresses and protocol.transport is not None:
+        if getattr(protocol, "client", None) in by_address and protocol.transport is not None:
             yield protocol.transport

@@ -1,18 +1,19 @@
 """Routes to upload and view images, confined to the engine's folders."""
 
-import email.utils
 import hashlib
 import io
 import mimetypes
 from pathlib import Path
+from stat import S_ISREG
 
 import anyio.to_thread
 from PIL import Image
 from starlette.datastructures import FormData, QueryParams, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
 from gpu_server.sketch.folders import KINDS, Folders, split_annotation
 from gpu_server.sketch.routes.replies import RefusedError, TooLargeError, engine_of, json_reply
@@ -25,6 +26,9 @@ _ACTIVE_TYPES = {
     "text/javascript",
     "text/css",
 }
+_UNKNOWN_TYPE = "application/octet-stream"
+_CHUNK_BYTES = 8_000_000  # mostly a whole image: each chunk is read in another thread
+_CONDITIONS = StaticFiles()
 
 
 async def upload_image(request: Request) -> Response:
@@ -76,18 +80,21 @@ async def view(request: Request) -> Response:
     query = request.query_params
     path = _viewed(engine_of(request).folders, query)
     try:
-        data, etag, modified = await anyio.to_thread.run_sync(_read, path)
+        stat = await anyio.to_thread.run_sync(path.stat)
     except (OSError, ValueError) as error:  # missing, or not a possible name
         raise RefusedError(404) from error
+    if not S_ISREG(stat.st_mode):
+        raise RefusedError(404)
     headers = {"content-disposition": f'filename="{path.name}"'}
     if "preview" in query:
-        return await anyio.to_thread.run_sync(_preview, data, query["preview"], headers)
-    if query.get("channel") in ("rgb", "a"):
-        return await anyio.to_thread.run_sync(_channel, data, query["channel"], headers)
-    guessed = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    headers["content-type"] = "application/octet-stream" if guessed in _ACTIVE_TYPES else guessed
-    headers |= {"etag": etag, "last-modified": email.utils.formatdate(modified, usegmt=True)}
-    return _conditional(request, data, headers, int(modified))
+        return await anyio.to_thread.run_sync(_preview, path, query["preview"], headers)
+    guessed = mimetypes.guess_type(path.name)[0]
+    media_type = _UNKNOWN_TYPE if guessed in _ACTIVE_TYPES else guessed
+    response = FileResponse(path, 200, headers, media_type or _UNKNOWN_TYPE, stat_result=stat)
+    response.chunk_size = _CHUNK_BYTES
+    if _CONDITIONS.is_not_modified(response.headers, request.headers):
+        return NotModifiedResponse(response.headers)
+    return response
 
 
 def _viewed(folders: Folders, query: QueryParams) -> Path:
@@ -102,71 +109,15 @@ def _viewed(folders: Folders, query: QueryParams) -> Path:
     return folder / Path(name).name
 
 
-def _read(path: Path) -> tuple[bytes, str, float]:
-    with path.open("rb") as file:
-        data = file.read()
-    stat = path.stat()
-    return data, f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"', stat.st_mtime
-
-
-def _conditional(request: Request, data: bytes, headers: dict[str, str], modified: int) -> Response:
-    matches = request.headers.get("if-none-match")
-    since = request.headers.get("if-modified-since")
-    if matches is not None:
-        unchanged = headers["etag"] in matches or matches.strip() == "*"
-    else:
-        unchanged = since is not None and modified <= _http_date(since)
-    if unchanged:
-        return Response(status_code=304, headers=headers)
-    headers["accept-ranges"] = "bytes"
-    requested = request.headers.get("range")
-    if requested is None:
-        return Response(data, headers=headers)
-    span = _span(requested, len(data))
-    if span is None:
-        return Response(status_code=416, headers={"content-range": f"bytes */{len(data)}"})
-    start, end = span
-    headers["content-range"] = f"bytes {start}-{end - 1}/{len(data)}"
-    return Response(data[start:end], 206, headers)
-
-
-def _http_date(value: str) -> float:
-    try:
-        return email.utils.parsedate_to_datetime(value).timestamp()
-    except ValueError:
-        return 0.0
-
-
-def _span(value: str, size: int) -> tuple[int, int] | None:
-    """Parse a single byte range into start and end (exclusive); None if unsatisfiable."""
-    first, dash, last = value.removeprefix("bytes=").partition("-")
-    if not dash or not (first + last).isdecimal():
-        return None
-    start = int(first) if first else max(0, size - int(last))
-    end = min(int(last) + 1, size) if first and last else size
-    return (start, end) if start < end else None
-
-
-def _preview(data: bytes, options: str, headers: dict[str, str]) -> Response:
+def _preview(path: Path, options: str, headers: dict[str, str]) -> Response:
     requested, _, quality = options.partition(";")
     encoding = requested if requested in ("webp", "jpeg") else "webp"
     level = int(quality) if quality.isdecimal() else 90
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(path) as image:
         converted = image.convert("RGB" if encoding == "jpeg" else image.mode)
         converted.save(buffer, encoding, quality=level)
     return Response(buffer.getvalue(), media_type=f"image/{encoding}", headers=headers)
-
-
-def _channel(data: bytes, channel: str, headers: dict[str, str]) -> Response:
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(data)) as image:
-        if channel == "rgb":
-            image.convert("RGB").save(buffer, "PNG")
-        else:
-            alpha = image.convert("RGBA").getchannel("A")
-            Image.merge("RGBA", [Image.new("L", image.size)] * 3 + [alpha]).save(buffer, "PNG")
-    return Response(buffer.getvalue(), media_type="image/png", headers=headers)
 
 
 ROUTES = [

@@ -7,8 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gpu_server.sketch.routes.replies import empty, engine_of, json_reply, text
-from gpu_server.sketch.sockets import SERVER_FEATURES
+from gpu_server.sketch.routes.replies import empty, engine_of, json_reply
 
 _PROTOCOL_VERSION = "0.3.64"  # of the ComfyUI that was recorded
 
@@ -20,11 +19,6 @@ _HOME = """<!doctype html><meta charset="utf-8"><title>Sketch engine</title>
 
 async def home(_: Request) -> Response:
     return Response(_HOME, media_type="text/html", headers={"cache-control": "no-cache"})
-
-
-async def plain_get_of_socket(request: Request) -> Response:
-    upgrade = request.headers.get("upgrade")
-    return text(f'No WebSocket UPGRADE hdr: {upgrade}\n Can "Upgrade" only to "WebSocket".', 400)
 
 
 async def get_system_stats(_: Request) -> Response:
@@ -60,22 +54,11 @@ async def get_models(request: Request) -> Response:
     return json_reply(models[folder]) if folder in models else empty(404)
 
 
-async def get_features(_: Request) -> Response:
-    return json_reply(SERVER_FEATURES)
-
-
-async def get_embeddings(_: Request) -> Response:
-    return json_reply([])
-
-
 ROUTES = [
     Route("/", home),
-    Route("/ws", plain_get_of_socket),
     Route("/system_stats", get_system_stats),
     Route("/object_info", get_object_info),
     Route("/object_info/{class_type}", get_object_info),
     Route("/models", get_models),
     Route("/models/{folder}", get_models),
-    Route("/features", get_features),
-    Route("/embeddings", get_embeddings),
 ]

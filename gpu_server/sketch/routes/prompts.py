@@ -18,8 +18,8 @@ async def post_prompt(request: Request) -> Response:
     engine = engine_of(request)
     body = await json_body(request)
     if "prompt" not in body:
-        details = "No prompt provided"
-        error = {"type": "no_prompt", "message": details, "details": details, "extra_info": {}}
+        text = "No prompt provided"
+        error = {"type": "no_prompt", "message": text, "details": text, "extra_info": {}}
         return json_reply({"error": error, "node_errors": {}}, 400)
     graph = body["prompt"]
     number = _number(body, engine)
@@ -39,7 +39,7 @@ async def post_prompt(request: Request) -> Response:
     if not engine.faults.strikes("lost_prompt"):
         engine.queue.put(Job(number, prompt_id, graph, extra_data, verdict.outputs))
     if engine.faults.strikes("post_lost"):
-        connections.cut(request)
+        connections.cut([request])
     return json_reply(
         {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
     )

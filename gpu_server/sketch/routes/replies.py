@@ -15,11 +15,7 @@ class TooLargeError(Exception):
 
 
 class RefusedError(Exception):
-    """A file route refuses the request with `status` and no body."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"refused with {status}")
-        self.status = status
+    """A file route refuses the request with a status, the only argument, and no body."""
 
 
 def engine_of(connection: HTTPConnection) -> Engine:
@@ -38,7 +34,6 @@ def empty(status: int = 200) -> Response:
 
 
 def text(message: str, status: int, headers: dict[str, str] | None = None) -> Response:
-    """Answer with an error in plain text."""
     return Response(message, status, headers, media_type="text/plain")
 
 
@@ -57,8 +52,7 @@ def method_not_allowed(_: Request, __: Exception) -> Response:
 
 
 def refused(_: Request, error: Exception) -> Response:
-    """Answer to a RefusedError."""
-    return empty(error.status if isinstance(error, RefusedError) else 500)
+    return empty(*error.args)
 
 
 def too_large(_: Request, __: Exception) -> Response:
@@ -66,11 +60,7 @@ def too_large(_: Request, __: Exception) -> Response:
 
 
 async def body(request: Request) -> bytes:
-    """Read the whole body.
-
-    Raises:
-        TooLargeError: The body is over the limit; raised once the client has sent all of it.
-    """
+    """Read the whole body. Raises TooLargeError once the client has sent all of it."""
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
@@ -83,9 +73,5 @@ async def body(request: Request) -> bytes:
 
 
 async def json_body(request: Request) -> Any:
-    """Read the body as JSON.
-
-    Raises:
-        ValueError: The body is not JSON.
-    """
+    """Read the body. Raises ValueError when it is not JSON."""
     return json.loads(await body(request))
