@@ -105,11 +105,7 @@ class Target(_Section):
         return self._name
 
     def routes(self, via: str) -> tuple[Route, ...]:
-        """Return the routes to try, in order, for `--via auto|direct|proxy`.
-
-        Raises:
-            UsageError: This target has no such route.
-        """
+        """Return the routes to try, in order, for `--via`. Raises UsageError if there is none."""
         routes = tuple(route for route in (self.direct, self.proxy) if route is not None)
         matching = tuple(route for route in routes if via in ("auto", route.via))
         if not matching:
@@ -152,11 +148,7 @@ class Config(_Section):
             target._name = name
 
     def select(self, names: list[str]) -> list[Target]:
-        """Return the named targets; no name means the default, `all` means every target.
-
-        Raises:
-            UsageError: No target has this name.
-        """
+        """Return the named targets; no name means the default, `all` means every target."""
         if "all" in names:
             return list(self.targets.values())
         selected = dict.fromkeys(names or [self.default or next(iter(self.targets))])
@@ -180,11 +172,7 @@ def config_path(environ: Mapping[str, str]) -> Path:
 
 
 def load_config(path: Path) -> Config:
-    """Read and check the whole file.
-
-    Raises:
-        ConfigError: Lists every fault with its key, the problem and what is allowed.
-    """
+    """Read and check the file; a ConfigError names every fault and what is allowed instead."""
     try:
         return Config.model_validate_json(path.read_bytes(), context=path)
     except FileNotFoundError:
