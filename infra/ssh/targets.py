@@ -37,8 +37,10 @@ _Workdir = Annotated[
 ]
 
 
-# pydantic's own regular expressions have no look-ahead
-class _Section(BaseModel, extra="forbid", frozen=True, strict=True, regex_engine="python-re"):
+# pydantic's own regular expressions have no look-ahead; only Config's validator is ever needed
+class _Section(
+    BaseModel, extra="forbid", frozen=True, strict=True, regex_engine="python-re", defer_build=True
+):
     """One object of the file. Each field's description says which values are allowed."""
 
     @field_validator("*", mode="before")
@@ -83,15 +85,13 @@ class Target(_Section):
     direct: _Direct | None = Field(None, description='an object with "host" and "user"')
     proxy: _Proxy | None = Field(None, description='an object with "host" and "user"')
     workdir: _Workdir = Field(
-        "/workspace/easel",
-        description='an absolute path on the host, such as "/workspace/easel"',
+        "/workspace/easel", description='an absolute path on the host, such as "/workspace/easel"'
     )
     known_hosts: _File = Field(
         "known_hosts", validate_default=True, description="a file, relative to this one"
     )
     shared: list[_PathInsideWorkdir] = Field(
-        _SHARED,
-        description='a list of paths inside workdir, such as ["backend/.env", "data/"]',
+        _SHARED, description='a list of paths inside workdir, such as ["backend/.env", "data/"]'
     )
     keep_releases: int = Field(3, ge=2, le=100, description="a whole number from 2 to 100")
     _name: str

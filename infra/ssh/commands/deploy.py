@@ -53,12 +53,7 @@ def _git(folder: Path, *arguments: str, stdout: BinaryIO | int = subprocess.PIPE
 
 
 def _run(
-    session: Session,
-    action: str,
-    *,
-    release: str,
-    digest: str = "",
-    archive: BinaryIO | None = None,
+    session: Session, action: str, release: str, digest: str = "", archive: BinaryIO | None = None
 ) -> Outcome:
     target = session.target
     values = {
