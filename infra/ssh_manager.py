@@ -88,11 +88,9 @@ def _failed(console: Console, error: SshError, target: Target | None) -> int:
     console.say(f"error: {error}")
     if console.as_json:
         fields = {"exit": error.exit_code, "error": {"code": error.code, "message": str(error)}}
-        if target is None:
-            console.document({**fields, "targets": []})
-        else:
-            entry = {"target": target.name, **fields}
-            console.document({"exit": error.exit_code, "targets": [entry]})
+        entries = [{"target": target.name, **fields}] if target else []
+        outermost = {"exit": error.exit_code} if target else fields
+        console.document({**outermost, "targets": entries})
     return error.exit_code
 
 

@@ -35,16 +35,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options; nothing after `--` is read as an option.
-
-    Raises:
-        UsageError: A command or option is unknown, or a value is not allowed.
-    """
+    """Return the options; nothing after `--` is read as one. Raises UsageError for a mistake."""
     command_line, literal = argv, []
     if "--" in argv:
         split = argv.index("--")
         command_line, literal = argv[:split], argv[split + 1 :]
-    options = _parser().parse_args(command_line)
+    defaults = argparse.Namespace(target=None, via="auto", json=False, timeout=None)
+    options = _parser().parse_args(command_line, defaults)
     if options.command == "exec":
         options.argv += literal
     elif literal:
@@ -54,28 +51,27 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
+    common = _common()
     parser = _Parser(
         prog="easel-ssh",
         description="Run, watch and update Easel on its hosts over SSH.",
         epilog=_EXIT_CODES,
+        parents=[common],
     )
-    _shared(parser, top=True)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, epilog=_EXIT_CODES)
-        _shared(sub, top=False)
-        return sub
+        return commands.add_parser(
+            name, help=text, description=text, epilog=_EXIT_CODES, parents=[common]
+        )
 
-    _run_commands(command("shell", "open an interactive shell"), command("exec", "run a command"))
+    sub = command("shell", "open an interactive shell")
+    sub.add_argument("--cd", metavar="DIR", help="remote directory to start in")
+    _exec(command("exec", "run a command"))
     command("status", "show the host's services; exit 3 if one is not ready")
-    for name, text in (
-        ("start", "start the services"),
-        ("stop", "stop services, or all"),
-        ("restart", "restart services, or all"),
-    ):
-        sub = command(name, text)
+    for name in ("start", "stop", "restart"):
+        sub = command(name, f"{name} services, or all")
         sub.add_argument("services", nargs="*", metavar="SERVICE")
     _logs(command("logs", "show log lines of one service, or of all"))
     _deploy(command("deploy", "put the committed tree on the host and restart the services"))
@@ -91,71 +87,49 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("action", nargs="?", default="list", choices=("list", "verify", "pull"))
     sub.add_argument("--style", metavar="STYLE", help="only the files that this style needs")
     sub.add_argument("--profile", metavar="PROFILE", help="starter or full")
-    _hosts(command("hosts", "list the targets, or trust a host key"))
+    sub = command("hosts", "list the targets, or trust a host key")
+    sub.add_argument("action", nargs="?", default="list", choices=("list", "trust"))
+    sub.add_argument("--fingerprint", metavar="SHA256:…", help="fingerprint of the key to trust")
     command("doctor", "check everything between here and a working host")
     return parser
 
 
-def _shared(parser: argparse.ArgumentParser, *, top: bool) -> None:
-    """Add the options that may stand before or after the command."""
-
-    def default(value: object) -> object:
-        return value if top else argparse.SUPPRESS
-
-    parser.add_argument(
-        "-t",
-        "--target",
-        action="append",
-        default=default(None),
-        metavar="NAME",
-        help="repeatable; all means every target",
-    )
-    parser.add_argument("--via", choices=("auto", "direct", "proxy"), default=default("auto"))
-    parser.add_argument("--json", action="store_true", default=default(False))
-    parser.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=default(None),
-        metavar="S",
-        help="give up after S seconds",
-    )
+def _common() -> _Parser:
+    """Make the options that may stand before or after the command, without defaults."""
+    parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    name = "repeatable; all means every target"
+    parser.add_argument("-t", "--target", action="append", metavar="NAME", help=name)
+    parser.add_argument("--via", choices=("auto", "direct", "proxy"))
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--timeout", type=_seconds, metavar="S", help="give up after S seconds")
+    return parser
 
 
-def _run_commands(shell: argparse.ArgumentParser, execute: argparse.ArgumentParser) -> None:
-    for parser in (shell, execute):
-        parser.add_argument("--cd", metavar="DIR", help="remote directory to start in")
-    execute.add_argument(
-        "--env", action="append", default=[], metavar="NAME[=VALUE]", help="repeatable"
-    )
-    execute.add_argument("--shell", metavar="LINE", help="run a line of bash instead of a program")
-    execute.add_argument("--raw", action="store_true", help="do not redact secrets")
-    execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- PROGRAM ARGS…")
+def _exec(parser: argparse.ArgumentParser) -> None:
+    name = "NAME[=VALUE]"
+    parser.add_argument("--cd", metavar="DIR", help="remote directory to start in")
+    parser.add_argument("--env", action="append", default=[], metavar=name, help="repeatable")
+    parser.add_argument("--shell", metavar="LINE", help="run a line of bash instead of a program")
+    parser.add_argument("--raw", action="store_true", help="do not redact secrets")
+    parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- PROGRAM ARGS…")
 
 
 def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("service", nargs="?", metavar="SERVICE")
-    parser.add_argument(
-        "-f", "--follow", action="store_true", help="show new lines as they come, and reconnect"
-    )
+    follow = "show new lines as they come, and reconnect"
+    parser.add_argument("-f", "--follow", action="store_true", help=follow)
     parser.add_argument("-n", "--lines", type=_count, default=100, metavar="N")
     parser.add_argument("--grep", metavar="REGEX", help="only the lines that match")
 
 
 def _deploy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", default=None, metavar="DIR", help="a git checkout")
-    parser.add_argument(
-        "--adopt", action="store_true", help="turn an existing checkout into a release"
-    )
+    adopt = "turn an existing checkout into a release"
+    parser.add_argument("--adopt", action="store_true", help=adopt)
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="show what would happen")
-    action.add_argument(
-        "--rollback", nargs="?", const="", metavar="RELEASE", help="go back to an earlier release"
-    )
-
-
-def _hosts(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", default="list", choices=("list", "trust"))
-    parser.add_argument("--fingerprint", metavar="SHA256:…", help="fingerprint of the key to trust")
+    earlier = "go back to an earlier release"
+    action.add_argument("--rollback", nargs="?", const="", metavar="RELEASE", help=earlier)
 
 
 def _seconds(text: str) -> float:

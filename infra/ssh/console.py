@@ -23,17 +23,22 @@ class Output:
 
     def fields(self) -> dict[str, object]:
         """Return what was captured: as text, or as `…_base64` where it is not UTF-8."""
-        return dict(_as_json(name, bytes(data)) for name, data in self.captured.items())
+        fields: dict[str, object] = {}
+        for name, data in self.captured.items():
+            try:
+                fields[name] = data.decode("utf-8")
+            except UnicodeDecodeError:
+                fields[f"{name}_base64"] = base64.b64encode(data).decode("ascii")
+        return fields
 
 
+@dataclass(kw_only=True, eq=False)
 class Console:
     """The output streams of this process. Secrets are redacted from everything shown."""
 
-    def __init__(self, *, as_json: bool) -> None:
-        self.as_json = as_json
+    as_json: bool
 
     def say(self, message: str) -> None:
-        """Show one message on stderr."""
         print(redact_text(message), file=sys.stderr, flush=True)
 
     def line(self, text: str) -> None:
@@ -42,7 +47,6 @@ class Console:
             print(redact_text(text), flush=True)
 
     def document(self, document: dict[str, object]) -> None:
-        """Show the JSON document."""
         print(redact_text(json.dumps(document, ensure_ascii=False)), flush=True)
 
     @contextlib.contextmanager
@@ -64,13 +68,11 @@ class Console:
 
 
 def write_stdout(data: bytes) -> None:
-    """Write bytes to stdout without delay."""
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 def write_stderr(data: bytes) -> None:
-    """Write bytes to stderr without delay."""
     sys.stderr.buffer.write(data)
     sys.stderr.buffer.flush()
 
@@ -83,10 +85,3 @@ def piped_stdin() -> int | None:
         return None
     # a character device is a terminal or /dev/null
     return None if stat.S_ISCHR(mode) else sys.stdin.fileno()
-
-
-def _as_json(name: str, data: bytes) -> tuple[str, str]:
-    try:
-        return name, data.decode("utf-8")
-    except UnicodeDecodeError:
-        return f"{name}_base64", base64.b64encode(data).decode("ascii")

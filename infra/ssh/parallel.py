@@ -46,7 +46,7 @@ class _Child:
             self._relay(self.process.stderr, write_stderr)
 
     def wait(self) -> int:
-        """Wait until all its output is passed on, and return its exit code."""
+        """Wait until all its output is passed on; return its exit code as a shell would."""
         for thread in self._threads:
             thread.join()
         code = self.process.wait()

@@ -19,12 +19,10 @@ def redact(data: bytes) -> bytes:
 
 
 def redact_text(text: str) -> str:
-    """Do the same as `redact` for text."""
     return redact(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def holds_secret(text: str) -> bool:
-    """Return whether some part of the text looks like a secret."""
     return _SECRET.search(text.encode("utf-8", "surrogateescape")) is not None
 
 

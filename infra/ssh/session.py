@@ -28,15 +28,10 @@ class Session:
 
     @property
     def connect_timeout(self) -> float:
-        """How long to wait for a connection, in seconds."""
         return min(CONNECT_TIMEOUT_S, self.options.timeout or CONNECT_TIMEOUT_S)
 
     def connect(self) -> contextlib.closing[Remote]:
-        """Connect as `--via` says; leaving the block closes the connection.
-
-        Raises:
-            RemoteError: Says what to do about it.
-        """
+        """Connect as `--via` says; leaving the block closes the connection."""
         remote = connect(self.target, self.options.via, self.console.say, self.connect_timeout)
         return contextlib.closing(remote)
 

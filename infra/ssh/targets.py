@@ -37,8 +37,10 @@ _Workdir = Annotated[
 ]
 
 
-# pydantic's own regular expressions have no look-ahead
-class _Section(BaseModel, extra="forbid", frozen=True, strict=True, regex_engine="python-re"):
+# pydantic's own regular expressions have no look-ahead; only Config's validator is ever needed
+class _Section(
+    BaseModel, extra="forbid", frozen=True, strict=True, regex_engine="python-re", defer_build=True
+):
     """One object of the file. Each field's description says which values are allowed."""
 
     @field_validator("*", mode="before")
@@ -83,15 +85,13 @@ class Target(_Section):
     direct: _Direct | None = Field(None, description='an object with "host" and "user"')
     proxy: _Proxy | None = Field(None, description='an object with "host" and "user"')
     workdir: _Workdir = Field(
-        "/workspace/easel",
-        description='an absolute path on the host, such as "/workspace/easel"',
+        "/workspace/easel", description='an absolute path on the host, such as "/workspace/easel"'
     )
     known_hosts: _File = Field(
         "known_hosts", validate_default=True, description="a file, relative to this one"
     )
     shared: list[_PathInsideWorkdir] = Field(
-        _SHARED,
-        description='a list of paths inside workdir, such as ["backend/.env", "data/"]',
+        _SHARED, description='a list of paths inside workdir, such as ["backend/.env", "data/"]'
     )
     keep_releases: int = Field(3, ge=2, le=100, description="a whole number from 2 to 100")
     _name: str
@@ -105,11 +105,7 @@ class Target(_Section):
         return self._name
 
     def routes(self, via: str) -> tuple[Route, ...]:
-        """Return the routes to try, in order, for `--via auto|direct|proxy`.
-
-        Raises:
-            UsageError: This target has no such route.
-        """
+        """Return the routes to try, in order, for `--via`. Raises UsageError if there is none."""
         routes = tuple(route for route in (self.direct, self.proxy) if route is not None)
         matching = tuple(route for route in routes if via in ("auto", route.via))
         if not matching:
@@ -152,11 +148,7 @@ class Config(_Section):
             target._name = name
 
     def select(self, names: list[str]) -> list[Target]:
-        """Return the named targets; no name means the default, `all` means every target.
-
-        Raises:
-            UsageError: No target has this name.
-        """
+        """Return the named targets; no name means the default, `all` means every target."""
         if "all" in names:
             return list(self.targets.values())
         selected = dict.fromkeys(names or [self.default or next(iter(self.targets))])
@@ -180,11 +172,7 @@ def config_path(environ: Mapping[str, str]) -> Path:
 
 
 def load_config(path: Path) -> Config:
-    """Read and check the whole file.
-
-    Raises:
-        ConfigError: Lists every fault with its key, the problem and what is allowed.
-    """
+    """Read and check the file; a ConfigError names every fault and what is allowed instead."""
     try:
         return Config.model_validate_json(path.read_bytes(), context=path)
     except FileNotFoundError:

@@ -87,8 +87,7 @@ def _doctor(host: Host, arguments: argparse.Namespace) -> int:
     return doctor.report(host, as_json=arguments.json)
 
 
-def _demo(host: Host, arguments: argparse.Namespace) -> int:
-    del arguments
+def _demo(host: Host, _arguments: argparse.Namespace) -> int:
     _keep_host_keys(host)
     print(as_table(lifecycle.start(host)), flush=True)
     demo.draw(host)
@@ -106,44 +105,36 @@ def _models(host: Host, arguments: argparse.Namespace) -> NoReturn:
     os.execve(sys.executable, argv, environment)  # noqa: S606
 
 
-def _install_comfyui(host: Host, arguments: argparse.Namespace) -> int:
-    del arguments
+def _install_comfyui(host: Host, _arguments: argparse.Namespace) -> int:
     comfyui.install(host)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="startup.sh", description="Easel on this host.")
-    parser.set_defaults(passes_on=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, text in (
         ("start", _start, "start the services and wait until they are ready (the default)"),
         ("stop", _stop, "stop the services"),
         ("restart", _restart, "stop, then start"),
-    ):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("services", nargs="*", metavar="SERVICE")
-        command.set_defaults(run=run)
-    for name, run, text in (
         ("status", _status, "show the services; exit 3 when one is not ready"),
         ("doctor", _doctor, "look for faults of this host and say how to mend them"),
+        ("logs", _logs, "show the end of the services' logs"),
+        ("demo", _demo, "start and draw a picture in each mode"),
+        ("test", _test, "run every check and the tests; arguments go to pytest"),
+        ("models", _models, "list, verify or pull model files"),
+        ("install-comfyui", _install_comfyui, "install a ComfyUI into COMFYUI_DIR"),
     ):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("--json", action="store_true", help="output for programs")
-        command.set_defaults(run=run)
-    logs = commands.add_parser("logs", help="show the end of the services' logs")
-    logs.add_argument("service", nargs="?", metavar="SERVICE")
-    logs.add_argument("-f", "--follow", action="store_true", help="keep showing new lines")
-    logs.add_argument("-n", "--lines", type=int, default=100, metavar="N", help="lines (100)")
-    logs.set_defaults(run=_logs)
-    demonstration = commands.add_parser("demo", help="start and draw a picture in each mode")
-    demonstration.set_defaults(run=_demo)
-    test = commands.add_parser("test", help="run every check and the tests; arguments go to pytest")
-    test.set_defaults(run=_test, passes_on=True)
-    models = commands.add_parser("models", help="list, verify or pull model files", add_help=False)
-    models.set_defaults(run=_models, passes_on=True)
-    install = commands.add_parser("install-comfyui", help="install a ComfyUI into COMFYUI_DIR")
-    install.set_defaults(run=_install_comfyui)
+        command = commands.add_parser(name, help=text, add_help=name != "models")
+        command.set_defaults(run=run, passes_on=name in {"test", "models"})
+        if name in {"start", "stop", "restart"}:
+            command.add_argument("services", nargs="*", metavar="SERVICE")
+        elif name in {"status", "doctor"}:
+            command.add_argument("--json", action="store_true", help="output for programs")
+        elif name == "logs":
+            command.add_argument("service", nargs="?", metavar="SERVICE")
+            command.add_argument("-f", "--follow", action="store_true", help="show new lines")
+            command.add_argument("-n", "--lines", type=int, default=100, metavar="N", help="(100)")
     return parser
 
 

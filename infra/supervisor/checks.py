@@ -5,10 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-TESTS_FAILED = 1
+_TESTS_FAILED = 1
 """pytest's exit code for failed tests, and for nothing else."""
-FAST = "--fast"
-WORKERS = 4
+_WORKERS = 4
 """Test processes side by side: on 2 cores, half of them wait for a promise's clock."""
 _OWN_CHOICE = ("-n", "--numprocesses", "--dist", "--pdb", "-p", "--collect-only", "--co")
 """With one of these pytest options the caller decides how the tests are spread."""
@@ -39,8 +38,8 @@ def _run_tests(root: Path, arguments: Sequence[str]) -> int:
     """
     pytest = (sys.executable, "-m", "pytest", *arguments)
     spread = any(argument.startswith(_OWN_CHOICE) for argument in arguments)
-    code = _run(root, pytest if spread else (*pytest, "-n", str(WORKERS), "--dist", "loadfile"))
-    if code != TESTS_FAILED:
+    code = _run(root, pytest if spread else (*pytest, "-n", str(_WORKERS), "--dist", "loadfile"))
+    if code != _TESTS_FAILED:
         return code
     print("Some tests failed, see above. They run once more, by themselves.", flush=True)
     return _run(root, (*pytest, "--last-failed", "--last-failed-no-failures", "none"))

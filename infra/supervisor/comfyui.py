@@ -24,7 +24,6 @@ _MODEL_FOLDERS = (
 
 
 def is_installed(host: Host) -> bool:
-    """Return whether COMFYUI_DIR holds a ComfyUI."""
     return (host.comfyui_dir / "main.py").is_file()
 
 
@@ -100,17 +99,14 @@ def command(host: Host, port: int) -> tuple[str, ...]:
     if not any(Path(device).exists() for device in _GPU_DEVICES):
         wanted.append(("--cpu",))
     flags = [part for option in wanted if option[0] in known for part in option]
-    return (_python(host), str(host.comfyui_dir / "main.py"), *flags, *_further_options(host))
-
-
-def _further_options(host: Host) -> list[str]:
     text = host.setting("COMFYUI_ARGS")
     try:
-        return shlex.split(text)
+        further = shlex.split(text)
     except ValueError as error:
         raise HostError(
             f"COMFYUI_ARGS is {text!r}: {error}. Write options as in a shell and close each quote."
         ) from error
+    return (_python(host), str(host.comfyui_dir / "main.py"), *flags, *further)
 
 
 def _model_paths_file(host: Host) -> Path:
@@ -154,10 +150,7 @@ def link_nodes(host: Host) -> None:
 
 
 def install(host: Host) -> None:
-    """Clone the pinned ComfyUI into COMFYUI_DIR, with a virtual environment of its own.
-
-    Raises `HostError` when something is in the way or the network does not allow it.
-    """
+    """Clone the pinned ComfyUI into COMFYUI_DIR, with a virtual environment of its own."""
     target = host.comfyui_dir
     if is_installed(host):
         print(f"ComfyUI {version(host)} is already in {target}.")

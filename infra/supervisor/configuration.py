@@ -28,12 +28,10 @@ _OWN_LOG_BYTES = "1MB"  # `Supervisord.last_exit` reads it whole
 
 
 def configuration_file(host: Host) -> Path:
-    """Return where supervisord's configuration is."""
     return host.run_dir / "supervisord.conf"
 
 
 def socket_file(host: Host) -> Path:
-    """Return where supervisord takes calls."""
     return local_directory(host) / "supervisor.sock"
 
 
@@ -45,10 +43,9 @@ def spec_file(host: Host, name: str) -> Path:
 def recorded_command(host: Host, name: str) -> list[str]:
     """Return the command in the spec of a program; empty when there is no spec."""
     try:
-        command: list[str] = json.loads(spec_file(host, name).read_text())["command"]
+        return list(json.loads(spec_file(host, name).read_text())["command"])
     except (OSError, ValueError, KeyError):
         return []
-    return command
 
 
 def write_configuration(host: Host, services: list[Service]) -> None:
@@ -57,7 +54,7 @@ def write_configuration(host: Host, services: list[Service]) -> None:
     programs = [Service(WATCH, watch), *services]
     for program in programs:
         _write_private(spec_file(host, program.name), json.dumps(_spec(host, program), indent=1))
-    sections = [_main_sections(host), *(_program_section(host, program) for program in programs)]
+    sections = [*_main_sections(host), *(_program_section(host, program) for program in programs)]
     _write_private(configuration_file(host), "\n".join(sections))
 
 
@@ -79,7 +76,7 @@ def _spec(host: Host, service: Service) -> dict[str, Any]:
     }
 
 
-def _main_sections(host: Host) -> str:
+def _main_sections(host: Host) -> list[str]:
     lines = {
         "logfile": host.log_file("supervisord"),
         "logfile_maxbytes": _OWN_LOG_BYTES,
@@ -91,13 +88,11 @@ def _main_sections(host: Host) -> str:
     if os.geteuid() == 0:
         lines["user"] = "root"  # supervisord warns when it is left out
     interface = "supervisor.rpcinterface:make_main_rpcinterface"
-    return "\n".join(
-        [
-            _section("unix_http_server", {"file": socket_file(host), "chmod": "0700"}),
-            _section("supervisord", lines),
-            _section("rpcinterface:supervisor", {"supervisor.rpcinterface_factory": interface}),
-        ]
-    )
+    return [
+        _section("unix_http_server", {"file": socket_file(host), "chmod": "0700"}),
+        _section("supervisord", lines),
+        _section("rpcinterface:supervisor", {"supervisor.rpcinterface_factory": interface}),
+    ]
 
 
 def _program_section(host: Host, service: Service) -> str:

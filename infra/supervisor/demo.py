@@ -32,7 +32,8 @@ def draw(host: Host) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     base = base_url(host.address("BACKEND_HOST"), host.port("BACKEND_PORT", 8000))
     photo = base64.b64encode(_PHOTO.read_bytes()).decode()
-    key = _first_key(host)
+    first_key = host.setting("BACKEND_API_KEYS").split(",")[0]
+    key = first_key.partition(":")[2].strip()
     for name, body in (("free", _FREE), ("restyle", _RESTYLE | {"image": photo})):
         path = folder / f"{name}.png"
         path.write_bytes(_picture(base, key, body))
@@ -53,11 +54,6 @@ def _picture(base: str, key: str, body: dict[str, Any]) -> bytes:
     if answer.status_code != 200:
         raise HostError(f"No picture for mode {body['mode']}: {answer.text[:500]}")
     return answer.content
-
-
-def _first_key(host: Host) -> str:
-    first = host.setting("BACKEND_API_KEYS").split(",")[0]
-    return first.partition(":")[2].strip()
 
 
 def _next_steps(host: Host, base: str, *, with_key: bool) -> str:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import httpx
@@ -41,7 +40,8 @@ class Finding:
 
 def report(host: Host, *, as_json: bool) -> int:
     """Print every finding; return 0, or 3 when there is a fault."""
-    findings = [f for name, check in _CHECKS.items() for f in _findings(name, check, host)]
+    checks = (_python, _disk, _gpu, _ports, _engine, _models, _settings, _clock)
+    findings = [finding for check in checks for finding in _findings(check, host)]
     healthy = all(finding.result != "fault" for finding in findings)
     if as_json:
         print(json.dumps({"healthy": healthy, "findings": [asdict(f) for f in findings]}))
@@ -52,22 +52,23 @@ def report(host: Host, *, as_json: bool) -> int:
     return 0 if healthy else _UNHEALTHY
 
 
-def _findings(name: str, check: "Check", host: Host) -> Iterator[Finding]:
+def _findings(check: Callable[[Host], Iterator[Finding]], host: Host) -> Iterator[Finding]:
     try:
         yield from check(host)
     except HostError as error:  # a setting that prevents this check; the others still run
+        name = check.__name__.lstrip("_")
         yield Finding(name, "fault", str(error), "Correct that setting, then check again.")
 
 
-def _python(host: Host) -> Iterator[Finding]:
-    del host
+def _python(_host: Host) -> Iterator[Finding]:
     yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
 
 
 def _disk(host: Host) -> Iterator[Finding]:
     places = {"data": host.data_dir, "logs": host.log_dir, "models": host.models_dir}
     for name, path in places.items():
-        free = shutil.disk_usage(_existing(path)).free
+        existing = next(place for place in (path, *path.parents) if place.exists())
+        free = shutil.disk_usage(existing).free
         text = f"{free / 1e9:.1f} GB free at {path}"
         if free < _MIN_FREE_BYTES:
             yield Finding(f"disk {name}", "fault", text, "Free some space or use another disk.")
@@ -81,8 +82,15 @@ def _disk(host: Host) -> Iterator[Finding]:
 
 def _gpu(host: Host) -> Iterator[Finding]:
     query = "--query-gpu=name,driver_version,memory.used,memory.total"
-    gpus = _output("nvidia-smi", query, "--format=csv,noheader")
-    if gpus is not None:
+    argv = ("nvidia-smi", query, "--format=csv,noheader")
+    try:
+        answer = subprocess.run(  # noqa: S603
+            argv, capture_output=True, text=True, timeout=20, check=True
+        )
+        gpus = answer.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        gpus = ""
+    if gpus:
         yield Finding("gpu", "ok", gpus.replace("\n", "; "))
     elif comfyui.engine(host) == "comfyui":
         remedy = (
@@ -108,28 +116,24 @@ def _ports(host: Host) -> Iterator[Finding]:
             yield Finding(name, "fault", text, "End that program or choose another port.")
 
 
-def _comfyui(host: Host) -> Iterator[Finding]:
+def _engine(host: Host) -> Iterator[Finding]:
     kind, sentence = comfyui.engine(host), comfyui.engine_sentence(host).splitlines()[0]
     if kind == "sketch":
         remedy = "Set COMFYUI_URL or COMFYUI_DIR, or run ./startup.sh install-comfyui."
         yield Finding("engine", "warning", sentence, remedy)
         return
-    if kind == "comfyui":
-        yield from _comfyui_version(comfyui.version(host))
-    yield Finding("engine", "ok", sentence)
-    engine = next((s for s in service_table(host) if s.name == "comfyui"), None)
-    if engine is not None:
-        yield from _output_node(engine)
-
-
-def _comfyui_version(version: str) -> Iterator[Finding]:
+    version = comfyui.version(host)
     numbers = tuple(int(part) for part in version.lstrip("v").split(".") if part.isdecimal())
-    if numbers < _MIN_COMFYUI:
+    if kind == "comfyui" and numbers < _MIN_COMFYUI:
         wanted = ".".join(map(str, _MIN_COMFYUI))
         remedy = f"Update ComfyUI to {wanted} or newer; newer styles need it."
         yield Finding("comfyui version", "warning", f"{version} is older than {wanted}", remedy)
-    else:
+    elif kind == "comfyui":
         yield Finding("comfyui version", "ok", version)
+    yield Finding("engine", "ok", sentence)
+    for service in service_table(host):
+        if service.name == "comfyui":
+            yield from _output_node(service)
 
 
 def _output_node(engine: Service) -> Iterator[Finding]:
@@ -162,8 +166,7 @@ def _models(host: Host) -> Iterator[Finding]:
         text = f"unverified or of the wrong size: {', '.join(broken)}"
         yield Finding("models", "fault", text, remedy)
     elif not present:
-        remedy = "./startup.sh models pull"
-        yield Finding("models", "fault", text, remedy)
+        yield Finding("models", "fault", text, "./startup.sh models pull")
     else:
         yield Finding("models", "ok", text)
 
@@ -193,8 +196,6 @@ def _settings(host: Host) -> Iterator[Finding]:
 
 def _clock(host: Host) -> Iterator[Finding]:
     """Compare with Telegram's clock when the bot uses it, else only with Easel's own files."""
-    newest = (host.root / "pyproject.toml").stat().st_mtime
-    behind = newest - time.time()
     if host.setting("BOT_TOKEN"):
         try:
             date = httpx.head("https://api.telegram.org", timeout=5).headers["date"]
@@ -204,39 +205,12 @@ def _clock(host: Host) -> Iterator[Finding]:
             yield Finding("clock", "warning", "Telegram cannot be reached", remedy)
             return
     else:
-        behind = max(behind, 0)
+        behind = max((host.root / "pyproject.toml").stat().st_mtime - time.time(), 0)
     if abs(behind) > _CLOCK_TOLERANCE_S:
         remedy = "Set the clock (chrony, ntp); TLS and tokens depend on it."
         yield Finding("clock", "fault", f"it is wrong by {abs(behind):.0f} s", remedy)
     else:
         yield Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
-
-
-Check = Callable[[Host], Iterator[Finding]]
-_CHECKS: dict[str, Check] = {
-    "python": _python,
-    "disk": _disk,
-    "gpu": _gpu,
-    "ports": _ports,
-    "engine": _comfyui,
-    "models": _models,
-    "settings": _settings,
-    "clock": _clock,
-}
-
-
-def _existing(path: Path) -> Path:
-    return next(place for place in (path, *path.parents) if place.exists())
-
-
-def _output(*argv: str) -> str | None:
-    try:
-        done = subprocess.run(  # noqa: S603
-            argv, capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
 
 
 def _python_output(host: Host, *argv: str) -> subprocess.CompletedProcess[str]:

@@ -58,11 +58,9 @@ class Host:
     exported: Mapping[str, str]
 
     def pid_file(self, name: str) -> Path:
-        """Return where the process id of a program is."""
         return self.run_dir / f"{name}.pid"
 
     def log_file(self, name: str) -> Path:
-        """Return where the output of a program goes."""
         return self.log_dir / f"{name}.log"
 
     def setting(self, name: str) -> str:
@@ -96,7 +94,10 @@ def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = _POD_DIR) 
         for name, value in source.items():
             if name not in environ:
                 exported.setdefault(name, value)
-    settings = {**_service_settings(root), **exported, **environ}
+    settings: dict[str, str] = {}
+    for service in ("telegram_bot", "gpu_server", "backend"):
+        settings |= _read_env(root / service / ".env")
+    settings |= {**exported, **environ}
     state = pod or root / "data"
     data_dir = _directory(settings, "EASEL_DATA_DIR", root, pod / "easel-data" if pod else state)
     return Host(
@@ -132,13 +133,6 @@ def _why_unread(name: str) -> str:
         return "is not read there; set it in the environment"
     near = difflib.get_close_matches(name, HOST_SETTINGS, n=1)
     return f"is not a setting; the nearest is {near[0]}" if near else "is not a setting"
-
-
-def _service_settings(root: Path) -> dict[str, str]:
-    merged: dict[str, str] = {}
-    for service in ("telegram_bot", "gpu_server", "backend"):
-        merged |= _read_env(root / service / ".env")
-    return merged
 
 
 def _read_env(path: Path) -> dict[str, str]:

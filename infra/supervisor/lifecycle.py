@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,11 @@ _LINE_START = 80
 
 
 def start(host: Host, names: Sequence[str] = ()) -> list[Status]:
-    """Start what does not run and wait until it is ready; quick and harmless when all runs.
-
-    Raises `HostError` when a setting, a port or a directory is in the way, or when a service keeps
-    ending or is not ready in time.
-    """
+    """Start what does not run and wait until it is ready; quick and harmless when all runs."""
     services = _wanted(host, names)
     make_directories(host)
     with _lock(host):
-        return _wait_until_ready(host, services, _begin(host, services))
+        return _begin(host, services).wait()
 
 
 def _wanted(host: Host, names: Sequence[str]) -> list[Service]:
@@ -85,8 +81,7 @@ def restart(host: Host, names: Sequence[str] = ()) -> list[Status]:
 def select(services: Sequence[Service], names: Sequence[str]) -> list[Service]:
     """Return the named services in their order, all of them when no name is given."""
     known = [service.name for service in services]
-    unknown = [name for name in names if name not in known]
-    if unknown:
+    if unknown := [name for name in names if name not in known]:
         raise HostError(
             f"No service {', '.join(unknown)} on this host; "
             f"there are: {', '.join(known) or 'none'}."
@@ -95,18 +90,73 @@ def select(services: Sequence[Service], names: Sequence[str]) -> list[Service]:
 
 
 @dataclass(kw_only=True)
-class _Begun:
-    """The state in which `_begin` leaves the services.
+class _Start:
+    """A start that waits until its services are ready, and notices those that will not be.
 
     `held` wait for others to be ready. `older_pids` are processes that ran before, by service:
     their end tells nothing about the present settings.
     """
 
+    host: Host
+    supervisord: Supervisord
+    services: Sequence[Service]
     held: list[Service]
     older_pids: dict[str, int]
+    pids: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    first: str = ""
+    since: float = field(default_factory=time.monotonic)
+
+    def wait(self) -> list[Status]:
+        """Wait until all are ready; start those held back when those before them are."""
+        names = {service.name for service in self.services}
+        with prober() as client:
+            while True:
+                infos = self.supervisord.processes()
+                if not infos and any(service.supervised for service in self.services):
+                    log = self.host.log_file("supervisord")
+                    raise HostError(f"The supervisor ended; see {log}.")
+                rows = read_status(self.host, self.services, infos, client)
+                ready = {row.name for row in rows if row.ready}
+                if len(ready) == len(rows):
+                    return rows
+                self._check(rows)
+                for service in [one for one in self.held if names & {*one.after} <= ready]:
+                    self.supervisord.start(service.name)
+                    self.held.remove(service)
+                time.sleep(_POLL_S)
+
+    def _check(self, rows: Sequence[Status]) -> None:
+        """Raise `HostError` for a service that was given up, keeps ending, or is too late."""
+        pairs = [*zip(self.services, rows, strict=True)]
+        for service, row in pairs:
+            older = self.older_pids.get(row.name)
+            if row.pid and row.pid != older:
+                self.pids[row.name].add(row.pid)
+            started = older is None or bool(self.pids[row.name])
+            ended = row.state == "FATAL" or (row.state == "BACKOFF" and started)
+            if service in self.held or not ended:
+                continue
+            end = self.supervisord.last_exit(row.name)
+            if end == _SETTINGS_EXIT:
+                raise self._failure(service, "it does not accept its settings.", lines=1)
+            if row.state == "FATAL" or len(self.pids[row.name]) >= _TRIES:
+                raise self._failure(service, f"it keeps ending ({end or row.detail}).")
+        # The first that is not ready is the cause; those after it only wait.
+        service, row = next((service, row) for service, row in pairs if not row.ready)
+        if service.name != self.first:
+            self.first, self.since = service.name, time.monotonic()
+        if time.monotonic() - self.since > service.ready_s:
+            raise self._failure(service, f"not ready after {service.ready_s:.0f} s: {row.detail}")
+
+    def _failure(self, service: Service, reason: str, lines: int = _LOG_LINES) -> HostError:
+        message = f"{service.name} did not become ready: {reason}"
+        if not service.supervised:
+            return HostError(f"{message}\nStart it, or correct or remove COMFYUI_URL.")
+        path = self.host.log_file(service.name)
+        return HostError(f"{message}\nThe end of {path}:\n{_last_lines(path, lines)}")
 
 
-def _begin(host: Host, services: Sequence[Service]) -> _Begun:
+def _begin(host: Host, services: Sequence[Service]) -> _Start:
     """Bring the supervisor up with the whole table and start what may start now."""
     supervisord, table = Supervisord(host), service_table(host)
     up = supervisord.runs()
@@ -126,7 +176,10 @@ def _begin(host: Host, services: Sequence[Service]) -> _Begun:
         supervisord.stop(service.name)  # one that waits for its next try starts now instead
         if not service.after:
             supervisord.start(service.name)
-    return _Begun(
+    return _Start(
+        host=host,
+        supervisord=supervisord,
+        services=services,
         held=[service for service in idle if service.after],
         older_pids={name: info["pid"] for name, info in infos.items() if info["pid"]},
     )
@@ -134,69 +187,6 @@ def _begin(host: Host, services: Sequence[Service]) -> _Begun:
 
 def _idle(services: Sequence[Service], infos: dict[str, dict[str, Any]]) -> list[Service]:
     return [s for s in services if s.supervised and not infos.get(s.name, {}).get("pid")]
-
-
-def _wait_until_ready(host: Host, services: Sequence[Service], begun: _Begun) -> list[Status]:
-    supervisord, waiting, held = Supervisord(host), _Waiting(host, begun), begun.held
-    with prober() as client:
-        while True:
-            infos = supervisord.processes()
-            if not infos and any(service.supervised for service in services):
-                raise HostError(f"The supervisor ended; see {host.log_file('supervisord')}.")
-            rows = read_status(host, services, infos, client)
-            ready = {row.name for row in rows if row.ready}
-            if len(ready) == len(services):
-                return rows
-            waiting.check(services, rows)
-            for service in [one for one in held if _may_start(one, services, ready)]:
-                supervisord.start(service.name)
-                held.remove(service)
-            time.sleep(_POLL_S)
-
-
-def _may_start(service: Service, services: Sequence[Service], ready: set[str]) -> bool:
-    here = {other.name for other in services}
-    return all(name in ready for name in service.after if name in here)
-
-
-class _Waiting:
-    """Notices services that will not become ready."""
-
-    def __init__(self, host: Host, begun: _Begun) -> None:
-        self._host, self._supervisord, self._begun = host, Supervisord(host), begun
-        self._pids: dict[str, set[int]] = defaultdict(set)
-        self._first, self._since = "", time.monotonic()
-
-    def check(self, services: Sequence[Service], rows: Sequence[Status]) -> None:
-        """Raise `HostError` for a service that was given up, keeps ending, or is too late."""
-        for service, row in zip(services, rows, strict=True):
-            older = self._begun.older_pids.get(row.name)
-            if row.pid and row.pid != older:
-                self._pids[row.name].add(row.pid)
-            started = older is None or bool(self._pids[row.name])
-            ended = row.state == "FATAL" or (row.state == "BACKOFF" and started)
-            if service in self._begun.held or not ended:
-                continue
-            end = self._supervisord.last_exit(row.name)
-            if end == _SETTINGS_EXIT:
-                raise self._failure(service, "it does not accept its settings.", lines=1)
-            if row.state == "FATAL" or len(self._pids[row.name]) >= _TRIES:
-                raise self._failure(service, f"it keeps ending ({end or row.detail}).")
-        # The first that is not ready is the cause; those after it only wait.
-        service, row = next(
-            (service, row) for service, row in zip(services, rows, strict=True) if not row.ready
-        )
-        if service.name != self._first:
-            self._first, self._since = service.name, time.monotonic()
-        if time.monotonic() - self._since > service.ready_s:
-            raise self._failure(service, f"not ready after {service.ready_s:.0f} s: {row.detail}")
-
-    def _failure(self, service: Service, reason: str, lines: int = _LOG_LINES) -> HostError:
-        message = f"{service.name} did not become ready: {reason}"
-        if not service.supervised:
-            return HostError(f"{message}\nStart it, or correct or remove COMFYUI_URL.")
-        path = self._host.log_file(service.name)
-        return HostError(f"{message}\nThe end of {path}:\n{_last_lines(path, lines)}")
 
 
 def _last_lines(path: Path, count: int) -> str:

@@ -40,8 +40,9 @@ def sync_host_keys(system: Path, kept: Path) -> bool:
         changed = system.is_dir() and _copy_keys(kept, system)
     except (OSError, subprocess.CalledProcessError) as error:
         raise HostError(f"The SSH host keys cannot be kept in {kept}: {error}.") from error
-    if changed:
-        _reload_sshd()
+    pid = read_pid(Path("/run/sshd.pid")) if changed else None
+    if pid is not None and "sshd" in " ".join(command_of(pid)):
+        os.kill(pid, signal.SIGHUP)
     return changed
 
 
@@ -61,13 +62,6 @@ def _copy_keys(source: Path, target: Path) -> bool:
 
 
 def _make_key(path: Path) -> None:
-    keygen = shutil.which("ssh-keygen")
-    if keygen is not None:
+    if keygen := shutil.which("ssh-keygen"):
         argv = (keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(path))
         subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-
-
-def _reload_sshd() -> None:
-    pid = read_pid(Path("/run/sshd.pid"))
-    if pid is not None and "sshd" in " ".join(command_of(pid)):
-        os.kill(pid, signal.SIGHUP)

@@ -34,7 +34,6 @@ def is_alive(pid: int) -> bool:
 
 
 def read_pid(pid_file: Path) -> int | None:
-    """Return the number in a PID file; None when there is no such file or no number in it."""
     try:
         return int(pid_file.read_text())
     except (OSError, ValueError):

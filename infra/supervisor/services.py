@@ -62,19 +62,18 @@ def service_table(host: Host) -> list[Service]:
     """Return the services that belong on this host, dependencies first."""
     substitute = host.settings.get("EASEL_SERVICE_TABLE")
     table = _read_table(Path(substitute)) if substitute else _built_in(host)
-    wanted = _wanted(host) or {service.name for service in table}
+    chosen = {name.strip() for name in host.setting("EASEL_SERVICES").split(",")} - {""}
+    wanted = chosen or {service.name for service in table}
     unknown = sorted(wanted - {service.name for service in table} - set(_NAMES))
     if unknown:
         raise HostError(f"EASEL_SERVICES names {', '.join(unknown)}; allowed: {', '.join(_NAMES)}.")
     return [service for service in table if service.name in wanted]
 
 
-def _wanted(host: Host) -> set[str]:
-    return {name.strip() for name in host.setting("EASEL_SERVICES").split(",") if name.strip()}
-
-
 def _built_in(host: Host) -> list[Service]:
-    candidates = [_engine(host), _gpu_server(host), _backend(host)]
+    address, port = host.address("BACKEND_HOST"), host.port("BACKEND_PORT", 8000)
+    backend = _server(host, "backend", address=address, port=port)
+    candidates = [_engine(host), _gpu_server(host), backend]
     if not host.setting("BOT_TOKEN"):
         candidates.append(_local_telegram(host))
     candidates.append(_telegram_bot(host))
@@ -118,11 +117,6 @@ def _gpu_server(host: Host) -> Service | None:
         return service
     # The GPU server notices when ComfyUI hangs and kills it; the supervisor starts it again.
     return replace(service, env={"GPU_COMFYUI_PID_FILE": str(host.pid_file("comfyui"))})
-
-
-def _backend(host: Host) -> Service | None:
-    address, port = host.address("BACKEND_HOST"), host.port("BACKEND_PORT", 8000)
-    return _server(host, "backend", address=address, port=port)
 
 
 def _local_telegram(host: Host) -> Service | None:

@@ -45,8 +45,7 @@ def read_status(
 ) -> list[Status]:
     """Return the status of each service; `processes` is what the supervisor says of them."""
     with ThreadPoolExecutor(max_workers=max(len(services), 1)) as pool:
-        rows = pool.map(lambda s: _status(host, s, processes.get(s.name), client), services)
-        return list(rows)
+        return [*pool.map(lambda s: _status(host, s, processes.get(s.name), client), services)]
 
 
 def _status(
@@ -92,17 +91,9 @@ def _probe(service: Service, process: dict[str, Any] | None, client: httpx.Clien
 def as_table(rows: Sequence[Status]) -> str:
     """Return the services as a table for people, with a line for each that is not ready."""
     cells = [("SERVICE", "STATE", "PID", "UPTIME", "READY", "LOG")]
-    cells += [
-        (
-            row.name,
-            row.state,
-            str(row.pid or "-"),
-            _duration(row.uptime_s),
-            "yes" if row.ready else "no",
-            row.log,
-        )
-        for row in rows
-    ]
+    for row in rows:
+        pid, ready = str(row.pid or "-"), "yes" if row.ready else "no"
+        cells.append((row.name, row.state, pid, _duration(row.uptime_s), ready, row.log))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -113,7 +104,6 @@ def as_table(rows: Sequence[Status]) -> str:
 
 
 def as_json(rows: Sequence[Status], engine: str) -> dict[str, Any]:
-    """Return the same for programs."""
     return {
         "ready": all(row.ready for row in rows),
         "engine": engine,

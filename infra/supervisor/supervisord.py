@@ -18,14 +18,7 @@ from xmlrpc import client as xmlrpc
 
 from supervisor.xmlrpc import Faults, SupervisorTransport, UnixStreamHTTPConnection
 
-from infra.supervisor import processes
-from infra.supervisor.configuration import (
-    WATCH,
-    configuration_file,
-    recorded_command,
-    socket_file,
-    spec_file,
-)
+from infra.supervisor import configuration, processes
 from infra.supervisor.host import Host, HostError
 
 _HARMLESS = {Faults.ALREADY_STARTED, Faults.NOT_RUNNING}
@@ -65,17 +58,13 @@ class Supervisord:
     """The supervisord of one host, whether it runs or not."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
-        self._socket = socket_file(host)
-        self._pid_file = host.pid_file("supervisord")
-        self._log = host.log_file("supervisord")
+        self._host, self._socket = host, configuration.socket_file(host)
+        self._pid_file, self._log = host.pid_file("supervisord"), host.log_file("supervisord")
 
     def call(self, method: str, *arguments: Any, timeout_s: float = _CALL_TIMEOUT_S) -> Any:
         """Call `supervisor.<method>`; return None when there was nothing to start or stop.
 
-        Raises:
-            Unreachable: It does not answer in time.
-            HostError: It refuses.
+        Raises Unreachable when it does not answer in time, another HostError when it refuses.
         """
         transport = _Transport(self._socket, timeout_s)
         try:
@@ -91,13 +80,12 @@ class Supervisord:
     def processes(self) -> dict[str, dict[str, Any]]:
         """Return what it says of each service (state, pid, start …); empty when it is down."""
         try:
-            infos = {info["name"]: info for info in self.call("getAllProcessInfo")}
+            infos = self.call("getAllProcessInfo")
         except Unreachable:
             return {}
-        return {name: info for name, info in infos.items() if name != WATCH}
+        return {info["name"]: info for info in infos if info["name"] != configuration.WATCH}
 
     def runs(self) -> bool:
-        """Return whether it answers."""
         try:
             self.call("getState")
         except Unreachable:
@@ -121,7 +109,7 @@ class Supervisord:
         self.sweep()
         argv = (sys.executable, "-m", "supervisor.supervisord", "-c")
         done = subprocess.run(  # noqa: S603
-            (*argv, str(configuration_file(self._host))),
+            (*argv, str(configuration.configuration_file(self._host))),
             cwd=self._host.root,
             env=os.environ | self._host.exported,
             capture_output=True,
@@ -136,7 +124,7 @@ class Supervisord:
             if time.monotonic() > deadline:
                 raise Unreachable(f"The supervisor does not answer; see {self._log}.")
             time.sleep(processes.POLL_S)
-        self.start(WATCH)
+        self.start(configuration.WATCH)
 
     def update(self) -> None:
         """Make it follow a changed configuration; changed programs are stopped, not started."""
@@ -146,14 +134,13 @@ class Supervisord:
             self.call("removeProcessGroup", group)
         for group in (*changed, *added):
             self.call("addProcessGroup", group)
-        self.start(WATCH)
+        self.start(configuration.WATCH)
 
     def start(self, name: str) -> None:
         """Start one program without waiting for it; one that runs stays as it is."""
         self.call("startProcess", name, False)
 
     def stop(self, name: str) -> None:
-        """Ask one program to stop, without waiting for it."""
         self.call("stopProcess", name, False)
 
     def shut_down(self) -> None:
@@ -169,13 +156,14 @@ class Supervisord:
     def sweep(self) -> None:
         """End what a killed supervisor or a frozen one left behind, and remove its files."""
         pid = processes.read_pid(self._pid_file)
-        if pid and str(configuration_file(self._host)) in processes.command_of(pid):
+        if pid and str(configuration.configuration_file(self._host)) in processes.command_of(pid):
             processes.end(pid, _OWN_GRACE_S)
         for pid_file in self._host.run_dir.glob("*.pid"):
-            name = pid_file.stem
-            if pid_file != self._pid_file and not spec_file(self._host, name).exists():
+            spec = configuration.spec_file(self._host, pid_file.stem)
+            if pid_file != self._pid_file and not spec.exists():
                 continue  # some other program's
-            pid, command = processes.read_pid(pid_file), recorded_command(self._host, name)
+            command = configuration.recorded_command(self._host, pid_file.stem)
+            pid = processes.read_pid(pid_file)
             if pid and command and processes.command_of(pid) == command:
                 processes.end(pid, _PROGRAM_GRACE_S)
             pid_file.unlink(missing_ok=True)

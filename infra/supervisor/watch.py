@@ -52,19 +52,14 @@ class _Watched:
 
 
 def _answers(host: str, port: int, path: str) -> bool:
-    """Return whether an answer begins.
-
-    Raises:
-        TimeoutError: Nothing came in time.
-        OSError: The port refuses or cuts connections.
-    """
+    """Return whether an answer begins; raise TimeoutError when nothing comes in time."""
     with socket.create_connection((host, port), timeout=_ANSWER_TIMEOUT_S) as connection:
         connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
         return bool(connection.recv(1))
 
 
 def _specs(run_dir: Path) -> dict[str, dict[str, Any]]:
-    """Read the specs of all services that say where they answer; the set changes at run time."""
+    """Read the specs of the services that say where they answer; they change at run time."""
     specs = {}
     for file in run_dir.glob("*.json"):
         try:

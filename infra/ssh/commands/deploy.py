@@ -4,7 +4,6 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,41 +20,25 @@ def deploy(session: Session) -> Outcome:
     if options.rollback is not None:
         return _run(session, "rollback", release=options.rollback)
     checkout = _checkout(options.source)
-    if checkout.changed:
+    commit = _git(checkout, "rev-parse", "--verify", "HEAD^{commit}")
+    if _git(checkout, "status", "--porcelain", "-uno"):
         session.console.say("warning: uncommitted changes are not deployed")
     if options.check:
-        return _run(session, "check", release=checkout.commit)
+        return _run(session, "check", release=commit)
     with tempfile.TemporaryFile() as archive:
-        digest = checkout.pack(archive)
-        return _run(session, "deploy", release=checkout.commit, digest=digest, archive=archive)
+        _git(checkout, "archive", "--format=tar.gz", commit, stdout=archive)
+        digest = sha256(archive)
+        return _run(session, "deploy", release=commit, digest=digest, archive=archive)
 
 
-@dataclass(frozen=True)
-class _Checkout:
-    folder: Path
-    commit: str
-    changed: bool
-
-    def pack(self, archive: BinaryIO) -> str:
-        """Write the committed files as tar.gz, rewind, and return the SHA-256."""
-        _call_git(self.folder, "archive", "--format=tar.gz", self.commit, stdout=archive)
-        return sha256(archive)
-
-
-def _checkout(source: str | None) -> _Checkout:
+def _checkout(source: str | None) -> Path:
     """Find the checkout at `source`, by default this program's, else the current folder's."""
     own = _INFRA.parent
     start = Path(source) if source else own if (own / ".git").exists() else Path.cwd()
-    top = _git(start, "rev-parse", "--show-toplevel")
-    commit = _git(start, "rev-parse", "--verify", "HEAD^{commit}")
-    return _Checkout(Path(top), commit, bool(_git(start, "status", "--porcelain", "-uno")))
+    return Path(_git(start, "rev-parse", "--show-toplevel"))
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    return _call_git(folder, *arguments).decode().strip()
-
-
-def _call_git(folder: Path, *arguments: str, stdout: BinaryIO | int = subprocess.PIPE) -> bytes:
+def _git(folder: Path, *arguments: str, stdout: BinaryIO | int = subprocess.PIPE) -> str:
     program = shutil.which("git")
     if program is None:
         raise UsageError("deploy needs git on this machine")
@@ -66,16 +49,11 @@ def _call_git(folder: Path, *arguments: str, stdout: BinaryIO | int = subprocess
     if done.returncode != 0:
         reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise UsageError(f"{folder} has no commit to deploy: {' '.join(reason)}")
-    return done.stdout or b""
+    return (done.stdout or b"").decode().strip()
 
 
 def _run(
-    session: Session,
-    action: str,
-    *,
-    release: str,
-    digest: str = "",
-    archive: BinaryIO | None = None,
+    session: Session, action: str, release: str, digest: str = "", archive: BinaryIO | None = None
 ) -> Outcome:
     target = session.target
     values = {

@@ -61,7 +61,9 @@ def doctor(session: Session) -> Outcome:
 def _route_checks(session: Session, route: Route) -> Iterator[_Check]:
     try:
         yield _key_check(route)
-        yield _known_host_check(session.target, route)
+        keys = ", ".join(hostkeys.known_fingerprints(session.target, route))
+        state: Literal["ok", "warn"] = "ok" if keys else "warn"
+        yield _Check(f"{route.via} known host", state, keys or "not trusted yet")
         timeout = session.connect_timeout
         start = time.monotonic()
         remote = Remote(login(session.target, route, timeout), route, timeout)
@@ -89,11 +91,6 @@ def _key_check(route: Route) -> _Check:
         return _Check(name, "fail", problem)
     key = load_key(route)
     return _Check(name, "ok", f"{route.key} {key.fingerprint if key else ''}")
-
-
-def _known_host_check(target: Target, route: Route) -> _Check:
-    keys = ", ".join(hostkeys.known_fingerprints(target, route))
-    return _Check(f"{route.via} known host", "ok" if keys else "warn", keys or "not trusted yet")
 
 
 def _host_checks(route: Route, target: Target, values: dict[str, str]) -> Iterator[_Check]:

@@ -13,11 +13,7 @@ _ENV_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 def execute(session: Session) -> Outcome:
-    """Run `exec`: a program with its arguments untouched, or a shell line with `--shell`.
-
-    Raises:
-        UsageError: There is no command, there are two, or an argument looks like a secret.
-    """
+    """Run `exec`: a program with its arguments untouched, or a shell line with `--shell`."""
     options = session.options
     if (options.shell is None) == (not options.argv):
         raise UsageError("exec needs a command: exec -- PROGRAM ARGS…, or exec --shell 'a | b'")

@@ -4,7 +4,6 @@ from infra.ssh.connection import hostkeys
 from infra.ssh.connection.login import fetch_host_key
 from infra.ssh.errors import HostKeyError, UnreachableError, UsageError
 from infra.ssh.session import Outcome, Session
-from infra.ssh.targets import Route
 
 _KEY_TYPES = (None, "ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
 """The keys to compare with a fingerprint, in order; None is the one the server prefers."""
@@ -12,9 +11,7 @@ _KEY_TYPES = (None, "ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
 
 def hosts(session: Session) -> Outcome:
     """Run `hosts list` or `hosts trust --fingerprint SHA256:…`."""
-    if session.options.action == "trust":
-        return _trust(session)
-    return _list(session)
+    return _trust(session) if session.options.action == "trust" else _list(session)
 
 
 def _list(session: Session) -> Outcome:
@@ -30,7 +27,12 @@ def _list(session: Session) -> Outcome:
 
 
 def _trust(session: Session) -> Outcome:
-    route = _only_route(session)
+    route, *others = session.target.routes(session.options.via)
+    if others:
+        raise UsageError(
+            f'"{session.target.name}" can be reached by two routes, each with its own host key: '
+            "add --via direct or --via proxy"
+        )
     fingerprint = session.options.fingerprint
     if fingerprint is None:
         key = fetch_host_key(route, session.connect_timeout)
@@ -60,13 +62,3 @@ def _trust(session: Session) -> Outcome:
         f"{route.host}:{route.port} does not have the key {fingerprint}; it presents "
         f"{', '.join(dict.fromkeys(presented))}. Nothing was recorded; {hostkeys.HOW_TO_READ_KEY}"
     )
-
-
-def _only_route(session: Session) -> Route:
-    routes = session.target.routes(session.options.via)
-    if len(routes) > 1:
-        raise UsageError(
-            f'"{session.target.name}" can be reached by two routes, each with its own host key: '
-            "add --via direct or --via proxy"
-        )
-    return routes[0]

@@ -4,11 +4,11 @@ import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from infra.ssh.commands.services import startup
 from infra.ssh.connection.channel import Deadline
 from infra.ssh.connection.framing import Sink
-from infra.ssh.console import Output
 from infra.ssh.errors import (
     CommandTimeoutError,
     ConnectionLostError,
@@ -34,9 +34,14 @@ def logs(session: Session) -> Outcome:
     """Run `logs [SERVICE] [-f] [-n N] [--grep REGEX]`."""
     matches = _filter(session.options.grep)
     with session.console.output() as output:
+
+        def show(line: bytes) -> None:
+            if matches(line):
+                output.stdout(line)
+
         if session.options.follow:
-            return Outcome(_follow(session, output, matches))
-        lines = LineSplitter(lambda line: output.stdout(line) if matches(line) else None)
+            return Outcome(_follow(session, ReplayFilter(show), output.stderr))
+        lines = LineSplitter(show)
         with session.connect() as remote:
             code = remote.run(
                 _script(session, session.options.lines),
@@ -44,13 +49,13 @@ def logs(session: Session) -> Outcome:
                 stderr=output.stderr,
                 timeout=session.options.timeout,
             )
-        lines.end()
+        if lines.rest:  # a last line without a line end
+            show(lines.rest)
         fields = output.fields()
     return Outcome(code, {"via": remote.route.via, **fields})
 
 
-def _follow(session: Session, output: Output, matches: Callable[[bytes], bool]) -> int:
-    replay = ReplayFilter(lambda line: output.stdout(line) if matches(line) else None)
+def _follow(session: Session, replay: "ReplayFilter", stderr: Sink) -> int:
     deadline = Deadline(session.options.timeout)
     count, failures = session.options.lines, 0
     while True:
@@ -61,7 +66,7 @@ def _follow(session: Session, output: Output, matches: Callable[[bytes], bool]) 
                 return remote.run(
                     _script(session, count, "-f"),
                     stdout=lines.feed,
-                    stderr=output.stderr,
+                    stderr=stderr,
                     timeout=deadline.remaining,
                     tick=replay.tick,
                 )
@@ -84,32 +89,24 @@ def _script(session: Session, count: int, *follow: str) -> str:
 
 
 def _filter(pattern: str | None) -> Callable[[bytes], bool]:
-    if pattern is None:
-        return lambda _: True
     try:
-        search = re.compile(pattern.encode()).search
+        search = re.compile((pattern or "").encode()).search
     except re.error as error:
         raise UsageError(f"--grep {pattern!r}: not a regular expression: {error}") from error
     return lambda line: search(line.rstrip(b"\r\n")) is not None
 
 
+@dataclass(eq=False)
 class LineSplitter:
     """Split a stream into lines, each with its line end."""
 
-    def __init__(self, line: Sink) -> None:
-        self._line = line
-        self._rest = b""
+    show: Sink
+    rest: bytes = b""
 
     def feed(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
-            self._line(line + b"\n")
-
-    def end(self) -> None:
-        """Pass on a last line without a line end."""
-        if self._rest:
-            self._line(self._rest)
-            self._rest = b""
+            self.show(line + b"\n")
 
 
 class ReplayFilter:
@@ -125,12 +122,9 @@ class ReplayFilter:
         self._line = line
         self._pause_s = pause_s
         self._heading = b""
-        self._seen: dict[bytes, deque[bytes]] = defaultdict(
-            lambda: deque(maxlen=_ANCHOR_LENGTHS[0])
-        )
+        self._seen = defaultdict[bytes, deque[bytes]](lambda: deque(maxlen=_ANCHOR_LENGTHS[0]))
         self._replayed: dict[bytes, list[bytes]] | None = None
-        self._pause = Deadline(None)
-        self._timeout = Deadline(None)
+        self._pause = self._timeout = Deadline(None)
 
     def begin(self) -> None:
         """Treat the lines from now on as a replay."""

@@ -8,12 +8,11 @@ from infra.ssh.session import Outcome, Session
 
 
 def control(session: Session) -> Outcome:
-    """Run `start`, `stop` or `restart` for the named services, or for all."""
+    """Run `start`, `stop` or `restart`."""
     return session.run(startup(session, session.options.command, *session.options.services))
 
 
 def status(session: Session) -> Outcome:
-    """Run `status`; the exit code is 3 if a service is not ready."""
     return _run_or_read(session, "status")
 
 

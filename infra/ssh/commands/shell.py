@@ -52,13 +52,11 @@ def _relay(channel: paramiko.Channel, changes: socket.socket) -> None:
             size = os.get_terminal_size()
             channel.resize_pty(size.columns, size.lines)
         if channel in ready:
-            data = channel.recv(_CHUNK)
-            if not data:
+            if not (data := channel.recv(_CHUNK)):
                 return
             write_stdout(data)
         if stdin in ready:
-            keys = os.read(stdin, _CHUNK)
-            if keys:
+            if keys := os.read(stdin, _CHUNK):
                 with contextlib.suppress(OSError):  # the shell has just ended
                     channel.sendall(keys)
             else:

@@ -10,6 +10,7 @@ import shlex
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import BinaryIO
@@ -73,36 +74,32 @@ def _fields(remote: Remote, path: str, size: int, digest: str) -> dict[str, obje
     return {"via": remote.route.via, "path": path, "bytes": size, "sha256": digest}
 
 
+@dataclass(eq=False)
 class _Destination:
     """Where a file goes: first to a temporary name, then, once verified, to its own."""
 
-    def __init__(self, path: str, name: str, digest: str, mode: int) -> None:
-        self.path = path
-        self.name = name
-        self._digest = digest
-        self._mode = mode
-        self._suffix = f".part-{secrets.token_hex(4)}"
-
-    @property
-    def part(self) -> str:
-        return self.path + self._suffix
+    path: str
+    name: str
+    digest: str
+    mode: int
+    suffix: str = field(default_factory=lambda: f".part-{secrets.token_hex(4)}")
 
     def names(self) -> str:
-        """Return bash text that sets `path` and `part`."""
+        """Return bash text that sets `path` and `part`, and removes the part at the end."""
         name, path = shlex.quote(self.name), shlex.quote(self.path)
         return (
             f"path={path}; case $path in */) path=${{path%/}}/{name} ;; esac\n"
-            f'[ ! -d "$path" ] || path=$path/{name}\npart=$path{self._suffix}\n'
+            f'[ ! -d "$path" ] || path=$path/{name}\npart=$path{self.suffix}\n'
             "trap 'rm -f -- \"$part\"' EXIT\n"
         )
 
     def settle(self) -> str:
         """Return bash text that verifies the file and gives it its own name."""
         return (
-            f'if [ "$(sha256sum <"$part" | cut -c1-64)" != {self._digest} ]; then\n'
+            f'if [ "$(sha256sum <"$part" | cut -c1-64)" != {self.digest} ]; then\n'
             "  echo 'the file arrived damaged (SHA-256 differs); nothing was changed' >&2; exit 1\n"
             "fi\n"
-            f'chmod {self._mode:o} -- "$part" && mv -fT -- "$part" "$path" && printf %s "$path"\n'
+            f'chmod {self.mode:o} -- "$part" && mv -fT -- "$part" "$path" && printf %s "$path"\n'
         )
 
 
@@ -112,10 +109,15 @@ def _send_by_sftp(
     def transfer(sftp: paramiko.SFTPClient, progress: _Progress) -> None:
         if destination.path.endswith("/") or _is_directory(sftp, destination.path):
             destination.path = f"{destination.path.rstrip('/')}/{destination.name}"
-        with _removed_on_failure(sftp, destination.part):
-            sftp.open(destination.part, "wx").close()
-            sftp.chmod(destination.part, 0o600)  # the file may be a secret
-            sftp.putfo(file, destination.part, callback=progress, confirm=False)
+        part = destination.path + destination.suffix
+        try:
+            sftp.open(part, "wx").close()
+            sftp.chmod(part, 0o600)  # the file may be a secret
+            sftp.putfo(file, part, callback=progress, confirm=False)
+        except BaseException:
+            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                sftp.remove(part)
+            raise
 
     _by_sftp(remote, destination.path, timeout, transfer)
     return _read(remote, destination.names() + destination.settle(), None, timeout)
@@ -181,16 +183,6 @@ def _wait_for(running: Future[None], timeout: float | None, stop: Event) -> None
         wait([running], _STOP_TIMEOUT_S)
 
 
-@contextlib.contextmanager
-def _removed_on_failure(sftp: paramiko.SFTPClient, path: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            sftp.remove(path)
-        raise
-
-
 def _is_directory(sftp: paramiko.SFTPClient, path: str) -> bool:
     try:
         return stat.S_ISDIR(sftp.stat(path).st_mode or 0)
@@ -222,27 +214,27 @@ def _receive_by_terminal(remote: Remote, path: str, file: BinaryIO, timeout: flo
     return decoder.first_line
 
 
+@dataclass(eq=False)
 class _Decoder:
     """Decode a first line of text, then base64 in lines of any length."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.first_line = ""
-        self._file = file
-        self._in_body = False
-        self._rest = b""
+    file: BinaryIO
+    first_line: str = ""
+    in_body: bool = False
+    rest: bytes = b""
 
     def feed(self, data: bytes) -> None:
-        self._rest += data
-        if not self._in_body:
-            line, end, rest = self._rest.partition(b"\n")
+        self.rest += data
+        if not self.in_body:
+            line, end, rest = self.rest.partition(b"\n")
             if not end:
                 return
-            self.first_line, self._rest, self._in_body = line.decode("utf-8", "replace"), rest, True
-        text = self._rest.replace(b"\n", b"").replace(b"\r", b"")
+            self.first_line, self.rest, self.in_body = line.decode("utf-8", "replace"), rest, True
+        text = self.rest.replace(b"\n", b"").replace(b"\r", b"")
         whole = len(text) // 4 * 4
-        self._rest = text[whole:]
+        self.rest = text[whole:]
         try:
-            self._file.write(base64.b64decode(text[:whole], validate=True))
+            self.file.write(base64.b64decode(text[:whole], validate=True))
         except binascii.Error as error:
             raise ProtocolError(f"the file arrived damaged: {error}; nothing was kept") from error
 

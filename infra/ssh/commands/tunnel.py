@@ -37,15 +37,12 @@ def tunnel(session: Session) -> Outcome:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             stack.callback(server.shutdown)
         if session.console.as_json:
-            session.console.document({"exit": 0, "targets": [_entry(session, servers)]})
+            tunnels = [{"local": s.local_port, "remote": s.remote_port} for s in servers]
+            entry = {"target": session.target.name, "via": "direct", "tunnels": tunnels}
+            session.console.document({"exit": 0, "targets": [entry]})
         while remote.transport.is_active():
             time.sleep(_POLL_S)
     raise RemoteError(f"the connection to {remote.route} was lost")
-
-
-def _entry(session: Session, servers: list["_Server"]) -> dict[str, object]:
-    tunnels = [{"local": s.local_port, "remote": s.remote_port} for s in servers]
-    return {"target": session.target.name, "via": "direct", "tunnels": tunnels}
 
 
 class _Server(ThreadingTCPServer):
@@ -63,10 +60,8 @@ class _Server(ThreadingTCPServer):
             raise UsageError(
                 f"127.0.0.1:{local_port} cannot be opened: {error.strerror}"
             ) from error
-        self.local_port = int(self.server_address[1])
-        self.remote_port = remote_port
-        self.remote = remote
-        self.say = say
+        self.local_port, self.remote_port = int(self.server_address[1]), remote_port
+        self.remote, self.say = remote, say
 
 
 class _Connection(BaseRequestHandler):
@@ -90,7 +85,8 @@ class _Connection(BaseRequestHandler):
 
     def _send(self, channel: paramiko.Channel) -> None:
         try:
-            _copy(self.request.recv, channel.sendall)
+            while data := self.request.recv(_CHUNK):
+                channel.sendall(data)
             channel.shutdown_write()
         except (OSError, EOFError):  # one side is gone: end the other
             channel.close()
@@ -98,12 +94,8 @@ class _Connection(BaseRequestHandler):
     def _receive(self, channel: paramiko.Channel) -> None:
         how = socket.SHUT_RDWR
         with contextlib.suppress(OSError, EOFError):
-            _copy(channel.recv, self.request.sendall)
+            while data := channel.recv(_CHUNK):
+                self.request.sendall(data)
             how = socket.SHUT_WR
         with contextlib.suppress(OSError):
             self.request.shutdown(how)
-
-
-def _copy(read: Callable[[int], bytes], write: Callable[[bytes], object]) -> None:
-    while data := read(_CHUNK):
-        write(data)

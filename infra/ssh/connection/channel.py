@@ -5,6 +5,7 @@ import os
 import select
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import paramiko
 
@@ -30,80 +31,50 @@ class Deadline:
 
     @property
     def remaining(self) -> float:
-        """Seconds until the deadline, never negative, possibly infinite."""
         return max(0.0, self._end - time.monotonic())
 
 
+@dataclass(eq=False)
 class Feed:
-    """Input for a channel: first some bytes, then a file as it becomes readable.
+    """Input for a channel: first the `pending` bytes, then a file as it becomes readable.
 
     `encode` is applied to each piece of the file, `at_end` supplies the bytes after the last one.
     """
 
-    def __init__(
-        self,
-        first: bytes,
-        file: int | None,
-        encode: Callable[[bytes], bytes],
-        at_end: Callable[[], bytes],
-    ) -> None:
-        self._pending = memoryview(first)
-        self._file = file
-        self._encode = encode
-        self._at_end = at_end
-        self._ended = False
-
-    @property
-    def has_pending(self) -> bool:
-        return bool(self._pending)
-
-    @property
-    def source(self) -> int | None:
-        """The descriptor to wait for, if reading it is the next step."""
-        return None if self._pending else self._file
+    pending: bytes | memoryview = b""
+    file: int | None = None
+    encode: Callable[[bytes], bytes] = bytes
+    at_end: Callable[[], bytes] | None = None
 
     def push(self, channel: paramiko.Channel) -> bool:
         """Send what can be sent without waiting; return whether anything was sent."""
         try:
-            if not self._pending and not self._refill():
-                return False
-            if not channel.send_ready():
+            if not self.pending:
+                self._refill()
+            if not self.pending or not channel.send_ready():
                 return False
             with deferred():
-                self._pending = self._pending[channel.send(bytes(self._pending[:65536])) :]
+                self.pending = self.pending[channel.send(bytes(self.pending[:65536])) :]
         except OSError:  # the remote side takes no more input; its exit status says why
-            self._pending, self._file, self._ended = memoryview(b""), None, True
+            self.pending, self.file, self.at_end = b"", None, None
             return False
         return True
 
-    def _refill(self) -> bool:
-        if self._file is None:
-            if self._ended:
-                return False
-            self._ended = True
-            self._pending = memoryview(self._at_end())
-            return bool(self._pending)
-        if not select.select([self._file], [], [], 0)[0]:
-            return False
-        data = os.read(self._file, _CHUNK)
-        if not data:
-            self._file = None
-            return self._refill()
-        self._pending = memoryview(self._encode(data))
-        return True
-
-
-def no_input() -> Feed:
-    """Return a feed that sends nothing and leaves the channel's input open."""
-    return Feed(b"", None, bytes, bytes)
+    def _refill(self) -> None:
+        if self.file is not None:
+            if not select.select([self.file], [], [], 0)[0]:
+                return
+            if data := os.read(self.file, _CHUNK):
+                self.pending = memoryview(self.encode(data))
+                return
+            self.file = None
+        if self.at_end is not None:
+            at_end, self.at_end = self.at_end, None
+            self.pending = at_end()
 
 
 def pump(
-    channel: paramiko.Channel,
-    feed: Feed,
-    stdout: Sink,
-    stderr: Sink,
-    until: Callable[[], bool],
+    channel: paramiko.Channel, feed: Feed, stdout: Sink, stderr: Sink, until: Callable[[], bool]
 ) -> None:
     """Move bytes until `until()` holds or the remote side has sent everything.
 
@@ -120,14 +91,12 @@ def pump(
 
 
 def _drain(channel: paramiko.Channel, stdout: Sink, stderr: Sink) -> bool:
-    received = False
-    if channel.recv_ready():
+    out, err = channel.recv_ready(), channel.recv_stderr_ready()
+    if out:
         stdout(_receive(channel.recv))
-        received = True
-    if channel.recv_stderr_ready():
+    if err:
         stderr(_receive(channel.recv_stderr))
-        received = True
-    return received
+    return out or err
 
 
 def _receive(read: Callable[[int], bytes]) -> bytes:
@@ -140,6 +109,6 @@ def _wait(channel: paramiko.Channel, feed: Feed) -> None:
         channel.status_event.wait(_POLL_S)
         return
     sources: list[paramiko.Channel | int] = [channel]
-    if feed.source is not None:
-        sources.append(feed.source)
-    select.select(sources, [], [], _WINDOW_POLL_S if feed.has_pending else _POLL_S)
+    if feed.file is not None and not feed.pending:  # reading it is the next step
+        sources.append(feed.file)
+    select.select(sources, [], [], _WINDOW_POLL_S if feed.pending else _POLL_S)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import paramiko
 
-from infra.ssh.connection.channel import Deadline, Feed, no_input, pump
+from infra.ssh.connection.channel import Deadline, Feed, pump
 from infra.ssh.connection.framing import Frame, OutputFilter, Sink, stdin_frame
 from infra.ssh.connection.interrupts import deferred
 from infra.ssh.errors import (
@@ -30,11 +30,7 @@ _RETYPE_S = 3.0
 class Execution(ABC):
     """A script in one channel, from its start to its exit status.
 
-    Attributes:
-        stdin: A descriptor; None means empty input.
-        begin: When the script must have begun; after that it counts as never run.
-        deadline: When the script must have ended.
-        tick: Called several times a second.
+    If it has not begun by `begin`, it counts as never run. For the others see `Remote.run`.
     """
 
     channel: paramiko.Channel
@@ -53,14 +49,7 @@ class Execution(ABC):
         self._sent = False  # whether any part of the script may have reached the host
 
     def finish(self) -> int:
-        """Run the script to its end and return its exit status (0-255).
-
-        Raises:
-            CommandTimeoutError: The deadline expired.
-            InterruptError: Ctrl-C or a signal arrived.
-            ProtocolError: The script never began.
-            ConnectionLostError: The connection closed before the exit status arrived.
-        """
+        """Run the script to its end and return its exit status; `Remote.run` lists the errors."""
         try:
             feed = self._start()
             self._sent = True
@@ -135,7 +124,7 @@ class Execution(ABC):
         """Wait briefly for the event or the end, passing output on; Ctrl-C cuts it short."""
         deadline = Deadline(_SIGNAL_TIMEOUT_S)
         with contextlib.suppress(KeyboardInterrupt):
-            self._pump(no_input(), lambda: event() or deadline.expired)
+            self._pump(Feed(), lambda: event() or deadline.expired)
 
     @property
     def _ended(self) -> bool:
@@ -195,23 +184,19 @@ class GatewayExecution(Execution):
         self, line: bytes, marker: re.Pattern[bytes], *, retype_s: float | None = None
     ) -> None:
         """Type a line and wait for its marker; some gateways lose what is typed early."""
-        answer = OutputFilter(lambda _: None, marker)
+        answer, retype = OutputFilter(lambda _: None, marker), Deadline(retype_s)
+
+        def paused() -> bool:
+            return answer.started or retype.expired or self._over()
+
         while not answer.started and not self._over() and not self.channel.closed:
             with deferred():
                 self.channel.sendall(line)
-            self._wait_for_answer(answer, Deadline(retype_s))
+            retype = Deadline(retype_s)
+            pump(self.channel, Feed(), answer.feed, answer.feed, paused)
         if not answer.started:
             self._output.feed(answer.noise.encode())
             raise self._never_began()
-
-    def _wait_for_answer(self, answer: OutputFilter, deadline: Deadline) -> None:
-        pump(
-            self.channel,
-            no_input(),
-            answer.feed,
-            answer.feed,
-            lambda: answer.started or deadline.expired or self._over(),
-        )
 
     def _status(self) -> int | None:
         return self._output.status

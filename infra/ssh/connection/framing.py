@@ -29,6 +29,7 @@ class Frame:
         """The terminal is 8-bit clean and waits for the payload."""
         self.begin = re.compile(f"B_{self._nonce}:(\\d+)\r?\n".encode())
         """The script's output begins; the group is the process group it runs in."""
+        self._print_begin = f"printf '%s%s:%d\\n' B_ {self._nonce} $$"
         self.end = f"E_{self._nonce}:".encode()
         """The script's output has ended; `<status>\\n` follows."""
 
@@ -37,9 +38,6 @@ class Frame:
 
     def _print(self, kind: str) -> str:
         return f"printf '%s%s\\n' {kind} {self._nonce}"
-
-    def _print_begin(self) -> str:
-        return f"printf '%s%s:%d\\n' B_ {self._nonce} $$"
 
     def probe(self) -> bytes:
         """Return a repeatable line that silences an interactive shell and prints `ready`."""
@@ -64,7 +62,7 @@ class Frame:
         The outer shell is silenced: it would print the script if a signal killed it.
         """
         return _encode(
-            f"{self._print_begin()}\nexec 3>&2 2>/dev/null\n"
+            f"{self._print_begin}\nexec 3>&2 2>/dev/null\n"
             f"( trap - INT TERM; eval {quote(script)} ) 2>&3 3>&-\n"
         )
 
@@ -79,7 +77,7 @@ class Frame:
             "exec 3<&0 2>/dev/null\n"
             "easel_stdin() { local n; while n=$(head -c 8) && [ $((10#${n:-0})) -gt 0 ]; do"
             " head -c $((10#$n)) | base64 -d; done; }\n"
-            f"{self._print_begin()}\n"
+            f"{self._print_begin}\n"
             f"( trap - INT TERM; eval {quote(script)} ) {source} 3<&- 2>&1"
             " | ( trap '' INT; exec cat 3<&- )\n"
             f"printf '%s%s:%d\\n' E_ {self._nonce} \"${{PIPESTATUS[0]}}\"\n"
@@ -104,10 +102,7 @@ class OutputFilter:
         """The match of the begin marker."""
         self.status: int | None = None
         """The exit status from the end marker."""
-        self._sink = sink
-        self._begin = begin
-        self._end = end
-        self._end_pattern = re.compile(re.escape(end) + rb"(\d+)\r?\n") if end else None
+        self._sink, self._begin, self._end = sink, begin, end
         self._buffer = b""
 
     @property
@@ -125,9 +120,9 @@ class OutputFilter:
         self._buffer += data
         if not self.started and not self._open():
             return
-        if self._end_pattern is None:
+        if not self._end:
             self._pass(len(self._buffer))
-        elif match := self._end_pattern.search(self._buffer):
+        elif match := re.search(re.escape(self._end) + rb"(\d+)\r?\n", self._buffer):
             self.status = int(match[1])
             self._pass(match.start())
         else:

@@ -1,5 +1,6 @@
 """Host keys: a target's known_hosts file. Nothing is trusted unless the operator says so."""
 
+from dataclasses import dataclass
 from typing import NoReturn
 
 import paramiko
@@ -15,11 +16,7 @@ HOW_TO_READ_KEY = (
 
 
 def known_keys(target: Target) -> paramiko.HostKeys:
-    """Return the keys on record; none if there is no file yet.
-
-    Raises:
-        ConfigError: The file is damaged.
-    """
+    """Return the keys on record; none if there is no file yet. Raises ConfigError for bad ones."""
     keys = paramiko.HostKeys()
     if target.known_hosts.exists():
         try:
@@ -37,12 +34,12 @@ def known_fingerprints(target: Target, route: Route) -> list[str]:
     return [key.fingerprint for key in (known_keys(target).lookup(route.name) or {}).values()]
 
 
+@dataclass(eq=False)
 class RejectUnknownHost(paramiko.MissingHostKeyPolicy):
     """Refuse a host without a key on record, and say how to trust it."""
 
-    def __init__(self, target: Target, route: Route) -> None:
-        self._target = target
-        self._route = route
+    target: Target
+    route: Route
 
     def missing_host_key(
         self,
@@ -51,9 +48,9 @@ class RejectUnknownHost(paramiko.MissingHostKeyPolicy):
         key: paramiko.PKey,
     ) -> NoReturn:
         raise HostKeyError(
-            f"{self._route.host}:{self._route.port} is not a known host; it presents "
+            f"{self.route.host}:{self.route.port} is not a known host; it presents "
             f"{key.get_name()} {key.fingerprint}. Compare that with the host's own "
-            f"({HOW_TO_READ_KEY}), then: {_trust_command(self._target, self._route)}"
+            f"({HOW_TO_READ_KEY}), then: {_trust_command(self.target, self.route)}"
         )
 
 
@@ -73,19 +70,16 @@ def record(target: Target, route: Route, key: paramiko.PKey) -> None:
     path = target.known_hosts
     old, new = known_keys(target), paramiko.HostKeys()
     for name in old:
+        hashed = name.startswith("|1|")
+        if name == (paramiko.HostKeys.hash_host(route.name, name) if hashed else route.name):
+            continue
         for key_type, other in old[name].items():
-            if not _is_name_of(name, route):
-                new.add(name, key_type, other)
+            new.add(name, key_type, other)
     new.add(route.name, key.get_name(), key)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.new")
     new.save(str(temporary))
     temporary.replace(path)
-
-
-def _is_name_of(name: str, route: Route) -> bool:
-    hashed = name.startswith("|1|")
-    return name == (paramiko.HostKeys.hash_host(route.name, name) if hashed else route.name)
 
 
 def _trust_command(target: Target, route: Route) -> str:

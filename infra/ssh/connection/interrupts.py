@@ -15,24 +15,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class _Interrupts:
     """Raise KeyboardInterrupt; while deferring, keep the first one and raise a second at once."""
 
-    def __init__(self) -> None:
-        self.deferring = False
-        self._pending = False
+    deferring = False
+    pending = False
 
     def on_signal(self, _signal: int, _frame: FrameType | None) -> None:
-        if self.deferring and not self._pending:
-            self._pending = True
+        if self.deferring and not self.pending:
+            self.pending = True
         else:
-            self._raise()
-
-    def stop_deferring(self) -> None:
-        self.deferring = False
-        if self._pending:
-            self._raise()
-
-    def _raise(self) -> None:
-        self._pending = False
-        raise KeyboardInterrupt
+            self.pending = False
+            raise KeyboardInterrupt
 
 
 _interrupts = _Interrupts()
@@ -55,4 +46,7 @@ def deferred() -> Iterator[None]:
     try:
         yield
     finally:
-        _interrupts.stop_deferring()
+        _interrupts.deferring = False
+        if _interrupts.pending:
+            _interrupts.pending = False
+            raise KeyboardInterrupt

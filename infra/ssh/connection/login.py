@@ -23,20 +23,14 @@ _DEAD_PEER_TIMEOUT_MS = 30_000
 
 def loose_permissions(route: Route) -> str | None:
     """Return what is wrong with the key file's permissions, or None."""
-    if route.key is None or not route.key.exists():
-        return None
-    mode = route.key.stat().st_mode & 0o777
+    mode = route.key.stat().st_mode & 0o777 if route.key and route.key.exists() else 0
     if not mode & 0o077:
         return None
     return f"private key {route.key} can be read by others (mode {mode:04o}): chmod 600 {route.key}"
 
 
 def load_key(route: Route) -> paramiko.PKey | None:
-    """Load the private key of a route; None means ssh-agent's keys.
-
-    Raises:
-        AuthenticationError: The file is missing, needs a passphrase or is not a key.
-    """
+    """Load the private key of a route; None means ssh-agent's keys."""
     if route.key is None:
         return None
     try:
@@ -53,10 +47,9 @@ def load_key(route: Route) -> paramiko.PKey | None:
 
 
 def fetch_host_key(route: Route, timeout: float, key_type: str | None = None) -> paramiko.PKey:
-    """Return the key that a server presents, optionally of one type, without logging in.
+    """Return the key that a server presents, without logging in.
 
-    Raises:
-        UnreachableError: No SSH server answers, or it has no key of this type.
+    Raises UnreachableError when no SSH server answers, or when it has no key of `key_type`.
     """
     with _dial(route, timeout) as sock, paramiko.Transport(sock) as transport:
         if key_type is not None:
@@ -71,11 +64,7 @@ def fetch_host_key(route: Route, timeout: float, key_type: str | None = None) ->
 
 
 def login(target: Target, route: Route, timeout: float) -> paramiko.SSHClient:
-    """Log in to a server whose host key is on record.
-
-    Raises:
-        RemoteError: Says why not, and what to do about it.
-    """
+    """Log in to a server whose host key is on record."""
     key = load_key(route)
     if key is None and not paramiko.Agent().get_keys():
         raise AuthenticationError(

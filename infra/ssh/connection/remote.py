@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import paramiko
 
@@ -22,10 +23,6 @@ def connect(target: Target, via: str, say: Callable[[str], None], timeout: float
 
     Only an unreachable server leads on to the next route: a wrong host key or a refused login
     never does.
-
-    Raises:
-        RemoteError: Says what to do about it.
-        UsageError: The target has no such route.
     """
     *first, last = target.routes(via)
     for route in first:
@@ -42,13 +39,13 @@ def _open(target: Target, route: Route, timeout: float, say: Callable[[str], Non
     return Remote(login(target, route, timeout), route, timeout)
 
 
+@dataclass(frozen=True)
 class Remote:
     """One connection to a host. Its owner closes it."""
 
-    def __init__(self, client: paramiko.SSHClient, route: Route, begin_timeout: float) -> None:
-        self.client = client
-        self.route = route
-        self._begin_timeout = begin_timeout
+    client: paramiko.SSHClient
+    route: Route
+    begin_timeout: float
 
     def run(
         self,
@@ -62,13 +59,8 @@ class Remote:
     ) -> int:
         """Run bash text in the login directory and return its exit status (0-255).
 
-        Args:
-            script: The bash text.
-            stdout: Gets the output.
-            stderr: Gets the error output; through a gateway it is part of the output.
-            stdin: A descriptor; None means empty input.
-            timeout: In seconds.
-            tick: Called several times a second.
+        `stdin` is a descriptor; None means empty input. `tick` is called several times a second.
+        Through a gateway, error output is part of the output.
 
         Raises:
             CommandTimeoutError: The timeout expired; the remote process was ended.
@@ -85,7 +77,7 @@ class Remote:
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                begin=Deadline(self._begin_timeout),
+                begin=Deadline(self.begin_timeout),
                 deadline=Deadline(timeout),
                 tick=tick,
             ).finish()
@@ -102,28 +94,21 @@ class Remote:
 
     @contextlib.contextmanager
     def open_channel(self) -> Iterator[paramiko.Channel]:
-        """Open a session channel for the block.
-
-        Raises:
-            ConnectionLostError: The connection broke, or the server refused the channel.
-        """
+        """Open a session channel for the block; raise ConnectionLostError when it breaks."""
         try:
             with contextlib.closing(self.transport.open_session()) as channel:
                 yield channel
         except (paramiko.SSHException, EOFError) as error:
             raise self._lost(error) from error
         except OSError as error:
-            if _is_local(error):
-                raise
+            broken_stdout = isinstance(error, BrokenPipeError)
+            if broken_stdout or (error.errno and not isinstance(error, ConnectionError)):
+                raise  # it concerns a file or stream of this machine, not a socket
             raise self._lost(error) from error
 
     @property
     def transport(self) -> paramiko.Transport:
-        """The live SSH transport.
-
-        Raises:
-            ConnectionLostError: The transport has ended.
-        """
+        """The live SSH transport; raises ConnectionLostError when it has ended."""
         transport = self.client.get_transport()
         if transport is None or not transport.is_active():
             raise self._lost("")
@@ -141,9 +126,3 @@ class Remote:
                 # wakes paramiko's reader, which would otherwise notice only at its next poll
                 transport.sock.shutdown(socket.SHUT_RDWR)
         self.client.close()
-
-
-def _is_local(error: OSError) -> bool:
-    """Return whether the error concerns a file or stream of this machine, not a socket."""
-    broken_stdout = isinstance(error, BrokenPipeError)
-    return broken_stdout or (error.errno is not None and not isinstance(error, ConnectionError))
