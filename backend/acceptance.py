@@ -157,7 +157,7 @@ class Acceptance:
         """
         queue = self.dispatcher.queue
         try:
-            async with queue.entrance(f"{row.owner}/{row.user}"):
+            async with queue.entrance(row.whose):
                 rows = self.storage.rows
                 await self.quotas.check(rows, row.owner, row.user, row.request.count)
                 if photo is not None:

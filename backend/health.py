@@ -67,6 +67,7 @@ class Platform:
         checks = self.checks()
         pods, serving = self.dispatcher.pods, self.dispatcher.pods.in_service
         queue = self.dispatcher.queue
+        stats = queue.stats()
         status = "ok" if len(serving) == len(pods) else "degraded" if serving else "down"
         engines = sorted({pod.health.engine for pod in serving if pod.health})
         return BackendHealth(
@@ -77,8 +78,8 @@ class Platform:
             checks=checks,
             pods=[_pod_info(pod) for pod in pods.values()],
             queue=QueueInfo(
-                waiting=queue.waiting(),
-                running=queue.running(),
+                waiting=stats.waiting,
+                running=stats.on_pods,
                 limit=self.max_queue,
                 oldest_seconds=round(queue.oldest_s(), 1),
             ),
@@ -87,8 +88,8 @@ class Platform:
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format, with the gauges brought up to date."""
         queue = self.dispatcher.queue
-        self.metrics.queued.set(queue.waiting())
-        self.metrics.running.set(queue.running())
+        self.metrics.queued.set(queue.stats().waiting)
+        self.metrics.running.set(queue.stats().on_pods)
         self.metrics.oldest.set(queue.oldest_s())
         self.metrics.pods.set(len(self.dispatcher.pods))
         return generate_latest(self.metrics.registry)

@@ -48,6 +48,11 @@ class GenerationRow:
         return self.request.user
 
     @property
+    def whose(self) -> str:
+        """Whose turn it takes: the same name under two API keys means two people."""
+        return f"{self.owner}/{self.user}"
+
+    @property
     def style(self) -> str:
         """`mode/style`, as pods report what they can draw."""
         return f"{self.request.mode}/{self.request.style}"
