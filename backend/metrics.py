@@ -1,9 +1,14 @@
 """Prometheus metrics of the backend; no user, prompt or generation is ever a label."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from backend.storage.generations import GenerationRow
 from backend.storage.outcome import Outcome
+from web import edge, errors
+from workflows.parameters import InvalidValues
 
 _BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 
@@ -52,6 +57,15 @@ class Metrics:
         self.scheduling = Gauge("easel_scheduling", "1 if this replica schedules", registry=r)
         build = Gauge("easel_build_info", "Version", ["version"], registry=r)
         build.labels(version=version).set(1)
+
+    @contextmanager
+    def counting_refusals(self) -> Iterator[None]:
+        """Count the error with which a generation request is refused."""
+        try:
+            yield
+        except (errors.EaselError, InvalidValues) as error:
+            self.requests_refused.labels(edge.as_easel_error(error).code).inc()
+            raise
 
     def ended(self, row: GenerationRow, outcome: Outcome) -> None:
         mode, style = row.request.mode, row.request.style

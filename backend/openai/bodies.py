@@ -45,18 +45,10 @@ GenerationBody = Annotated[ImageRequest, Depends(_read_json)]
 EditBody = Annotated[tuple[ImageRequest, bytes], Depends(_read_form)]
 
 
-def documented_generation() -> dict[str, Any]:
-    """Return `openapi_extra` of the route that reads a GenerationBody."""
-    return _documented("application/json", ImageRequest.model_json_schema())
-
-
-def documented_edit() -> dict[str, Any]:
-    """Return `openapi_extra` of the route that reads an EditBody."""
+def documented(media_type: str, *, with_image: bool = False) -> dict[str, Any]:
+    """Return `openapi_extra` of a route that reads such a body."""
     schema = ImageRequest.model_json_schema()
-    schema["properties"]["image"] = {"type": "string", "format": "binary"}
-    schema["required"] = ["image"]
-    return _documented("multipart/form-data", schema)
-
-
-def _documented(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    if with_image:
+        schema["properties"]["image"] = {"type": "string", "format": "binary"}
+        schema["required"] = ["image"]
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}

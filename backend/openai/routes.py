@@ -22,7 +22,6 @@ from backend.routes.context import (
 )
 from backend.routes.images import image_response
 from backend.service import GenerationService
-from backend.storage.generations import GenerationRow
 from web import errors, sse, waiting
 from web.edge import retry_header
 
@@ -45,32 +44,15 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def router() -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["OpenAI"], responses=_ERRORS)
-    first = [Depends(owner_of)]  # before the body is read
-    routes.post(
-        "/images/generations",
-        dependencies=first,
-        openapi_extra=bodies.documented_generation(),
-    )(generate_images)
-    routes.post("/images/edits", dependencies=first, openapi_extra=bodies.documented_edit())(
-        edit_images
-    )
-    routes.get("/models")(list_models)
-    routes.get("/models/{model_id}")(get_model)
-    routes.get(
-        "/files/{generation_id}/{number}/{issued}/{signature}",
-        response_class=Response,
-        include_in_schema=False,
-    )(get_file)
-    return routes
+router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=_ERRORS)
+_KEY_FIRST = [Depends(owner_of)]
+"""Checks the key before the body is read."""
 
 
 def render_error(error: errors.EaselError, _: Request, request_id: str) -> Response:
     """Answer with an error as OpenAI's API words it."""
     status, body = translation.error_body(error)
-    headers = {**retry_header(error), "x-request-id": request_id}
-    return JSONResponse(body, status, headers=headers)
+    return JSONResponse(body, status, {**retry_header(error), "x-request-id": request_id})
 
 
 async def links_of(keys: Annotated[Keys, Depends(keys_of)]) -> Links:
@@ -80,6 +62,11 @@ async def links_of(keys: Annotated[Keys, Depends(keys_of)]) -> Links:
 SignedLinks = Annotated[Links, Depends(links_of)]
 
 
+@router.post(
+    "/images/generations",
+    dependencies=_KEY_FIRST,
+    openapi_extra=bodies.documented("application/json"),
+)
 async def generate_images(
     body: GenerationBody,
     service: Service,
@@ -92,6 +79,11 @@ async def generate_images(
     return await _answer(service, owner, call, None, request, links, idempotency_key)
 
 
+@router.post(
+    "/images/edits",
+    dependencies=_KEY_FIRST,
+    openapi_extra=bodies.documented("multipart/form-data", with_image=True),
+)
 async def edit_images(
     body: EditBody,
     service: Service,
@@ -104,16 +96,23 @@ async def edit_images(
     return await _answer(service, owner, call, body[1], request, links, idempotency_key)
 
 
+@router.get("/models")
 async def list_models(service: Service, _: Owner) -> dict[str, Any]:
     return translation.models_answer(service.catalog)
 
 
+@router.get("/models/{model_id}")
 async def get_model(model_id: str, service: Service, _: Owner) -> dict[str, Any]:
     if model_id not in translation.model_ids(service.catalog):
         raise translation.ModelNotFound(f"The model '{model_id[:60]}' does not exist")
     return translation.model_entry(model_id)
 
 
+@router.get(
+    "/files/{generation_id}/{number}/{issued}/{signature}",
+    response_class=Response,
+    include_in_schema=False,
+)
 async def get_file(
     generation_id: UUID,
     number: int,
@@ -124,7 +123,9 @@ async def get_file(
     request: Request,
 ) -> Response:
     links.check(generation_id, number, issued, signature)
-    row = await service.stored_image(generation_id)
+    row = await service.storage.rows.get(generation_id)
+    if row is None:
+        raise errors.NotFound("The image was deleted")
     return await image_response(service, row, number, row.request.format, request)
 
 
@@ -137,29 +138,21 @@ async def _answer(
     links: Links,
     key: str | None,
 ) -> Response:
-    row, _ = await service.submit(uuid4(), owner, call.request, photo, key=key, wait=True)
+    row, _ = await service.acceptance.accept(
+        uuid4(), owner, call.request, photo, key=key, wait=True
+    )
     if call.stream:
         kind = "image_generation" if photo is None else "image_edit"
         events = streaming.stream(service, row, call, kind, key)
         return StreamingResponse(events, headers=sse.HEADERS, media_type="text/event-stream")
     release = abandon_on_disconnect(service, row, key)
     ended = await waiting.waited(request, service.finished(row), release)
-    data = [
-        await _image(service, ended, number, call, links, request)
-        for number in range(ended.request.count)
-    ]
+    data = []
+    for number in range(ended.request.count):
+        if call.as_url:
+            base = str(service.public_url or request.base_url).rstrip("/")
+            data.append({"url": base + links.path(row.id, number)})
+        else:
+            image = await service.image(ended, number)
+            data.append({"b64_json": base64.b64encode(image).decode()})
     return JSONResponse(translation.images_answer(call, data, streaming.size_of(ended)))
-
-
-async def _image(
-    service: GenerationService,
-    row: GenerationRow,
-    number: int,
-    call: ImageCall,
-    links: Links,
-    request: Request,
-) -> dict[str, str]:
-    if call.as_url:
-        base = str(service.public_url or request.base_url).rstrip("/")
-        return {"url": base + links.path(row.id, number)}
-    return {"b64_json": base64.b64encode(await service.image(row, number)).decode()}

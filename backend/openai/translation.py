@@ -108,22 +108,10 @@ def images_answer(call: ImageCall, data: Sequence[dict[str, str]], size: str) ->
     return {"created": int(time.time()), "data": list(data), **_about(call, size)}
 
 
-def partial_event(
-    kind: str, call: ImageCall, index: int, image: bytes, size: str
-) -> dict[str, Any]:
-    """Return the event of a partial image; `kind` is image_generation or image_edit."""
+def image_event(name: str, call: ImageCall, image: bytes, size: str) -> dict[str, Any]:
+    """Return the event of an image, such as `image_edit.completed`."""
     return {
-        "type": f"{kind}.partial_image",
-        "b64_json": base64.b64encode(image).decode(),
-        "created_at": int(time.time()),
-        "partial_image_index": index,
-        **_about(call, size),
-    }
-
-
-def completed_event(kind: str, call: ImageCall, image: bytes, size: str) -> dict[str, Any]:
-    return {
-        "type": f"{kind}.completed",
+        "type": name,
         "b64_json": base64.b64encode(image).decode(),
         "created_at": int(time.time()),
         **_about(call, size),

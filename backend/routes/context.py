@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from backend.health import Platform
 from backend.limits.keys import Keys
 from backend.replication.leadership import RELAYED_KEY
 from backend.schemas import GenerationRequest
@@ -17,11 +16,7 @@ from web import errors, waiting
 
 
 async def service_of(request: Request) -> GenerationService:
-    return State.of(request.app).require_scheduling().service
-
-
-async def platform_of(request: Request) -> Platform:
-    return State.of(request.app).require_scheduling().platform
+    return State.of(request.app).require_service()
 
 
 async def keys_of(request: Request) -> Keys:
@@ -39,7 +34,6 @@ async def owner_of(
 
 
 Service = Annotated[GenerationService, Depends(service_of)]
-Health = Annotated[Platform, Depends(platform_of)]
 
 
 async def read_request(

@@ -1,5 +1,6 @@
 """Answers that are images: format, ETag, ranges."""
 
+import asyncio
 import hashlib
 import re
 
@@ -37,7 +38,7 @@ async def image_response(
         return Response(status_code=304, headers=headers)
     kind = media_type(wanted)
     if converted:
-        data = await service.converted(row, data, wanted)
+        data = await asyncio.to_thread(service.transcoder.convert, row, data, wanted)
     if converted or "range" not in request.headers:
         return Response(data, media_type=kind, headers=headers)
     return _range_response(data, request.headers["range"], kind, headers)
