@@ -9,7 +9,8 @@ from weakref import WeakValueDictionary
 
 from backend.dispatch.active import ActiveGeneration
 from backend.dispatch.pods import Pod
-from backend.scheduling.scheduler import Limits, Scheduler, Stats
+from backend.scheduling.scheduler import Limits, Scheduler
+from backend.scheduling.work import Stats
 from backend.storage.generations import GenerationRow
 from gpu_server.schemas import State, Timings
 

@@ -98,7 +98,8 @@ async def edit_images(
 
 @router.get("/models")
 async def list_models(service: Service, _: Owner) -> dict[str, Any]:
-    return translation.models_answer(service.catalog)
+    ids = translation.model_ids(service.catalog)
+    return {"object": "list", "data": [translation.model_entry(name) for name in ids]}
 
 
 @router.get("/models/{model_id}")

@@ -138,10 +138,6 @@ def model_entry(model_id: str) -> dict[str, Any]:
     return {"id": model_id, "object": "model", "created": 1767225600, "owned_by": "easel"}
 
 
-def models_answer(catalog: Catalog) -> dict[str, Any]:
-    return {"object": "list", "data": [model_entry(name) for name in model_ids(catalog)]}
-
-
 _CODES = {
     "unauthorized": "invalid_api_key",
     "rate_limited": "rate_limit_exceeded",

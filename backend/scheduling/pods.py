@@ -28,9 +28,6 @@ class Pod:
         self.styles, self.in_service = frozenset(styles), True
         self.loaded = loaded or self.loaded
 
-    def drain(self) -> None:
-        self.in_service = False
-
     @property
     def model(self) -> str | None:
         """The model that will be loaded once the pod's jobs are done."""

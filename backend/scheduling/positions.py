@@ -7,7 +7,7 @@ from uuid import UUID
 
 from backend.scheduling.backlog import Backlog
 from backend.scheduling.estimates import CostKey, Estimates
-from backend.scheduling.fair_queue import FairQueue, QueuedWork
+from backend.scheduling.fair_queue import QueuedWork
 from backend.scheduling.pods import Pods
 from backend.scheduling.work import QueuePosition
 
@@ -78,7 +78,9 @@ class _Snapshot:
     ) -> None:
         queue = backlog.queue
         turn = sorted(backlog.turn.jobs(), key=lambda job: (not job.returned, job.number))
-        users = [(queue.users[name], index) for index, name in enumerate(_names(queue))]
+        # By their next visits: those with jobs in the turn come after the ring.
+        names = dict.fromkeys(chain(queue.ring, queue.users))
+        users = [(queue.users[name], index) for index, name in enumerate(names)]
         waiting = [(user.waiting(), user.deficit, index) for user, index in users if user.kinds]
         keys = {job.cost_key for job in chain(turn, *(jobs for jobs, _, _ in waiting))}
         cost = {key: estimates.job(key) for key in keys}
@@ -86,7 +88,7 @@ class _Snapshot:
         self._by_id: dict[UUID, QueuePosition] = {}
         for position, job in enumerate(chain(turn, _fair_order(waiting, cost)), start=1):
             pods = speeds.get(job.work.style, 0.0)
-            own = cost[job.cost_key] + estimates.overhead
+            own = cost[job.cost_key] + estimates.overhead.value
             seconds = busy_s + ahead / pods + own / min(pods, 1.0) if pods else None
             self._by_id[job.work.id] = QueuePosition(position, seconds)
             ahead += own
@@ -106,11 +108,6 @@ class _Snapshot:
             return known
         end = self._round_ends[min(rank, len(self._round_ends) - 1)]
         return QueuePosition(end + 1, self._seconds[end - 1] if end else None)
-
-
-def _names(queue: FairQueue) -> dict[str, None]:
-    """Order the users by their next visits; those with jobs in the turn come after the ring."""
-    return dict.fromkeys(chain(queue.ring, queue.users))
 
 
 def _fair_order(

@@ -61,13 +61,6 @@ class GenerationRow:
         return replace(self, status=outcome.status, ended=time.time(), outcome=outcome)
 
 
-@dataclass(frozen=True)
-class Spent:
-    """What counts against a user's limits since yesterday: (time, images), oldest first."""
-
-    generations: tuple[tuple[float, int], ...]
-
-
 class Taken(Exception):
     """The id or the idempotency key belongs to another row."""
 
@@ -199,15 +192,15 @@ class GenerationStore:
         remove = generations.delete().where(generations.c.id.in_(list(map(str, ids))))
         await self._db.run(lambda c: c.execute(remove))
 
-    async def spent(self, owner: str, user: str, since: float) -> Spent:
+    async def spent(self, owner: str, user: str, since: float) -> list[tuple[float, int]]:
+        """Return what counts against a user's limits: (time, images), oldest first."""
         t = spending.c
         query = (
             sa.select(t.created, t.images)
             .where(t.who == _who(owner, user), t.created > since)
             .order_by(t.created)
         )
-        found = await self._db.run(lambda c: c.execute(query).all())
-        return Spent(tuple((created, images) for created, images in found))
+        return await self._db.run(lambda c: [(at, images) for at, images in c.execute(query)])
 
     async def forget_spending(self, before: float) -> None:
         forget = spending.delete().where(spending.c.created < before)
