@@ -35,7 +35,7 @@ async def _sweep(storage: Storage, now: float, ttl_s: float) -> None:
         log.info("expired", generations=len(rows), images=images)
     await storage.rows.forget_spending(now - DAY_S)
     async for photos in storage.blobs.old_photos(now - _STRAY_PHOTO_S):
-        needed = await storage.rows.unfinished_of(photos.values())
+        needed = {str(generation_id) for generation_id in await storage.rows.unfinished_ids()}
         for path, generation_id in photos.items():
             if generation_id not in needed:
                 await storage.blobs.remove(path)

@@ -27,7 +27,6 @@ from backend.settings import Settings
 from backend.state import State
 from backend.storage.database import Database
 from backend.storage.storage import Storage
-from backend.transcoding import Transcoder
 from gpu_server import bodies
 from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
@@ -182,13 +181,9 @@ async def _working(
 
 def _service(resources: Resources, dispatcher: Dispatcher) -> GenerationService:
     settings, catalog = resources.settings, resources.catalog
-    storage, refusals, metrics = dispatcher.storage, dispatcher.refusals, dispatcher.metrics
-    platform = Platform(
-        catalog=catalog,
-        dispatcher=dispatcher,
-        metrics=metrics,
-        max_queue=settings.backend_max_queue,
-    )
+    storage, refusals = dispatcher.storage, dispatcher.refusals
+    max_queue = settings.backend_max_queue
+    platform = Platform(catalog=catalog, dispatcher=dispatcher, max_queue=max_queue)
     acceptance = Acceptance(
         catalog=catalog,
         storage=storage,
@@ -199,7 +194,7 @@ def _service(resources: Resources, dispatcher: Dispatcher) -> GenerationService:
             images_per_day=settings.backend_daily_images,
         ),
         refusals=refusals,
-        metrics=metrics,
+        metrics=dispatcher.metrics,
         platform=platform,
         timeout_s=settings.backend_generation_timeout_s,
     )
@@ -210,6 +205,6 @@ def _service(resources: Resources, dispatcher: Dispatcher) -> GenerationService:
         acceptance=acceptance,
         platform=platform,
         refusals=refusals,
-        transcoder=Transcoder(resources.signer),
+        signer=resources.signer,
         public_url=settings.backend_public_url,
     )

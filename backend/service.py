@@ -23,7 +23,7 @@ from backend.schemas import (
 )
 from backend.storage.generations import GenerationRow
 from backend.storage.storage import Storage
-from backend.transcoding import Transcoder
+from gpu_server.pictures.provenance import Signer
 from gpu_server.schemas import Result, State
 from web import errors
 from web.following import News
@@ -44,7 +44,7 @@ class GenerationService:
     acceptance: Acceptance
     platform: Platform
     refusals: Refusals
-    transcoder: Transcoder
+    signer: Signer
     public_url: str = ""
 
     async def get(self, generation_id: UUID, owner: str) -> GenerationRow:
@@ -84,18 +84,15 @@ class GenerationService:
     async def finished(self, row: GenerationRow) -> GenerationRow:
         """Wait for the end and return the row of a success.
 
-        Raises:
-            EaselError: the error it failed with.
-            Cancelled: if it was cancelled.
-            NoGpu: if this process stops scheduling first.
+        Raises the error it failed with, Cancelled, or NoGpu if this process stops scheduling first.
         """
         active = await self.dispatcher.find(row.id)
-        if active is not None:
-            if not await active.wait():
-                raise _not_scheduling()
+        if active is None:
+            ended = await self.get(row.id, row.owner)
+        elif await active.wait():
             ended = active.row
         else:
-            ended = await self.get(row.id, row.owner)
+            raise _not_scheduling()
         if ended.status is State.failed:
             failure = ended.outcome.failure if ended.outcome else None
             raise failure or errors.Internal()
@@ -203,7 +200,6 @@ class GenerationService:
         return "already_ended", "It ended before it could be stopped"
 
     async def delete_user(self, owner: str, user: str) -> UserDeleted:
-        """Stop and delete every generation of a user."""
         active = self.dispatcher.queue.active
         rows = await self.storage.rows.of_user(owner, user)
         running = [active[row.id] for row in rows if row.id in active]

@@ -75,7 +75,6 @@ class ActiveGeneration(Followed):
         self._changed()
 
     def commit_pod(self, pod: str) -> None:
-        """Note that the database names this pod."""
         self.committed_pod = pod
         self._changed()
 
@@ -97,7 +96,6 @@ class ActiveGeneration(Followed):
         self._changed()
 
     def requeue(self) -> None:
-        """Take it off its pod and back into the queue."""
         self.status = State.queued
         self.stage = _QUEUED_STAGE
         self.progress = 0.0

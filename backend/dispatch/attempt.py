@@ -55,7 +55,6 @@ class Attempt:
 
     @property
     def timeout_s(self) -> float:
-        """How long both steps may take together."""
         return self.active.row.timeout_s + _LOADING_TIMEOUT_S
 
     async def draw(self) -> gpu.Job | None:

@@ -67,7 +67,6 @@ class GenerationQueue:
         return [(self.active[a.id], a.pod_id) for a in self._scheduler.dispatch(now)]
 
     def began(self, active: ActiveGeneration) -> None:
-        """Note that the GPU has begun it."""
         with suppress(KeyError):
             self._scheduler.started(active.row.id, time.monotonic())
         self._wake.set()

@@ -24,16 +24,14 @@ class Quotas:
         now = time.time()
         since = now - (DAY_S if self.images_per_day else _MINUTE_S)
         spent = await store.spent(owner, user, since)
-        self._check_rate([t for t, _ in spent if t > now - _MINUTE_S], now)
-        self._check_day(spent, now, images)
-
-    def _check_rate(self, times: list[float], now: float) -> None:
+        times = [t for t, _ in spent if t > now - _MINUTE_S]
         if self.per_minute and len(times) >= self.per_minute:
             free = times[len(times) - self.per_minute] + _MINUTE_S
             raise RateLimited(
                 f"At most {self.per_minute} generations a minute; wait a little",
                 retry_after=free - now,
             )
+        self._check_day(spent, now, images)
 
     def _check_day(self, spent: list[tuple[float, int]], now: float, images: int) -> None:
         used = sum(count for _, count in spent)

@@ -21,10 +21,7 @@ from web import VERSION, errors
 async def stream(
     service: GenerationService, row: GenerationRow, call: ImageCall, kind: str, key: str | None
 ) -> AsyncIterator[bytes]:
-    """Yield partial images spread over the drawing, then one `completed` event for each image.
-
-    `kind` is image_generation or image_edit.
-    """
+    """Yield partial images spread over the drawing, then one `completed` event for each image."""
     done = False
     try:
         async for event in _partial_images(service, row, call, kind):

@@ -47,13 +47,11 @@ class Estimates:
         return self._limits.job_s
 
     def load(self, model: str) -> float:
-        known = self._loads.get(model)
-        return self._limits.load_s if known is None else known.value
+        return self._loads[model].value if model in self._loads else self._limits.load_s
 
     def speed(self, pod_id: str) -> float:
         """Return a pod's time for a job relative to the average pod: 2.0 takes twice as long."""
-        known = self._speeds.get(pod_id)
-        return 1.0 if known is None else known.value
+        return self._speeds[pod_id].value if pod_id in self._speeds else 1.0
 
     def learn_job(self, key: CostKey, pod_id: str, seconds: float) -> None:
         style, bucket = key

@@ -90,7 +90,6 @@ class Pods(dict[str, Pod]):
         return [pod for pod in self.values() if pod.in_service]
 
     def styles(self) -> frozenset[str]:
-        """Return what the pods in service can draw."""
         return frozenset().union(*(pod.styles for pod in self.in_service()))
 
     def having(self) -> dict[str, list[Pod]]:

@@ -68,10 +68,7 @@ class Scheduler:
             )
 
     def submit(self, work: Work, now: float) -> None:
-        """Put an accepted generation into its user's queue; bounds do not apply.
-
-        Raises ValueError if the id is already here.
-        """
+        """Queue accepted work; bounds do not apply. Raises ValueError if the id is here already."""
         if work.id in self._jobs:
             raise ValueError(f"{work.id} was submitted before and is not finished")
         self._backlog.add(self._enrol(work, now), now, len(self._pods.in_service()))
@@ -133,10 +130,7 @@ class Scheduler:
         self._forget(job)
 
     def failed_on(self, work_id: UUID, pod_id: str, now: float) -> None:
-        """Put a job back to be tried elsewhere.
-
-        It comes back to this pod only if no other pod in service can run it.
-        """
+        """Put a job back for another pod, or for this one if no other in service can run it."""
         job = self._jobs[work_id]
         job.excluded |= {pod_id}
         if job.pod_id == pod_id:
@@ -207,7 +201,8 @@ class Scheduler:
 
     def _assign_one(self, pods: list[Pod], now: float) -> Assignment | None:
         """Give one job to one of these pods, if possible to one that has its model."""
-        for choose in self._choice.rules:
+        choice = self._choice
+        for choose in (choice.same_model, choice.stay, choice.change, choice.beyond):
             for pod in pods:
                 if not self._backlog.turn.size:
                     in_service = len(self._pods.in_service())
