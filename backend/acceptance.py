@@ -57,10 +57,8 @@ class Acceptance:
         `key` is the caller's idempotency key; with `wait` the caller waits for the images. Return
         the committed row, and whether it is new.
 
-        Raises:
-            Conflict: if the id or the key was used for another request.
-            NoGpu: if the caller waits for images and no pod could draw them now.
-            EaselError, InvalidValues: if the request, the policy or the limits forbid it.
+        Raises Conflict if the id or the key was used for another request, and other EaselErrors or
+        InvalidValues if the request, the policy, the limits or the state of the pods forbid it.
         """
         with self.metrics.counting_refusals():
             request_hash = await fingerprint(request.model_dump(), photo)

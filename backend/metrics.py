@@ -6,8 +6,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from backend.storage.generations import GenerationRow
-from backend.storage.outcome import Outcome
+from backend.storage.generations import GenerationRow, Outcome
 from web import edge, errors
 from workflows.parameters import InvalidValues
 

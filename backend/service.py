@@ -55,7 +55,6 @@ class GenerationService:
         return row
 
     def view(self, row: GenerationRow) -> Generation:
-        """Show the state now, or the outcome."""
         active = self.dispatcher.queue.active.get(row.id)
         return self._view_active(active) if active is not None else views.ended(row)
 

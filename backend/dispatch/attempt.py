@@ -12,7 +12,7 @@ import structlog
 from backend.dispatch.active import ActiveGeneration
 from backend.dispatch.pods import Pod
 from backend.storage.blobs import BLOB_ERRORS, BlobStore
-from backend.storage.outcome import Outcome
+from backend.storage.generations import Outcome
 from gpu_server import schemas as gpu
 from gpu_server.schemas import JobRequest, State
 from web import errors

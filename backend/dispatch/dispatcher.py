@@ -22,8 +22,7 @@ from backend.metrics import Metrics
 from backend.scheduling.scheduler import Limits
 from backend.storage.blobs import BLOB_ERRORS
 from backend.storage.database import DatabaseAway
-from backend.storage.generations import GenerationRow
-from backend.storage.outcome import Outcome
+from backend.storage.generations import GenerationRow, Outcome
 from backend.storage.storage import Storage
 from gpu_server.client import GpuClient
 from gpu_server.schemas import State

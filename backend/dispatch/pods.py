@@ -139,7 +139,7 @@ class Pod:
         """Ask for its health. Return whether it answered."""
         before = (self.in_service, self.styles, self.loaded_model)
         try:
-            self._take_health(await self.client.health(_HEALTH_TIMEOUT_S))
+            self.health = await self.client.health(_HEALTH_TIMEOUT_S)
         except EaselError as error:
             self._miss(error.detail)
             return False
@@ -147,18 +147,15 @@ class Pod:
             self._miss("It answers in the format of another Easel version")
             return False
         else:
+            self._misses = 0
+            faults = [state for state in self.health.checks.values() if state != "ok"]
+            self._set_service(self.health.gpu_available, "; ".join(faults))
+            if self.in_service:
+                self._last_well = time.monotonic()
             return True
         finally:
             if before != (self.in_service, self.styles, self.loaded_model):
                 self._changed(self)
-
-    def _take_health(self, health: Health) -> None:
-        self.health = health
-        self._misses = 0
-        faults = [state for state in health.checks.values() if state != "ok"]
-        self._set_service(health.gpu_available, "; ".join(faults))
-        if self.in_service:
-            self._last_well = time.monotonic()
 
     def _miss(self, reason: str) -> None:
         self._misses += 1
@@ -182,8 +179,6 @@ class Pod:
 
 
 class Pods(dict[str, Pod]):
-    """All pods by name."""
-
     def __init__(self, clients: Mapping[str, GpuClient], changed: Callable[[Pod], None]) -> None:
         super().__init__((name, Pod(name, client, changed)) for name, client in clients.items())
 

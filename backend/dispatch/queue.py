@@ -62,7 +62,6 @@ class GenerationQueue:
         return active
 
     def assignments(self) -> list[tuple[ActiveGeneration, str]]:
-        """Return which generations go to which pods now."""
         now = time.monotonic()
         return [(self.active[a.id], a.pod_id) for a in self._scheduler.dispatch(now)]
 

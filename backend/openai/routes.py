@@ -15,13 +15,7 @@ from backend.openai import translation
 from backend.openai.links import Links
 from backend.openai.streaming import size_of, stream
 from backend.openai.translation import ImageCall, ImageRequest
-from backend.routes.context import (
-    IdempotencyKey,
-    Owner,
-    Service,
-    abandon_on_disconnect,
-    owner_of,
-)
+from backend.routes.context import IdempotencyKey, Owner, Service, abandon_on_disconnect, owner_of
 from backend.routes.images import image_response
 from backend.state import State
 from gpu_server.pictures import uploads

@@ -56,7 +56,6 @@ class UserQueue:
         return min(heads, key=lambda job: job.order_key, default=None)
 
     def waiting(self) -> list[QueuedWork]:
-        """List the waiting work in order."""
         return sorted((j for jobs in self.kinds.values() for j in jobs), key=lambda j: j.order_key)
 
 

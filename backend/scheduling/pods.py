@@ -55,7 +55,6 @@ class Pod:
         return not self.jobs or self.runs_until() - now <= ahead_s
 
     def assign(self, job: QueuedWork, now: float, estimates: Estimates) -> None:
-        """Put a job behind those the pod has."""
         job.loads = self.model != job.work.model
         load = estimates.load(job.work.model) if job.loads else 0.0
         job.expected = estimates.job(job.cost_key) * estimates.speed(self.id) + load
@@ -80,8 +79,6 @@ class Pod:
 
 
 class Pods(dict[str, Pod]):
-    """By their ids."""
-
     def known(self, pod_id: str) -> Pod:
         """Return the pod, registering it when it is new."""
         return self.setdefault(pod_id, Pod(pod_id))

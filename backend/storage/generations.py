@@ -1,25 +1,52 @@
-"""The rows of generations, and what each user has spent."""
+"""The rows of generations with their outcomes, and what each user has spent."""
 
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
+from pydantic import BaseModel, ConfigDict, Field
 
 from backend.schemas import GenerationRequest
 from backend.storage.database import Database, generations, spending
-from backend.storage.outcome import Outcome
-from gpu_server.schemas import State
+from gpu_server.schemas import ImageInfo, State, Timings
 from web import errors
 
 log = structlog.get_logger()
 
 _g = generations.c
 _PLAIN_COLUMNS = ("owner", "fingerprint", "created", "pod", "ended", "idempotency_key")
+
+
+class Outcome(BaseModel):
+    """The final record of a generation. `progress` is how far it got, 0 to 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: State = Field(exclude=True)
+    """Has a column of its own."""
+    engine: str = ""
+    timings: Timings = Timings()
+    images: tuple[ImageInfo, ...] = ()
+    error: errors.Problem | None = None
+    progress: float = 0.0
+
+    @classmethod
+    def failed(cls, error: errors.EaselError, **facts: Any) -> Self:
+        return cls(status=State.failed, error=error.problem(), **facts)
+
+    @classmethod
+    def cancelled(cls, **facts: Any) -> Self:
+        return cls(status=State.cancelled, **facts)
+
+    @property
+    def failure(self) -> errors.EaselError | None:
+        """The error as an exception."""
+        return errors.error_from(self.error) if self.error else None
 
 
 @dataclass(frozen=True, kw_only=True)
