@@ -49,35 +49,48 @@ class Acceptance:
         request: GenerationRequest,
         photo: bytes | None,
         *,
-        key: str | None,
-        wait: bool,
+        key: str | None = None,
+        wait: bool = False,
     ) -> tuple[GenerationRow, bool]:
-        """Accept a generation; it is committed when this returns. The flag tells if it is new.
+        """Accept a generation, or find the one that the id or key already has.
 
-        Raises:
-            Conflict: if the id or the key was used for another request.
-            NoGpu: if the caller waits for images and no pod could draw them now.
-            EaselError, InvalidValues: if the request, the policy or the limits forbid it.
+        `key` is the caller's idempotency key; with `wait` the caller waits for the images. Return
+        the committed row, and whether it is new.
+
+        Raises Conflict if the id or the key was used for another request, and other EaselErrors or
+        InvalidValues if the request, the policy, the limits or the state of the pods forbid it.
         """
-        request_hash = await fingerprint(request.model_dump(), photo)
-        try:
-            self.refusals.check(owner, request.user)
-            request = await self._complete(owner, request, photo)
-            self._require_pod(request, wait=wait)
-            row = self._row(generation_id, owner, request, request_hash, key, photo)
-            await self._commit(row, photo)
-        except (Taken, errors.EaselError, parameters.InvalidValues) as error:
-            # A repeated request gets its original answer, even if it would be rejected now.
-            known = await self._known(generation_id, owner, key, request_hash)
-            if known is None and isinstance(error, Taken):
-                text = "This id belongs to a deleted generation; use a new one"
-                raise errors.Conflict(text) from error
-            if known is None:
-                raise
-            active = await self.dispatcher.find(known.id)
-            if photo is not None and active is None:
-                await self.storage.blobs.remove_photo(known)
-            return known, False
+        with self.metrics.counting_refusals():
+            request_hash = await fingerprint(request.model_dump(), photo)
+            try:
+                self.refusals.check(owner, request.user)
+                request = await self._complete(owner, request, photo)
+                self._require_pod(request, wait=wait)
+                mode = self.catalog.modes[request.mode]
+                row = GenerationRow(
+                    id=generation_id,
+                    owner=owner,
+                    fingerprint=request_hash,
+                    request=request,
+                    model=mode.graph_spec(request.style).model,
+                    timeout_s=mode.styles[request.style].timeout_s or self.timeout_s,
+                    has_photo=photo is not None,
+                    created=time.time(),
+                    idempotency_key=key,
+                )
+                await self._commit(row, photo)
+            except (Taken, errors.EaselError, parameters.InvalidValues) as error:
+                # A repeated request gets its original answer, even if it would be rejected now.
+                known = await self._known(generation_id, owner, key, request_hash)
+                if known is None and isinstance(error, Taken):
+                    text = "This id belongs to a deleted generation; use a new one"
+                    raise errors.Conflict(text) from error
+                if known is None:
+                    raise
+                active = await self.dispatcher.find(known.id)
+                if photo is not None and active is None:
+                    await self.storage.blobs.remove_photo(known)
+                return known, False
         self.metrics.accepted.labels(request.mode).inc()
         return row, True
 
@@ -92,15 +105,9 @@ class Acceptance:
                 raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
             async with self._decoding:
                 await asyncio.to_thread(uploads.decode, photo)
-        await self._require_decency(owner, request, is_photo_edit=mode.takes_image)
-        return request
-
-    async def _require_decency(
-        self, owner: str, request: GenerationRequest, *, is_photo_edit: bool
-    ) -> None:
-        """Apply the prompt policy: always on, for every way in."""
+        # The prompt policy is always on, for every way in.
         refusal = self.policy.check(
-            request.wanted_words, request.unwanted_words, photo=is_photo_edit
+            request.wanted_words, request.unwanted_words, photo=mode.takes_image
         )
         if refusal is not None:
             self.metrics.refused.labels(refusal.category).inc()
@@ -108,14 +115,10 @@ class Acceptance:
             raise errors.ContentRefused(
                 f"This server does not draw this: {refusal.title('en')}", category=refusal.category
             )
+        return request
 
     def _require_pod(self, request: GenerationRequest, *, wait: bool) -> None:
-        """Check that a pod has the model and, if the caller waits, that one can draw now.
-
-        Raises:
-            ModelMissing: if no pod has the model's files.
-            NoGpu: if a waiting caller would wait for a pod to return.
-        """
+        """Raise ModelMissing if no pod has the model, NoGpu if a caller would wait for a pod."""
         states = self.dispatcher.pods.style_states(request.mode, request.style)
         if any(state.available for state in states):
             return
@@ -126,38 +129,11 @@ class Acceptance:
             reason = reasons[0] if reasons else self.platform.why_not()
             raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=_NO_POD_RETRY_S)
 
-    def _row(
-        self,
-        generation_id: UUID,
-        owner: str,
-        request: GenerationRequest,
-        request_hash: str,
-        key: str | None,
-        photo: bytes | None,
-    ) -> GenerationRow:
-        mode = self.catalog.modes[request.mode]
-        return GenerationRow(
-            id=generation_id,
-            owner=owner,
-            fingerprint=request_hash,
-            request=request,
-            model=mode.graph_spec(request.style).model,
-            timeout_s=mode.styles[request.style].timeout_s or self.timeout_s,
-            has_photo=photo is not None,
-            created=time.time(),
-            idempotency_key=key,
-        )
-
     async def _commit(self, row: GenerationRow, photo: bytes | None) -> None:
-        """Commit the row and queue it.
-
-        Raises:
-            Taken: if another row has its id or key.
-            RateLimited, QuotaExceeded, QueueFull: if a limit is reached.
-        """
+        """Commit the row and queue it. Raises Taken, RateLimited, QuotaExceeded or QueueFull."""
         queue = self.dispatcher.queue
         try:
-            async with queue.entrance(f"{row.owner}/{row.user}"):
+            async with queue.entrance(row.whose):
                 rows = self.storage.rows
                 await self.quotas.check(rows, row.owner, row.user, row.request.count)
                 if photo is not None:
@@ -175,8 +151,7 @@ class Acceptance:
     ) -> GenerationRow | None:
         """Return the generation that already has this id or key.
 
-        Raises:
-            Conflict: if that was for another request, or another API key.
+        Raises Conflict if that was for another request, or another API key.
         """
         found = await self.storage.rows.by_key(owner, key) if key else None
         found = found or await self.storage.rows.get(generation_id)

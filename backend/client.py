@@ -65,10 +65,11 @@ class BackendClient:
         photo: bytes | None = None,
     ) -> Generation:
         """Request a generation under this id; harmless when repeated with the same request."""
-        fields = _fields(request)
-        options: dict[str, Any] = (
-            {"json": fields} if photo is None else {"data": form(fields, photo)}
-        )
+        if isinstance(request, GenerationRequest):  # what was left to its defaults is not sent
+            request = request.model_dump(mode="json", exclude_unset=True)
+        options: dict[str, Any] = {"json": dict(request)}
+        if photo is not None:
+            options = {"data": form(request, photo)}
         answer = await self.peer.request("PUT", f"/generations/{generation_id}", **options)
         return Generation.model_validate_json(answer.content)
 
@@ -111,13 +112,6 @@ class BackendClient:
         """Count the refusals of the last 30 days by user and category, most first."""
         answer = await self.peer.request("GET", "/refusals")
         return tuple(RefusalCount.model_validate(count) for count in answer.json())
-
-
-def _fields(request: GenerationRequest | Mapping[str, Any]) -> dict[str, Any]:
-    """Serialise a request as the API takes it, without what was left to its defaults."""
-    if isinstance(request, GenerationRequest):
-        return request.model_dump(mode="json", exclude_unset=True)
-    return dict(request)
 
 
 async def _parsed(events: AsyncIterator[Message]) -> AsyncIterator[GenerationEvent]:

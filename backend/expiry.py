@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 _SWEEP_S = 60.0
 _STRAY_PHOTO_S = 3600.0
-"""Age at which a photo without an unfinished generation is removed."""
+"""Age at which a photo is removed whose generation was never committed or has ended."""
 
 
 async def expire(storage: Storage, refusals: Refusals, ttl_hours: float) -> None:
@@ -34,13 +34,8 @@ async def _sweep(storage: Storage, now: float, ttl_s: float) -> None:
         images = await storage.delete(rows)
         log.info("expired", generations=len(rows), images=images)
     await storage.rows.forget_spending(now - DAY_S)
-    await _remove_stray_photos(storage, now - _STRAY_PHOTO_S)
-
-
-async def _remove_stray_photos(storage: Storage, before: float) -> None:
-    """Remove photos whose generation was never committed or has ended."""
-    async for photos in storage.blobs.old_photos(before):
-        needed = await storage.rows.unfinished_of(photos.values())
+    async for photos in storage.blobs.old_photos(now - _STRAY_PHOTO_S):
+        needed = {str(generation_id) for generation_id in await storage.rows.unfinished_ids()}
         for path, generation_id in photos.items():
             if generation_id not in needed:
-                await storage.blobs.remove_photo_at(path)
+                await storage.blobs.remove(path)

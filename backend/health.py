@@ -6,7 +6,6 @@ from prometheus_client import generate_latest
 
 from backend.dispatch.dispatcher import Dispatcher
 from backend.dispatch.pods import Pod
-from backend.metrics import Metrics
 from backend.schemas import BackendHealth, PodInfo, QueueInfo
 from gpu_server.modes import describe_modes
 from gpu_server.schemas import ModeInfo, StyleHealth
@@ -31,7 +30,6 @@ def out_of_service(checks: dict[str, str]) -> BackendHealth:
 class Platform:
     catalog: Catalog
     dispatcher: Dispatcher
-    metrics: Metrics
     max_queue: int
 
     def modes(self) -> list[ModeInfo]:
@@ -67,6 +65,7 @@ class Platform:
         checks = self.checks()
         pods, serving = self.dispatcher.pods, self.dispatcher.pods.in_service
         queue = self.dispatcher.queue
+        stats = queue.stats()
         status = "ok" if len(serving) == len(pods) else "degraded" if serving else "down"
         engines = sorted({pod.health.engine for pod in serving if pod.health})
         return BackendHealth(
@@ -77,8 +76,8 @@ class Platform:
             checks=checks,
             pods=[_pod_info(pod) for pod in pods.values()],
             queue=QueueInfo(
-                waiting=queue.waiting(),
-                running=queue.running(),
+                waiting=stats.waiting,
+                running=stats.on_pods,
                 limit=self.max_queue,
                 oldest_seconds=round(queue.oldest_s(), 1),
             ),
@@ -86,12 +85,12 @@ class Platform:
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format, with the gauges brought up to date."""
-        queue = self.dispatcher.queue
-        self.metrics.queued.set(queue.waiting())
-        self.metrics.running.set(queue.running())
-        self.metrics.oldest.set(queue.oldest_s())
-        self.metrics.pods.set(len(self.dispatcher.pods))
-        return generate_latest(self.metrics.registry)
+        queue, metrics = self.dispatcher.queue, self.dispatcher.metrics
+        metrics.queued.set(queue.stats().waiting)
+        metrics.running.set(queue.stats().on_pods)
+        metrics.oldest.set(queue.oldest_s())
+        metrics.pods.set(len(self.dispatcher.pods))
+        return generate_latest(metrics.registry)
 
 
 def _pod_info(pod: Pod) -> PodInfo:

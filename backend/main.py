@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
@@ -24,10 +24,9 @@ from backend.routes import generations, health
 from backend.scheduling.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
-from backend.state import Scheduling, State
+from backend.state import State
 from backend.storage.database import Database
 from backend.storage.storage import Storage
-from backend.transcoding import Transcoder
 from gpu_server import bodies
 from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
@@ -41,12 +40,19 @@ from workflows.catalog import Catalog
 def create_app(settings: Settings) -> FastAPI:
     """Return the application; it schedules during its lifespan, or while it leads.
 
-    Raises:
-        CatalogError: if a mode is broken.
-        ProvenanceError: if images could not be signed.
+    Raises CatalogError if a mode is broken, ProvenanceError if images could not be signed.
     """
-    resources = Resources.load(settings)
-    state = State(keys=Keys(settings.backend_api_keys), leadership=_leadership(settings))
+    certificate, key = settings.backend_signing_certificate, settings.backend_signing_key
+    resources = Resources(
+        settings=settings,
+        catalog=settings.load_catalog(),
+        policy=Policy.load(),
+        signer=Signer.load(settings.easel_data_dir, certificate, key),
+    )
+    leadership = None
+    if settings.is_shared:
+        leadership = Leadership(settings.backend_database_url.get_secret_value(), settings.own_url)
+    state = State(keys=Keys(settings.backend_api_keys), leadership=leadership)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -60,17 +66,11 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     state.install(app)
-    _add_middleware(app, settings, state.leadership)
+    _add_middleware(app, settings, leadership)
     app.include_router(generations.router(resources.catalog))
-    app.include_router(openai_routes.router())
-    app.include_router(health.router())
+    app.include_router(openai_routes.router)
+    app.include_router(health.router)
     return app
-
-
-def _leadership(settings: Settings) -> Leadership | None:
-    if not settings.is_shared:
-        return None
-    return Leadership(settings.backend_database_url.get_secret_value(), settings.own_url)
 
 
 def _add_middleware(app: FastAPI, settings: Settings, leadership: Leadership | None) -> None:
@@ -103,16 +103,6 @@ class Resources:
     policy: Policy
     signer: Signer
 
-    @classmethod
-    def load(cls, settings: Settings) -> "Resources":
-        certificate, key = settings.backend_signing_certificate, settings.backend_signing_key
-        return cls(
-            settings=settings,
-            catalog=settings.load_catalog(),
-            policy=Policy.load(),
-            signer=Signer.load(settings.easel_data_dir, certificate, key),
-        )
-
 
 @contextlib.asynccontextmanager
 async def running(resources: Resources, state: State) -> AsyncIterator[None]:
@@ -136,70 +126,64 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
     """Open everything behind the routes, and close it in order."""
     settings = resources.settings
     token = settings.backend_gpu_token.get_secret_value()
-    database = Database(settings.database_url)
     clients = {
         url: GpuClient.at(url, token, edge.trace_headers) for url in settings.backend_gpu_servers
     }
-    try:
+    database, metrics = Database(settings.database_url), Metrics(VERSION)
+    metrics.scheduling.set(1)
+    async with contextlib.AsyncExitStack() as closing:
+        closing.push_async_callback(database.close)
+        for client in clients.values():
+            closing.push_async_callback(client.close)
         storage = await Storage.open(database, settings.images_url)
         refusals = Refusals(database)
         await refusals.open()
-        async with _working(resources, storage, refusals, clients) as state.scheduling:
+        dispatcher = Dispatcher(
+            storage=storage,
+            refusals=refusals,
+            metrics=metrics,
+            limits=Limits(settings.backend_max_queue, settings.backend_user_max_active),
+            clients=clients,
+            no_gpu_timeout_s=settings.backend_no_gpu_patience_s,
+        )
+        sweep = expire(storage, refusals, settings.backend_result_ttl_hours)
+        async with _working(dispatcher, sweep):
+            state.service = _service(resources, dispatcher)
             yield
-    finally:
-        for client in clients.values():
-            await client.close()
-        await database.close()
 
 
 @contextlib.asynccontextmanager
 async def _working(
-    resources: Resources, storage: Storage, refusals: Refusals, clients: dict[str, GpuClient]
-) -> AsyncIterator[Scheduling]:
-    """Run the dispatcher and the sweep behind a service."""
-    settings = resources.settings
-    metrics = Metrics(VERSION)
-    metrics.scheduling.set(1)
-    dispatcher = Dispatcher(
-        storage=storage,
-        refusals=refusals,
-        metrics=metrics,
-        limits=Limits(settings.backend_max_queue, settings.backend_user_max_active),
-        clients=clients,
-        no_gpu_timeout_s=settings.backend_no_gpu_patience_s,
-    )
+    dispatcher: Dispatcher, sweep: Coroutine[None, None, None]
+) -> AsyncIterator[None]:
+    """Run the dispatcher, which is ready on entry, and the sweep."""
     ready = asyncio.Event()
-    sweep = expire(storage, refusals, settings.backend_result_ttl_hours)
     tasks = [
         asyncio.create_task(dispatcher.run(ready), name="dispatcher"),
         asyncio.create_task(sweep, name="expiry"),
     ]
     for task in tasks:
         task.add_done_callback(end_if_broken)
+    waiting = asyncio.create_task(ready.wait())
     try:
-        await _wait_until_ready(ready, tasks)
-        yield _scheduling(resources, storage, refusals, metrics, dispatcher)
+        await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                await task  # raises what it ended with
+        yield
     finally:
+        waiting.cancel()
         dispatcher.queue.drop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _scheduling(
-    resources: Resources,
-    storage: Storage,
-    refusals: Refusals,
-    metrics: Metrics,
-    dispatcher: Dispatcher,
-) -> Scheduling:
+def _service(resources: Resources, dispatcher: Dispatcher) -> GenerationService:
     settings, catalog = resources.settings, resources.catalog
-    platform = Platform(
-        catalog=catalog,
-        dispatcher=dispatcher,
-        metrics=metrics,
-        max_queue=settings.backend_max_queue,
-    )
+    storage, refusals = dispatcher.storage, dispatcher.refusals
+    max_queue = settings.backend_max_queue
+    platform = Platform(catalog=catalog, dispatcher=dispatcher, max_queue=max_queue)
     acceptance = Acceptance(
         catalog=catalog,
         storage=storage,
@@ -210,34 +194,17 @@ def _scheduling(
             images_per_day=settings.backend_daily_images,
         ),
         refusals=refusals,
-        metrics=metrics,
+        metrics=dispatcher.metrics,
         platform=platform,
         timeout_s=settings.backend_generation_timeout_s,
     )
-    service = GenerationService(
+    return GenerationService(
         catalog=catalog,
         storage=storage,
         dispatcher=dispatcher,
         acceptance=acceptance,
-        metrics=metrics,
-        user_refusals=refusals,
-        transcoder=Transcoder(resources.signer),
+        platform=platform,
+        refusals=refusals,
+        signer=resources.signer,
         public_url=settings.backend_public_url,
     )
-    return Scheduling(service=service, platform=platform)
-
-
-async def _wait_until_ready(ready: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Wait for `ready`.
-
-    Raises:
-        Exception: the one that a task ended with before that.
-    """
-    waiting = asyncio.create_task(ready.wait())
-    try:
-        await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-    for task in tasks:
-        if task.done():
-            await task

@@ -71,12 +71,15 @@ class GenerationList(BaseModel):
     next_cursor: str | None = Field(None, description="pass it as `cursor` for the next page")
 
 
+EndOutcome = Literal["cancelled", "stopping", "already_ended", "deleted"]
+
+
 class GenerationEnded(BaseModel):
     """What a `DELETE` did."""
 
     id: UUID
     status: State
-    outcome: Literal["cancelled", "stopping", "already_ended", "deleted"]
+    outcome: EndOutcome
     detail: str
     took_ms: float
 

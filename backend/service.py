@@ -5,40 +5,35 @@ import base64
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
 from uuid import UUID
 
 from backend import views
 from backend.acceptance import Acceptance
 from backend.dispatch.active import ActiveGeneration
 from backend.dispatch.dispatcher import Dispatcher
+from backend.health import Platform
 from backend.limits.refusals import Refusals
-from backend.metrics import Metrics
 from backend.schemas import (
+    EndOutcome,
     Generation,
     GenerationEnded,
     GenerationList,
-    GenerationRequest,
     ProgressEvent,
-    RefusalCount,
     UserDeleted,
 )
 from backend.storage.generations import GenerationRow
 from backend.storage.storage import Storage
-from backend.transcoding import Transcoder
-from gpu_server.pictures.formats import ImageFormat
+from gpu_server.pictures.provenance import Signer
 from gpu_server.schemas import Result, State
-from web import edge, errors
+from web import errors
 from web.following import News
 from web.sse import Event
 from workflows.catalog import Catalog
-from workflows.parameters import InvalidValues
 
 _STOP_TIMEOUT_S = 40.0
 """How long a caller who cancels waits for the GPU to stop."""
 _POSITION_LOOK_S = 0.5
 """How often to look at the position of a queued generation, which changes without an event."""
-_NOT_SCHEDULING_RETRY_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,58 +42,19 @@ class GenerationService:
     storage: Storage
     dispatcher: Dispatcher
     acceptance: Acceptance
-    metrics: Metrics
-    user_refusals: Refusals
-    transcoder: Transcoder
+    platform: Platform
+    refusals: Refusals
+    signer: Signer
     public_url: str = ""
 
-    async def submit(
-        self,
-        generation_id: UUID,
-        owner: str,
-        request: GenerationRequest,
-        photo: bytes | None,
-        *,
-        key: str | None = None,
-        wait: bool = False,
-    ) -> tuple[GenerationRow, bool]:
-        """Accept a generation, or find the one that the id or key already has.
-
-        `key` is the caller's idempotency key; with `wait` the caller waits for the images. Return
-        the committed row, and whether it is new.
-        """
-        try:
-            return await self.acceptance.accept(
-                generation_id, owner, request, photo, key=key, wait=wait
-            )
-        except (errors.EaselError, InvalidValues) as error:
-            self.metrics.requests_refused.labels(edge.as_easel_error(error).code).inc()
-            raise
-
     async def get(self, generation_id: UUID, owner: str) -> GenerationRow:
-        """Return the row.
-
-        Raises:
-            NotFound: if there is none, or if it belongs to another API key.
-        """
+        """Return the row. Raises NotFound, also if it belongs to another API key."""
         row = await self.storage.rows.get(generation_id)
         if row is None or row.owner != owner:
             raise errors.NotFound("There is no such generation, or it was deleted")
         return row
 
-    async def stored_image(self, generation_id: UUID) -> GenerationRow:
-        """Return the generation behind a signed image link.
-
-        Raises:
-            NotFound: if it was deleted.
-        """
-        row = await self.storage.rows.get(generation_id)
-        if row is None:
-            raise errors.NotFound("The image was deleted")
-        return row
-
     def view(self, row: GenerationRow) -> Generation:
-        """Show the state now, or the outcome."""
         active = self.dispatcher.queue.active.get(row.id)
         return self._view_active(active) if active is not None else views.ended(row)
 
@@ -108,11 +64,7 @@ class GenerationService:
     async def page(
         self, owner: str, user: str | None, limit: int, cursor: str | None
     ) -> GenerationList:
-        """Return a page, newest first.
-
-        Raises:
-            InvalidRequest: if the cursor is not from this server.
-        """
+        """Return a page, newest first. Raises InvalidRequest for a cursor from elsewhere."""
         rows = await self.storage.rows.page(owner, user, limit + 1, views.before(cursor))
         more = len(rows) > limit
         rows = rows[:limit]
@@ -120,11 +72,7 @@ class GenerationService:
         return GenerationList(generations=[self.view(row) for row in rows], next_cursor=cursor)
 
     async def image(self, row: GenerationRow, number: int) -> bytes:
-        """Return an image as stored.
-
-        Raises:
-            NotFound: if there is none with this number.
-        """
+        """Return an image as stored. Raises NotFound."""
         data = None
         if row.outcome is not None and 0 <= number < len(row.outcome.images):
             data = await self.storage.blobs.image(row.id, number)
@@ -132,25 +80,18 @@ class GenerationService:
             raise errors.NotFound(f"This generation has no image {number}")
         return data
 
-    async def converted(self, row: GenerationRow, data: bytes, wanted: ImageFormat) -> bytes:
-        """Return a stored image in another format, signed again."""
-        return await asyncio.to_thread(self.transcoder.convert, row, data, wanted)
-
     async def finished(self, row: GenerationRow) -> GenerationRow:
         """Wait for the end and return the row of a success.
 
-        Raises:
-            EaselError: the error it failed with.
-            Cancelled: if it was cancelled.
-            NoGpu: if this process stops scheduling first.
+        Raises the error it failed with, Cancelled, or NoGpu if this process stops scheduling first.
         """
         active = await self.dispatcher.find(row.id)
-        if active is not None:
-            if not await active.wait():
-                raise _not_scheduling()
+        if active is None:
+            ended = await self.get(row.id, row.owner)
+        elif await active.wait():
             ended = active.row
         else:
-            ended = await self.get(row.id, row.owner)
+            raise _not_scheduling()
         if ended.status is State.failed:
             failure = ended.outcome.failure if ended.outcome else None
             raise failure or errors.Internal()
@@ -161,10 +102,9 @@ class GenerationService:
     async def result(self, row: GenerationRow) -> Result:
         """Return the outcome with its image data."""
         view = views.ended(row)
-        data = [await self.image(row, n) for n in range(len(view.images))]
         images = [
-            {**info.model_dump(), "data": base64.b64encode(image).decode()}
-            for info, image in zip(view.images, data, strict=True)
+            {**info.model_dump(), "data": base64.b64encode(await self.image(row, n)).decode()}
+            for n, info in enumerate(view.images)
         ]
         return Result.model_validate({**view.model_dump(), "images": images})
 
@@ -231,25 +171,34 @@ class GenerationService:
     async def end(self, row: GenerationRow) -> GenerationEnded:
         """Cancel it, or delete it if it has ended. Return what happened."""
         began = time.monotonic()
+        outcome: EndOutcome
         active = await self.dispatcher.find(row.id)
         if active is None:
             await self.storage.delete([row])
-            return _ended(row.id, row.status, "deleted", "Deleted with its images", began)
+            outcome, detail = "deleted", "Deleted with its images"
+        else:
+            outcome, detail = await self._stop(active)
+        return GenerationEnded(
+            id=row.id,
+            status=row.status if active is None else active.status,
+            outcome=outcome,
+            detail=detail,
+            took_ms=round((time.monotonic() - began) * 1000, 1),
+        )
+
+    async def _stop(self, active: ActiveGeneration) -> tuple[EndOutcome, str]:
         await self.dispatcher.cancel(active)
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 if not await active.wait():
                     raise _not_scheduling()
         except TimeoutError:
-            detail = f"ComfyUI is {active.stage} and stops after that"
-            return _ended(row.id, active.status, "stopping", detail, began)
+            return "stopping", f"ComfyUI is {active.stage} and stops after that"
         if active.status is State.cancelled:
-            return _ended(row.id, active.status, "cancelled", "Stopped", began)
-        detail = "It ended before it could be stopped"
-        return _ended(row.id, active.status, "already_ended", detail, began)
+            return "cancelled", "Stopped"
+        return "already_ended", "It ended before it could be stopped"
 
     async def delete_user(self, owner: str, user: str) -> UserDeleted:
-        """Stop and delete every generation of a user."""
         active = self.dispatcher.queue.active
         rows = await self.storage.rows.of_user(owner, user)
         running = [active[row.id] for row in rows if row.id in active]
@@ -260,30 +209,13 @@ class GenerationService:
             await asyncio.wait(waits, timeout=_STOP_TIMEOUT_S)
         rows = await self.storage.rows.of_user(owner, user)
         images = await self.storage.delete(rows)
-        await self.user_refusals.forget(owner, user)
+        await self.refusals.forget(owner, user)
         return UserDeleted(user=user, generations=len(rows), images=images, cancelled=len(running))
-
-    async def refusals(self, owner: str) -> list[RefusalCount]:
-        """Return the recent refusals of this key's users."""
-        return await self.user_refusals.counts(owner)
 
 
 def _not_scheduling() -> errors.NoGpu:
     return errors.NoGpu(
         "This backend no longer schedules: it is restarting, or has lost its database. Accepted "
         "generations are kept and continue by themselves; try again then",
-        retry_after=_NOT_SCHEDULING_RETRY_S,
-    )
-
-
-def _ended(
-    generation_id: UUID,
-    status: State,
-    outcome: Literal["cancelled", "stopping", "already_ended", "deleted"],
-    detail: str,
-    began: float,
-) -> GenerationEnded:
-    took = round((time.monotonic() - began) * 1000, 1)
-    return GenerationEnded(
-        id=generation_id, status=status, outcome=outcome, detail=detail, took_ms=took
+        retry_after=5.0,
     )

@@ -18,7 +18,6 @@ def ended(row: GenerationRow) -> Generation:
     view = _accepted(row)
     view.status = row.status
     view.stage = "done" if has_succeeded else row.status.value
-    view.progress = 1.0 if has_succeeded else 0.0
     view.ended_at = datetime.fromtimestamp(row.ended, UTC) if row.ended else None
     if outcome is not None:
         view.engine = outcome.engine

@@ -1,6 +1,7 @@
 """One try of a generation on one pod. Every step is harmless when repeated."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +12,7 @@ import structlog
 from backend.dispatch.active import ActiveGeneration
 from backend.dispatch.pods import Pod
 from backend.storage.blobs import BLOB_ERRORS, BlobStore
-from backend.storage.outcome import Outcome
+from backend.storage.generations import Outcome
 from gpu_server import schemas as gpu
 from gpu_server.schemas import JobRequest, State
 from web import errors
@@ -28,13 +29,12 @@ _BACKEND_FIELDS = {"user", "priority"}
 """Fields of a generation's request that a job's request does not have."""
 
 
+@dataclass(eq=False)
 class RetryElsewhere(Exception):
     """Another pod must draw it. `is_failure`: it counts against the generation."""
 
-    def __init__(self, error: errors.EaselError, *, is_failure: bool = True) -> None:
-        super().__init__(error.detail)
-        self.error = error
-        self.is_failure = is_failure
+    error: errors.EaselError
+    is_failure: bool = True
 
 
 @dataclass(kw_only=True)
@@ -55,12 +55,12 @@ class Attempt:
 
     @property
     def timeout_s(self) -> float:
-        """How long both steps may take together."""
         return self.active.row.timeout_s + _LOADING_TIMEOUT_S
 
     async def draw(self) -> gpu.Job | None:
         """Follow the job until it ends. Return None if it was stopped before the pod had it."""
-        photo = await self._photo()
+        row = self.active.row
+        photo = await _insist(partial(self.blobs.photo, row)) if row.has_photo else None
         stopping = asyncio.create_task(self._pass_on_stop())
         try:
             return await self._follow_to_end(photo)
@@ -81,29 +81,17 @@ class Attempt:
             if error.retry != "never":
                 raise RetryElsewhere(error)
             return Outcome.failed(error, progress=self.active.progress, **facts)
-        await self._keep_images(job)
+        for number in range(len(job.images)):
+            data = await self._image(number)
+            await _insist(partial(self.blobs.put_image, self.active.row.id, number, data))
         facts["timings"] = self._timings(job)
         return Outcome(status=State.succeeded, images=tuple(job.images), progress=1.0, **facts)
 
     def timed_out(self) -> Outcome:
         """Return the outcome after `timeout_s`, and have the pod stop."""
         self.pod.abandon(self.active.row.id)
-        return Outcome.failed(
-            errors.Timeout("The pod did not finish it in time"),
-            engine=self.active.engine,
-            timings=self.active.timings,
-            progress=self.active.progress,
-        )
-
-    async def _keep_images(self, job: gpu.Job) -> None:
-        for number in range(len(job.images)):
-            data = await self._image(number)
-            await _insist(partial(self.blobs.put_image, self.active.row.id, number, data))
-
-    async def _photo(self) -> bytes | None:
-        if not self.active.row.has_photo:
-            return None
-        return await _insist(partial(self.blobs.photo, self.active.row))
+        error = errors.Timeout("The pod did not finish it in time")
+        return Outcome.failed(error, engine=self.active.engine, progress=self.active.progress)
 
     async def _pass_on_stop(self) -> None:
         """Pass a cancellation on once the pod has the job: earlier, the job would still come."""
@@ -151,10 +139,8 @@ class Attempt:
     async def _follow(self, photo: bytes | None) -> gpu.Job | None:
         row, ended = self.active.row, None
         fields = row.request.model_dump(exclude=_BACKEND_FIELDS)
-        request = JobRequest(**fields, timeout_s=row.timeout_s)
-        async with self.pod.client.draw(
-            row.id, request.model_dump(), photo, previews=True
-        ) as events:
+        request = JobRequest(**fields, timeout_s=row.timeout_s).model_dump()
+        async with self.pod.client.draw(row.id, request, photo, previews=True) as events:
             async for event in events:
                 self._pod_has_it.set()
                 match event:
@@ -183,7 +169,7 @@ class Attempt:
 
     def _timings(self, job: gpu.Job) -> gpu.Timings:
         """Return the pod's figures plus the time in the backend's queue."""
-        total = self.active.age_ms()
+        total = round((time.time() - self.active.row.created) * 1000, 1)
         in_queue = max(total - job.timings.total_ms, 0.0)
         queued = round(in_queue + job.timings.queued_ms, 1)
         return job.timings.model_copy(update={"queued_ms": queued, "total_ms": total})

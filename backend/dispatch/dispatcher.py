@@ -6,6 +6,7 @@ Lives in the one process that schedules. All of it is memory, filled from the co
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import InitVar, dataclass
 from functools import partial
 from uuid import UUID
 
@@ -14,15 +15,14 @@ import structlog
 
 from backend.dispatch.active import ActiveGeneration
 from backend.dispatch.attempt import RETRY_PAUSE_S, Attempt, RetryElsewhere
-from backend.dispatch.cleanup import Cleanup
 from backend.dispatch.pods import Pod, Pods
 from backend.dispatch.queue import GenerationQueue
 from backend.limits.refusals import Refusals
 from backend.metrics import Metrics
 from backend.scheduling.scheduler import Limits
+from backend.storage.blobs import BLOB_ERRORS
 from backend.storage.database import DatabaseAway
-from backend.storage.generations import GenerationRow
-from backend.storage.outcome import Outcome
+from backend.storage.generations import GenerationRow, Outcome
 from backend.storage.storage import Storage
 from gpu_server.client import GpuClient
 from gpu_server.schemas import State
@@ -38,21 +38,16 @@ _ORPHAN_SCAN_S = 5.0
 """Interval between scans for committed generations that no scheduler picked up."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Dispatcher:
-    def __init__(
-        self,
-        *,
-        storage: Storage,
-        refusals: Refusals,
-        metrics: Metrics,
-        limits: Limits,
-        clients: Mapping[str, GpuClient],
-        no_gpu_timeout_s: float,
-    ) -> None:
-        self._storage = storage
-        self._cleanup = Cleanup(storage=storage, refusals=refusals)
-        self._metrics = metrics
-        self._no_gpu_timeout_s = no_gpu_timeout_s
+    storage: Storage
+    refusals: Refusals
+    metrics: Metrics
+    limits: InitVar[Limits]
+    clients: InitVar[Mapping[str, GpuClient]]
+    no_gpu_timeout_s: float
+
+    def __post_init__(self, limits: Limits, clients: Mapping[str, GpuClient]) -> None:
         self.queue = GenerationQueue(limits)
         self.pods = Pods(clients, self._pod_changed)
         self._attempts: dict[UUID, asyncio.Task[None]] = {}
@@ -84,7 +79,7 @@ class Dispatcher:
         active = self.queue.active.get(generation_id)
         if active is None:
             # Read the row only now: an end is committed before the generation leaves the queue.
-            row = await self._storage.rows.get(generation_id)
+            row = await self.storage.rows.get(generation_id)
             if row is not None and row.ended is None:
                 active = self.take(row)
         return active
@@ -100,24 +95,24 @@ class Dispatcher:
     async def run(self, ready: asyncio.Event) -> None:
         """Take up unfinished generations, then work until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
-            for row in await self._storage.rows.unfinished():
+            for row in await self.storage.rows.unfinished():
                 self._take(row)
-            self.pods.watch(self._tasks)
+            for pod in self.pods.values():
+                self._tasks.create_task(pod.watch(), name=f"pod {pod.name}")
             self._tasks.create_task(self._take_up_orphans(), name="orphans")
             await self.pods.first_look()
             ready.set()
             while True:
-                now = time.monotonic()
-                self._leave_lost_pods(now)
+                self._leave_lost_pods()
                 self._pump()
-                self._give_up_hopeless(now)
+                self._give_up_hopeless(time.monotonic())
                 await self.queue.wait()
 
     async def _take_up_orphans(self) -> None:
         while True:
             await asyncio.sleep(_ORPHAN_SCAN_S)
             try:
-                unfinished = await self._storage.rows.unfinished_ids()
+                unfinished = await self.storage.rows.unfinished_ids()
                 for generation_id in unfinished - self.queue.active.keys():
                     if await self.find(generation_id) is not None:
                         log.warning("orphan_found", generation_id=str(generation_id))
@@ -130,11 +125,11 @@ class Dispatcher:
 
     def _pod_changed(self, pod: Pod) -> None:
         self.queue.pod_changed(pod)
-        self._metrics.pods_in_service.set(len(self.pods.in_service))
+        self.metrics.pods_in_service.set(len(self.pods.in_service))
 
-    def _leave_lost_pods(self, now: float) -> None:
+    def _leave_lost_pods(self) -> None:
         for pod in self.pods.values():
-            if pod.is_lost(now):
+            if pod.is_lost():
                 for active in self.queue.pod_lost(pod):
                     if active.row.id in self._attempts:
                         self._leave(active, pod)
@@ -159,15 +154,14 @@ class Dispatcher:
 
     def _give_up_hopeless(self, now: float) -> None:
         """End generations that no pod could draw for too long."""
-        if now - self._hopeless_checked_at < min(_HOPELESS_CHECK_S, self._no_gpu_timeout_s / 4):
+        if now - self._hopeless_checked_at < min(_HOPELESS_CHECK_S, self.no_gpu_timeout_s / 4):
             return
         self._hopeless_checked_at = now
         styles = self.pods.styles
         for active in list(self.queue.active.values()):
-            can_be_drawn = active.row.style in styles
-            seconds = active.seconds_without_pod(now, can_be_drawn=can_be_drawn)
-            if seconds > self._no_gpu_timeout_s:
-                minutes = self._no_gpu_timeout_s / 60
+            seconds = active.seconds_without_pod(now, can_be_drawn=active.row.style in styles)
+            if seconds > self.no_gpu_timeout_s:
+                minutes = self.no_gpu_timeout_s / 60
                 error = errors.NoGpu(f"No GPU could draw this for {minutes:.0f} minutes")
                 self.queue.withdraw(active)
                 self._tasks.create_task(self._end(active, Outcome.failed(error)))
@@ -179,7 +173,7 @@ class Dispatcher:
         attempt = Attempt(
             active=active,
             pod=self.pods[pod_name],
-            blobs=self._storage.blobs,
+            blobs=self.storage.blobs,
             pod_may_have_it=pod_may_have_it,
             began=partial(self.queue.began, active),
         )
@@ -193,8 +187,12 @@ class Dispatcher:
         await pod.clear(active.row.id)
         known = active.committed_pod
         if known != pod.name:
-            if not await self._storage.rows.set_pod(active.row.id, pod.name, known=known):
-                self._release(active)
+            if not await self.storage.rows.set_pod(active.row.id, pod.name, known=known):
+                # It was deleted, or another process leads now and has taken it up.
+                log.warning("generation_released")
+                self.queue.free(active)
+                self._forget(active)
+                active.drop()
                 return
             active.commit_pod(pod.name)
         try:
@@ -225,13 +223,6 @@ class Dispatcher:
             log.exception("generation_broke", error=type(error).__name__)
             return Outcome.failed(errors.Internal())
 
-    def _release(self, active: ActiveGeneration) -> None:
-        """Drop it: it was deleted, or another process leads now and has taken it up."""
-        log.warning("generation_released")
-        self.queue.free(active)
-        self._forget(active)
-        active.drop()
-
     async def _retry_elsewhere(
         self, active: ActiveGeneration, pod: Pod, retry: RetryElsewhere
     ) -> None:
@@ -243,7 +234,10 @@ class Dispatcher:
             await asyncio.sleep(RETRY_PAUSE_S)
         else:
             pod.abandon(active.row.id)
-        outcome = _final_outcome(active, _last_error(retry.error))
+        error = retry.error
+        if not isinstance(error, errors.ModelMissing | errors.EngineLost):
+            error = errors.EngineLost(f"It could not be drawn: {error.detail}")
+        outcome = _final_outcome(active, error)
         if outcome is not None:
             await self._end(active, outcome)
         else:
@@ -251,7 +245,7 @@ class Dispatcher:
             self._requeue(active, pod)
 
     def _requeue(self, active: ActiveGeneration, pod: Pod) -> None:
-        self._metrics.moved.inc()
+        self.metrics.moved.inc()
         self.queue.requeue(active, pod.name)
 
     async def _end(self, active: ActiveGeneration, outcome: Outcome) -> None:
@@ -259,13 +253,26 @@ class Dispatcher:
         if not active.begin_closing():
             return
         ended = active.row.ended_with(outcome)
-        kept = await self._storage.rows.end(ended)
+        kept = await self.storage.rows.end(ended)
         self.queue.free(active, outcome.timings, succeeded=outcome.status is State.succeeded)
         self._pump()
         self._forget(active)
-        active.end(kept or ended, outcome.timings)
-        self._metrics.ended(ended, outcome)
-        await self._cleanup.after(ended, was_deleted=kept is None)
+        active.end(kept or ended)
+        self.metrics.ended(ended, outcome)
+        await self._clean_up(ended, was_deleted=kept is None)
+
+    async def _clean_up(self, row: GenerationRow, *, was_deleted: bool) -> None:
+        """Count a refused image, remove files no longer needed; the sweep does what fails here."""
+        error = row.outcome.failure if row.outcome else None
+        try:
+            if isinstance(error, errors.ContentRefused) and error.category != errors.UNCHECKED:
+                await self.refusals.note(row.owner, row.user, error.category or "picture")
+            if was_deleted:
+                await self.storage.delete([row])
+            elif row.has_photo:
+                await self.storage.blobs.remove_photo(row)
+        except (DatabaseAway, sa.exc.SQLAlchemyError, *BLOB_ERRORS) as failure:
+            log.warning("cleanup_deferred", error=type(failure).__name__)
 
     def _forget(self, active: ActiveGeneration) -> None:
         self._attempts.pop(active.row.id, None)
@@ -277,13 +284,6 @@ def _final_outcome(active: ActiveGeneration, error: errors.EaselError) -> Outcom
     if active.is_stopping:
         return Outcome.cancelled()
     return Outcome.failed(error) if active.failures >= MAX_FAILURES else None
-
-
-def _last_error(error: errors.EaselError) -> errors.EaselError:
-    """Return the error that a generation ends with after its last attempt."""
-    if isinstance(error, errors.ModelMissing | errors.EngineLost):
-        return error
-    return errors.EngineLost(f"It could not be drawn: {error.detail}")
 
 
 def _log_move(active: ActiveGeneration, pod: Pod, reason: str) -> None:

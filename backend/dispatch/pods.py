@@ -36,63 +36,51 @@ class Pod:
     def __init__(self, name: str, client: GpuClient, changed: Callable[["Pod"], None]) -> None:
         self.name = name
         self.client = client
+        self.in_service = False
+        self.health: Health | None = None
+        """The newest answer."""
+        self.reason = "not reached yet"
+        """Why it is out of service."""
+        self.running = 0
+        """The number of attempts on it."""
+        self.has_looked = asyncio.Event()
+        """Set once its health was requested."""
         self._changed = changed
-        self._in_service = False
-        self._health: Health | None = None
-        self._reason = "not reached yet"
-        self._running = 0
         self._abandoned: set[UUID] = set()
         """Jobs to stop and forget as soon as the pod answers."""
         self._settled: set[UUID] = set()
         """Jobs whose outcome is committed: the pod may forget them."""
         self._last_well = time.monotonic()
         self._misses = 0
-        self._looked_at = asyncio.Event()
         self._wake = asyncio.Event()
 
     @property
-    def in_service(self) -> bool:
-        return self._in_service
-
-    @property
-    def health(self) -> Health | None:
-        """The newest answer."""
-        return self._health
-
-    @property
-    def reason(self) -> str:
-        """Why it is out of service."""
-        return self._reason
-
-    @property
-    def running(self) -> int:
-        """The number of attempts on it."""
-        return self._running
-
-    @property
     def loaded_model(self) -> str | None:
-        return self._health.loaded_model if self._health else None
+        return self.health.loaded_model if self.health else None
 
     @property
     def styles(self) -> frozenset[str]:
         """`mode/style` of what it can draw now."""
-        return _drawable(self._health) if self._health else frozenset()
+        modes = self.health.styles.items() if self.health else ()
+        return frozenset(
+            f"{mode}/{name}"
+            for mode, styles in modes
+            for name, style in styles.items()
+            if style.available
+        )
 
-    def style(self, mode: str, style: str) -> StyleHealth | None:
-        return self._health.styles.get(mode, {}).get(style) if self._health else None
-
-    def is_lost(self, now: float) -> bool:
+    def is_lost(self) -> bool:
         """Whether it has been out of service for too long to keep its jobs."""
-        return not self._in_service and now - self._last_well >= LOST_AFTER_S
+        return not self.in_service and time.monotonic() - self._last_well >= LOST_AFTER_S
 
     @contextmanager
     def running_one(self) -> Iterator[None]:
         """Count an attempt as running here."""
-        self._running += 1
+        self.running += 1
         try:
             yield
         finally:
-            self._running -= 1
+            self.running -= 1
 
     def suspect(self) -> None:
         """Check its health now, because a job had trouble with it."""
@@ -124,22 +112,18 @@ class Pod:
         except EaselError:
             self.abandon(job)
 
-    async def first_look(self) -> None:
-        """Wait until its health was requested once."""
-        await self._looked_at.wait()
-
     async def watch(self) -> None:
         """Poll its health until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 has_answered = await self._look()
-                self._looked_at.set()
+                self.has_looked.set()
                 if has_answered:
                     jobs, self._abandoned = self._abandoned, set()
                     for job in jobs:
                         tasks.create_task(self.stop(job))
                     tasks.create_task(self._acknowledge())
-                is_well = self._in_service and not self._misses
+                is_well = self.in_service and not self._misses
                 await self._pause(_POLL_S if is_well else _SUSPECT_POLL_S)
 
     async def _pause(self, seconds: float) -> None:
@@ -153,9 +137,9 @@ class Pod:
 
     async def _look(self) -> bool:
         """Ask for its health. Return whether it answered."""
-        before = (self._in_service, self.styles, self.loaded_model)
+        before = (self.in_service, self.styles, self.loaded_model)
         try:
-            self._take_health(await self.client.health(_HEALTH_TIMEOUT_S))
+            self.health = await self.client.health(_HEALTH_TIMEOUT_S)
         except EaselError as error:
             self._miss(error.detail)
             return False
@@ -163,18 +147,15 @@ class Pod:
             self._miss("It answers in the format of another Easel version")
             return False
         else:
+            self._misses = 0
+            faults = [state for state in self.health.checks.values() if state != "ok"]
+            self._set_service(self.health.gpu_available, "; ".join(faults))
+            if self.in_service:
+                self._last_well = time.monotonic()
             return True
         finally:
-            if before != (self._in_service, self.styles, self.loaded_model):
+            if before != (self.in_service, self.styles, self.loaded_model):
                 self._changed(self)
-
-    def _take_health(self, health: Health) -> None:
-        self._health = health
-        self._misses = 0
-        faults = [state for state in health.checks.values() if state != "ok"]
-        self._set_service(health.gpu_available, "; ".join(faults))
-        if self._in_service:
-            self._last_well = time.monotonic()
 
     def _miss(self, reason: str) -> None:
         self._misses += 1
@@ -182,11 +163,11 @@ class Pod:
             self._set_service(False, reason)
 
     def _set_service(self, in_service: bool, reason: str) -> None:
-        if self._in_service and not in_service:
+        if self.in_service and not in_service:
             log.warning("pod_down", pod=self.name, reason=reason)
-        elif in_service and not self._in_service:
-            log.info("pod_up", pod=self.name, engine=self._health and self._health.engine)
-        self._in_service, self._reason = in_service, reason
+        elif in_service and not self.in_service:
+            log.info("pod_up", pod=self.name, engine=self.health and self.health.engine)
+        self.in_service, self.reason = in_service, reason
 
     async def _acknowledge(self) -> None:
         """Best effort: the pod drops unacknowledged results when their TTL expires."""
@@ -197,24 +178,13 @@ class Pod:
                 await self.client.forget(some)
 
 
-class Pods(Mapping[str, Pod]):
-    """All pods by name."""
-
+class Pods(dict[str, Pod]):
     def __init__(self, clients: Mapping[str, GpuClient], changed: Callable[[Pod], None]) -> None:
-        self._pods = {name: Pod(name, client, changed) for name, client in clients.items()}
-
-    def __getitem__(self, name: str) -> Pod:
-        return self._pods[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._pods)
-
-    def __len__(self) -> int:
-        return len(self._pods)
+        super().__init__((name, Pod(name, client, changed)) for name, client in clients.items())
 
     @property
     def in_service(self) -> list[Pod]:
-        return [pod for pod in self._pods.values() if pod.in_service]
+        return [pod for pod in self.values() if pod.in_service]
 
     @property
     def styles(self) -> frozenset[str]:
@@ -223,26 +193,12 @@ class Pods(Mapping[str, Pod]):
 
     def style_states(self, mode: str, style: str) -> list[StyleHealth]:
         """Return what each pod in service reports of a style."""
-        states = (pod.style(mode, style) for pod in self.in_service)
-        return [state for state in states if state is not None]
-
-    def watch(self, tasks: asyncio.TaskGroup) -> None:
-        """Poll every pod in `tasks`."""
-        for pod in self._pods.values():
-            tasks.create_task(pod.watch(), name=f"pod {pod.name}")
+        modes = [pod.health.styles.get(mode, {}) for pod in self.in_service if pod.health]
+        return [styles[style] for styles in modes if style in styles]
 
     async def first_look(self) -> None:
         """Ask each pod once before anyone learns that no GPU can draw; wait for none for long."""
-        looks = [asyncio.ensure_future(pod.first_look()) for pod in self._pods.values()]
+        looks = [asyncio.create_task(pod.has_looked.wait()) for pod in self.values()]
         _, missing = await asyncio.wait(looks, timeout=_FIRST_LOOK_TIMEOUT_S)
         for look in missing:
             look.cancel()
-
-
-def _drawable(health: Health) -> frozenset[str]:
-    return frozenset(
-        f"{mode}/{name}"
-        for mode, styles in health.styles.items()
-        for name, style in styles.items()
-        if style.available
-    )

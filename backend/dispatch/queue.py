@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from types import MappingProxyType
 from uuid import UUID
 from weakref import WeakValueDictionary
 
 from backend.dispatch.active import ActiveGeneration
 from backend.dispatch.pods import Pod
 from backend.scheduling.scheduler import Limits, Scheduler
+from backend.scheduling.work import Stats
 from backend.storage.generations import GenerationRow
 from gpu_server.schemas import State, Timings
 
@@ -23,22 +23,15 @@ class GenerationQueue:
     """Keeps the scheduler and the active generations in step; decides nothing itself."""
 
     def __init__(self, limits: Limits) -> None:
+        self.active: dict[UUID, ActiveGeneration] = {}
         self._scheduler = Scheduler(limits)
-        self._active: dict[UUID, ActiveGeneration] = {}
         self._entering = 0
         self._entrances: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._wake = asyncio.Event()
 
-    @property
-    def active(self) -> Mapping[UUID, ActiveGeneration]:
-        return MappingProxyType(self._active)
-
     @asynccontextmanager
     async def entrance(self, user: str) -> AsyncIterator[None]:
-        """Hold a place for one more generation of this user; one caller per user at a time.
-
-        Raises UserBusy or QueueFull.
-        """
+        """Hold a place for a generation; one caller per user at a time. Raises NoRoom."""
         lock = self._entrances.setdefault(user, asyncio.Lock())
         async with lock:
             self._scheduler.check_room(user, time.monotonic(), self._entering)
@@ -58,23 +51,21 @@ class GenerationQueue:
         return self._scheduler.idle_pod(row.style, row.model)
 
     def add(self, row: GenerationRow) -> ActiveGeneration:
-        active = self._active[row.id] = ActiveGeneration(row)
+        active = self.active[row.id] = ActiveGeneration(row)
         self._scheduler.submit(active.work, time.monotonic())
         return active
 
     def adopt(self, row: GenerationRow, pod: str) -> ActiveGeneration:
         """Add a generation that may already be on this pod."""
-        active = self._active[row.id] = ActiveGeneration(row)
+        active = self.active[row.id] = ActiveGeneration(row)
         self._scheduler.adopt(active.work, pod, time.monotonic())
         return active
 
     def assignments(self) -> list[tuple[ActiveGeneration, str]]:
-        """Return which generations go to which pods now."""
         now = time.monotonic()
-        return [(self._active[a.id], a.pod_id) for a in self._scheduler.dispatch(now)]
+        return [(self.active[a.id], a.pod_id) for a in self._scheduler.dispatch(now)]
 
     def began(self, active: ActiveGeneration) -> None:
-        """Note that the GPU has begun it."""
         with suppress(KeyError):
             self._scheduler.started(active.row.id, time.monotonic())
         self._wake.set()
@@ -105,11 +96,11 @@ class GenerationQueue:
         self._wake.set()
 
     def remove(self, active: ActiveGeneration) -> None:
-        self._active.pop(active.row.id, None)
+        self.active.pop(active.row.id, None)
 
     def drop(self) -> None:
         """Release everyone who waits for an end."""
-        for active in self._active.values():
+        for active in self.active.values():
             active.drop()
 
     def pod_changed(self, pod: Pod) -> None:
@@ -123,7 +114,7 @@ class GenerationQueue:
     def pod_lost(self, pod: Pod) -> list[ActiveGeneration]:
         """Take a lost pod out of the schedule. Return the generations on it."""
         self._scheduler.pod_down(pod.name, time.monotonic())
-        return [active for active in self._active.values() if active.pod == pod.name]
+        return [active for active in self.active.values() if active.pod == pod.name]
 
     async def wait(self) -> None:
         """Wait until something happened, or may have: call `assignments` then."""
@@ -142,16 +133,12 @@ class GenerationQueue:
         except KeyError:
             return None, None
         seconds = None if place.seconds is None else round(place.seconds, 1)
-        is_queued = active.status is State.queued
-        return (max(place.position, 1) if is_queued else None), seconds
+        return max(place.position, 1) if active.status is State.queued else None, seconds
 
-    def waiting(self) -> int:
-        return self._scheduler.stats().waiting
-
-    def running(self) -> int:
-        return self._scheduler.stats().on_pods
+    def stats(self) -> Stats:
+        return self._scheduler.stats()
 
     def oldest_s(self) -> float:
         """Return the age of the oldest queued generation."""
-        queued = [a.row.created for a in self._active.values() if a.status is State.queued]
+        queued = [a.row.created for a in self.active.values() if a.status is State.queued]
         return time.time() - min(queued) if queued else 0.0

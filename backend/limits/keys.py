@@ -14,19 +14,14 @@ ANYBODY = "local"
 
 @dataclass(frozen=True)
 class Keys:
-    """The API keys by name."""
-
     keys: Mapping[str, SecretStr]
 
     def owner(self, presented: str) -> str:
-        """Return the name of the presented key.
-
-        Compares it with every key, each in constant time. Raises Unauthorized when none matches.
-        """
+        """Return the name of the presented key. Raises Unauthorized when none matches."""
         if not self.keys:
             return ANYBODY
         secret = presented.strip().encode()
-        owner = ""
+        owner = ""  # every key is compared, each in constant time
         for name, key in self.keys.items():
             if hmac.compare_digest(secret, key.get_secret_value().encode()):
                 owner = name

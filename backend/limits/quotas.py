@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from backend.storage.generations import GenerationStore, Spent
+from backend.storage.generations import GenerationStore
 from web.errors import QuotaExceeded, RateLimited
 
 _MINUTE_S = 60.0
@@ -18,35 +18,28 @@ class Quotas:
     images_per_day: int
 
     async def check(self, store: GenerationStore, owner: str, user: str, images: int) -> None:
-        """Check that a user may have this many more images drawn.
-
-        Raises:
-            RateLimited: too many generations in the last minute; says when there is room.
-            QuotaExceeded: too many images in the last day; says when there is room.
-        """
+        """Raise RateLimited or QuotaExceeded if the user may not have this many more images."""
         if not self.per_minute and not self.images_per_day:
             return
         now = time.time()
         since = now - (DAY_S if self.images_per_day else _MINUTE_S)
         spent = await store.spent(owner, user, since)
-        self._check_rate([t for t, _ in spent.generations if t > now - _MINUTE_S], now)
-        self._check_day(spent, now, images)
-
-    def _check_rate(self, times: list[float], now: float) -> None:
+        times = [t for t, _ in spent if t > now - _MINUTE_S]
         if self.per_minute and len(times) >= self.per_minute:
             free = times[len(times) - self.per_minute] + _MINUTE_S
             raise RateLimited(
                 f"At most {self.per_minute} generations a minute; wait a little",
                 retry_after=free - now,
             )
+        self._check_day(spent, now, images)
 
-    def _check_day(self, spent: Spent, now: float, images: int) -> None:
-        used = sum(count for _, count in spent.generations)
+    def _check_day(self, spent: list[tuple[float, int]], now: float, images: int) -> None:
+        used = sum(count for _, count in spent)
         left = self.images_per_day - used
         if not self.images_per_day or images <= left:
             return
         free = now + DAY_S  # more images than a whole day allows: no wait would help
-        for created, count in spent.generations:
+        for created, count in spent:
             left += count
             if images <= left:
                 free = created + DAY_S

@@ -1,30 +1,25 @@
 """OpenAI's Images API: the official client works unchanged."""
 
 import base64
+import json
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Request, Response
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, StreamingResponse
 
-from backend.limits.keys import Keys
-from backend.openai import bodies, streaming, translation
-from backend.openai.bodies import EditBody, GenerationBody
+from backend.openai import translation
 from backend.openai.links import Links
-from backend.openai.translation import ImageCall
-from backend.routes.context import (
-    IdempotencyKey,
-    Owner,
-    Service,
-    abandon_on_disconnect,
-    keys_of,
-    owner_of,
-)
+from backend.openai.streaming import size_of, stream
+from backend.openai.translation import ImageCall, ImageRequest
+from backend.routes.context import IdempotencyKey, Owner, Service, abandon_on_disconnect, owner_of
 from backend.routes.images import image_response
-from backend.service import GenerationService
-from backend.storage.generations import GenerationRow
-from web import errors, sse, waiting
-from web.edge import retry_header
+from backend.state import State
+from gpu_server.pictures import uploads
+from web import edge, errors, sse, waiting
 
 _ERROR_FIELDS = {
     "message": {"type": "string"},
@@ -45,75 +40,139 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def router() -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["OpenAI"], responses=_ERRORS)
-    first = [Depends(owner_of)]  # before the body is read
-    routes.post(
-        "/images/generations",
-        dependencies=first,
-        openapi_extra=bodies.documented_generation(),
-    )(generate_images)
-    routes.post("/images/edits", dependencies=first, openapi_extra=bodies.documented_edit())(
-        edit_images
-    )
-    routes.get("/models")(list_models)
-    routes.get("/models/{model_id}")(get_model)
-    routes.get(
-        "/files/{generation_id}/{number}/{issued}/{signature}",
-        response_class=Response,
-        include_in_schema=False,
-    )(get_file)
-    return routes
+router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=_ERRORS)
+_KEY_FIRST = [Depends(owner_of)]
+"""Checks the key before the body is read."""
 
 
 def render_error(error: errors.EaselError, _: Request, request_id: str) -> Response:
     """Answer with an error as OpenAI's API words it."""
     status, body = translation.error_body(error)
-    headers = {**retry_header(error), "x-request-id": request_id}
-    return JSONResponse(body, status, headers=headers)
+    return JSONResponse(body, status, {**edge.retry_header(error), "x-request-id": request_id})
 
 
-async def links_of(keys: Annotated[Keys, Depends(keys_of)]) -> Links:
-    return Links.of(keys.keys)
+async def links_of(request: Request) -> Links:
+    return Links.of(State.of(request.app).keys.keys)
 
 
 SignedLinks = Annotated[Links, Depends(links_of)]
 
 
-async def generate_images(
-    body: GenerationBody,
-    service: Service,
-    owner: Owner,
-    links: SignedLinks,
-    request: Request,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
-    call = translation.translate(service.catalog, body, default_mode="free")
-    return await _answer(service, owner, call, None, request, links, idempotency_key)
+async def _read_json(request: Request) -> ImageRequest:
+    try:
+        fields = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise errors.InvalidRequest("The body is not valid JSON") from error
+    return _validated(fields)
 
 
-async def edit_images(
-    body: EditBody,
-    service: Service,
-    owner: Owner,
-    links: SignedLinks,
-    request: Request,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
-    call = translation.translate(service.catalog, body[0], default_mode="restyle")
-    return await _answer(service, owner, call, body[1], request, links, idempotency_key)
+async def _read_form(request: Request) -> tuple[ImageRequest, bytes]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    if kind != "multipart/form-data":
+        raise errors.InvalidRequest("The body must be multipart/form-data")
+    async with request.form(max_files=16, max_fields=40, max_part_size=100_000) as form:
+        if "mask" in form:
+            raise errors.InvalidRequest("mask: is not supported; leave it out")
+        files = [f for key in ("image", "image[]") for f in form.getlist(key)]
+        if len(files) != 1 or not isinstance(files[0], UploadFile):
+            raise errors.InvalidRequest(f"image: exactly one file is needed, {len(files)} came")
+        fields = {key: value for key, value in form.items() if isinstance(value, str)}
+        return _validated(fields), uploads.check_bytes(await files[0].read())
 
 
+def _validated(fields: Any) -> ImageRequest:
+    try:
+        return ImageRequest.model_validate(fields)
+    except ValidationError as error:
+        raise edge.invalid_request(error) from error
+
+
+GenerationBody = Annotated[ImageRequest, Depends(_read_json)]
+EditBody = Annotated[tuple[ImageRequest, bytes], Depends(_read_form)]
+
+
+def _documented(media_type: str, *, with_image: bool = False) -> dict[str, Any]:
+    """Return `openapi_extra` of a route that reads such a body."""
+    schema = ImageRequest.model_json_schema()
+    if with_image:
+        schema["properties"]["image"] = {"type": "string", "format": "binary"}
+        schema["required"] = ["image"]
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
+
+
+@dataclass(frozen=True)
+class ImagesCaller:
+    """Who asks for images, and how to answer."""
+
+    service: Service
+    owner: Owner
+    links: SignedLinks
+    request: Request
+    idempotency_key: IdempotencyKey = None
+
+    async def answer(self, call: ImageCall, photo: bytes | None) -> Response:
+        service, key = self.service, self.idempotency_key
+        row, _ = await service.acceptance.accept(
+            uuid4(), self.owner, call.request, photo, key=key, wait=True
+        )
+        if call.stream:
+            kind = "image_generation" if photo is None else "image_edit"
+            events = stream(service, row, call, kind, key)
+            return StreamingResponse(events, headers=sse.HEADERS, media_type="text/event-stream")
+        release = abandon_on_disconnect(service, row, key)
+        ended = await waiting.waited(self.request, service.finished(row), release)
+        data = []
+        for number in range(ended.request.count):
+            if call.as_url:
+                base = str(service.public_url or self.request.base_url).rstrip("/")
+                data.append({"url": base + self.links.path(row.id, number)})
+            else:
+                image = await service.image(ended, number)
+                data.append({"b64_json": base64.b64encode(image).decode()})
+        return JSONResponse(translation.images_answer(call, data, size_of(ended)))
+
+
+Caller = Annotated[ImagesCaller, Depends()]
+
+
+@router.post(
+    "/images/generations",
+    dependencies=_KEY_FIRST,
+    openapi_extra=_documented("application/json"),
+)
+async def generate_images(body: GenerationBody, caller: Caller) -> Response:
+    call = translation.translate(caller.service.catalog, body, default_mode="free")
+    return await caller.answer(call, None)
+
+
+@router.post(
+    "/images/edits",
+    dependencies=_KEY_FIRST,
+    openapi_extra=_documented("multipart/form-data", with_image=True),
+)
+async def edit_images(body: EditBody, caller: Caller) -> Response:
+    call = translation.translate(caller.service.catalog, body[0], default_mode="restyle")
+    return await caller.answer(call, body[1])
+
+
+@router.get("/models")
 async def list_models(service: Service, _: Owner) -> dict[str, Any]:
-    return translation.models_answer(service.catalog)
+    ids = translation.model_ids(service.catalog)
+    return {"object": "list", "data": [translation.model_entry(name) for name in ids]}
 
 
+@router.get("/models/{model_id}")
 async def get_model(model_id: str, service: Service, _: Owner) -> dict[str, Any]:
     if model_id not in translation.model_ids(service.catalog):
         raise translation.ModelNotFound(f"The model '{model_id[:60]}' does not exist")
     return translation.model_entry(model_id)
 
 
+@router.get(
+    "/files/{generation_id}/{number}/{issued}/{signature}",
+    response_class=Response,
+    include_in_schema=False,
+)
 async def get_file(
     generation_id: UUID,
     number: int,
@@ -124,42 +183,7 @@ async def get_file(
     request: Request,
 ) -> Response:
     links.check(generation_id, number, issued, signature)
-    row = await service.stored_image(generation_id)
+    row = await service.storage.rows.get(generation_id)
+    if row is None:
+        raise errors.NotFound("The image was deleted")
     return await image_response(service, row, number, row.request.format, request)
-
-
-async def _answer(
-    service: GenerationService,
-    owner: str,
-    call: ImageCall,
-    photo: bytes | None,
-    request: Request,
-    links: Links,
-    key: str | None,
-) -> Response:
-    row, _ = await service.submit(uuid4(), owner, call.request, photo, key=key, wait=True)
-    if call.stream:
-        kind = "image_generation" if photo is None else "image_edit"
-        events = streaming.stream(service, row, call, kind, key)
-        return StreamingResponse(events, headers=sse.HEADERS, media_type="text/event-stream")
-    release = abandon_on_disconnect(service, row, key)
-    ended = await waiting.waited(request, service.finished(row), release)
-    data = [
-        await _image(service, ended, number, call, links, request)
-        for number in range(ended.request.count)
-    ]
-    return JSONResponse(translation.images_answer(call, data, streaming.size_of(ended)))
-
-
-async def _image(
-    service: GenerationService,
-    row: GenerationRow,
-    number: int,
-    call: ImageCall,
-    links: Links,
-    request: Request,
-) -> dict[str, str]:
-    if call.as_url:
-        base = str(service.public_url or request.base_url).rstrip("/")
-        return {"url": base + links.path(row.id, number)}
-    return {"b64_json": base64.b64encode(await service.image(row, number)).decode()}

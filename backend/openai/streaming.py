@@ -21,10 +21,7 @@ from web import VERSION, errors
 async def stream(
     service: GenerationService, row: GenerationRow, call: ImageCall, kind: str, key: str | None
 ) -> AsyncIterator[bytes]:
-    """Yield partial images spread over the drawing, then one `completed` event for each image.
-
-    `kind` is image_generation or image_edit.
-    """
+    """Yield partial images spread over the drawing, then one `completed` event for each image."""
     done = False
     try:
         async for event in _partial_images(service, row, call, kind):
@@ -33,7 +30,8 @@ async def stream(
         ended = await service.finished(row)
         for number in range(ended.request.count):
             image = await service.image(ended, number)
-            yield _encoded(translation.completed_event(kind, call, image, size_of(ended)))
+            name = f"{kind}.completed"
+            yield _encoded(translation.image_event(name, call, image, size_of(ended)))
     except errors.EaselError as error:
         yield format_sse_event(data_str=json.dumps(translation.error_body(error)[1]), event="error")
     finally:
@@ -52,7 +50,8 @@ async def _partial_images(
             image = await asyncio.to_thread(
                 encoding.as_format, preview, call.request.format, f"Easel {VERSION}"
             )
-            yield translation.partial_event(kind, call, shown, image, call.size)
+            body = translation.image_event(f"{kind}.partial_image", call, image, call.size)
+            yield body | {"partial_image_index": shown}
             shown += 1
 
 

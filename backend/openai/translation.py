@@ -107,22 +107,10 @@ def images_answer(call: ImageCall, data: Sequence[dict[str, str]], size: str) ->
     return {"created": int(time.time()), "data": list(data), **_about(call, size)}
 
 
-def partial_event(
-    kind: str, call: ImageCall, index: int, image: bytes, size: str
-) -> dict[str, Any]:
-    """Return the event of a partial image; `kind` is image_generation or image_edit."""
+def image_event(name: str, call: ImageCall, image: bytes, size: str) -> dict[str, Any]:
+    """Return the event of an image, such as `image_edit.completed`."""
     return {
-        "type": f"{kind}.partial_image",
-        "b64_json": base64.b64encode(image).decode(),
-        "created_at": int(time.time()),
-        "partial_image_index": index,
-        **_about(call, size),
-    }
-
-
-def completed_event(kind: str, call: ImageCall, image: bytes, size: str) -> dict[str, Any]:
-    return {
-        "type": f"{kind}.completed",
+        "type": name,
         "b64_json": base64.b64encode(image).decode(),
         "created_at": int(time.time()),
         **_about(call, size),
@@ -147,10 +135,6 @@ def _about(call: ImageCall, size: str) -> dict[str, Any]:
 
 def model_entry(model_id: str) -> dict[str, Any]:
     return {"id": model_id, "object": "model", "created": 1767225600, "owned_by": "easel"}
-
-
-def models_answer(catalog: Catalog) -> dict[str, Any]:
-    return {"object": "list", "data": [model_entry(name) for name in model_ids(catalog)]}
 
 
 _CODES = {

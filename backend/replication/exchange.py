@@ -5,6 +5,7 @@ Handing a request on twice does no harm: a POST without an idempotency key gets 
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -13,7 +14,6 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.replication.leadership import ANSWER_S, CHECK_S, RELAYED_KEY, Leadership
-from backend.replication.streams import has_last_event, is_stream, whole_events
 from web import edge
 
 log = structlog.get_logger()
@@ -30,6 +30,7 @@ _MAX_BREAKS = 5
 _RELEASE_S = CHECK_S + ANSWER_S + 1.0
 """How long a leader that lost the lead may take to notice and release its requests."""
 _HOP_BY_HOP = ("host", "connection", "content-length", "transfer-encoding", "keep-alive")
+_LAST_EVENTS = (b"event: result", b".completed", b"event: error")
 _END: Message = {"type": "http.response.body", "body": b""}
 
 
@@ -172,7 +173,7 @@ class Exchange:
             if not self._started:
                 await self.send(message)
             elif message["type"] == "http.response.start":
-                continues = is_stream(Headers(raw=message["headers"]))
+                continues = _is_stream(Headers(raw=message["headers"]))
             else:
                 await self.send(message if continues else {**message, "body": b""})
 
@@ -184,7 +185,7 @@ class Exchange:
             return None
         raw = [(k.lower(), v) for k, v in answer.headers.raw if k.lower() != b"connection"]
         start = {"type": "http.response.start", "status": answer.status_code, "headers": raw}
-        if not is_stream(answer.headers):
+        if not _is_stream(answer.headers):
             # Read whole before the first byte is sent: then a leader may die while answering.
             content = await answer.aread()
             return [_END] if self._started else [start, {**_END, "body": content}]
@@ -192,7 +193,22 @@ class Exchange:
             await self.send(start)
             self._started = True
         ended = False
-        async for events in whole_events(answer.aiter_raw()):
-            ended = ended or has_last_event(events)
+        async for events in _whole_events(answer.aiter_raw()):
+            ended = ended or any(name in events for name in _LAST_EVENTS)
             await self.send({**_END, "body": events, "more_body": True})
         return [_END] if ended else None
+
+
+def _is_stream(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-type", "").startswith("text/event-stream")
+
+
+async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield whole events only. The next leader sends an event that breaks off again."""
+    pending = bytearray()
+    async for chunk in chunks:
+        pending += chunk
+        blank = pending.rfind(b"\n\n", max(0, len(pending) - len(chunk) - 1))
+        if blank >= 0:
+            yield bytes(pending[: blank + 2])
+            del pending[: blank + 2]

@@ -50,6 +50,7 @@ _FROZEN_AFTER_MS = 20_000
 
 Longer than a new leader needs to load the unfinished generations.
 """
+_ANNOUNCE = "INSERT INTO leader VALUES (1, %s) ON CONFLICT (one) DO UPDATE SET url = EXCLUDED.url"
 Serve = Callable[[], AbstractAsyncContextManager[None]]
 
 
@@ -95,7 +96,7 @@ class Leadership:
         while not await _lock(connection):
             self._set(False, await _leader(connection))
             await asyncio.sleep(_TRY_S)
-        await _announce(connection, self.own_url)
+        await connection.execute(_ANNOUNCE, (self.own_url,))
         async with serve():
             log.info("leading", url=self.own_url)
             self._set(True, self.own_url)
@@ -164,13 +165,6 @@ async def _answers(connection: psycopg.AsyncConnection) -> bool:
         return check.done() and check.exception() is None
     finally:
         check.cancel()
-
-
-async def _announce(connection: psycopg.AsyncConnection, url: str) -> None:
-    await connection.execute(
-        "INSERT INTO leader VALUES (1, %s) ON CONFLICT (one) DO UPDATE SET url = EXCLUDED.url",
-        (url,),
-    )
 
 
 async def _leader(connection: psycopg.AsyncConnection) -> str | None:

@@ -5,8 +5,6 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from backend.health import Platform
-from backend.limits.keys import Keys
 from backend.replication.leadership import RELAYED_KEY
 from backend.schemas import GenerationRequest
 from backend.service import GenerationService
@@ -17,29 +15,21 @@ from web import errors, waiting
 
 
 async def service_of(request: Request) -> GenerationService:
-    return State.of(request.app).require_scheduling().service
-
-
-async def platform_of(request: Request) -> Platform:
-    return State.of(request.app).require_scheduling().platform
-
-
-async def keys_of(request: Request) -> Keys:
-    return State.of(request.app).keys
+    return State.of(request.app).require_service()
 
 
 async def owner_of(
-    keys: Annotated[Keys, Depends(keys_of)],
+    request: Request,
     credentials: Annotated[
         HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))
     ] = None,
 ) -> str:
     """Return the name of the caller's API key. Raises Unauthorized."""
-    return keys.owner(credentials.credentials if credentials else "")
+    presented = credentials.credentials if credentials else ""
+    return State.of(request.app).keys.owner(presented)
 
 
 Service = Annotated[GenerationService, Depends(service_of)]
-Health = Annotated[Platform, Depends(platform_of)]
 
 
 async def read_request(

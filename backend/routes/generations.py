@@ -119,8 +119,12 @@ async def generate(
     previews: bool = False,
 ) -> Response:
     kind = waiting.choose(accept, MEDIA_TYPES)
-    wanted, photo = _in_format(body[0], kind), body[1]
-    row, _ = await service.submit(uuid4(), owner, wanted, photo, key=idempotency_key, wait=True)
+    wanted, photo = body
+    if kind in MEDIA_TYPES:  # draw in the format that the answer will have
+        wanted = wanted.model_copy(update={"format": MEDIA_TYPES[kind]})
+    row, _ = await service.acceptance.accept(
+        uuid4(), owner, wanted, photo, key=idempotency_key, wait=True
+    )
     return await waiting.answer(
         request,
         kind,
@@ -133,13 +137,14 @@ async def generate(
 async def put_generation(
     generation_id: UUID, body: Body, service: Service, owner: Owner
 ) -> Response:
-    return _accepted(service, *await service.submit(generation_id, owner, *body))
+    return _accepted(service, *await service.acceptance.accept(generation_id, owner, *body))
 
 
 async def post_generation(
     body: Body, service: Service, owner: Owner, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    return _accepted(service, *await service.submit(uuid4(), owner, *body, key=idempotency_key))
+    accepted = await service.acceptance.accept(uuid4(), owner, *body, key=idempotency_key)
+    return _accepted(service, *accepted)
 
 
 async def list_generations(
@@ -178,7 +183,9 @@ async def get_image(
     accept: Accept = "",
 ) -> Response:
     row = await service.get(generation_id, owner)
-    wanted = image_format or _acceptable(accept, row.request.format)
+    drawn = f"image/{row.request.format}"  # preferred where the caller accepts it
+    kind = negotiation.best(accept, [drawn, *(k for k in MEDIA_TYPES if k != drawn)])
+    wanted = image_format or MEDIA_TYPES[kind or drawn]
     return await image_response(service, row, number, wanted, request)
 
 
@@ -192,13 +199,6 @@ async def delete_user(
     owner: Owner,
 ) -> UserDeleted:
     return await service.delete_user(owner, user)
-
-
-def _in_format(wanted: GenerationRequest, kind: str) -> GenerationRequest:
-    """Draw in the format that the answer will have, where `kind` is an image's media type."""
-    if kind not in MEDIA_TYPES:
-        return wanted
-    return wanted.model_copy(update={"format": MEDIA_TYPES[kind]})
 
 
 async def _result(
@@ -219,10 +219,3 @@ def _accepted(service: GenerationService, row: GenerationRow, new: bool) -> Resp
         headers={"Location": f"/generations/{row.id}"},
         media_type="application/json",
     )
-
-
-def _acceptable(accept: str, drawn: ImageFormat) -> ImageFormat:
-    """Choose the format that was drawn where the caller accepts it."""
-    own = f"image/{drawn}"
-    kind = negotiation.best(accept, [own, *(k for k in MEDIA_TYPES if k != own)])
-    return MEDIA_TYPES[kind or own]

@@ -27,6 +27,7 @@ class Backlog:
         """Take a job out for a pod, charged to its user."""
         if job.queued:
             self.queue.charge(job)
+            self.queue.remove(job)
         else:
             self.turn.remove(job)
             self.queue.leave_turn(job)
@@ -49,7 +50,8 @@ class Backlog:
             self.turn.open(now, deadline=now)
         for job in reversed(jobs):
             job.returned = True
-            self.queue.ensure_charged(job)
+            if not job.cost:  # adopted after a restart, without a turn
+                self.queue.charge(job)
             self.queue.enter_turn(job)
             self.turn.add(job, first=True)
 
@@ -76,6 +78,7 @@ class Backlog:
             if not self.turn.admits(job, self.queue.cost(job), pods):
                 return False
             self.queue.charge(job)
+            self.queue.remove(job)
             self.queue.enter_turn(job)
             self.turn.add(job)
             return True

@@ -1,7 +1,6 @@
 """Which waiting job a pod takes next: four rules, of which the first that names one decides."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from backend.scheduling.backlog import Backlog
@@ -10,22 +9,15 @@ from backend.scheduling.fair_queue import QueuedWork
 from backend.scheduling.pods import Pod, Pods
 from backend.scheduling.work import Limits
 
-Rule = Callable[[Pod, float], QueuedWork | None]
-
 
 @dataclass(frozen=True)
 class Choice:
-    """The rules; each names a job for a pod that has room, and leaves it where it waits."""
+    """The rules, in order; each names a job for a pod that has room, and leaves it waiting."""
 
     backlog: Backlog
     pods: Pods
     estimates: Estimates
     limits: Limits
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """List the rules in the order they are asked."""
-        return (self.same_model, self.stay, self.change, self.beyond)
 
     def same_model(self, pod: Pod, now: float) -> QueuedWork | None:
         """Take a job of the turn for the model that the pod has."""

@@ -1,6 +1,7 @@
 """Learnt durations: of jobs by style, size and pod, and of loading a model."""
 
 import math
+from dataclasses import dataclass
 
 from backend.scheduling.work import Limits, Work
 
@@ -12,14 +13,12 @@ def cost_key(work: Work) -> CostKey:
     return work.style, round(2 * math.log2(work.size))
 
 
+@dataclass(slots=True)
 class Average:
     """A plain mean of the first ten values, then an exponentially weighted one."""
 
-    __slots__ = ("count", "value")
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-        self.count = 0
+    value: float
+    count: int = 0
 
     def add(self, value: float) -> None:
         self.count = min(self.count + 1, 10)
@@ -35,7 +34,8 @@ class Estimates:
         self._rates: dict[str, Average] = {}
         self._loads: dict[str, Average] = {}
         self._speeds: dict[str, Average] = {}
-        self._overhead = Average(0.0)
+        self.overhead = Average(0.0)
+        """Seconds of model loading that come with a job, averaged over recent jobs."""
 
     def job(self, key: CostKey) -> float:
         """Return the GPU seconds on an average pod."""
@@ -47,18 +47,11 @@ class Estimates:
         return self._limits.job_s
 
     def load(self, model: str) -> float:
-        known = self._loads.get(model)
-        return self._limits.load_s if known is None else known.value
+        return self._loads[model].value if model in self._loads else self._limits.load_s
 
     def speed(self, pod_id: str) -> float:
         """Return a pod's time for a job relative to the average pod: 2.0 takes twice as long."""
-        known = self._speeds.get(pod_id)
-        return 1.0 if known is None else known.value
-
-    @property
-    def overhead(self) -> float:
-        """Seconds of model loading that come with a job, averaged over recent jobs."""
-        return self._overhead.value
+        return self._speeds[pod_id].value if pod_id in self._speeds else 1.0
 
     def learn_job(self, key: CostKey, pod_id: str, seconds: float) -> None:
         style, bucket = key
@@ -70,6 +63,6 @@ class Estimates:
         self._rates.setdefault(style, Average(0.0)).add(seconds / 2 ** (bucket / 2))
 
     def learn_load(self, model: str, seconds: float, *, changed: bool) -> None:
-        self._overhead.add(seconds)
+        self.overhead.add(seconds)
         if changed:
             self._loads.setdefault(model, Average(0.0)).add(seconds)

@@ -16,37 +16,25 @@ from backend.scheduling.work import Kind, Work
 OrderKey = tuple[bool, int, int]
 
 
+@dataclass(slots=True, eq=False)
 class QueuedWork:
     """A generation's position and history while the scheduler knows it."""
 
-    __slots__ = (
-        "cost",
-        "cost_key",
-        "excluded",
-        "expected",
-        "loads",
-        "number",
-        "pod_id",
-        "queued",
-        "returned",
-        "started",
-        "submitted",
-        "work",
-    )
+    work: Work
+    number: int
+    submitted: float
+    cost_key: CostKey = field(init=False)
+    cost: float = 0.0  # GPU seconds charged to the user
+    queued: bool = False  # in its user's queue
+    returned: bool = False  # a pod gave it back
+    pod_id: str | None = None
+    started: float = 0.0  # on its pod
+    expected: float = 0.0  # seconds on its pod, loading included
+    loads: bool = False  # its pod loads a model for it
+    excluded: frozenset[str] = frozenset()  # pods it failed on
 
-    def __init__(self, work: Work, number: int, now: float) -> None:
-        self.work = work
-        self.number = number
-        self.submitted = now
-        self.cost_key = cost_key(work)
-        self.cost = 0.0  # GPU seconds charged to the user
-        self.queued = False  # in its user's queue
-        self.returned = False  # a pod gave it back
-        self.pod_id: str | None = None
-        self.started = now
-        self.expected = 0.0  # seconds on its pod, loading included
-        self.loads = False  # its pod loads a model for it
-        self.excluded: frozenset[str] = frozenset()  # pods it failed on
+    def __post_init__(self) -> None:
+        self.cost_key = cost_key(self.work)
 
     @property
     def order_key(self) -> OrderKey:
@@ -68,7 +56,6 @@ class UserQueue:
         return min(heads, key=lambda job: job.order_key, default=None)
 
     def waiting(self) -> list[QueuedWork]:
-        """List the waiting work in order."""
         return sorted((j for jobs in self.kinds.values() for j in jobs), key=lambda j: j.order_key)
 
 
@@ -146,14 +133,9 @@ class FairQueue:
             user.deficit = min(user.deficit, 0.0)
 
     def charge(self, job: QueuedWork) -> None:
-        """Take a job whose turn has come out of its queue and charge its expected seconds."""
-        self._charge(job)
-        self.remove(job)
-
-    def ensure_charged(self, job: QueuedWork) -> None:
-        """Charge a job that got to its pod without a turn: it was adopted after a restart."""
-        if not job.cost:
-            self._charge(job)
+        """Charge the expected seconds of a job whose turn has come."""
+        job.cost = self.cost(job)
+        self.users[job.work.user].deficit -= job.cost
 
     def settle(self, job: QueuedWork, seconds: float) -> None:
         """Correct the charge to what the job really took."""
@@ -229,10 +211,6 @@ class FairQueue:
         self._granted += quantum * (size - visits) / size if size else 0.0
         return dealt or visits > 0
 
-    def _charge(self, job: QueuedWork) -> None:
-        job.cost = self.cost(job)
-        self.users[job.work.user].deficit -= job.cost
-
     def _join(self, name: str) -> bool:
         user = self.users[name]
         if user.in_turn or not user.kinds or name in self.ring:
@@ -243,8 +221,7 @@ class FairQueue:
         return True
 
     def _forget_kind(self, name: str, kind: Kind) -> None:
-        names = self._by_kind.get(kind)
-        if names is not None:
-            names.pop(name, None)
-            if not names:
-                del self._by_kind[kind]
+        names = self._by_kind.get(kind, OrderedDict())
+        names.pop(name, None)
+        if not names:
+            self._by_kind.pop(kind, None)

@@ -28,9 +28,6 @@ class Pod:
         self.styles, self.in_service = frozenset(styles), True
         self.loaded = loaded or self.loaded
 
-    def drain(self) -> None:
-        self.in_service = False
-
     @property
     def model(self) -> str | None:
         """The model that will be loaded once the pod's jobs are done."""
@@ -58,7 +55,6 @@ class Pod:
         return not self.jobs or self.runs_until() - now <= ahead_s
 
     def assign(self, job: QueuedWork, now: float, estimates: Estimates) -> None:
-        """Put a job behind those the pod has."""
         job.loads = self.model != job.work.model
         load = estimates.load(job.work.model) if job.loads else 0.0
         job.expected = estimates.job(job.cost_key) * estimates.speed(self.id) + load
@@ -83,8 +79,6 @@ class Pod:
 
 
 class Pods(dict[str, Pod]):
-    """By their ids."""
-
     def known(self, pod_id: str) -> Pod:
         """Return the pod, registering it when it is new."""
         return self.setdefault(pod_id, Pod(pod_id))
@@ -93,7 +87,6 @@ class Pods(dict[str, Pod]):
         return [pod for pod in self.values() if pod.in_service]
 
     def styles(self) -> frozenset[str]:
-        """Return what the pods in service can draw."""
         return frozenset().union(*(pod.styles for pod in self.in_service()))
 
     def having(self) -> dict[str, list[Pod]]:

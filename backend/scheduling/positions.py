@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import accumulate, chain
 from uuid import UUID
 
 from backend.scheduling.backlog import Backlog
 from backend.scheduling.estimates import CostKey, Estimates
-from backend.scheduling.fair_queue import FairQueue, QueuedWork
+from backend.scheduling.fair_queue import QueuedWork
 from backend.scheduling.pods import Pods
 from backend.scheduling.work import QueuePosition
 
@@ -20,30 +21,29 @@ _LIFETIME_PER_JOB_S = 1e-3
 _RETRY_WITHOUT_PODS_S = 30.0
 
 
+@dataclass
 class Positions:
     """Answers where a job stands, from a snapshot that is retaken when it is stale."""
 
-    def __init__(self, backlog: Backlog, pods: Pods, estimates: Estimates) -> None:
-        self._backlog = backlog
-        self._pods = pods
-        self._estimates = estimates
-        self._snapshot: _Snapshot | None = None
-        self._taken_at = 0.0
-        self._changed = True
+    backlog: Backlog
+    pods: Pods
+    estimates: Estimates
+    _snapshot: "_Snapshot | None" = None
+    _taken_at: float = 0.0
+    _changed: bool = True
 
     def changed(self) -> None:
-        """Note that jobs or pods have changed."""
         self._changed = True
 
     def of(self, job: QueuedWork, now: float) -> QueuePosition:
         """Return where a job stands; in a long queue, some seconds ago."""
-        pod = self._pods.get(job.pod_id or "")
+        pod = self.pods.get(job.pod_id or "")
         if pod is not None:
             return QueuePosition(0, pod.seconds_until_done(job, now))
         if self._snapshot is None or self._is_stale(now):
             self._snapshot = self._take(now)
             self._taken_at, self._changed = now, False
-        rank = len(self._backlog.queue.users[job.work.user].waiting())
+        rank = len(self.backlog.queue.users[job.work.user].waiting())
         return self._snapshot.position(job, rank)
 
     def seconds_until_one_ends(self, jobs: Iterable[QueuedWork], now: float) -> float:
@@ -51,19 +51,19 @@ class Positions:
         return max(1.0, min((s for s in seconds if s is not None), default=_RETRY_WITHOUT_PODS_S))
 
     def _is_stale(self, now: float) -> bool:
-        waiting, age = self._backlog.size, now - self._taken_at
+        waiting, age = self.backlog.size, now - self._taken_at
         if waiting > _EXACT_BELOW:
             return age >= waiting * _LIFETIME_PER_JOB_S
         return self._changed or age >= _LIFETIME_S
 
     def _take(self, now: float) -> "_Snapshot":
-        pods = self._pods.in_service()
+        pods = self.pods.in_service()
         speeds: dict[str, float] = {}
         for pod in pods:
             for style in pod.styles:
-                speeds[style] = speeds.get(style, 0.0) + 1 / self._estimates.speed(pod.id)
+                speeds[style] = speeds.get(style, 0.0) + 1 / self.estimates.speed(pod.id)
         busy_s = sum(pod.seconds_left(now) for pod in pods) / max(len(pods), 1)
-        return _Snapshot(self._backlog, self._estimates, speeds, busy_s)
+        return _Snapshot(self.backlog, self.estimates, speeds, busy_s)
 
 
 class _Snapshot:
@@ -78,7 +78,9 @@ class _Snapshot:
     ) -> None:
         queue = backlog.queue
         turn = sorted(backlog.turn.jobs(), key=lambda job: (not job.returned, job.number))
-        users = [(queue.users[name], index) for index, name in enumerate(_names(queue))]
+        # By their next visits: those with jobs in the turn come after the ring.
+        names = dict.fromkeys(chain(queue.ring, queue.users))
+        users = [(queue.users[name], index) for index, name in enumerate(names)]
         waiting = [(user.waiting(), user.deficit, index) for user, index in users if user.kinds]
         keys = {job.cost_key for job in chain(turn, *(jobs for jobs, _, _ in waiting))}
         cost = {key: estimates.job(key) for key in keys}
@@ -86,7 +88,7 @@ class _Snapshot:
         self._by_id: dict[UUID, QueuePosition] = {}
         for position, job in enumerate(chain(turn, _fair_order(waiting, cost)), start=1):
             pods = speeds.get(job.work.style, 0.0)
-            own = cost[job.cost_key] + estimates.overhead
+            own = cost[job.cost_key] + estimates.overhead.value
             seconds = busy_s + ahead / pods + own / min(pods, 1.0) if pods else None
             self._by_id[job.work.id] = QueuePosition(position, seconds)
             ahead += own
@@ -106,11 +108,6 @@ class _Snapshot:
             return known
         end = self._round_ends[min(rank, len(self._round_ends) - 1)]
         return QueuePosition(end + 1, self._seconds[end - 1] if end else None)
-
-
-def _names(queue: FairQueue) -> dict[str, None]:
-    """Order the users by their next visits; those with jobs in the turn come after the ring."""
-    return dict.fromkeys(chain(queue.ring, queue.users))
 
 
 def _fair_order(

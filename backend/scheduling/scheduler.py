@@ -29,16 +29,7 @@ from backend.scheduling.work import (
     Work,
 )
 
-__all__ = [
-    "Assignment",
-    "Limits",
-    "QueueFull",
-    "QueuePosition",
-    "Scheduler",
-    "Stats",
-    "UserBusy",
-    "Work",
-]
+__all__ = ["Limits", "QueueFull", "Scheduler", "UserBusy", "Work"]
 
 _IDLE_CHECK_S = 1.0
 """How long until `dispatch` should look again when no pod is about to have room."""
@@ -59,13 +50,9 @@ class Scheduler:
         self._model_changes = 0
 
     def check_room(self, user: str, now: float, entering: int = 0) -> None:
-        """Check that there is room for one more generation of a user.
+        """Raise UserBusy or QueueFull if there is no room for one more generation of a user.
 
         `entering` counts the generations that were let in and are not submitted yet.
-
-        Raises:
-            UserBusy: the user has as many unfinished generations as allowed.
-            QueueFull: the whole queue is full.
         """
         known = self._backlog.queue.users.get(user)
         if known is not None and len(known.unfinished) >= self._limits.per_user:
@@ -81,11 +68,7 @@ class Scheduler:
             )
 
     def submit(self, work: Work, now: float) -> None:
-        """Put an accepted generation into its user's queue; bounds do not apply.
-
-        Raises:
-            ValueError: the id is already here.
-        """
+        """Queue accepted work; bounds do not apply. Raises ValueError if the id is here already."""
         if work.id in self._jobs:
             raise ValueError(f"{work.id} was submitted before and is not finished")
         self._backlog.add(self._enrol(work, now), now, len(self._pods.in_service()))
@@ -147,10 +130,7 @@ class Scheduler:
         self._forget(job)
 
     def failed_on(self, work_id: UUID, pod_id: str, now: float) -> None:
-        """Put a job back to be tried elsewhere.
-
-        It comes back to this pod only if no other pod in service can run it.
-        """
+        """Put a job back for another pod, or for this one if no other in service can run it."""
         job = self._jobs[work_id]
         job.excluded |= {pod_id}
         if job.pod_id == pod_id:
@@ -164,7 +144,7 @@ class Scheduler:
 
     def drain(self, pod_id: str) -> None:
         """Give the pod no more work; it finishes what it has."""
-        self._pods[pod_id].drain()
+        self._pods[pod_id].in_service = False
         self._served_changed()
 
     def pod_down(self, pod_id: str, now: float) -> list[UUID]:
@@ -221,7 +201,8 @@ class Scheduler:
 
     def _assign_one(self, pods: list[Pod], now: float) -> Assignment | None:
         """Give one job to one of these pods, if possible to one that has its model."""
-        for choose in self._choice.rules:
+        choice = self._choice
+        for choose in (choice.same_model, choice.stay, choice.change, choice.beyond):
             for pod in pods:
                 if not self._backlog.turn.size:
                     in_service = len(self._pods.in_service())

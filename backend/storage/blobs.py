@@ -52,12 +52,12 @@ class BlobStore:
         return await self._read(_photo_path(row))
 
     async def remove_photo(self, row: GenerationRow) -> None:
-        await self._remove(_photo_path(row))
+        await self.remove(_photo_path(row))
 
     async def remove_all(self, row: GenerationRow) -> None:
         """Remove every file the generation may have, even if it was interrupted."""
         for number in range(row.request.count):
-            await self._remove(_image_path(row.id, number))
+            await self.remove(_image_path(row.id, number))
         if row.has_photo:
             await self.remove_photo(row)
 
@@ -67,10 +67,6 @@ class BlobStore:
             old = [entry["path"] for entry in batch if entry["last_modified"].timestamp() < before]
             yield {path: path.rpartition("/")[2][:36] for path in old}
 
-    async def remove_photo_at(self, path: str) -> None:
-        """Remove a photo that `old_photos` found."""
-        await self._remove(path)
-
     async def _read(self, path: str) -> bytes | None:
         try:
             found = await obstore.get_async(self._store, path)
@@ -78,7 +74,7 @@ class BlobStore:
             return None
         return bytes(await found.bytes_async())
 
-    async def _remove(self, path: str) -> None:
+    async def remove(self, path: str) -> None:
         self._recent.pop(path, None)
         with suppress(NotFoundError, FileNotFoundError):
             await obstore.delete_async(self._store, path)

@@ -144,11 +144,7 @@ def _make_engine(url: str) -> sa.Engine:
     """
     if not url.startswith("sqlite"):
         return sa.create_engine(
-            url,
-            pool_size=10,
-            pool_pre_ping=True,
-            hide_parameters=True,
-            connect_args=DEADLINES,
+            url, pool_size=10, pool_pre_ping=True, hide_parameters=True, connect_args=DEADLINES
         )
     _file_of(url).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, hide_parameters=True)

@@ -1,24 +1,52 @@
-"""The rows of generations, and what each user has spent."""
+"""The rows of generations with their outcomes, and what each user has spent."""
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
+from pydantic import BaseModel, ConfigDict, Field
 
 from backend.schemas import GenerationRequest
 from backend.storage.database import Database, generations, spending
-from backend.storage.outcome import Outcome
-from gpu_server.schemas import State
+from gpu_server.schemas import ImageInfo, State, Timings
 from web import errors
 
 log = structlog.get_logger()
 
+_g = generations.c
 _PLAIN_COLUMNS = ("owner", "fingerprint", "created", "pod", "ended", "idempotency_key")
+
+
+class Outcome(BaseModel):
+    """The final record of a generation. `progress` is how far it got, 0 to 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: State = Field(exclude=True)
+    """Has a column of its own."""
+    engine: str = ""
+    timings: Timings = Timings()
+    images: tuple[ImageInfo, ...] = ()
+    error: errors.Problem | None = None
+    progress: float = 0.0
+
+    @classmethod
+    def failed(cls, error: errors.EaselError, **facts: Any) -> Self:
+        return cls(status=State.failed, error=error.problem(), **facts)
+
+    @classmethod
+    def cancelled(cls, **facts: Any) -> Self:
+        return cls(status=State.cancelled, **facts)
+
+    @property
+    def failure(self) -> errors.EaselError | None:
+        """The error as an exception."""
+        return errors.error_from(self.error) if self.error else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +72,12 @@ class GenerationRow:
 
     @property
     def user(self) -> str:
-        """The caller's name for the person."""
         return self.request.user
+
+    @property
+    def whose(self) -> str:
+        """Whose turn it takes: the same name under two API keys means two people."""
+        return f"{self.owner}/{self.user}"
 
     @property
     def style(self) -> str:
@@ -56,22 +88,15 @@ class GenerationRow:
         return replace(self, status=outcome.status, ended=time.time(), outcome=outcome)
 
 
-@dataclass(frozen=True)
-class Spent:
-    """What counts against a user's limits since yesterday: (time, images), oldest first."""
-
-    generations: tuple[tuple[float, int], ...]
-
-
 class Taken(Exception):
     """The id or the idempotency key belongs to another row."""
 
 
+@dataclass(frozen=True)
 class GenerationStore:
     """The rows. Every call is one transaction; see `Database` for what it raises."""
 
-    def __init__(self, database: Database) -> None:
-        self._db = database
+    database: Database
 
     async def add(self, row: GenerationRow) -> None:
         """Commit an accepted generation. Raises Taken."""
@@ -87,23 +112,21 @@ class GenerationStore:
             c.execute(spending.insert().values(spent))
 
         try:
-            await self._db.run(insert)
+            await self.database.run(insert)
         except sa.exc.IntegrityError as error:
             raise Taken from error
 
     async def get(self, generation_id: UUID) -> GenerationRow | None:
-        return await self._first(generations.c.id == str(generation_id))
+        return await self._first(_g.id == str(generation_id))
 
     async def by_key(self, owner: str, key: str) -> GenerationRow | None:
-        t = generations.c
-        return await self._first((t.owner == owner) & (t.idempotency_key == key))
+        return await self._first((_g.owner == owner) & (_g.idempotency_key == key))
 
     async def unfinished(self) -> list[GenerationRow]:
         """Return unfinished rows, oldest first. A row that cannot be read is ended as failed."""
-        t = generations.c
-        query = generations.select().where(t.ended.is_(None)).order_by(t.created, t.id)
+        query = generations.select().where(_g.ended.is_(None)).order_by(_g.created, _g.id)
         rows = []
-        for mapping in await self._db.insist(lambda c: c.execute(query).mappings().all()):
+        for mapping in await self.database.insist(lambda c: c.execute(query).mappings().all()):
             try:
                 rows.append(_read(mapping))
             except (KeyError, TypeError, ValueError) as error:
@@ -114,20 +137,14 @@ class GenerationStore:
     async def _give_up(self, mapping: sa.RowMapping) -> None:
         """End a row whose request cannot be read, so that it can be read from now on."""
         order = _order(GenerationRequest(mode="", style=""), "", 0.0, has_photo=False)
-        repair = generations.update().where(generations.c.id == mapping["id"]).values(order=order)
-        await self._db.insist(lambda c: c.execute(repair))
+        repair = generations.update().where(_g.id == mapping["id"]).values(order=order)
+        await self.database.insist(lambda c: c.execute(repair))
         row = _read({**mapping, "order": order, "status": State.queued, "outcome": None})
         await self.end(row.ended_with(Outcome.failed(errors.Internal())))
 
     async def unfinished_ids(self) -> set[UUID]:
-        query = sa.select(generations.c.id).where(generations.c.ended.is_(None))
-        return await self._db.run(lambda c: set(map(UUID, c.scalars(query))))
-
-    async def unfinished_of(self, ids: Iterable[str]) -> set[str]:
-        """Return those of these ids whose generation has not ended."""
-        t = generations.c
-        query = sa.select(t.id).where(t.id.in_(list(ids)), t.ended.is_(None))
-        return await self._db.run(lambda c: set(c.scalars(query)))
+        query = sa.select(_g.id).where(_g.ended.is_(None))
+        return await self.database.run(lambda c: set(map(UUID, c.scalars(query))))
 
     async def set_pod(self, generation_id: UUID, pod: str, known: str | None) -> bool:
         """Commit the pod before it is asked, so that a restart asks the same one.
@@ -135,30 +152,27 @@ class GenerationStore:
         Return False when the generation has ended or has another pod than `known`: another process
         has taken it over.
         """
-        t = generations.c
         # Also this pod: an earlier try may have committed it and lost the answer.
-        is_ours = t.pod.is_not_distinct_from(known) | (t.pod == pod)
+        is_ours = _g.pod.is_not_distinct_from(known) | (_g.pod == pod)
         change = (
             generations.update()
-            .where(t.id == str(generation_id), t.ended.is_(None), is_ours)
+            .where(_g.id == str(generation_id), _g.ended.is_(None), is_ours)
             .values(pod=pod)
         )
-        return await self._db.insist(lambda c: c.execute(change).rowcount == 1)
+        return await self.database.insist(lambda c: c.execute(change).rowcount == 1)
 
     async def end(self, row: GenerationRow) -> GenerationRow | None:
         """Commit the outcome; a failure refunds what was spent.
 
-        Return the row as it is kept now: it may have ended before, with another outcome. None when
-        it was deleted.
+        Return the row as kept now: it may have ended otherwise before. None when it was deleted.
         """
-        t = generations.c
         ended = {name: _columns(row)[name] for name in ("status", "outcome", "ended")}
-        is_open = (t.id == str(row.id)) & t.ended.is_(None)
+        is_open = (_g.id == str(row.id)) & _g.ended.is_(None)
         change = generations.update().where(is_open).values(ended)
         refund = spending.delete().where(
             spending.c.id == str(row.id), spending.c.created == row.created
         )
-        query = generations.select().where(t.id == str(row.id))
+        query = generations.select().where(_g.id == str(row.id))
 
         def commit(c: sa.Connection) -> GenerationRow | None:
             if not c.execute(change).rowcount:
@@ -168,53 +182,51 @@ class GenerationStore:
                 c.execute(refund)
             return row
 
-        return await self._db.insist(commit)
+        return await self.database.insist(commit)
 
     async def page(
         self, owner: str, user: str | None, limit: int, before: tuple[float, str] | None
     ) -> list[GenerationRow]:
         """Return rows, newest first; `before` is the (created, id) of the previous page's last."""
-        t = generations.c
-        query = generations.select().where(t.owner == owner)
+        query = generations.select().where(_g.owner == owner)
         if user is not None:
-            query = query.where(t.user == user)
+            query = query.where(_g.user == user)
         if before is not None:
-            query = query.where(sa.tuple_(t.created, t.id) < sa.tuple_(*before))
-        return await self._all(query.order_by(t.created.desc(), t.id.desc()).limit(limit))
+            query = query.where(sa.tuple_(_g.created, _g.id) < sa.tuple_(*before))
+        return await self._all(query.order_by(_g.created.desc(), _g.id.desc()).limit(limit))
 
     async def of_user(self, owner: str, user: str) -> list[GenerationRow]:
-        t = generations.c
-        return await self._all(generations.select().where(t.owner == owner, t.user == user))
+        return await self._all(generations.select().where(_g.owner == owner, _g.user == user))
 
     async def ended_before(self, before: float, limit: int = 500) -> list[GenerationRow]:
-        query = generations.select().where(generations.c.ended < before).limit(limit)
+        query = generations.select().where(_g.ended < before).limit(limit)
         return await self._all(query)
 
     async def delete(self, ids: Sequence[UUID]) -> None:
-        remove = generations.delete().where(generations.c.id.in_(list(map(str, ids))))
-        await self._db.run(lambda c: c.execute(remove))
+        remove = generations.delete().where(_g.id.in_(list(map(str, ids))))
+        await self.database.run(lambda c: c.execute(remove))
 
-    async def spent(self, owner: str, user: str, since: float) -> Spent:
+    async def spent(self, owner: str, user: str, since: float) -> list[tuple[float, int]]:
+        """Return what counts against a user's limits: (time, images), oldest first."""
         t = spending.c
         query = (
             sa.select(t.created, t.images)
             .where(t.who == _who(owner, user), t.created > since)
             .order_by(t.created)
         )
-        found = await self._db.run(lambda c: c.execute(query).all())
-        return Spent(tuple((created, images) for created, images in found))
+        return await self.database.run(lambda c: [(at, images) for at, images in c.execute(query)])
 
     async def forget_spending(self, before: float) -> None:
         forget = spending.delete().where(spending.c.created < before)
-        await self._db.run(lambda c: c.execute(forget))
+        await self.database.run(lambda c: c.execute(forget))
 
     async def _first(self, condition: sa.ColumnElement[bool]) -> GenerationRow | None:
         query = generations.select().where(condition)
-        mapping = await self._db.run(lambda c: c.execute(query).mappings().first())
+        mapping = await self.database.run(lambda c: c.execute(query).mappings().first())
         return _read(mapping) if mapping else None
 
     async def _all(self, query: sa.Select[Any]) -> list[GenerationRow]:
-        mappings = await self._db.run(lambda c: c.execute(query).mappings().all())
+        mappings = await self.database.run(lambda c: c.execute(query).mappings().all())
         return [_read(mapping) for mapping in mappings]
 
 

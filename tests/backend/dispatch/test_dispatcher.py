@@ -18,8 +18,7 @@ from backend.metrics import Metrics
 from backend.scheduling.scheduler import Limits
 from backend.schemas import GenerationRequest
 from backend.storage.database import Database
-from backend.storage.generations import GenerationRow
-from backend.storage.outcome import Outcome
+from backend.storage.generations import GenerationRow, Outcome
 from backend.storage.storage import Storage
 from gpu_server.client import GpuClient
 from gpu_server.schemas import State

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 
 from backend.schemas import GenerationRequest
 from backend.storage.database import Database, generations
-from backend.storage.generations import GenerationRow, GenerationStore
-from backend.storage.outcome import Outcome
+from backend.storage.generations import GenerationRow, GenerationStore, Outcome
 from gpu_server.schemas import ImageInfo, State
 from web.errors import ContentRefused
 
