@@ -69,7 +69,7 @@ def router(token: str, catalog: Catalog) -> APIRouter:
 def _add_probes(routes: APIRouter) -> None:
     @routes.get("/livez", summary="The process works", responses={503: {}})
     async def livez(health: Health, response: Response) -> dict[str, str]:
-        broken = health.broken()
+        broken = health.background.broken()
         response.status_code = 503 if broken else 200
         return {"status": "broken: " + ", ".join(broken) if broken else "ok"}
 
@@ -103,12 +103,12 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         async def respond() -> Response:
             await service.finished(job)
             if kind in MEDIA_TYPES:
-                return _image_response(await service.image(job, 0), kind, job)
+                return _image_response(await service.runner.image(job, 0), kind, job)
             result = await service.result(job)
             return Response(result.model_dump_json(), media_type="application/json")
 
         async def release(_: bool) -> None:
-            service.drop(job)
+            service.runner.drop(job)
 
         return await waiting.answer(
             request,
@@ -142,7 +142,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
 
     @routes.get("/jobs/{job_id}", responses=errors.documented(errors.NotFound))
     async def get_job(job_id: UUID, service: Serving) -> schemas.Job:
-        return service.view(service.get(job_id))
+        return service.view(service.runner.get(job_id))
 
     @routes.get(
         "/jobs/{job_id}/events",
@@ -156,7 +156,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         previews: bool = False,
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> Response:
-        job = service.get(job_id)
+        job = service.runner.get(job_id)
         after = sse.last_event_id(last_event_id)
         after = after if after <= job.version else -1
         return sse.response(service.events(job, after=after, previews=previews))
@@ -170,8 +170,8 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
     async def get_image(
         job_id: UUID, number: Annotated[int, Path(ge=0, le=99)], service: Serving
     ) -> Response:
-        job = service.get(job_id)
-        data = await service.image(job, number)
+        job = service.runner.get(job_id)
+        data = await service.runner.image(job, number)
         return _image_response(data, job.image_infos[number].media_type, job)
 
     @routes.delete("/jobs", summary="Forget the jobs that have ended", status_code=204)
@@ -179,7 +179,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         job_ids: Annotated[list[UUID], Query(alias="id", max_length=schemas.FORGOTTEN_AT_ONCE)],
         service: Serving,
     ) -> None:
-        await service.forget_ended(job_ids)
+        await service.runner.forget_ended(job_ids)
 
     @routes.delete(
         "/jobs/{job_id}",
@@ -187,7 +187,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         responses=errors.documented(errors.NotFound),
     )
     async def delete_job(job_id: UUID, service: Serving) -> schemas.Ended:
-        return await service.end(service.get(job_id))
+        return await service.end(service.runner.get(job_id))
 
 
 def _add_pod(routes: APIRouter, catalog: Catalog) -> None:
@@ -204,7 +204,7 @@ def _add_pod(routes: APIRouter, catalog: Catalog) -> None:
         health: Health,
         unload_models: Annotated[bool, Query(description="also drop the loaded models")] = True,
     ) -> dict[str, str]:
-        await health.free(unload_models=unload_models)
+        await health.execution.free(unload_models=unload_models)
         return {"detail": "ComfyUI frees memory as soon as it is idle"}
 
     @routes.get("/metrics", response_class=Response)

@@ -118,13 +118,6 @@ class EngineInfo:
     has_our_nodes: bool = False
 
 
-@dataclass(frozen=True)
-class Upload:
-    """Where an uploaded photo is stored; `name` is the value for a LoadImage node."""
-
-    name: str
-
-
 def refusal(graph: Graph, answer: Mapping[str, Any], status: int) -> GraphRefused:
     """Return the error that an answer of `POST /prompt` stands for."""
     error = answer.get("error") or {}
@@ -154,13 +147,21 @@ def _node_fault(graph: Graph, node_id: str, fault: Mapping[str, Any]) -> NodeFau
     )
 
 
+def output_files(node_id: str, output: Mapping[str, Any]) -> tuple[OutputFile, ...]:
+    """Read a node's output as the history and the frames show it."""
+    return tuple(
+        OutputFile(node_id, str(file["filename"]), str(file["subfolder"]), str(file["type"]))
+        for file in output.get("images") or ()
+    )
+
+
 def history_entry(entry: Mapping[str, Any]) -> HistoryEntry:
     """Read an entry of `GET /history`."""
     status = entry.get("status") or {}
     outputs = tuple(
-        OutputFile(node_id, str(file["filename"]), str(file["subfolder"]), str(file["type"]))
+        file
         for node_id, output in (entry.get("outputs") or {}).items()
-        for file in output.get("images", ())
+        for file in output_files(node_id, output)
     )
     if status.get("status_str") == "success":
         return HistoryEntry("success", outputs)

@@ -19,7 +19,6 @@ from gpu_server.comfy.answers import (
     Queue,
     Refused,
     Unreachable,
-    Upload,
     history_entry,
     reading,
     refusal,
@@ -184,8 +183,8 @@ class ComfyClient:
             "POST", "/free", json={"unload_models": unload_models, "free_memory": True}
         )
 
-    async def upload(self, photo: bytes, name: str, subfolder: str, folder: str) -> Upload:
-        """Store a photo in `folder` (input or temp); ComfyUI may choose another name."""
+    async def upload(self, photo: bytes, name: str, subfolder: str, folder: str) -> str:
+        """Store a photo in `folder` (input or temp); return the value for a LoadImage node."""
         form = aiohttp.FormData(
             {"subfolder": subfolder, "type": folder, "overwrite": "true"}, default_to_multipart=True
         )
@@ -196,7 +195,7 @@ class ComfyClient:
         with reading("POST /upload/image"):
             data = answer.json()
             stored = f"{data['subfolder']}/{data['name']}" if data["subfolder"] else data["name"]
-        return Upload(stored if folder == "input" else f"{stored} [{folder}]")
+        return stored if folder == "input" else f"{stored} [{folder}]"
 
     def path_of(self, file: OutputFile) -> Path | None:
         """Return where the output would be on this host's disk; None if ComfyUI runs elsewhere.

@@ -49,32 +49,24 @@ class Finished:
     encode_s: float
 
 
+@dataclass(kw_only=True)
 class JobImages:
     """Turn a job's output files into images that may leave this server."""
 
-    def __init__(
-        self,
-        *,
-        comfy: ComfyClient,
-        catalog: Catalog,
-        guard: Guard,
-        workers: ThreadPoolExecutor,
-        timeouts: Timeouts,
-    ) -> None:
-        self._comfy = comfy
-        self._catalog = catalog
-        self._guard = guard
-        self._workers = workers
-        self._timeouts = timeouts
+    comfy: ComfyClient
+    catalog: Catalog
+    guard: Guard
+    workers: ThreadPoolExecutor
+    timeouts: Timeouts
 
     def require_guard(self) -> None:
         """Raise EngineLost if no image could be handed out here: another pod may draw it."""
-        if self._guard.fault:
+        if self.guard.fault:
             raise errors.EngineLost(OUT_OF_ORDER)
 
     async def warm_up(self) -> None:
         """Load Pillow's codecs now rather than for the first image."""
-        await asyncio.get_running_loop().run_in_executor(self._workers, _load_codecs)
+        await asyncio.get_running_loop().run_in_executor(self.workers, _load_codecs)
 
     async def finish(self, job: Job, outputs: Outputs) -> Finished:
         """Fetch, judge, encode and sign a job's images.
@@ -106,11 +98,11 @@ class JobImages:
 
     async def _fetch(self, file: OutputFile, make: Callable[[bytes], Encoded]) -> Encoded:
         """Return the finished image, read from ComfyUI's disk if this host has it."""
-        path = self._comfy.path_of(file)
+        path = self.comfy.path_of(file)
         if path is not None:
             with suppress(OSError):
                 return await self._in_worker(lambda: make(path.read_bytes()))
-        data = await self._comfy.view(file)
+        data = await self.comfy.view(file)
         return await self._in_worker(lambda: make(data))
 
     def _make(
@@ -123,9 +115,9 @@ class JobImages:
         pixels = encoding.open_pixels(data)
         encode = partial(self._encode, image_format, software, origin, pixels)
         # Judging takes longer: encode meanwhile if another worker is free.
-        encoded = self._workers.submit(encode)
+        encoded = self.workers.submit(encode)
         try:
-            self._guard.require_decent([pixels])
+            self.guard.require_decent([pixels])
         finally:
             is_mine = encoded.cancel()
         return encode() if is_mine else encoded.result()
@@ -134,25 +126,25 @@ class JobImages:
         self, image_format: ImageFormat, software: str, origin: Origin, image: Image.Image
     ) -> Encoded:
         encoded = encoding.encode(image, image_format, software, xmp_packet(origin))
-        signed = self._guard.sign(encoded.data, formats.media_type(image_format), origin)
+        signed = self.guard.sign(encoded.data, formats.media_type(image_format), origin)
         return replace(encoded, data=signed)
 
     def _origin(self, job: Job) -> Origin:
         mode, style = job.style
         ai = not job.engine.startswith(SKETCH)
-        model = self._catalog.modes[mode].graph_spec(style).model if ai else job.engine
+        model = self.catalog.modes[mode].graph_spec(style).model if ai else job.engine
         return Origin(mode, style, model, ai=ai, created=datetime.now(UTC))
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread; a thread that hangs takes this server out of service."""
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._timeouts.judge_s) as limit:
-                return await loop.run_in_executor(self._workers, work)
+            async with asyncio.timeout(self.timeouts.judge_s) as limit:
+                return await loop.run_in_executor(self.workers, work)
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise self._guard.out_of_order("the detector does not answer") from error
+            raise self.guard.out_of_order("the detector does not answer") from error
 
 
 def _load_codecs() -> None:
