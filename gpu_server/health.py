@@ -1,12 +1,14 @@
-"""The pod's health: what must be in order before a job can run, and the figures operators see."""
+"""The pod's health: its lasting tasks, what a job needs in order, the figures operators see."""
 
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import generate_latest
 
 from gpu_server import schemas
-from gpu_server.background import Background
 from gpu_server.comfy.engine import Engine
 from gpu_server.comfy.events import EventChannel
 from gpu_server.jobs.execution import MAX_PROMPTS, JobExecution
@@ -14,12 +16,43 @@ from gpu_server.jobs.runner import Runner
 from gpu_server.metrics import Metrics
 from gpu_server.safety.guard import Guard
 from gpu_server.schemas import State
-from web import VERSION
-from workflows.catalog import Catalog
+from web import VERSION, tasks
+from workflows.catalog import Catalog, Mode
 
 _CHECKS = ("comfyui", "event_channel", "styles", "warm_up", "safety", "server")
 _MAX_REASON = 500
 """Characters of the reasons why no style can be drawn."""
+
+
+class Background:
+    """Runs tasks that never end by themselves, and one warm-up that does."""
+
+    _endless: Sequence[asyncio.Task[None]] = ()
+    _warm_up: asyncio.Task[None] | None = None
+
+    @property
+    def is_warm(self) -> bool:
+        return self._warm_up is not None and self._warm_up.done()
+
+    def broken(self) -> list[str]:
+        """Return the tasks that ended although they never should: only a restart helps."""
+        return [task.get_name() for task in self._endless if task.done()]
+
+    @asynccontextmanager
+    async def running(
+        self, endless: Mapping[str, Coroutine[Any, Any, None]], warm_up: Coroutine[Any, Any, None]
+    ) -> AsyncIterator[None]:
+        self._endless = [asyncio.create_task(work, name=name) for name, work in endless.items()]
+        self._warm_up = asyncio.create_task(warm_up, name="warm_up")
+        everything = [*self._endless, self._warm_up]
+        for task in everything:
+            task.add_done_callback(tasks.end_if_broken)
+        try:
+            yield
+        finally:
+            for task in everything:
+                task.cancel()
+            await asyncio.gather(*everything, return_exceptions=True)
 
 
 @dataclass(kw_only=True)
@@ -43,7 +76,7 @@ class PodHealth:
         checks["comfyui"] = self._comfyui()
         if not self.channel.open.is_set():
             checks["event_channel"] = "the event socket to ComfyUI is not open"
-        styles = self.engine.styles.all()
+        styles = self.engine.styles.states.values()
         if not any(state.available for state in styles):
             reasons = "; ".join(sorted({state.reason or "" for state in styles}))
             checks["styles"] = f"no style can be drawn: {reasons[:_MAX_REASON]}"
@@ -84,7 +117,7 @@ class PodHealth:
             queued=queued,
             running=running,
             loaded_model=self.execution.loaded_model,
-            styles={mode.name: self._styles(mode.name) for mode in self.catalog},
+            styles={mode.name: self._styles(mode) for mode in self.catalog},
         )
 
     def metrics(self, gpu: dict[str, Any] | None) -> bytes:
@@ -103,15 +136,14 @@ class PodHealth:
         running = sum(job.status is State.running for job in unfinished)
         return len(unfinished) - running, running
 
-    def _styles(self, mode_name: str) -> dict[str, schemas.StyleHealth]:
-        mode = self.catalog.modes[mode_name]
-        styles = {}
-        for style in mode.styles:
-            state = self.engine.styles.state(mode_name, style)
-            styles[style] = schemas.StyleHealth(
+    def _styles(self, mode: Mode) -> dict[str, schemas.StyleHealth]:
+        states = {style: self.engine.styles.state(mode.name, style) for style in mode.styles}
+        return {
+            style: schemas.StyleHealth(
                 available=state.available and self.engine.in_service.is_set(),
                 reason=state.reason if self.engine.fault is None else self.engine.fault,
                 model=mode.graph_spec(style).model,
                 files={name: name not in state.missing for name in state.files},
             )
-        return styles
+            for style, state in states.items()
+        }

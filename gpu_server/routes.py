@@ -54,16 +54,14 @@ def router(token: str, catalog: Catalog) -> APIRouter:
         if token and not hmac.compare_digest(sent.encode(), token.encode()):
             raise errors.Unauthorized("This GPU server needs its token as a bearer token")
 
-    open_routes, closed = APIRouter(), APIRouter(dependencies=[Depends(require_token)])
-    _add_probes(open_routes)
+    routes, closed = APIRouter(), APIRouter(dependencies=[Depends(require_token)])
+    _add_probes(routes)
     body = bodies.documented(catalog, JobRequest)
     _add_jobs(closed, body)
     _add_generate(closed, body)
     _add_pod(closed, catalog)
-    both = APIRouter()
-    both.include_router(open_routes)
-    both.include_router(closed, responses=errors.documented(errors.Unauthorized))
-    return both
+    routes.include_router(closed, responses=errors.documented(errors.Unauthorized))
+    return routes
 
 
 def _add_probes(routes: APIRouter) -> None:
@@ -88,11 +86,7 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         openapi_extra=body_schema,
     )
     async def generate(
-        body: Body,
-        service: Serving,
-        request: Request,
-        accept: Accept = "",
-        previews: bool = False,
+        body: Body, service: Serving, request: Request, accept: Accept = "", previews: bool = False
     ) -> Response:
         job_request, photo = body
         kind = waiting.choose(accept, MEDIA_TYPES)
@@ -129,11 +123,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         openapi_extra=body_schema,
     )
     async def put_job(
-        job_id: UUID,
-        body: Body,
-        service: Serving,
-        accept: Accept = "",
-        previews: bool = False,
+        job_id: UUID, body: Body, service: Serving, accept: Accept = "", previews: bool = False
     ) -> Response:
         job = await service.submit(job_id, *body)
         if negotiation.best(accept, JOB_TYPES) == "text/event-stream":

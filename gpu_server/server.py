@@ -8,16 +8,14 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from gpu_server import bodies, routes
-from gpu_server.background import Background
 from gpu_server.comfy.client import ComfyClient
 from gpu_server.comfy.engine import Engine
 from gpu_server.comfy.events import EventChannel
-from gpu_server.health import PodHealth
+from gpu_server.health import Background, PodHealth
 from gpu_server.jobs.cleanup import Cleanup
 from gpu_server.jobs.execution import JobExecution
 from gpu_server.jobs.images import JobImages
@@ -33,7 +31,6 @@ from web import VERSION, edge
 from workflows.catalog import Catalog
 
 DEFAULT_TIMEOUTS = Timeouts()
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,13 @@ async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> 
         threads = min(settings.gpu_encode_workers, os.cpu_count() or 1)
         workers = ThreadPoolExecutor(threads, "encode")
         stack.callback(workers.shutdown, cancel_futures=True)
-        guard = await asyncio.to_thread(load_guard, settings)
+        guard = await asyncio.to_thread(
+            Guard.load,
+            settings.easel_data_dir,
+            settings.gpu_safety_strictness,
+            settings.gpu_signing_certificate,
+            settings.gpu_signing_key,
+        )
         metrics, background = Metrics(VERSION), Background()
         engine = Engine(
             comfy=comfy,
@@ -149,16 +152,3 @@ async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> 
         async with background.running(endless, service.warm_up()):
             await runner.ready.wait()
             yield Pod(service, health)
-
-
-def load_guard(settings: Settings) -> Guard:
-    """Load the safety checks. With a fault the server runs, draws nothing and is not ready."""
-    guard = Guard.load(
-        settings.easel_data_dir,
-        settings.gpu_safety_strictness,
-        settings.gpu_signing_certificate,
-        settings.gpu_signing_key,
-    )
-    if guard.fault:
-        log.error("safety_out_of_order", reason=guard.fault)
-    return guard

@@ -17,7 +17,6 @@ from PIL import Image
 
 from gpu_server import schemas
 from gpu_server.comfy.engine import Engine
-from gpu_server.comfy.events import PreviewImage
 from gpu_server.jobs.job import Job, milliseconds
 from gpu_server.jobs.runner import Runner
 from gpu_server.pictures import encoding, uploads
@@ -60,15 +59,18 @@ class Service:
     ) -> Job:
         """Take a request on, or find its job again.
 
-        Raises:
-            InvalidValues: The request does not fit its mode.
-            EaselError: Any of `web.errors.REQUEST_ERRORS`.
+        Raises InvalidValues if it does not fit its mode, or any of `web.errors.REQUEST_ERRORS`.
         """
         complete = parameters.complete(request, self.catalog, has_image=photo is not None)
         mode = self.catalog.modes[complete.mode]
         if photo is not None and not mode.takes_image:
             raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
-        self._require_decent_words(complete, photo=mode.takes_image)
+        # The backend's policy, for callers that reach this server directly.
+        words = complete.wanted_words, complete.unwanted_words
+        if refusal := self.policy.check(*words, photo=mode.takes_image):
+            raise errors.ContentRefused(
+                f"This server does not draw this: {refusal.title('en')}", category=refusal.category
+            )
         if self.guard.fault:
             raise errors.NoGpu(OUT_OF_ORDER, retry_after=60)
         if photo is None:
@@ -80,25 +82,17 @@ class Service:
             )
         style = mode.styles[complete.style]
         timeout_s = complete.timeout_s or style.timeout_s or self.job_timeout_s
-        return await self.runner.admit(
-            job_id,
-            complete.model_copy(update={"timeout_s": timeout_s}),
-            prepared,
+        job = Job(
+            id=job_id,
+            request=complete.model_copy(update={"timeout_s": timeout_s}),
             size=size,
             fingerprint=await fingerprint(request.model_dump(exclude={"timeout_s"}), prepared),
+            engine=self.engine.name,
             is_kept=is_kept,
         )
-
-    def _require_decent_words(self, request: JobRequest, *, photo: bool) -> None:
-        """Apply the backend's policy to callers that reach this server directly."""
-        refusal = self.policy.check(request.wanted_words, request.unwanted_words, photo=photo)
-        if refusal is not None:
-            raise errors.ContentRefused(
-                f"This server does not draw this: {refusal.title('en')}", category=refusal.category
-            )
+        return await self.runner.admit(job, prepared)
 
     def view(self, job: Job) -> schemas.Job:
-        """Return the job's state and its position in the queue."""
         return job.view(self.runner.position(job))
 
     async def finished(self, job: Job) -> None:
@@ -132,10 +126,7 @@ class Service:
     async def events(
         self, job: Job, *, after: int = -1, previews: bool = False, with_images: bool = False
     ) -> AsyncIterator[Event]:
-        """Yield the job's changes, the newest of each kind, and at last its `result`.
-
-        A slow reader piles nothing up: it misses intermediate changes.
-        """
+        """Yield the job's changes, the newest of each kind, and at last its `result`."""
         news, loop = News(), asyncio.get_running_loop()
         # Of a redrawn photo nothing is shown before the finished image has passed the guard.
         previews = previews and not self.catalog.modes[job.request.mode].takes_image
@@ -211,8 +202,8 @@ def _prepare(
     return size, encoding.as_png(fitted)
 
 
-def _blurred(image: PreviewImage) -> schemas.Preview:
+def _blurred(image: bytes) -> schemas.Preview:
     """Blur a preview, which the guard has not judged: only colours and composition remain."""
-    with Image.open(io.BytesIO(image.data), formats=("JPEG", "PNG")) as opened:
+    with Image.open(io.BytesIO(image), formats=("JPEG", "PNG")) as opened:
         data = encoding.encode(blur(opened.convert("RGB")), "jpeg", "Easel").data
     return schemas.Preview(media_type="image/jpeg", data=base64.b64encode(data).decode())

@@ -1,13 +1,4 @@
-"""ComfyUI's answers as data and exceptions, as observed on ComfyUI 0.3.64.
-
-ComfyError
-├── Unreachable      no answer, or one that only a broken server gives
-│   ├── Refused      nothing listens there: the request was not received
-│   ├── Strange      an answer that no ComfyUI gives: another program has its port
-│   └── PostUnknown  a POST /prompt whose fate is unknown: it may have been queued
-├── GraphRefused     a graph that ComfyUI does not accept
-└── FileGone         an output file that no longer exists
-"""
+"""ComfyUI's answers as data and exceptions, as observed on ComfyUI 0.3.64."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,23 +13,23 @@ class ComfyError(Exception):
 
 
 class Unreachable(ComfyError):
-    pass
+    """No answer, or one that only a broken server gives."""
 
 
 class Refused(Unreachable):
-    pass
+    """Nothing listens there: the request was not received."""
 
 
 class Strange(Unreachable):
-    pass
+    """An answer that no ComfyUI gives: another program has its port."""
 
 
 class PostUnknown(Unreachable):
-    pass
+    """The fate of a POST /prompt is unknown: it may have been queued."""
 
 
 class FileGone(ComfyError):
-    pass
+    """An output file no longer exists."""
 
 
 @contextmanager
@@ -67,6 +58,8 @@ class NodeFault:
 
 
 class GraphRefused(ComfyError):
+    """ComfyUI does not accept the graph."""
+
     def __init__(self, message: str, faults: list[NodeFault]) -> None:
         super().__init__(message)
         self.faults = faults
@@ -101,11 +94,6 @@ class Queue:
 
     def __contains__(self, prompt_id: str) -> bool:
         return prompt_id in self.running or prompt_id in self.pending
-
-    @property
-    def stands_still(self) -> bool:
-        """Whether prompts wait and none runs; if that lasts, the worker thread is dead."""
-        return bool(self.pending) and not self.running
 
 
 @dataclass(frozen=True)

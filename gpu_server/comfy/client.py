@@ -28,7 +28,6 @@ from workflows.catalog import Graph
 
 OUR_NODES_VERSION = 1
 
-_JSON = {"Content-Type": "application/json"}
 _KEEP_ALIVE_S = 4.0
 """How long to keep idle connections; if ComfyUI closed them first, a request could fail."""
 
@@ -39,7 +38,6 @@ class _Answer:
     body: bytes
 
     def json(self) -> Any:
-        """Parse the body. Raises ValueError."""
         return json.loads(self.body)
 
 
@@ -126,16 +124,14 @@ class ComfyClient:
             PostUnknown: No readable answer: ComfyUI may have queued it or not.
             Refused: It was not queued.
         """
-        body = json.dumps(
-            {
-                "prompt": graph,
-                "prompt_id": prompt_id,
-                "client_id": client_id,
-                "extra_data": dict(extra_data),
-            }
-        )
+        body = {
+            "prompt": graph,
+            "prompt_id": prompt_id,
+            "client_id": client_id,
+            "extra_data": dict(extra_data),
+        }
         try:
-            answer = await self._request("POST", "/prompt", data=body.encode(), headers=_JSON)
+            answer = await self._request("POST", "/prompt", json=body)
             with reading("POST /prompt"):
                 data = answer.json() if answer.body[:1] == b"{" else {}
                 refused = answer.status != 200 or bool(data.get("node_errors"))
@@ -144,12 +140,12 @@ class ComfyClient:
             raise
         except Unreachable as error:
             raise PostUnknown(str(error)) from error
-        if why is not None and answer.status == 200:
-            # ComfyUI queued the valid part of the graph: remove it.
+        if why is None:
+            return
+        if answer.status == 200:  # ComfyUI queued the valid part of the graph: remove it
             await self.drop([prompt_id])
             await self.interrupt(prompt_id)
-        if why is not None:
-            raise why
+        raise why
 
     async def queue(self) -> Queue:
         answer = await self._object("/queue")
@@ -200,8 +196,7 @@ class ComfyClient:
     def path_of(self, file: OutputFile) -> Path | None:
         """Return where the output would be on this host's disk; None if ComfyUI runs elsewhere.
 
-        Only reading the file proves that the disk is shared; the job's id in the path makes sure
-        that it is the right file.
+        Only reading the file proves that the disk is shared; the job's id in its path proves which.
         """
         if not (self.shares_disk and self._output and file.folder == "output"):
             return None

@@ -82,7 +82,6 @@ class Engine:
 
     @property
     def output_class(self) -> str:
-        """The node class that hands images over."""
         return "EaselOutput" if self.has_our_nodes else "PreviewImage"
 
     async def run(self) -> None:
@@ -136,12 +135,12 @@ class Engine:
 
     def damage(self, files: list[str]) -> None:
         """Take the styles of these model files out of service: the files cannot be loaded."""
-        self.styles.damage(files)
+        self.styles.damaged.update(files)
         self.recheck_styles()
 
     def forgive(self) -> None:
         """Try damaged model files again: they may have been replaced."""
-        self.styles.forgive()
+        self.styles.damaged.clear()
         self.recheck_styles()
 
     def recheck_styles(self) -> None:
@@ -198,7 +197,7 @@ class Engine:
         self._is_away = self._is_killed = False
         self.boots += 1
         self.fault = None
-        self.styles.forgive()
+        self.styles.damaged.clear()
         self._styles_checked_at = None
 
     def _pid(self) -> int | None:

@@ -39,14 +39,6 @@ _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError
 """What reading a frame of an unknown shape may raise: custom nodes broadcast anything."""
 
 
-@dataclass(frozen=True)
-class PreviewImage:
-    """An encoded image of the work so far."""
-
-    media_type: str
-    data: bytes
-
-
 @dataclass
 class Watch:
     """What the channel knows of one prompt; `changed` is set on every change."""
@@ -61,7 +53,8 @@ class Watch:
     """Whether any frame has named this prompt."""
     suspect: bool = False
     """Whether the socket broke: frames may be missing."""
-    preview: PreviewImage | None = None
+    preview: bytes | None = None
+    """The newest image of the work so far, as JPEG or PNG."""
     outputs: dict[str, tuple[OutputFile, ...]] = field(default_factory=dict)
     ended: HistoryEntry | None = None
     """How it ended, if every frame of the end was seen; else the history tells."""
@@ -70,7 +63,6 @@ class Watch:
     _verdict: HistoryEntry | None = None
 
     def touch(self) -> None:
-        """Note a sign of life."""
         self.last_sign_at = time.monotonic()
         self.alive = True
         self.changed.set()
@@ -81,7 +73,6 @@ class Watch:
             self.progress.clock = self.started_at
 
     def apply(self, kind: str, data: dict[str, Any]) -> None:
-        """Apply a frame that names this prompt."""
         match kind:
             case "execution_start":
                 self.start()
@@ -128,15 +119,30 @@ class EventChannel:
     _watches: dict[str, Watch] = field(default_factory=dict)
     _socket: ClientConnection | None = None
     _replacing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _current: str | None = None
+    _current: str = ""
     _idle_since: float | None = None
 
     async def run(self) -> None:
-        """Connect and read until cancelled."""
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                async with self._connected() as socket:
+                async with connect(
+                    self.url.replace("http", "ws", 1) + f"/ws?clientId={self.client_id}",
+                    max_size=None,
+                    compression=None,
+                    proxy=None,
+                    open_timeout=self.timeouts.first_frame_s,
+                    close_timeout=_CLOSE_S,
+                    ping_interval=self.timeouts.ping_s,
+                    ping_timeout=self.timeouts.ping_s,
+                    max_queue=None,
+                ) as socket:
+                    self.node_on_connect = None
+                    await socket.send(_FLAGS)
+                    async with asyncio.timeout(self.timeouts.first_frame_s):
+                        self._handle(await socket.recv())
+                    self._socket = socket
+                    self.open.set()
                     pause = _FIRST_PAUSE_S
                     async for frame in socket:
                         self._handle(frame)
@@ -178,27 +184,6 @@ class EventChannel:
         finally:
             del self._watches[prompt_id]
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[ClientConnection]:
-        async with connect(
-            self.url.replace("http", "ws", 1) + f"/ws?clientId={self.client_id}",
-            max_size=None,
-            compression=None,
-            proxy=None,
-            open_timeout=self.timeouts.first_frame_s,
-            close_timeout=_CLOSE_S,
-            ping_interval=self.timeouts.ping_s,
-            ping_timeout=self.timeouts.ping_s,
-            max_queue=None,
-        ) as socket:
-            self.node_on_connect = None
-            await socket.send(_FLAGS)
-            async with asyncio.timeout(self.timeouts.first_frame_s):
-                self._handle(await socket.recv())
-            self._socket = socket
-            self.open.set()
-            yield socket
-
     def _handle(self, frame: str | bytes) -> None:
         with suppress(*_MALFORMED):
             if isinstance(frame, bytes):
@@ -234,16 +219,13 @@ class EventChannel:
     def _handle_binary(self, frame: bytes) -> None:
         kind = int.from_bytes(frame[:4], "big")
         if kind == _PREVIEW_WITH_METADATA:
-            length = int.from_bytes(frame[4:8], "big")
-            metadata = json.loads(frame[8 : 8 + length])
-            media_type = str(metadata["image_type"])
-            self._show(metadata["prompt_id"], media_type, frame[8 + length :])
-        elif kind == _PREVIEW and self._current:
-            media_type = "image/png" if frame[4:8] == b"\0\0\0\2" else "image/jpeg"
-            self._show(self._current, media_type, frame[8:])
-
-    def _show(self, prompt_id: str, media_type: str, data: bytes) -> None:
+            begin = 8 + int.from_bytes(frame[4:8], "big")
+            prompt_id = json.loads(frame[8:begin])["prompt_id"]
+        elif kind == _PREVIEW:
+            begin, prompt_id = 8, self._current
+        else:
+            return
         watch = self._watches.get(prompt_id)
         if watch is not None:
-            watch.preview = PreviewImage(media_type, data)
+            watch.preview = frame[begin:]
             watch.touch()

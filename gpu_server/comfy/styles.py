@@ -1,6 +1,5 @@
 """Which styles ComfyUI can draw now: whether it has every node and model file they need."""
 
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from gpu_server.comfy.model_files import advice, files_of, missing_models
@@ -30,23 +29,13 @@ class Styles:
 
     catalog: Catalog
     definitions: Definitions
-    _states: dict[tuple[str, str], StyleState] = field(default_factory=dict)
-    _damaged: set[str] = field(default_factory=set)
+    states: dict[tuple[str, str], StyleState] = field(default_factory=dict)
+    """By mode and style; empty before the first check."""
+    damaged: set[str] = field(default_factory=set)
+    """Model files that cannot be loaded; the next check takes their styles out."""
 
     def state(self, mode: str, style: str) -> StyleState:
-        return self._states.get((mode, style), StyleState(False, "ComfyUI was not reached yet"))
-
-    def all(self) -> Collection[StyleState]:
-        """Return every known state; none before the first check."""
-        return self._states.values()
-
-    def damage(self, files: Iterable[str]) -> None:
-        """Note that these model files cannot be loaded; the next check takes their styles out."""
-        self._damaged.update(files)
-
-    def forgive(self) -> None:
-        """Consider no model file damaged."""
-        self._damaged.clear()
+        return self.states.get((mode, style), StyleState(False, "ComfyUI was not reached yet"))
 
     async def check(self, output_class: str) -> None:
         """Read ComfyUI's definitions again and check every style. Raises ComfyError."""
@@ -57,7 +46,7 @@ class Styles:
         }
         classes = {str(node["class_type"]) for graph in graphs.values() for node in graph.values()}
         await self.definitions.renew(classes)
-        self._states = {
+        self.states = {
             (mode, style): await self._check_style(style, graph)
             for (mode, style), graph in graphs.items()
         }
@@ -66,7 +55,7 @@ class Styles:
         faults = await self.definitions.faults_in(graph)
         files = tuple(files_of(graph))
         missing = missing_models(faults)
-        damaged = sorted(self._damaged.intersection(files))
+        damaged = sorted(self.damaged.intersection(files))
         if damaged:
             reason = f"{damaged[0]} is damaged; pull it again and restart ComfyUI"
             return StyleState(False, reason, missing, files)

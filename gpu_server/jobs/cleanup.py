@@ -32,6 +32,11 @@ class Leftover:
         succeeded = job.status is State.succeeded
         return cls(job.id, prompts, prompts[:-1] if succeeded else prompts)
 
+    @classmethod
+    def of_deleted(cls, job: UUID, attempt: int) -> "Leftover":
+        prompts = attempt_ids(job, attempt)
+        return cls(job, prompts, unwanted=prompts)
+
 
 @dataclass
 class Cleanup:

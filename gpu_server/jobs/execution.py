@@ -162,7 +162,6 @@ class JobExecution:
         await asyncio.sleep(self.timeouts.retry_s)
 
     async def _after_failure(self, job: Job, entry: HistoryEntry, run: PromptRun) -> Failure:
-        """Put the engine in order after a failed prompt."""
         if entry.status == "interrupted":
             if job.is_stopping:
                 raise errors.Cancelled
@@ -279,4 +278,5 @@ def _outputs(entry: HistoryEntry, rendered: Rendered) -> Outputs:
     files = {file.node_id: file for file in entry.outputs}
     if any(node not in files for node in rendered.outputs):
         raise errors.EngineError("ComfyUI ended without handing over every picture")
-    return Outputs(tuple(files[node] for node in rendered.outputs), rendered.seeds)
+    pairs = zip(rendered.seeds, rendered.outputs, strict=True)
+    return [(seed, files[node]) for seed, node in pairs]

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 from gpu_server import schemas
-from gpu_server.comfy.events import PreviewImage
 from gpu_server.schemas import ImageInfo, JobRequest, State, Timings
 from web import errors
 from web.errors import EaselError
@@ -53,7 +52,7 @@ class Job(Followed):
     progress: float = 0.0
     engine: str = "unknown"
     """The engine that draws it, as shown to people."""
-    preview: PreviewImage | None = None
+    preview: bytes | None = None
     """The newest preview."""
     previews_dropped: int = 0
     """How many previews were replaced before anyone took them."""
@@ -91,7 +90,6 @@ class Job(Followed):
 
     @property
     def style(self) -> tuple[str, str]:
-        """Mode and style."""
         return self.request.mode, self.request.style
 
     @property
@@ -105,7 +103,6 @@ class Job(Followed):
         return f"easel/{self.id}" if self.attempt == 0 else f"easel/{self.id}-{self.attempt}"
 
     def view(self, position: int | None = None) -> schemas.Job:
-        """Return the state as the API shows it."""
         return schemas.Job(
             id=self.id,
             status=self.status,
@@ -146,13 +143,12 @@ class Job(Followed):
         self.stage = stage
         self._changed()
 
-    def show_preview(self, preview: PreviewImage) -> None:
+    def show_preview(self, preview: bytes) -> None:
         self.previews_dropped += self.preview is not None and not self._preview_taken
         self.preview, self._preview_taken = preview, False
         self._changed()
 
     def take_preview(self) -> None:
-        """Note that a follower took the newest preview."""
         self._preview_taken = True
         self._changed()
 
@@ -187,7 +183,6 @@ class Job(Followed):
     def succeed(self, infos: list[ImageInfo], images: list[bytes], *, encode_s: float) -> None:
         self.image_infos, self.image_bytes = infos, images
         self.timings.encode_ms = milliseconds(encode_s)
-        self.progress = 1.0
         self._end(State.succeeded)
 
     def fail(self, error: EaselError) -> None:
@@ -198,23 +193,24 @@ class Job(Followed):
         self._end(State.cancelled)
 
     def _end(self, status: State) -> None:
-        self.status = status
-        self.stage = "done" if status is State.succeeded else status.value
-        self.ended_at = time.time()
-        self.timings.total_ms = milliseconds(self.ended_at - self.created_at)
+        now = time.time()
+        self.timings.total_ms = milliseconds(now - self.created_at)
+        self._close(status, now)
+
+    def _close(self, status: State, ended_at: float) -> None:
+        self.status, self.stage, self.ended_at = status, status.value, ended_at
+        if status is State.succeeded:
+            self.stage, self.progress = "done", 1.0
         self.preview = None
         self.done.set()
         self._changed()
 
     def restore(self, outcome: schemas.Job, *, ended_at: float, is_clean: bool) -> None:
         """Take over the recorded outcome of a job that ended before a restart."""
-        self.status, self.ended_at, self.is_clean = outcome.status, ended_at, is_clean
-        self.progress, self.stage, self.engine = outcome.progress, outcome.stage, outcome.engine
-        self.timings = outcome.timings
-        self.image_infos = outcome.images
+        self.is_clean, self.engine, self.progress = is_clean, outcome.engine, outcome.progress
+        self.timings, self.image_infos = outcome.timings, outcome.images
         self.error = errors.error_from(outcome.error) if outcome.error else None
-        self.done.set()
-        self._changed()
+        self._close(outcome.status, ended_at)
 
     def drop_image_bytes(self) -> None:
         """Free the memory of its images: they are on disk, or deleted."""
@@ -228,5 +224,4 @@ class Job(Followed):
 
 
 def milliseconds(seconds: float) -> float:
-    """Convert, rounded to a tenth."""
     return round(seconds * 1000, 1)

@@ -10,12 +10,12 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from gpu_server import schemas
+from gpu_server.jobs.cleanup import Leftover
 from gpu_server.jobs.job import Job, Submission
 from gpu_server.schemas import JobRequest
 
@@ -36,14 +36,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """A deleted job whose files are still to be removed from ComfyUI."""
-
-    id: UUID
-    attempt: int
+_REQUEST_FIELDS = {"mode", "style", "format", "timeout_s"}
 
 
 def _in_thread(
@@ -94,9 +87,11 @@ class Records:
     def add(self, job: Job, photo: bytes | None) -> None:
         if photo is not None:
             _write(self._files(job.id) / "photo", photo)
+        request = job.request.model_dump(include=_REQUEST_FIELDS)
+        request |= {"values": job.request.values, "size": job.size, "kept": job.is_kept}
         self._db.execute(
             "INSERT OR REPLACE INTO jobs (id, request, fingerprint, created) VALUES (?, ?, ?, ?)",
-            (str(job.id), _request_json(job), job.fingerprint, job.created_at),
+            (str(job.id), json.dumps(request), job.fingerprint, job.created_at),
         )
 
     @_in_thread
@@ -137,8 +132,8 @@ class Records:
             self._db.execute("DELETE FROM jobs WHERE forgotten AND clean")
 
     @_in_thread
-    def all(self) -> list[Job | Forgotten]:
-        """Return everything on disk, oldest first."""
+    def all(self) -> list[Job | Leftover]:
+        """Return the jobs on disk, oldest first, and what ComfyUI still has of deleted ones."""
         rows = self._db.execute(
             "SELECT id, request, fingerprint, attempt, created, ended, outcome, clean, forgotten"
             " FROM jobs ORDER BY created"
@@ -157,28 +152,12 @@ class Records:
         return self._folder / "jobs" / str(job)
 
 
-def _request_json(job: Job) -> str:
-    """Return what `_job` reads back."""
-    request = job.request
-    return json.dumps(
-        {
-            "mode": request.mode,
-            "style": request.style,
-            "values": request.values,
-            "size": job.size,
-            "format": request.format,
-            "timeout_s": request.timeout_s,
-            "kept": job.is_kept,
-        }
-    )
-
-
-def _job(row: tuple[Any, ...]) -> Job | Forgotten:
+def _job(row: tuple[Any, ...]) -> Job | Leftover:
     job_id, request, fingerprint, attempt, created, ended, outcome, clean, forgotten = row
     if forgotten:
-        return Forgotten(UUID(job_id), attempt)
+        return Leftover.of_deleted(UUID(job_id), attempt)
     kept = json.loads(request)
-    own = {name: kept[name] for name in ("mode", "style", "format", "timeout_s")}
+    own = {name: kept[name] for name in _REQUEST_FIELDS}
     width, height = kept["size"]
     job = Job(
         id=UUID(job_id),

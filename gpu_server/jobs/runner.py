@@ -16,10 +16,10 @@ import structlog
 from gpu_server.comfy.engine import Engine
 from gpu_server.jobs.cleanup import Cleanup, Leftover
 from gpu_server.jobs.execution import JobExecution
-from gpu_server.jobs.job import Job, attempt_ids
-from gpu_server.jobs.records import Forgotten, Records
+from gpu_server.jobs.job import Job
+from gpu_server.jobs.records import Records
 from gpu_server.metrics import Metrics
-from gpu_server.schemas import JobRequest, State
+from gpu_server.schemas import State
 from gpu_server.timeouts import Timeouts
 from web import errors
 
@@ -61,55 +61,33 @@ class Runner:
         """Count the unfinished jobs of this pod that were created before it."""
         return sum(other.created_at < job.created_at for other in self._unfinished.values())
 
-    async def admit(
-        self,
-        job_id: UUID,
-        request: JobRequest,
-        photo: bytes | None,
-        *,
-        size: tuple[int, int],
-        fingerprint: str,
-        is_kept: bool,
-    ) -> Job:
+    async def admit(self, job: Job, photo: bytes | None) -> Job:
         """Admit a job, or return the one already known under its id.
 
-        A job that is not kept does not outlive a restart.
-
-        Raises:
-            Conflict: The id belongs to another request.
-            QueueFull: This pod has its fill of unfinished jobs.
-            ModelMissing: The style's model file is missing.
-            NoGpu: ComfyUI cannot draw this now.
+        A job that is not kept does not outlive a restart. Raises Conflict if the id belongs to
+        another request; QueueFull, ModelMissing or NoGpu.
         """
-        if job_id not in self._jobs and job_id in self.cleanup:
+        if job.id not in self._jobs and job.id in self.cleanup:
             # Deleted and requested again: cleaning up later would remove the new job's files.
             await self._clean_up()
-            if job_id in self.cleanup:
+            if job.id in self.cleanup:
                 raise errors.NoGpu("ComfyUI is still stopping the deleted job", retry_after=2)
-        known = self._jobs.get(job_id)
+        known = self._jobs.get(job.id)
         if known is not None:
-            if known.fingerprint != fingerprint:
+            if known.fingerprint != job.fingerprint:
                 raise errors.Conflict("This id was used for another request")
             return known
-        self.engine.require_available(request.mode, request.style)
+        self.engine.require_available(*job.style)
         waiting = len(self._unfinished)
         if waiting >= self.max_jobs:
             raise errors.QueueFull(f"This GPU has {waiting} jobs already", retry_after=5)
-        job = Job(
-            id=job_id,
-            request=request,
-            size=size,
-            fingerprint=fingerprint,
-            engine=self.engine.name,
-            is_kept=is_kept,
-        )
-        self._jobs[job_id] = self._unfinished[job_id] = job
+        self._jobs[job.id] = self._unfinished[job.id] = job
         written = self.records.add(job, photo)
-        if is_kept:
+        if job.is_kept:
             try:
                 await asyncio.shield(written)
             except (OSError, sqlite3.Error):
-                del self._jobs[job_id], self._unfinished[job_id]
+                del self._jobs[job.id], self._unfinished[job.id]
                 job.fail(errors.Internal())  # it may have followers already
                 raise
             except asyncio.CancelledError:  # the caller has gone; the record is being written
@@ -130,7 +108,6 @@ class Runner:
         return data
 
     async def forget_ended(self, job_ids: Iterable[UUID]) -> None:
-        """Forget those of these jobs that have ended, with their images."""
         jobs = [self._jobs[job_id] for job_id in job_ids if job_id in self._jobs]
         await asyncio.gather(*(self.forget(job) for job in jobs if job.is_over))
 
@@ -152,13 +129,12 @@ class Runner:
         with suppress(OSError, sqlite3.Error):  # the result expires after the next restart
             await self.records.forget(job.id, is_clean=job.is_clean)
 
-    async def run(self, kept: Sequence[Job | Forgotten]) -> None:
+    async def run(self, kept: Sequence[Job | Leftover]) -> None:
         """Recover the jobs on disk, then work until cancelled."""
         async with self._tasks:
             for each in kept:
-                if isinstance(each, Forgotten):
-                    prompts = attempt_ids(each.id, each.attempt)
-                    self.cleanup.add(Leftover(each.id, prompts, prompts))
+                if isinstance(each, Leftover):
+                    self.cleanup.add(each)
                 else:
                     self._recover(each)
             self.ready.set()
@@ -224,7 +200,10 @@ class Runner:
             await asyncio.sleep(self.timeouts.sweep_s)
             try:
                 await self._clean_up()
-                await self._remove_expired()
+                oldest = time.time() - self.result_ttl_s
+                for job in [job for job in self._jobs.values() if job.is_over]:
+                    if job.ended_at < oldest or len(self._jobs) > MAX_RESULTS:
+                        await self.forget(job)
             except (OSError, sqlite3.Error) as error:  # a full disk may have room again later
                 log.exception("sweep_failed", error=type(error).__name__, reason=str(error))
 
@@ -234,13 +213,6 @@ class Runner:
             for job_id in removed:
                 if job_id in self._jobs:
                     self._jobs[job_id].mark_clean()
-
-    async def _remove_expired(self) -> None:
-        ended = [job for job in self._jobs.values() if job.is_over]
-        oldest = time.time() - self.result_ttl_s
-        for job in ended:
-            if job.ended_at < oldest or len(self._jobs) > MAX_RESULTS:
-                await self.forget(job)
 
 
 def _loggable(error: errors.EaselError) -> dict[str, str]:
