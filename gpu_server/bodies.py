@@ -47,15 +47,8 @@ EXAMPLES = {
 async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, bytes | None]:
     """Return the request and its photo's bytes.
 
-    Args:
-        request: The HTTP request.
-        kind: A model with a field `mode` that keeps the mode's values as extra fields.
-        catalog: Used to name every fault of a request that is not valid.
-
-    Raises:
-        InvalidRequest: With every fault, those of the photo included.
-        InvalidImage: Only the photo is wrong.
-        TooLarge: Only the photo is wrong.
+    `kind` is a model with a field `mode` that keeps the mode's values as extra fields. Raises
+    InvalidRequest with every fault, or InvalidImage or TooLarge if only the photo is wrong.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
@@ -101,8 +94,7 @@ async def _parts(form: FormData) -> tuple[dict[str, Any], str | bytes | None]:
     fields = _parse(await _content(form["request"]), "request")
     image = form.get("image")
     if image is not None and fields.get("image") is not None:
-        fault = FieldError(field="image", message="is given twice", allowed=uploads.ALLOWED)
-        raise InvalidRequest.of([fault])
+        raise _invalid("image", "is given twice", uploads.ALLOWED)
     inline = fields.pop("image", None)
     return fields, inline if image is None else await _content(image)
 
@@ -115,12 +107,14 @@ def _parse(text: str | bytes, field: str) -> dict[str, Any]:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        fault = FieldError(field=field, message="is not valid JSON", allowed="a JSON object")
-        raise InvalidRequest.of([fault]) from error
+        raise _invalid(field, "is not valid JSON", "a JSON object") from error
     if not isinstance(fields, dict):
-        fault = FieldError(field=field, message="must be an object", allowed="a JSON object")
-        raise InvalidRequest.of([fault])
+        raise _invalid(field, "must be an object", "a JSON object")
     return fields
+
+
+def _invalid(field: str, message: str, allowed: str) -> InvalidRequest:
+    return InvalidRequest.of([FieldError(field=field, message=message, allowed=allowed)])
 
 
 async def _photo(image: Any) -> bytes | None:

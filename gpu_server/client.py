@@ -77,10 +77,7 @@ class GpuClient:
         return answer.content
 
     async def forget(self, job_ids: Collection[UUID]) -> None:
-        """Acknowledge ended jobs, at most FORGOTTEN_AT_ONCE, so that their images are deleted.
-
-        Jobs that still run or that the server does not know are skipped.
-        """
+        """Delete ended jobs, at most FORGOTTEN_AT_ONCE; skip those that run or are unknown."""
         params = [("id", str(job_id)) for job_id in job_ids]
         await self.peer.request("DELETE", "/jobs", params=params)
 

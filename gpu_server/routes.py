@@ -54,22 +54,20 @@ def router(token: str, catalog: Catalog) -> APIRouter:
         if token and not hmac.compare_digest(sent.encode(), token.encode()):
             raise errors.Unauthorized("This GPU server needs its token as a bearer token")
 
-    open_routes, closed = APIRouter(), APIRouter(dependencies=[Depends(require_token)])
-    _add_probes(open_routes)
+    routes, closed = APIRouter(), APIRouter(dependencies=[Depends(require_token)])
+    _add_probes(routes)
     body = bodies.documented(catalog, JobRequest)
     _add_jobs(closed, body)
     _add_generate(closed, body)
     _add_pod(closed, catalog)
-    both = APIRouter()
-    both.include_router(open_routes)
-    both.include_router(closed, responses=errors.documented(errors.Unauthorized))
-    return both
+    routes.include_router(closed, responses=errors.documented(errors.Unauthorized))
+    return routes
 
 
 def _add_probes(routes: APIRouter) -> None:
     @routes.get("/livez", summary="The process works", responses={503: {}})
     async def livez(health: Health, response: Response) -> dict[str, str]:
-        broken = health.broken()
+        broken = health.background.broken()
         response.status_code = 503 if broken else 200
         return {"status": "broken: " + ", ".join(broken) if broken else "ok"}
 
@@ -88,11 +86,7 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         openapi_extra=body_schema,
     )
     async def generate(
-        body: Body,
-        service: Serving,
-        request: Request,
-        accept: Accept = "",
-        previews: bool = False,
+        body: Body, service: Serving, request: Request, accept: Accept = "", previews: bool = False
     ) -> Response:
         job_request, photo = body
         kind = waiting.choose(accept, MEDIA_TYPES)
@@ -103,12 +97,12 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         async def respond() -> Response:
             await service.finished(job)
             if kind in MEDIA_TYPES:
-                return _image_response(await service.image(job, 0), kind, job)
+                return _image_response(await service.runner.image(job, 0), kind, job)
             result = await service.result(job)
             return Response(result.model_dump_json(), media_type="application/json")
 
         async def release(_: bool) -> None:
-            service.drop(job)
+            service.runner.drop(job)
 
         return await waiting.answer(
             request,
@@ -129,11 +123,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         openapi_extra=body_schema,
     )
     async def put_job(
-        job_id: UUID,
-        body: Body,
-        service: Serving,
-        accept: Accept = "",
-        previews: bool = False,
+        job_id: UUID, body: Body, service: Serving, accept: Accept = "", previews: bool = False
     ) -> Response:
         job = await service.submit(job_id, *body)
         if negotiation.best(accept, JOB_TYPES) == "text/event-stream":
@@ -142,7 +132,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
 
     @routes.get("/jobs/{job_id}", responses=errors.documented(errors.NotFound))
     async def get_job(job_id: UUID, service: Serving) -> schemas.Job:
-        return service.view(service.get(job_id))
+        return service.view(service.runner.get(job_id))
 
     @routes.get(
         "/jobs/{job_id}/events",
@@ -156,7 +146,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         previews: bool = False,
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> Response:
-        job = service.get(job_id)
+        job = service.runner.get(job_id)
         after = sse.last_event_id(last_event_id)
         after = after if after <= job.version else -1
         return sse.response(service.events(job, after=after, previews=previews))
@@ -170,8 +160,8 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
     async def get_image(
         job_id: UUID, number: Annotated[int, Path(ge=0, le=99)], service: Serving
     ) -> Response:
-        job = service.get(job_id)
-        data = await service.image(job, number)
+        job = service.runner.get(job_id)
+        data = await service.runner.image(job, number)
         return _image_response(data, job.image_infos[number].media_type, job)
 
     @routes.delete("/jobs", summary="Forget the jobs that have ended", status_code=204)
@@ -179,7 +169,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         job_ids: Annotated[list[UUID], Query(alias="id", max_length=schemas.FORGOTTEN_AT_ONCE)],
         service: Serving,
     ) -> None:
-        await service.forget_ended(job_ids)
+        await service.runner.forget_ended(job_ids)
 
     @routes.delete(
         "/jobs/{job_id}",
@@ -187,7 +177,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         responses=errors.documented(errors.NotFound),
     )
     async def delete_job(job_id: UUID, service: Serving) -> schemas.Ended:
-        return await service.end(service.get(job_id))
+        return await service.end(service.runner.get(job_id))
 
 
 def _add_pod(routes: APIRouter, catalog: Catalog) -> None:
@@ -204,7 +194,7 @@ def _add_pod(routes: APIRouter, catalog: Catalog) -> None:
         health: Health,
         unload_models: Annotated[bool, Query(description="also drop the loaded models")] = True,
     ) -> dict[str, str]:
-        await health.free(unload_models=unload_models)
+        await health.execution.free(unload_models=unload_models)
         return {"detail": "ComfyUI frees memory as soon as it is idle"}
 
     @routes.get("/metrics", response_class=Response)

@@ -48,19 +48,18 @@ class Timings(BaseModel):
     total_ms: float = 0
 
 
-class ImageInfo(BaseModel):
+class _Image(BaseModel):
     seed: int
     width: int
     height: int
     media_type: str
+
+
+class ImageInfo(_Image):
     bytes: int
 
 
-class ImageData(BaseModel):
-    seed: int
-    width: int
-    height: int
-    media_type: str
+class ImageData(_Image):
     data: str = Field(description="base64")
 
 

@@ -4,24 +4,22 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from gpu_server import bodies, routes
-from gpu_server.background import Background
 from gpu_server.comfy.client import ComfyClient
 from gpu_server.comfy.engine import Engine
 from gpu_server.comfy.events import EventChannel
-from gpu_server.health import PodHealth
+from gpu_server.health import Background, PodHealth
 from gpu_server.jobs.cleanup import Cleanup
 from gpu_server.jobs.execution import JobExecution
 from gpu_server.jobs.images import JobImages
-from gpu_server.jobs.records import Forgotten, Record, Records
+from gpu_server.jobs.records import Records
 from gpu_server.jobs.runner import Runner
 from gpu_server.metrics import Metrics
 from gpu_server.safety.guard import Guard
@@ -33,34 +31,14 @@ from web import VERSION, edge
 from workflows.catalog import Catalog
 
 DEFAULT_TIMEOUTS = Timeouts()
-log = structlog.get_logger()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Pod:
-    """Every part of a GPU server; the routes use `service` and `health` alone."""
+    """What the routes use of a GPU server."""
 
     service: Service
     health: PodHealth
-    guard: Guard
-    engine: Engine
-    channel: EventChannel
-    images: JobImages
-    runner: Runner
-    background: Background
-
-    @contextlib.asynccontextmanager
-    async def running(self, kept: Sequence[Record | Forgotten]) -> AsyncIterator[None]:
-        """Run it until the context ends; `kept`: jobs recovered from disk."""
-        await self.images.warm_up()
-        endless = {
-            "engine": self.engine.run(),
-            "event_channel": self.channel.run(),
-            "runner": self.runner.run(kept),
-        }
-        async with self.background.running(endless, self.service.warm_up()):
-            await self.runner.ready.wait()
-            yield
 
 
 def create_app(settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> FastAPI:
@@ -86,7 +64,7 @@ def create_app(settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Fas
 
 @contextlib.asynccontextmanager
 async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> AsyncIterator[Pod]:
-    """Open and run everything behind the routes, from the start to a clean end."""
+    """Open, wire and run everything behind the routes, from the start to a clean end."""
     async with contextlib.AsyncExitStack() as stack:
         records = Records(settings.easel_data_dir / "gpu_server")
         await records.open()
@@ -96,116 +74,81 @@ async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> 
         threads = min(settings.gpu_encode_workers, os.cpu_count() or 1)
         workers = ThreadPoolExecutor(threads, "encode")
         stack.callback(workers.shutdown, cancel_futures=True)
-        kept = await records.all()
-        pod = build_pod(
-            settings,
-            catalog,
-            timeouts,
-            records=records,
-            comfy=comfy,
-            workers=workers,
-            # The same client id after a restart: frames of a prompt still running then reach us.
-            client_id=await records.fact("client_id", uuid.uuid4().hex),
-            guard=await asyncio.to_thread(load_guard, settings),
-            policy=await asyncio.to_thread(Policy.load),
+        guard = await asyncio.to_thread(
+            Guard.load,
+            settings.easel_data_dir,
+            settings.gpu_safety_strictness,
+            settings.gpu_signing_certificate,
+            settings.gpu_signing_key,
         )
-        async with pod.running(kept):
-            yield pod
-
-
-def build_pod(
-    settings: Settings,
-    catalog: Catalog,
-    timeouts: Timeouts,
-    *,
-    records: Records,
-    comfy: ComfyClient,
-    workers: ThreadPoolExecutor,
-    client_id: str,
-    guard: Guard,
-    policy: Policy,
-) -> Pod:
-    """Wire the parts together; nothing runs yet."""
-    metrics, background = Metrics(VERSION), Background()
-    engine = Engine(
-        comfy=comfy,
-        catalog=catalog,
-        metrics=metrics,
-        timeouts=timeouts,
-        pid_file=settings.gpu_comfyui_pid_file,
-    )
-    channel = EventChannel(
-        url=settings.engine_url,
-        client_id=client_id,
-        on_lost=engine.suspect,
-        metrics=metrics,
-        timeouts=timeouts,
-    )
-    images = JobImages(
-        comfy=comfy, catalog=catalog, guard=guard, workers=workers, timeouts=timeouts
-    )
-    execution = JobExecution(
-        catalog=catalog,
-        comfy=comfy,
-        engine=engine,
-        channel=channel,
-        records=records,
-        images=images,
-        metrics=metrics,
-        timeouts=timeouts,
-    )
-    runner = Runner(
-        engine=engine,
-        execution=execution,
-        cleanup=Cleanup(comfy=comfy, engine=engine),
-        records=records,
-        metrics=metrics,
-        timeouts=timeouts,
-        max_jobs=settings.gpu_max_jobs,
-        result_ttl_s=settings.gpu_result_ttl_s,
-    )
-    service = Service(
-        catalog=catalog,
-        engine=engine,
-        runner=runner,
-        guard=guard,
-        policy=policy,
-        workers=workers,
-        timeouts=timeouts,
-        job_timeout_s=settings.gpu_job_timeout_s,
-        warms_up=settings.gpu_warm_up,
-    )
-    health = PodHealth(
-        engine_url=settings.engine_url,
-        catalog=catalog,
-        engine=engine,
-        channel=channel,
-        execution=execution,
-        runner=runner,
-        guard=guard,
-        metrics=metrics,
-        background=background,
-    )
-    return Pod(
-        service=service,
-        health=health,
-        guard=guard,
-        engine=engine,
-        channel=channel,
-        images=images,
-        runner=runner,
-        background=background,
-    )
-
-
-def load_guard(settings: Settings) -> Guard:
-    """Load the safety checks. With a fault the server runs, draws nothing and is not ready."""
-    guard = Guard.load(
-        settings.easel_data_dir,
-        settings.gpu_safety_strictness,
-        settings.gpu_signing_certificate,
-        settings.gpu_signing_key,
-    )
-    if guard.fault:
-        log.error("safety_out_of_order", reason=guard.fault)
-    return guard
+        metrics, background = Metrics(VERSION), Background()
+        engine = Engine(
+            comfy=comfy,
+            catalog=catalog,
+            metrics=metrics,
+            timeouts=timeouts,
+            pid_file=settings.gpu_comfyui_pid_file,
+        )
+        channel = EventChannel(
+            url=settings.engine_url,
+            # The same id after a restart: frames of a prompt still running then reach us.
+            client_id=await records.fact("client_id", uuid.uuid4().hex),
+            on_lost=engine.suspect,
+            metrics=metrics,
+            timeouts=timeouts,
+        )
+        images = JobImages(
+            comfy=comfy, catalog=catalog, guard=guard, workers=workers, timeouts=timeouts
+        )
+        execution = JobExecution(
+            catalog=catalog,
+            comfy=comfy,
+            engine=engine,
+            channel=channel,
+            records=records,
+            images=images,
+            metrics=metrics,
+            timeouts=timeouts,
+        )
+        runner = Runner(
+            engine=engine,
+            execution=execution,
+            cleanup=Cleanup(comfy, engine),
+            records=records,
+            metrics=metrics,
+            timeouts=timeouts,
+            max_jobs=settings.gpu_max_jobs,
+            result_ttl_s=settings.gpu_result_ttl_s,
+        )
+        service = Service(
+            catalog=catalog,
+            engine=engine,
+            runner=runner,
+            guard=guard,
+            policy=await asyncio.to_thread(Policy.load),
+            workers=workers,
+            timeouts=timeouts,
+            job_timeout_s=settings.gpu_job_timeout_s,
+            warms_up=settings.gpu_warm_up,
+        )
+        health = PodHealth(
+            engine_url=settings.engine_url,
+            catalog=catalog,
+            engine=engine,
+            channel=channel,
+            execution=execution,
+            runner=runner,
+            guard=guard,
+            figures=metrics,
+            background=background,
+        )
+        kept = await records.all()
+        await images.warm_up()
+        endless = {
+            "engine": engine.run(),
+            "event_channel": channel.run(),
+            "runner": runner.run(kept),
+        }
+        async with background.running(endless, service.warm_up()):
+            await runner.ready.wait()
+            yield Pod(service, health)

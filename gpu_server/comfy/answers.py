@@ -1,13 +1,4 @@
-"""ComfyUI's answers as data and exceptions, as observed on ComfyUI 0.3.64.
-
-ComfyError
-├── Unreachable      no answer, or one that only a broken server gives
-│   ├── Refused      nothing listens there: the request was not received
-│   ├── Strange      an answer that no ComfyUI gives: another program has its port
-│   └── PostUnknown  a POST /prompt whose fate is unknown: it may have been queued
-├── GraphRefused     a graph that ComfyUI does not accept
-└── FileGone         an output file that no longer exists
-"""
+"""ComfyUI's answers as data and exceptions, as observed on ComfyUI 0.3.64."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,23 +13,23 @@ class ComfyError(Exception):
 
 
 class Unreachable(ComfyError):
-    pass
+    """No answer, or one that only a broken server gives."""
 
 
 class Refused(Unreachable):
-    pass
+    """Nothing listens there: the request was not received."""
 
 
 class Strange(Unreachable):
-    pass
+    """An answer that no ComfyUI gives: another program has its port."""
 
 
 class PostUnknown(Unreachable):
-    pass
+    """The fate of a POST /prompt is unknown: it may have been queued."""
 
 
 class FileGone(ComfyError):
-    pass
+    """An output file no longer exists."""
 
 
 @contextmanager
@@ -67,6 +58,8 @@ class NodeFault:
 
 
 class GraphRefused(ComfyError):
+    """ComfyUI does not accept the graph."""
+
     def __init__(self, message: str, faults: list[NodeFault]) -> None:
         super().__init__(message)
         self.faults = faults
@@ -102,11 +95,6 @@ class Queue:
     def __contains__(self, prompt_id: str) -> bool:
         return prompt_id in self.running or prompt_id in self.pending
 
-    @property
-    def stands_still(self) -> bool:
-        """Whether prompts wait and none runs; if that lasts, the worker thread is dead."""
-        return bool(self.pending) and not self.running
-
 
 @dataclass(frozen=True)
 class EngineInfo:
@@ -116,13 +104,6 @@ class EngineInfo:
     version: str
     boot_id: str = ""
     has_our_nodes: bool = False
-
-
-@dataclass(frozen=True)
-class Upload:
-    """Where an uploaded photo is stored; `name` is the value for a LoadImage node."""
-
-    name: str
 
 
 def refusal(graph: Graph, answer: Mapping[str, Any], status: int) -> GraphRefused:
@@ -154,13 +135,21 @@ def _node_fault(graph: Graph, node_id: str, fault: Mapping[str, Any]) -> NodeFau
     )
 
 
+def output_files(node_id: str, output: Mapping[str, Any]) -> tuple[OutputFile, ...]:
+    """Read a node's output as the history and the frames show it."""
+    return tuple(
+        OutputFile(node_id, str(file["filename"]), str(file["subfolder"]), str(file["type"]))
+        for file in output.get("images") or ()
+    )
+
+
 def history_entry(entry: Mapping[str, Any]) -> HistoryEntry:
     """Read an entry of `GET /history`."""
     status = entry.get("status") or {}
     outputs = tuple(
-        OutputFile(node_id, str(file["filename"]), str(file["subfolder"]), str(file["type"]))
+        file
         for node_id, output in (entry.get("outputs") or {}).items()
-        for file in output.get("images", ())
+        for file in output_files(node_id, output)
     )
     if status.get("status_str") == "success":
         return HistoryEntry("success", outputs)

@@ -19,7 +19,6 @@ from gpu_server.comfy.answers import (
     Queue,
     Refused,
     Unreachable,
-    Upload,
     history_entry,
     reading,
     refusal,
@@ -29,7 +28,6 @@ from workflows.catalog import Graph
 
 OUR_NODES_VERSION = 1
 
-_JSON = {"Content-Type": "application/json"}
 _KEEP_ALIVE_S = 4.0
 """How long to keep idle connections; if ComfyUI closed them first, a request could fail."""
 
@@ -40,7 +38,6 @@ class _Answer:
     body: bytes
 
     def json(self) -> Any:
-        """Parse the body. Raises ValueError."""
         return json.loads(self.body)
 
 
@@ -127,16 +124,14 @@ class ComfyClient:
             PostUnknown: No readable answer: ComfyUI may have queued it or not.
             Refused: It was not queued.
         """
-        body = json.dumps(
-            {
-                "prompt": graph,
-                "prompt_id": prompt_id,
-                "client_id": client_id,
-                "extra_data": dict(extra_data),
-            }
-        )
+        body = {
+            "prompt": graph,
+            "prompt_id": prompt_id,
+            "client_id": client_id,
+            "extra_data": dict(extra_data),
+        }
         try:
-            answer = await self._request("POST", "/prompt", data=body.encode(), headers=_JSON)
+            answer = await self._request("POST", "/prompt", json=body)
             with reading("POST /prompt"):
                 data = answer.json() if answer.body[:1] == b"{" else {}
                 refused = answer.status != 200 or bool(data.get("node_errors"))
@@ -145,12 +140,12 @@ class ComfyClient:
             raise
         except Unreachable as error:
             raise PostUnknown(str(error)) from error
-        if why is not None and answer.status == 200:
-            # ComfyUI queued the valid part of the graph: remove it.
+        if why is None:
+            return
+        if answer.status == 200:  # ComfyUI queued the valid part of the graph: remove it
             await self.drop([prompt_id])
             await self.interrupt(prompt_id)
-        if why is not None:
-            raise why
+        raise why
 
     async def queue(self) -> Queue:
         answer = await self._object("/queue")
@@ -184,8 +179,8 @@ class ComfyClient:
             "POST", "/free", json={"unload_models": unload_models, "free_memory": True}
         )
 
-    async def upload(self, photo: bytes, name: str, subfolder: str, folder: str) -> Upload:
-        """Store a photo in `folder` (input or temp); ComfyUI may choose another name."""
+    async def upload(self, photo: bytes, name: str, subfolder: str, folder: str) -> str:
+        """Store a photo in `folder` (input or temp); return the value for a LoadImage node."""
         form = aiohttp.FormData(
             {"subfolder": subfolder, "type": folder, "overwrite": "true"}, default_to_multipart=True
         )
@@ -196,13 +191,12 @@ class ComfyClient:
         with reading("POST /upload/image"):
             data = answer.json()
             stored = f"{data['subfolder']}/{data['name']}" if data["subfolder"] else data["name"]
-        return Upload(stored if folder == "input" else f"{stored} [{folder}]")
+        return stored if folder == "input" else f"{stored} [{folder}]"
 
     def path_of(self, file: OutputFile) -> Path | None:
         """Return where the output would be on this host's disk; None if ComfyUI runs elsewhere.
 
-        Only reading the file proves that the disk is shared; the job's id in the path makes sure
-        that it is the right file.
+        Only reading the file proves that the disk is shared; the job's id in its path proves which.
         """
         if not (self.shares_disk and self._output and file.folder == "output"):
             return None

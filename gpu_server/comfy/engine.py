@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -33,40 +34,35 @@ _FAULTS: dict[Reason, str] = {
 }
 
 
+@dataclass(kw_only=True)
 class Engine:
     """Watches ComfyUI while `run` runs."""
 
-    def __init__(
-        self,
-        *,
-        comfy: ComfyClient,
-        catalog: Catalog,
-        metrics: Metrics,
-        timeouts: Timeouts,
-        pid_file: Path | None,
-    ) -> None:
-        self.definitions = Definitions(comfy.node_definition)
-        self.styles = Styles(catalog, self.definitions)
-        self.info: EngineInfo | None = None
-        self.in_service = asyncio.Event()
-        """Set while jobs may be sent to it."""
-        self.out_since = time.monotonic()
-        """When it last went out of service; monotonic."""
-        self.boots = 0
-        """How many different ComfyUI processes were seen."""
-        self.fault: str | None = None
-        """Why ComfyUI must be restarted before it is used again; None if it need not be."""
-        self.is_stranger = False
-        """Whether the last answer came from another program on ComfyUI's port."""
-        self._comfy = comfy
-        self._metrics = metrics
-        self._timeouts = timeouts
-        self._pid_file = pid_file
-        self._wake = asyncio.Event()
-        self._misses = 0
-        self._is_away = False
-        self._is_killed = False
-        self._styles_checked_at: float | None = None
+    comfy: ComfyClient
+    catalog: Catalog
+    metrics: Metrics
+    timeouts: Timeouts
+    pid_file: Path | None
+    info: EngineInfo | None = None
+    in_service: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while jobs may be sent to it."""
+    out_since: float = field(default_factory=time.monotonic)
+    """When it last went out of service; monotonic."""
+    boots: int = 0
+    """How many different ComfyUI processes were seen."""
+    fault: str | None = None
+    """Why ComfyUI must be restarted before it is used again; None if it need not be."""
+    is_stranger: bool = False
+    """Whether the last answer came from another program on ComfyUI's port."""
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _misses: int = 0
+    _is_away: bool = False
+    _is_killed: bool = False
+    _styles_checked_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self.definitions = Definitions(self.comfy.node_definition)
+        self.styles = Styles(self.catalog, self.definitions)
 
     @property
     def will_return(self) -> bool:
@@ -86,17 +82,16 @@ class Engine:
 
     @property
     def output_class(self) -> str:
-        """The node class that hands images over."""
         return "EaselOutput" if self.has_our_nodes else "PreviewImage"
 
     async def run(self) -> None:
         """Check until cancelled: rarely while it is in order, often while it is not."""
         while True:
             await self._check()
-            self._metrics.comfyui_up.set(self.in_service.is_set())
+            self.metrics.comfyui_up.set(self.in_service.is_set())
             self._wake.clear()
             is_well = self.in_service.is_set() and not self._misses
-            pause_s = self._timeouts.poll_s if is_well else self._timeouts.down_poll_s
+            pause_s = self.timeouts.poll_s if is_well else self.timeouts.down_poll_s
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._wake.wait()
@@ -119,14 +114,9 @@ class Engine:
     async def restart(self, reason: Reason, boot: int) -> bool:
         """Kill ComfyUI so that its supervisor starts a new one.
 
-        Args:
-            reason: What is wrong with it.
-            boot: The value of `boots` when the fault was seen: a ComfyUI that was restarted since
-                is left alone.
-
-        Returns:
-            False without a supervisor: ComfyUI then stays out of service until a person
-            restarts it.
+        `boot` is the value of `boots` when the fault was seen: a ComfyUI restarted since is left
+        alone. Returns False without a supervisor: ComfyUI then stays out of service until a person
+        restarts it.
         """
         if boot != self.boots or self._is_killed:
             return True
@@ -137,7 +127,7 @@ class Engine:
         if pid is None:
             return False
         self._is_killed = True
-        self._metrics.comfyui_restarts.labels(reason=reason).inc()
+        self.metrics.comfyui_restarts.labels(reason=reason).inc()
         with suppress(ProcessLookupError):  # it may have ended meanwhile
             os.kill(pid, signal.SIGKILL)
         self._wake.set()
@@ -145,12 +135,12 @@ class Engine:
 
     def damage(self, files: list[str]) -> None:
         """Take the styles of these model files out of service: the files cannot be loaded."""
-        self.styles.damage(files)
+        self.styles.damaged.update(files)
         self.recheck_styles()
 
     def forgive(self) -> None:
         """Try damaged model files again: they may have been replaced."""
-        self.styles.forgive()
+        self.styles.damaged.clear()
         self.recheck_styles()
 
     def recheck_styles(self) -> None:
@@ -159,16 +149,12 @@ class Engine:
 
     async def _check(self) -> None:
         try:
-            async with asyncio.timeout(self._timeouts.liveness_s):
-                info = await self._comfy.info()
-        except (ComfyError, TimeoutError) as error:
-            await self._miss(error)
-            return
-        if self._is_new(info):
-            self._begin(info)
-        self.info = info
-        try:
-            async with asyncio.timeout(self._timeouts.request_s):
+            async with asyncio.timeout(self.timeouts.liveness_s):
+                info = await self.comfy.info()
+            if self._is_new(info):
+                self._begin(info)
+            self.info = info
+            async with asyncio.timeout(self.timeouts.request_s):
                 await self._check_styles()
         except (ComfyError, TimeoutError) as error:
             await self._miss(error)
@@ -185,12 +171,12 @@ class Engine:
             log.info("engine_gone")
         self._is_away = self._is_away or is_refused
         self._misses += 1
-        if is_refused or self._misses >= self._timeouts.misses:
+        if is_refused or self._misses >= self.timeouts.misses:
             if self.in_service.is_set():
                 log.warning("engine_down", error=str(error) or type(error).__name__)
             self._leave_service()
         # Only once: a ComfyUI that is starting may take long to answer.
-        is_last_miss = not is_refused and self._misses == self._timeouts.misses
+        is_last_miss = not is_refused and self._misses == self.timeouts.misses
         is_frozen = is_last_miss and self.info is not None
         if is_frozen and self.fault is None and self._pid() is not None:
             await self.restart("frozen", self.boots)
@@ -211,15 +197,15 @@ class Engine:
         self._is_away = self._is_killed = False
         self.boots += 1
         self.fault = None
-        self.styles.forgive()
+        self.styles.damaged.clear()
         self._styles_checked_at = None
 
     def _pid(self) -> int | None:
         """Return the process to kill: the one in the PID file, if it is a ComfyUI or the sketch."""
-        if self._pid_file is None:
+        if self.pid_file is None:
             return None
         try:
-            pid = int(self._pid_file.read_text().strip())
+            pid = int(self.pid_file.read_text().strip())
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         except (OSError, ValueError):
             return None
@@ -229,7 +215,7 @@ class Engine:
     async def _check_styles(self) -> None:
         now = time.monotonic()
         checked_at = self._styles_checked_at
-        if checked_at is not None and now - checked_at < self._timeouts.styles_s:
+        if checked_at is not None and now - checked_at < self.timeouts.styles_s:
             return
         self._styles_checked_at = now
         try:

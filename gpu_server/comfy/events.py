@@ -18,7 +18,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from gpu_server.comfy.answers import HistoryEntry, OutputFile, failed_entry
+from gpu_server.comfy.answers import HistoryEntry, OutputFile, failed_entry, output_files
 from gpu_server.comfy.progress import Progress
 from gpu_server.metrics import Metrics
 from gpu_server.timeouts import Timeouts
@@ -39,14 +39,6 @@ _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError
 """What reading a frame of an unknown shape may raise: custom nodes broadcast anything."""
 
 
-@dataclass(frozen=True)
-class PreviewImage:
-    """An encoded image of the work so far."""
-
-    media_type: str
-    data: bytes
-
-
 @dataclass
 class Watch:
     """What the channel knows of one prompt; `changed` is set on every change."""
@@ -61,7 +53,8 @@ class Watch:
     """Whether any frame has named this prompt."""
     suspect: bool = False
     """Whether the socket broke: frames may be missing."""
-    preview: PreviewImage | None = None
+    preview: bytes | None = None
+    """The newest image of the work so far, as JPEG or PNG."""
     outputs: dict[str, tuple[OutputFile, ...]] = field(default_factory=dict)
     ended: HistoryEntry | None = None
     """How it ended, if every frame of the end was seen; else the history tells."""
@@ -70,7 +63,6 @@ class Watch:
     _verdict: HistoryEntry | None = None
 
     def touch(self) -> None:
-        """Note a sign of life."""
         self.last_sign_at = time.monotonic()
         self.alive = True
         self.changed.set()
@@ -81,21 +73,22 @@ class Watch:
             self.progress.clock = self.started_at
 
     def apply(self, kind: str, data: dict[str, Any]) -> None:
-        """Apply a frame that names this prompt."""
         match kind:
             case "execution_start":
                 self.start()
             case "execution_cached":
                 self.progress.cached(data.get("nodes", ()))
             case "executing" if data.get("node") is None:
-                self._end()
+                self.progress.end()
+                self.ended, self.over = self._verdict, True
             case "executing":
                 self.begin_node(str(data["node"]))
             case "progress":
                 self.start()
                 self.progress.step(str(data.get("node")), data["value"], data["max"])
             case "executed":
-                self._collect(data)
+                node = str(data["node"])
+                self.outputs[node] = output_files(node, data.get("output") or {})
             case "execution_success":
                 files = tuple(file for node in self.outputs.values() for file in node)
                 self._verdict = HistoryEntry("success", files)
@@ -109,83 +102,75 @@ class Watch:
         self.start()
         self.progress.executing(node)
 
-    def _collect(self, data: dict[str, Any]) -> None:
-        node = str(data["node"])
-        images = (data.get("output") or {}).get("images") or ()
-        self.outputs[node] = tuple(
-            OutputFile(node, str(f["filename"]), str(f["subfolder"]), str(f["type"]))
-            for f in images
-        )
 
-    def _end(self) -> None:
-        self.progress.end()
-        self.ended = self._verdict
-        self.over = True
-
-
+@dataclass(kw_only=True)
 class EventChannel:
     """Keeps one socket open while `run` runs and reconnects with growing pauses."""
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        client_id: str,
-        on_lost: Callable[[], None],
-        metrics: Metrics,
-        timeouts: Timeouts,
-    ) -> None:
-        self.client_id = client_id
-        self._url = url.replace("http", "ws", 1) + f"/ws?clientId={client_id}"
-        self._watches: dict[str, Watch] = {}
-        self._socket: ClientConnection | None = None
-        self._on_lost = on_lost
-        self._metrics = metrics
-        self._timeouts = timeouts
-        self._replacing = asyncio.Lock()
-        self._current: str | None = None
-        self._idle_since: float | None = None
-        self.open = asyncio.Event()
-        self.node_on_connect: str | None = None
-        """The node that was running when the socket opened, if any."""
+    url: str
+    """ComfyUI's, as for HTTP."""
+    client_id: str
+    on_lost: Callable[[], None]
+    metrics: Metrics
+    timeouts: Timeouts
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    node_on_connect: str | None = None
+    """The node that was running when the socket opened, if any."""
+    _watches: dict[str, Watch] = field(default_factory=dict)
+    _socket: ClientConnection | None = None
+    _replacing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _current: str = ""
+    _idle_since: float | None = None
 
     async def run(self) -> None:
-        """Connect and read until cancelled."""
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                async with self._connected() as socket:
+                async with connect(
+                    self.url.replace("http", "ws", 1) + f"/ws?clientId={self.client_id}",
+                    max_size=None,
+                    compression=None,
+                    proxy=None,
+                    open_timeout=self.timeouts.first_frame_s,
+                    close_timeout=_CLOSE_S,
+                    ping_interval=self.timeouts.ping_s,
+                    ping_timeout=self.timeouts.ping_s,
+                    max_queue=None,
+                ) as socket:
+                    self.node_on_connect = None
+                    await socket.send(_FLAGS)
+                    async with asyncio.timeout(self.timeouts.first_frame_s):
+                        self._handle(await socket.recv())
+                    self._socket = socket
+                    self.open.set()
                     pause = _FIRST_PAUSE_S
-                    await self._read(socket)
+                    async for frame in socket:
+                        self._handle(frame)
             except (OSError, WebSocketException, TimeoutError) as error:
                 log.debug("event_channel_down", error=type(error).__name__)
             finally:
                 self._lost()
             await asyncio.sleep(pause)
-            pause = min(pause * 2, self._timeouts.backoff_s)
+            pause = min(pause * 2, self.timeouts.backoff_s)
 
     def _lost(self) -> None:
         if self._socket is None:
             return
         self._socket = None
         self.open.clear()
-        self._metrics.reconnects.inc()
+        self.metrics.reconnects.inc()
         for watch in self._watches.values():
             watch.suspect = True
             watch.changed.set()
-        self._on_lost()
+        self.on_lost()
 
     async def reconnect(self) -> None:
-        """Replace the socket; return once the new one has delivered its first frame.
-
-        Raises TimeoutError if ComfyUI accepts no new socket.
-        """
+        """Replace the socket; return after its first frame. Raises TimeoutError without one."""
         async with self._replacing:
-            socket = self._socket
-            if socket is not None:
+            if self._socket is not None:
                 self.open.clear()
-                await socket.close()
-            async with asyncio.timeout(self._timeouts.first_frame_s + self._timeouts.backoff_s):
+                await self._socket.close()
+            async with asyncio.timeout(self.timeouts.first_frame_s + self.timeouts.backoff_s):
                 await self.open.wait()
 
     @asynccontextmanager
@@ -198,31 +183,6 @@ class EventChannel:
             yield watch
         finally:
             del self._watches[prompt_id]
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[ClientConnection]:
-        async with connect(
-            self._url,
-            max_size=None,
-            compression=None,
-            proxy=None,
-            open_timeout=self._timeouts.first_frame_s,
-            close_timeout=_CLOSE_S,
-            ping_interval=self._timeouts.ping_s,
-            ping_timeout=self._timeouts.ping_s,
-            max_queue=None,
-        ) as socket:
-            self.node_on_connect = None
-            await socket.send(_FLAGS)
-            async with asyncio.timeout(self._timeouts.first_frame_s):
-                self._handle(await socket.recv())
-            self._socket = socket
-            self.open.set()
-            yield socket
-
-    async def _read(self, socket: ClientConnection) -> None:
-        async for frame in socket:
-            self._handle(frame)
 
     def _handle(self, frame: str | bytes) -> None:
         with suppress(*_MALFORMED):
@@ -253,22 +213,19 @@ class EventChannel:
             self._idle_since = time.monotonic()
         elif kind == "execution_start" and self._idle_since is not None:
             if watch.posted_at is not None and watch.posted_at < self._idle_since:
-                self._metrics.idle.observe(time.monotonic() - self._idle_since)
+                self.metrics.idle.observe(time.monotonic() - self._idle_since)
             self._idle_since = None
 
     def _handle_binary(self, frame: bytes) -> None:
         kind = int.from_bytes(frame[:4], "big")
         if kind == _PREVIEW_WITH_METADATA:
-            length = int.from_bytes(frame[4:8], "big")
-            metadata = json.loads(frame[8 : 8 + length])
-            media_type = str(metadata["image_type"])
-            self._show(metadata["prompt_id"], media_type, frame[8 + length :])
-        elif kind == _PREVIEW and self._current:
-            media_type = "image/png" if frame[4:8] == b"\0\0\0\2" else "image/jpeg"
-            self._show(self._current, media_type, frame[8:])
-
-    def _show(self, prompt_id: str, media_type: str, data: bytes) -> None:
+            begin = 8 + int.from_bytes(frame[4:8], "big")
+            prompt_id = json.loads(frame[8:begin])["prompt_id"]
+        elif kind == _PREVIEW:
+            begin, prompt_id = 8, self._current
+        else:
+            return
         watch = self._watches.get(prompt_id)
         if watch is not None:
-            watch.preview = PreviewImage(media_type, data)
+            watch.preview = frame[begin:]
             watch.touch()

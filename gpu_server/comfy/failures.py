@@ -26,12 +26,10 @@ class Failure(Enum):
 
 
 def failure_of(entry: HistoryEntry) -> Failure:
-    """Classify an entry with the status `error`.
-
-    Observed with ComfyUI 0.3.64 and torch 2: on a CPU, out of memory is a RuntimeError.
-    """
+    """Classify an entry with the status `error`, as observed with ComfyUI 0.3.64 and torch 2."""
     kind, message = entry.exception_type, entry.exception_message
     low = message.lower()
+    # On a CPU, out of memory is a RuntimeError.
     if kind.endswith("OutOfMemoryError") or any(sign in low for sign in _OUT_OF_MEMORY):
         return Failure.out_of_memory
     if any(sign in message for sign in _CUDA_FAULT):
@@ -42,7 +40,6 @@ def failure_of(entry: HistoryEntry) -> Failure:
 
 
 def error_of(failure: Failure, entry: HistoryEntry, graph: Graph) -> errors.EaselError:
-    """Return the error that ends a job after this failure."""
     match failure:
         case Failure.out_of_memory:
             return errors.OutOfMemory(
@@ -61,7 +58,6 @@ def error_of(failure: Failure, entry: HistoryEntry, graph: Graph) -> errors.Ease
 
 
 def refused(refusal: GraphRefused) -> errors.EaselError:
-    """Return the error for a graph that ComfyUI does not accept."""
     missing = missing_models(refusal.faults)
     if missing:
         return errors.ModelMissing(advice(missing))

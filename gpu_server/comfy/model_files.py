@@ -33,7 +33,6 @@ def files_of(graph: Graph, node_class: str | None = None) -> list[str]:
 
 
 def missing_models(faults: Iterable[NodeFault]) -> tuple[str, ...]:
-    """Return the model files that ComfyUI lacks."""
     names = (fault.missing_choice or "" for fault in faults)
     return tuple(dict.fromkeys(name for name in names if name.endswith(SUFFIXES)))
 
@@ -48,5 +47,4 @@ def advice(names: Sequence[str], style: str = "") -> str:
 
 @cache
 def _published() -> frozenset[str]:
-    """Return the names of the files that `models pull` can fetch."""
     return frozenset(file.dest.partition("/")[2] for file in load_manifest().files)

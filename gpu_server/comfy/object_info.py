@@ -16,7 +16,6 @@ Definition = Mapping[str, Any]
 Fetch = Callable[[str], Awaitable[dict[str, Any] | None]]
 
 _NUMBERS: dict[str, tuple[type, ...]] = {"INT": (int,), "FLOAT": (int, float)}
-_UPLOADED = ("image_upload",)
 _ANY = "*"
 _NOT_A_CHOICE = "is not one of the choices"
 _DYNAMIC = "COMFY_"
@@ -53,40 +52,52 @@ class Definitions:
 
 def faults_in(graph: Graph, definitions: Mapping[str, Definition | None]) -> list[NodeFault]:
     """Return everything in `graph` that ComfyUI would refuse or fail on."""
-    faults: list[NodeFault] = []
-    for node_id, node in graph.items():
-        definition = definitions.get(node["class_type"])
+    check = _Check(graph, definitions)
+    return [fault for node_id in graph for fault in check.faults_in_node(node_id)]
+
+
+@dataclass(frozen=True)
+class _Check:
+    graph: Graph
+    definitions: Mapping[str, Definition | None]
+
+    def faults_in_node(self, node_id: str) -> list[NodeFault]:
+        node = self.graph[node_id]
+        definition = self.definitions.get(node["class_type"])
         if definition is None:
-            faults.append(_fault(node_id, node, "", "ComfyUI does not have this node"))
-        else:
-            faults += _faults_in_node(graph, definitions, node_id, definition)
-    return faults
+            return [_fault(node_id, node, "", "ComfyUI does not have this node")]
+        try:
+            required = definition["input"].get("required", {})
+            specs = {**required, **definition["input"].get("optional", {})}
+            faults = [
+                _fault(node_id, node, name, "is missing")
+                for name, spec in required.items()
+                if name not in node["inputs"] and not _is_dynamic(spec)
+            ]
+            for name, value in node["inputs"].items():
+                if name not in specs or _is_dynamic(specs[name]):
+                    continue
+                if isinstance(value, list):
+                    problem = self._fault_in_link(value, specs[name])
+                else:
+                    problem = _fault_in_value(value, specs[name])
+                if problem is not None:
+                    choice = value if problem == _NOT_A_CHOICE and isinstance(value, str) else None
+                    faults.append(_fault(node_id, node, name, problem, choice))
+        except (AttributeError, IndexError, KeyError, TypeError):
+            return [_fault(node_id, node, "", "has a definition that cannot be read")]
+        return faults
 
-
-def _faults_in_node(
-    graph: Graph,
-    definitions: Mapping[str, Definition | None],
-    node_id: str,
-    definition: Definition,
-) -> list[NodeFault]:
-    node = graph[node_id]
-    try:
-        inputs = definition["input"]
-        required = inputs.get("required", {})
-        known = {**required, **inputs.get("optional", {})}
-        missing = [
-            _fault(node_id, node, name, "is missing")
-            for name, spec in required.items()
-            if name not in node["inputs"] and not _is_dynamic(spec)
-        ]
-        wrong = [
-            _fault_in_input(graph, definitions, node_id, name, known[name])
-            for name in node["inputs"]
-            if name in known and not _is_dynamic(known[name])
-        ]
-    except (AttributeError, IndexError, KeyError, TypeError):
-        return [_fault(node_id, node, "", "has a definition that cannot be read")]
-    return [*missing, *(fault for fault in wrong if fault)]
+    def _fault_in_link(self, link: list[Any], spec: list[Any]) -> str | None:
+        node_id, output = link if len(link) == 2 else (None, None)
+        if node_id not in self.graph or not isinstance(output, int) or output < 0:
+            return "is linked to nothing"
+        source = self.definitions.get(self.graph[node_id]["class_type"])
+        outputs = list(source["output"]) if source else []
+        if output >= len(outputs):
+            return "is linked to an output that does not exist"
+        kind, wanted = outputs[output], spec[0]
+        return None if _fits(kind, wanted) else f"needs {wanted}, is linked to {kind}"
 
 
 def _is_dynamic(spec: list[Any]) -> bool:
@@ -94,40 +105,12 @@ def _is_dynamic(spec: list[Any]) -> bool:
     return isinstance(spec[0], str) and spec[0].startswith(_DYNAMIC)
 
 
-def _fault_in_input(
-    graph: Graph,
-    definitions: Mapping[str, Definition | None],
-    node_id: str,
-    name: str,
-    spec: list[Any],
-) -> NodeFault | None:
-    node = graph[node_id]
-    value = node["inputs"][name]
-    problem = (
-        _fault_in_link(graph, definitions, value, spec)
-        if isinstance(value, list)
-        else _fault_in_value(value, spec)
-    )
-    if problem is None:
-        return None
-    choice = value if problem == _NOT_A_CHOICE and isinstance(value, str) else None
-    return _fault(node_id, node, name, problem, choice)
-
-
-def _choices(spec: list[Any], options: Mapping[str, Any]) -> list[Any] | None:
-    """Return an input's choices; None if it has none, or only the node itself knows them."""
-    if isinstance(spec[0], list):
-        return spec[0]
-    return options.get("options") if spec[0] == "COMBO" else None
-
-
 def _fault_in_value(value: Any, spec: list[Any]) -> str | None:
     options: Mapping[str, Any] = spec[1] if len(spec) > 1 else {}
-    listed = _choices(spec, options)
-    if listed is not None:
-        uploaded = any(options.get(flag) for flag in _UPLOADED)
-        return None if uploaded or value in listed else _NOT_A_CHOICE
     kind = spec[0]
+    choices = options.get("options") if kind == "COMBO" else kind
+    if isinstance(choices, list):  # else only the node itself knows them
+        return None if options.get("image_upload") or value in choices else _NOT_A_CHOICE
     if kind in _NUMBERS:
         if isinstance(value, bool) or not isinstance(value, _NUMBERS[kind]):
             return f"must be {kind}"
@@ -137,19 +120,6 @@ def _fault_in_value(value: Any, spec: list[Any]) -> str | None:
     if kind in ("STRING", "BOOLEAN"):
         return None if isinstance(value, str if kind == "STRING" else bool) else f"must be {kind}"
     return f"must be linked to a {kind}" if kind in _LINKED_ONLY else None
-
-
-def _fault_in_link(
-    graph: Graph, definitions: Mapping[str, Definition | None], link: list[Any], spec: list[Any]
-) -> str | None:
-    if len(link) != 2 or link[0] not in graph or not isinstance(link[1], int) or link[1] < 0:
-        return "is linked to nothing"
-    source = definitions.get(graph[link[0]]["class_type"])
-    outputs = list(source["output"]) if source else []
-    if link[1] >= len(outputs):
-        return "is linked to an output that does not exist"
-    kind, wanted = outputs[link[1]], spec[0]
-    return None if _fits(kind, wanted) else f"needs {wanted}, is linked to {kind}"
 
 
 def _fits(kind: Any, wanted: Any) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gpu_server.comfy.model_files import LOADERS
-from workflows.catalog import Graph
+from workflows.catalog import Graph, Node
 
 _STAGES = {
     **dict.fromkeys(LOADERS, "loading model"),
@@ -43,7 +43,7 @@ class Progress:
     _seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._weights = {key: _weight(node["class_type"], node) for key, node in self.graph.items()}
+        self._weights = {key: _weight(node) for key, node in self.graph.items()}
         self._total = sum(self._weights.values()) or 1.0
 
     def cached(self, nodes: Iterable[str]) -> None:
@@ -60,7 +60,6 @@ class Progress:
         self._update()
 
     def step(self, node: str, value: float, maximum: float) -> None:
-        """Note that the node has done `value` of `maximum` steps."""
         if node != self._current:
             self.executing(node)
         self._current_share = value / maximum if maximum else 0.0
@@ -103,10 +102,10 @@ class Progress:
         return _STAGES.get(self._class(node)) or str(title).lower() or "working"
 
 
-def _weight(node_class: str, node: dict[str, object]) -> float:
-    inputs = node.get("inputs")
-    if node_class == "KSampler" and isinstance(inputs, dict):
-        return float(inputs.get("steps", 20))
+def _weight(node: Node) -> float:
+    node_class = node["class_type"]
+    if node_class == "KSampler":
+        return float(node["inputs"].get("steps", 20))
     if node_class == "VAEDecode":
         return _DECODE_WEIGHT
     return _LOADER_WEIGHT if node_class in LOADERS else _OTHER_WEIGHT

@@ -1,7 +1,6 @@
 """Which styles ComfyUI can draw now: whether it has every node and model file they need."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gpu_server.comfy.model_files import advice, files_of, missing_models
 from gpu_server.comfy.object_info import Definitions
@@ -24,49 +23,39 @@ class StyleState:
     """All its model files."""
 
 
+@dataclass
 class Styles:
     """The state of every style of the catalogue, as of the last `check`."""
 
-    def __init__(self, catalog: Catalog, definitions: Definitions) -> None:
-        self._catalog = catalog
-        self._definitions = definitions
-        self._states: dict[tuple[str, str], StyleState] = {}
-        self._damaged: set[str] = set()
+    catalog: Catalog
+    definitions: Definitions
+    states: dict[tuple[str, str], StyleState] = field(default_factory=dict)
+    """By mode and style; empty before the first check."""
+    damaged: set[str] = field(default_factory=set)
+    """Model files that cannot be loaded; the next check takes their styles out."""
 
     def state(self, mode: str, style: str) -> StyleState:
-        return self._states.get((mode, style), StyleState(False, "ComfyUI was not reached yet"))
-
-    def all(self) -> Collection[StyleState]:
-        """Return every known state; none before the first check."""
-        return self._states.values()
-
-    def damage(self, files: Iterable[str]) -> None:
-        """Note that these model files cannot be loaded; the next check takes their styles out."""
-        self._damaged.update(files)
-
-    def forgive(self) -> None:
-        """Consider no model file damaged."""
-        self._damaged.clear()
+        return self.states.get((mode, style), StyleState(False, "ComfyUI was not reached yet"))
 
     async def check(self, output_class: str) -> None:
         """Read ComfyUI's definitions again and check every style. Raises ComfyError."""
         graphs = {
             (mode.name, style): _sample(mode, style, output_class)
-            for mode in self._catalog
+            for mode in self.catalog
             for style in mode.styles
         }
         classes = {str(node["class_type"]) for graph in graphs.values() for node in graph.values()}
-        await self._definitions.renew(classes)
-        self._states = {
+        await self.definitions.renew(classes)
+        self.states = {
             (mode, style): await self._check_style(style, graph)
             for (mode, style), graph in graphs.items()
         }
 
     async def _check_style(self, style: str, graph: Graph) -> StyleState:
-        faults = await self._definitions.faults_in(graph)
+        faults = await self.definitions.faults_in(graph)
         files = tuple(files_of(graph))
         missing = missing_models(faults)
-        damaged = sorted(self._damaged.intersection(files))
+        damaged = sorted(self.damaged.intersection(files))
         if damaged:
             reason = f"{damaged[0]} is damaged; pull it again and restart ComfyUI"
             return StyleState(False, reason, missing, files)

@@ -12,12 +12,7 @@ def ppm_header(width: int, height: int) -> bytes:
 
 
 def write_ppm(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write `pixels` (height x width x 3, RGB, uint8) so that readers see a whole file or none.
-
-    Raises:
-        ValueError: `pixels` has another shape or type.
-        OSError: The file cannot be written.
-    """
+    """Write `pixels` (height x width x 3, RGB, uint8) so that readers see a whole file or none."""
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ValueError(
             f"pixels must be height x width x 3 of uint8, not {pixels.shape} of {pixels.dtype}"

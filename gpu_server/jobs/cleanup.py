@@ -1,7 +1,7 @@
 """What ended jobs leave in ComfyUI, history entries and files, and its removal."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
@@ -32,16 +32,21 @@ class Leftover:
         succeeded = job.status is State.succeeded
         return cls(job.id, prompts, prompts[:-1] if succeeded else prompts)
 
+    @classmethod
+    def of_deleted(cls, job: UUID, attempt: int) -> "Leftover":
+        prompts = attempt_ids(job, attempt)
+        return cls(job, prompts, unwanted=prompts)
 
+
+@dataclass
 class Cleanup:
     """Collect leftovers as jobs end and remove them together, once ComfyUI is in service."""
 
-    def __init__(self, *, comfy: ComfyClient, engine: Engine) -> None:
-        self._comfy = comfy
-        self._engine = engine
-        self._waiting: list[Leftover] = []
-        self._in_hand: list[Leftover] = []
-        self._removing = asyncio.Lock()
+    comfy: ComfyClient
+    engine: Engine
+    _waiting: list[Leftover] = field(default_factory=list)
+    _in_hand: list[Leftover] = field(default_factory=list)
+    _removing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __contains__(self, job: UUID) -> bool:
         return any(leftover.job == job for leftover in (*self._waiting, *self._in_hand))
@@ -52,7 +57,7 @@ class Cleanup:
     async def run(self) -> list[UUID]:
         """Remove what can be removed; return the jobs of which ComfyUI keeps nothing now."""
         async with self._removing:
-            if not self._waiting or not self._engine.in_service.is_set():
+            if not self._waiting or not self.engine.in_service.is_set():
                 return []
             self._in_hand, self._waiting = self._waiting, []
             done: list[UUID] = []
@@ -70,18 +75,18 @@ class Cleanup:
         if not unwanted:
             return leftovers
         # A prompt given up as lost may still arrive: a frozen ComfyUI reads its requests late.
-        await self._comfy.drop(unwanted)
-        queue = await self._comfy.queue()
+        await self.comfy.drop(unwanted)
+        queue = await self.comfy.queue()
         for prompt in queue.running.intersection(unwanted):
-            await self._comfy.interrupt(prompt)
+            await self.comfy.interrupt(prompt)
         return [each for each in leftovers if not any(prompt in queue for prompt in each.unwanted)]
 
     async def _remove(self, leftovers: list[Leftover], done: list[UUID]) -> None:
         if not leftovers:
             return
-        await self._comfy.forget([prompt for leftover in leftovers for prompt in leftover.prompts])
+        await self.comfy.forget([prompt for leftover in leftovers for prompt in leftover.prompts])
         for start in range(0, len(leftovers), AT_ONCE):
             jobs = [leftover.job for leftover in leftovers[start : start + AT_ONCE]]
-            if self._engine.has_our_nodes:
-                await self._comfy.remove_files(jobs)
+            if self.engine.has_our_nodes:
+                await self.comfy.remove_files(jobs)
             done += jobs

@@ -7,7 +7,9 @@ after it ran out of memory, once after a GPU fault, once after ComfyUI ended und
 
 import asyncio
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -22,7 +24,6 @@ from gpu_server.jobs.images import Finished, ImagesGone, JobImages, Outputs
 from gpu_server.jobs.job import Job, Submission
 from gpu_server.jobs.prompt import Lost, PromptRun, WorkerDead
 from gpu_server.jobs.records import Records
-from gpu_server.jobs.slots import Slots, unless_stopped
 from gpu_server.metrics import Metrics
 from gpu_server.timeouts import Timeouts
 from web import errors
@@ -39,52 +40,40 @@ _MAX_ATTEMPTS = 8
 """Attempts after which a job fails, whatever became of them."""
 
 
+@dataclass(kw_only=True)
 class JobExecution:
     """Runs jobs, each in the task of its caller."""
 
-    def __init__(
-        self,
-        *,
-        catalog: Catalog,
-        comfy: ComfyClient,
-        engine: Engine,
-        channel: EventChannel,
-        records: Records,
-        images: JobImages,
-        metrics: Metrics,
-        timeouts: Timeouts,
-    ) -> None:
-        self._catalog = catalog
-        self._comfy = comfy
-        self._engine = engine
-        self._channel = channel
-        self._records = records
-        self._images = images
-        self._metrics = metrics
-        self._timeouts = timeouts
-        self._slots = Slots(MAX_PROMPTS)
-        self._loaded_model: str | None = None
-
-    @property
-    def loaded_model(self) -> str | None:
-        """The model of the last graph that ran; None after models were unloaded."""
-        return self._loaded_model
+    catalog: Catalog
+    comfy: ComfyClient
+    engine: Engine
+    channel: EventChannel
+    records: Records
+    images: JobImages
+    metrics: Metrics
+    timeouts: Timeouts
+    loaded_model: str | None = None
+    """The model of the last graph that ran; None after models were unloaded."""
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_PROMPTS))
 
     async def free(self, *, unload_models: bool) -> None:
-        """Release ComfyUI's memory. Raises Unreachable."""
-        await self._comfy.free(unload_models=unload_models)
+        """Release ComfyUI's memory. Raises EngineLost if it does not answer."""
+        try:
+            await self.comfy.free(unload_models=unload_models)
+        except Unreachable as error:
+            raise errors.EngineLost("ComfyUI does not answer") from error
         if unload_models:
-            self._loaded_model = None
-            self._engine.forgive()
+            self.loaded_model = None
+            self.engine.forgive()
 
     async def run(self, job: Job) -> Finished:
         """Return the job's finished images. Raises the EaselError that ends it, or Cancelled."""
-        self._images.require_guard()
+        self.images.require_guard()
         gone = False
         while True:
-            async with self._slots.taken_by(job):
+            async with self._slot(job):
                 outputs = await self._attempts(job, output_class=self._output_class(again=gone))
-            job.begin_encoding()
+            job.show_stage("encoding")
             try:
                 return await self._finish(job, outputs)
             except ImagesGone as error:
@@ -94,17 +83,30 @@ class JobExecution:
                 log.warning("images_gone", attempt=job.attempt)
                 await self._next_attempt(job)
 
+    @asynccontextmanager
+    async def _slot(self, job: Job) -> AsyncIterator[None]:
+        """Hold a slot. Raises Cancelled if the job is to be stopped before one is free."""
+        # A recovered job takes a slot even when it is to be stopped: ComfyUI may have its prompt.
+        if job.submission is not Submission.unknown and self._slots.locked():
+            await job.unless_stopped(self._slots.acquire())
+        else:
+            await self._slots.acquire()
+        try:
+            yield
+        finally:
+            self._slots.release()
+
     def _output_class(self, *, again: bool) -> str:
         """Avoid PreviewImage for a retry: it would reuse the cached file name that is gone."""
-        wanted = self._engine.output_class
+        wanted = self.engine.output_class
         return "SaveImage" if again and wanted == "PreviewImage" else wanted
 
     async def _finish(self, job: Job, outputs: Outputs) -> Finished:
         """Fetch from a ComfyUI out of service too: after a GPU fault it still serves files."""
-        trouble = _Trouble(self._timeouts.engine_back_s)
+        trouble = _Trouble(self.timeouts.engine_back_s)
         while True:
             try:
-                return await self._images.finish(job, outputs)
+                return await self.images.finish(job, outputs)
             except Unreachable as error:
                 if job.is_stopping:
                     raise errors.Cancelled from error
@@ -112,7 +114,7 @@ class JobExecution:
             await self._engine_ready(job)
 
     async def _attempts(self, job: Job, output_class: str) -> Outputs:
-        trouble = _Trouble(self._timeouts.engine_back_s)
+        trouble = _Trouble(self.timeouts.engine_back_s)
         deaths = 0
         tried: set[Failure] = set()
         while True:
@@ -123,10 +125,10 @@ class JobExecution:
                 run = PromptRun(
                     job=job,
                     rendered=rendered,
-                    comfy=self._comfy,
-                    channel=self._channel,
-                    engine=self._engine,
-                    timeouts=self._timeouts,
+                    comfy=self.comfy,
+                    channel=self.channel,
+                    engine=self.engine,
+                    timeouts=self.timeouts,
                 )
                 entry = await self._run(run)
             except Unreachable as error:
@@ -136,9 +138,9 @@ class JobExecution:
                 deaths += loss.was_running
                 if deaths >= _MAX_DEATHS:
                     raise errors.EngineLost("ComfyUI ended twice while drawing this") from loss
-                self._engine.suspect()
+                self.engine.suspect()
             except WorkerDead as dead:
-                if run is None or not await self._engine.restart("worker_dead", run.boot):
+                if run is None or not await self.engine.restart("worker_dead", run.boot):
                     raise errors.EngineLost(
                         "ComfyUI takes jobs but runs none; it must be restarted"
                     ) from dead
@@ -152,15 +154,14 @@ class JobExecution:
             await self._next_attempt(job)
 
     async def _after_silence(self, job: Job, trouble: "_Trouble", error: Unreachable) -> None:
-        self._engine.suspect()
+        self.engine.suspect()
         if job.is_stopping and isinstance(error, Refused):
             raise errors.Cancelled from error  # ComfyUI has ended, and its prompts with it
         if trouble.is_too_much():
             raise errors.EngineLost("ComfyUI can no longer be reached") from error
-        await asyncio.sleep(self._timeouts.retry_s)
+        await asyncio.sleep(self.timeouts.retry_s)
 
     async def _after_failure(self, job: Job, entry: HistoryEntry, run: PromptRun) -> Failure:
-        """Put the engine in order after a failed prompt."""
         if entry.status == "interrupted":
             if job.is_stopping:
                 raise errors.Cancelled
@@ -175,22 +176,22 @@ class JobExecution:
         )
         match failure:
             case Failure.out_of_memory:
-                self._metrics.out_of_memory.inc()
+                self.metrics.out_of_memory.inc()
                 with suppress(Unreachable):
-                    await self._comfy.free(unload_models=True)
+                    await self.comfy.free(unload_models=True)
             case Failure.cuda_fault:
-                if not await self._engine.restart("cuda_fault", run.boot):
+                if not await self.engine.restart("cuda_fault", run.boot):
                     raise failures.error_of(failure, entry, run.rendered.graph)
             case Failure.damaged_model:
-                self._engine.damage(files_of(run.rendered.graph, entry.node_class))
+                self.engine.damage(files_of(run.rendered.graph, entry.node_class))
         return failure
 
     async def _next_attempt(self, job: Job) -> None:
         if job.attempt + 1 >= _MAX_ATTEMPTS:
             raise errors.EngineLost("ComfyUI lost this job again and again")
-        self._metrics.resubmitted.inc()
+        self.metrics.resubmitted.inc()
         job.retry()
-        await self._records.set_attempt(job.id, job.attempt)
+        await self.records.set_attempt(job.id, job.attempt)
 
     async def _engine_ready(self, job: Job) -> None:
         """Wait for ComfyUI to be in service. Raises Cancelled, or EngineLost on timeout.
@@ -198,27 +199,27 @@ class JobExecution:
         Returns at once for a stopping job whose submission is known: taking its prompt back needs
         a ComfyUI that answers, not one that is in order.
         """
-        in_service = self._engine.in_service
+        in_service = self.engine.in_service
         is_known = job.submission is not Submission.unknown
         while not in_service.is_set() and not (job.is_stopping and is_known):
-            timeout_s = self._timeouts.engine_back_s
-            if not self._engine.will_return:
-                timeout_s = self._timeouts.latched_s
-            left_s = self._engine.out_since + timeout_s - time.monotonic()
+            timeout_s = self.timeouts.engine_back_s
+            if not self.engine.will_return:
+                timeout_s = self.timeouts.latched_s
+            left_s = self.engine.out_since + timeout_s - time.monotonic()
             if left_s <= 0:
-                why = self._engine.fault or "it does not answer"
+                why = self.engine.fault or "it does not answer"
                 raise errors.EngineLost(f"ComfyUI is out of service: {why}")
-            job.wait_for_engine()
+            job.show_stage("waiting for ComfyUI")
             with suppress(TimeoutError, errors.Cancelled):
-                async with asyncio.timeout(min(left_s, self._timeouts.tick_s)):
+                async with asyncio.timeout(min(left_s, self.timeouts.tick_s)):
                     waiting = in_service.wait()
-                    await (unless_stopped(job, waiting) if is_known else waiting)
+                    await (job.unless_stopped(waiting) if is_known else waiting)
         if job.is_stopping and job.submission is Submission.no:
             raise errors.Cancelled
 
     async def _render(self, job: Job, output_class: str) -> Rendered:
         """Upload the photo and return the graph, checked against ComfyUI's node definitions."""
-        mode = self._catalog.modes[job.request.mode]
+        mode = self.catalog.modes[job.request.mode]
         image = await self._upload(job) if mode.takes_image else ""
         rendered = render(
             mode,
@@ -228,9 +229,9 @@ class JobExecution:
             image=image,
             output_class=output_class,
         )
-        faults = await self._engine.definitions.faults_in(rendered.graph)
+        faults = await self.engine.definitions.faults_in(rendered.graph)
         if faults:
-            self._engine.recheck_styles()
+            self.engine.recheck_styles()
             raise failures.refused(GraphRefused("; ".join(map(str, faults)), faults))
         return rendered
 
@@ -239,42 +240,43 @@ class JobExecution:
         mode, style = job.style
         prompt = job.request.values.get("prompt", "")
         extra_data = {"easel": {"mode": mode, "style": style, "prompt": prompt}}
-        job.assign_engine(self._engine.name)  # unknown until now for a recovered job
+        job.assign_engine(self.engine.name)  # unknown until now for a recovered job
         try:
             entry = await run.to_end(extra_data)
         except GraphRefused as refusal:
-            self._engine.recheck_styles()
+            self.engine.recheck_styles()
             raise failures.refused(refusal) from refusal
-        self._loaded_model = self._catalog.modes[mode].graph_spec(style).model
+        self.loaded_model = self.catalog.modes[mode].graph_spec(style).model
         return entry
 
     async def _upload(self, job: Job) -> str:
-        photo = await self._records.photo(job.id)
+        photo = await self.records.photo(job.id)
         if photo is None:
             raise errors.EngineError("The photo is no longer kept")
         # Without our nodes files cannot be removed, but ComfyUI empties temp when it starts.
-        folder = "input" if self._engine.has_our_nodes else "temp"
-        return (await self._comfy.upload(photo, "photo.png", job.folder, folder)).name
+        folder = "input" if self.engine.has_our_nodes else "temp"
+        return await self.comfy.upload(photo, "photo.png", job.folder, folder)
 
 
+@dataclass
 class _Trouble:
     """Tracks for how long a ComfyUI reported in service has kept failing to answer."""
 
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._began = 0.0
-        self._last = 0.0
+    limit_s: float
+    _began: float = 0.0
+    _last: float = 0.0
 
     def is_too_much(self) -> bool:
         now = time.monotonic()
-        if now - self._last > self._limit_s:
+        if now - self._last > self.limit_s:
             self._began = now
         self._last = now
-        return now - self._began > self._limit_s
+        return now - self._began > self.limit_s
 
 
 def _outputs(entry: HistoryEntry, rendered: Rendered) -> Outputs:
     files = {file.node_id: file for file in entry.outputs}
     if any(node not in files for node in rendered.outputs):
         raise errors.EngineError("ComfyUI ended without handing over every picture")
-    return Outputs(tuple(files[node] for node in rendered.outputs), rendered.seeds)
+    pairs = zip(rendered.seeds, rendered.outputs, strict=True)
+    return [(seed, files[node]) for seed, node in pairs]

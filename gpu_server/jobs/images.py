@@ -17,7 +17,6 @@ from gpu_server.comfy.client import ComfyClient
 from gpu_server.jobs.job import Job
 from gpu_server.pictures import encoding, formats
 from gpu_server.pictures.encoding import BadPixels, Encoded
-from gpu_server.pictures.formats import ImageFormat
 from gpu_server.pictures.provenance import Origin, xmp_packet
 from gpu_server.safety.guard import OUT_OF_ORDER, Guard
 from gpu_server.schemas import SKETCH, ImageInfo
@@ -28,16 +27,12 @@ from workflows.catalog import Catalog
 T = TypeVar("T")
 
 
+Outputs = list[tuple[int, OutputFile]]
+"""A job's output files in ComfyUI with their images' seeds."""
+
+
 class ImagesGone(Exception):
     """ComfyUI drew the images but no longer has them."""
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """A job's output files in ComfyUI; image k has the seed `seeds[k]`."""
-
-    files: tuple[OutputFile, ...]
-    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -49,47 +44,39 @@ class Finished:
     encode_s: float
 
 
+@dataclass(kw_only=True)
 class JobImages:
     """Turn a job's output files into images that may leave this server."""
 
-    def __init__(
-        self,
-        *,
-        comfy: ComfyClient,
-        catalog: Catalog,
-        guard: Guard,
-        workers: ThreadPoolExecutor,
-        timeouts: Timeouts,
-    ) -> None:
-        self._comfy = comfy
-        self._catalog = catalog
-        self._guard = guard
-        self._workers = workers
-        self._timeouts = timeouts
+    comfy: ComfyClient
+    catalog: Catalog
+    guard: Guard
+    workers: ThreadPoolExecutor
+    timeouts: Timeouts
 
     def require_guard(self) -> None:
         """Raise EngineLost if no image could be handed out here: another pod may draw it."""
-        if self._guard.fault:
+        if self.guard.fault:
             raise errors.EngineLost(OUT_OF_ORDER)
 
     async def warm_up(self) -> None:
         """Load Pillow's codecs now rather than for the first image."""
-        await asyncio.get_running_loop().run_in_executor(self._workers, _load_codecs)
+        await asyncio.get_running_loop().run_in_executor(self.workers, _load_codecs)
 
     async def finish(self, job: Job, outputs: Outputs) -> Finished:
         """Fetch, judge, encode and sign a job's images.
 
-        Raises:
-            ImagesGone: ComfyUI no longer has a file, or it is damaged.
-            Unreachable: ComfyUI does not answer.
-            ContentRefused: The detector refused an image.
-            EngineLost: The guard is out of order.
+        Raises ImagesGone if ComfyUI no longer has a file or it is damaged, or Unreachable; and the
+        guard's ContentRefused, EngineError and EngineLost.
         """
         began = time.monotonic()
-        image_format = job.request.format
-        make = partial(self._make, image_format, f"Easel ({job.engine})", self._origin(job))
+        mode, style = job.style
+        ai = not job.engine.startswith(SKETCH)
+        model = self.catalog.modes[mode].graph_spec(style).model if ai else job.engine
+        origin = Origin(mode, style, model, ai=ai, created=datetime.now(UTC))
+        make = partial(self._make, job, origin)
         try:
-            encoded = await asyncio.gather(*(self._fetch(file, make) for file in outputs.files))
+            encoded = await asyncio.gather(*(self._fetch(file, make) for _, file in outputs))
         except (FileGone, BadPixels) as error:
             raise ImagesGone from error
         infos = [
@@ -97,62 +84,53 @@ class JobImages:
                 seed=seed,
                 width=image.width,
                 height=image.height,
-                media_type=formats.media_type(image_format),
+                media_type=formats.media_type(job.request.format),
                 bytes=len(image.data),
             )
-            for seed, image in zip(outputs.seeds, encoded, strict=True)
+            for (seed, _), image in zip(outputs, encoded, strict=True)
         ]
         return Finished(infos, [image.data for image in encoded], time.monotonic() - began)
 
     async def _fetch(self, file: OutputFile, make: Callable[[bytes], Encoded]) -> Encoded:
         """Return the finished image, read from ComfyUI's disk if this host has it."""
-        path = self._comfy.path_of(file)
+        path = self.comfy.path_of(file)
         if path is not None:
             with suppress(OSError):
                 return await self._in_worker(lambda: make(path.read_bytes()))
-        data = await self._comfy.view(file)
+        data = await self.comfy.view(file)
         return await self._in_worker(lambda: make(data))
 
-    def _make(
-        self, image_format: ImageFormat, software: str, origin: Origin, data: bytes
-    ) -> Encoded:
+    def _make(self, job: Job, origin: Origin, data: bytes) -> Encoded:
         """Turn pixels into a judged and signed file. Every image that leaves passes here.
 
         Runs in a worker. Raises ContentRefused, and then keeps nothing of the image.
         """
         pixels = encoding.open_pixels(data)
-        encode = partial(self._encode, image_format, software, origin, pixels)
+        encode = partial(self._encode, job, origin, pixels)
         # Judging takes longer: encode meanwhile if another worker is free.
-        encoded = self._workers.submit(encode)
+        encoded = self.workers.submit(encode)
         try:
-            self._guard.require_decent([pixels])
+            self.guard.require_decent([pixels])
         finally:
             is_mine = encoded.cancel()
         return encode() if is_mine else encoded.result()
 
-    def _encode(
-        self, image_format: ImageFormat, software: str, origin: Origin, image: Image.Image
-    ) -> Encoded:
+    def _encode(self, job: Job, origin: Origin, image: Image.Image) -> Encoded:
+        image_format, software = job.request.format, f"Easel ({job.engine})"
         encoded = encoding.encode(image, image_format, software, xmp_packet(origin))
-        signed = self._guard.sign(encoded.data, formats.media_type(image_format), origin)
+        signed = self.guard.sign(encoded.data, formats.media_type(image_format), origin)
         return replace(encoded, data=signed)
-
-    def _origin(self, job: Job) -> Origin:
-        mode, style = job.style
-        ai = not job.engine.startswith(SKETCH)
-        model = self._catalog.modes[mode].graph_spec(style).model if ai else job.engine
-        return Origin(mode, style, model, ai=ai, created=datetime.now(UTC))
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread; a thread that hangs takes this server out of service."""
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._timeouts.judge_s) as limit:
-                return await loop.run_in_executor(self._workers, work)
+            async with asyncio.timeout(self.timeouts.judge_s) as limit:
+                return await loop.run_in_executor(self.workers, work)
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise self._guard.out_of_order("the detector does not answer") from error
+            raise self.guard.out_of_order("the detector does not answer") from error
 
 
 def _load_codecs() -> None:

@@ -27,19 +27,18 @@ from workflows.render import Rendered
 log = structlog.get_logger()
 
 Place = Literal["running", "waiting", "stuck", "nowhere"]
-"""Where ComfyUI has a prompt; `stuck`: it waits although nothing runs."""
+"""Where ComfyUI has a prompt; `stuck`: it waits and nothing runs, as with a dead worker."""
 _STOP_CHECK_S = 0.25
 """Interval between checks of whether a prompt that is to be stopped has ended."""
 _HISTORY_PAUSE_S = 0.05
 """Pause before looking again for a prompt that is nowhere."""
 
 
+@dataclass(eq=False)
 class Lost(Exception):
     """The prompt is in no queue and no history: ComfyUI restarted, or someone removed it."""
 
-    def __init__(self, *, was_running: bool) -> None:
-        super().__init__("the prompt is lost")
-        self.was_running = was_running
+    was_running: bool
 
 
 class WorkerDead(Exception):
@@ -68,12 +67,7 @@ class PromptRun:
     async def to_end(self, extra_data: dict[str, Any]) -> HistoryEntry:
         """Post the prompt unless ComfyUI has it already, and follow it to its end.
 
-        Raises:
-            Lost: ComfyUI no longer has the prompt.
-            WorkerDead: ComfyUI must be restarted.
-            Unreachable: ComfyUI does not answer.
-            GraphRefused: ComfyUI does not accept the graph.
-            EaselError: The job ends with it: Cancelled or Timeout.
+        Raises Lost, WorkerDead, Unreachable or GraphRefused; Cancelled or Timeout end the job.
         """
         if not self.channel.open.is_set():
             with suppress(TimeoutError):  # without a socket the history is polled
@@ -122,21 +116,24 @@ class PromptRun:
         if prompt_id in queue.running:
             return "running"
         if prompt_id in queue.pending:
-            return "stuck" if queue.stands_still else "waiting"
+            return "waiting" if queue.running else "stuck"
         return await self.comfy.history(prompt_id) or "nowhere"
 
     async def _follow(self, watch: Watch) -> HistoryEntry:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._loop_time(self._check_at)):
+                async with asyncio.timeout(self._check_at - time.monotonic()):
                     await watch.changed.wait()
             if watch.changed.is_set() and not self.job.is_stopping:
                 self._check_in(self.timeouts.tick_s)
             watch.changed.clear()
             self._show(watch)
-            entry = await self._verdict(watch) if watch.over else None
-            if entry is not None:
-                return entry
+            if watch.over:
+                watch.over = False
+                # Without every frame of the end the history tells how it ended.
+                seen = watch.ended if self._saw_every_output(watch) else None
+                if entry := seen or await self._ended_or_lost():
+                    return entry
             if watch.suspect:
                 watch.suspect = False
                 self._check_in(0)
@@ -145,15 +142,11 @@ class PromptRun:
             await self._check_deadline(watch)
             if time.monotonic() >= self._check_at:
                 self._check_in(_STOP_CHECK_S if self.job.is_stopping else self.timeouts.tick_s)
-                entry = await self._reconcile(watch)
-                if entry is not None:
+                if entry := await self._reconcile(watch):
                     return entry
 
     def _check_in(self, seconds: float) -> None:
         self._check_at = time.monotonic() + seconds
-
-    def _loop_time(self, monotonic: float) -> float:
-        return asyncio.get_running_loop().time() + monotonic - time.monotonic()
 
     def _show(self, watch: Watch) -> None:
         if watch.started_at is None:
@@ -169,14 +162,7 @@ class PromptRun:
             gpu_s=time.monotonic() - watch.started_at - model_s,
         )
 
-    async def _verdict(self, watch: Watch) -> HistoryEntry | None:
-        """Return how it ended: from the frames if all were seen, else from the history."""
-        watch.over = False
-        if watch.ended is not None and self._every_output_seen(watch):
-            return watch.ended
-        return await self._ended_or_lost()
-
-    def _every_output_seen(self, watch: Watch) -> bool:
+    def _saw_every_output(self, watch: Watch) -> bool:
         if watch.ended is None or watch.ended.status != "success":
             return True
         return all(watch.outputs.get(node) for node in self.rendered.outputs)
@@ -184,10 +170,12 @@ class PromptRun:
     async def _reconcile(self, watch: Watch) -> HistoryEntry | None:
         """Ask ComfyUI after a silence. Returns how the prompt ended, if it has."""
         answer = await self._find()
-        if answer == "stuck":
-            self._check_worker()
-        else:
+        if answer != "stuck":
             self._stuck_since = None
+        elif self._stuck_since is None:
+            self._stuck_since = time.monotonic()
+        elif time.monotonic() - self._stuck_since > self.timeouts.not_started_s:
+            raise WorkerDead
         match answer:
             case "running":
                 watch.start()
@@ -223,12 +211,6 @@ class PromptRun:
                 was_running = self.job.status is State.running or self._running_since is not None
                 raise Lost(was_running=was_running)
             await asyncio.sleep(_HISTORY_PAUSE_S)
-
-    def _check_worker(self) -> None:
-        now = time.monotonic()
-        self._stuck_since = self._stuck_since or now
-        if now - self._stuck_since > self.timeouts.not_started_s:
-            raise WorkerDead
 
     async def _check_running(self, watch: Watch) -> None:
         """Find out why a running prompt is silent: a long node, a mute socket or a dead worker."""

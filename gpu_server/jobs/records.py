@@ -4,20 +4,22 @@ One small SQLite file, written by one thread, from which a restarted GPU server 
 """
 
 import asyncio
+import functools
 import json
 import shutil
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from gpu_server import schemas
-from gpu_server.jobs.job import Job
+from gpu_server.jobs.cleanup import Leftover
+from gpu_server.jobs.job import Job, Submission
 from gpu_server.schemas import JobRequest
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _SCHEMA = """
@@ -34,32 +36,23 @@ CREATE TABLE IF NOT EXISTS jobs (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_REQUEST_FIELDS = {"mode", "style", "format", "timeout_s"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """A job as read from disk; times in seconds since the epoch."""
+def _in_thread(
+    work: Callable[Concatenate["Records", P], T],
+) -> Callable[Concatenate["Records", P], asyncio.Future[T]]:
+    """Run a method in the one thread of the records, in the order of the calls.
 
-    id: UUID
-    request: JobRequest
-    size: tuple[int, int]
-    is_kept: bool
-    fingerprint: str
-    attempt: int
-    created_at: float
-    outcome: schemas.Job | None
-    """None: it has not ended."""
-    ended_at: float
-    is_clean: bool
-    """Whether ComfyUI keeps nothing of it."""
+    The call starts it; awaiting the result is optional.
+    """
 
+    @functools.wraps(work)
+    def start(self: "Records", /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        call = functools.partial(work, self, *args, **kwargs)
+        return asyncio.get_running_loop().run_in_executor(self._thread, call)
 
-@dataclass(frozen=True)
-class Forgotten:
-    """A deleted job whose files are still to be removed from ComfyUI."""
-
-    id: UUID
-    attempt: int
+    return start
 
 
 class Records:
@@ -70,76 +63,44 @@ class Records:
         self._thread = ThreadPoolExecutor(1, "records")
         self._db: sqlite3.Connection
 
-    async def open(self) -> None:
-        await self._do(self._open)
-
-    async def close(self) -> None:
-        await self._do(self._db.close)
-        self._thread.shutdown()
-
-    async def fact(self, name: str, default: str) -> str:
-        """Return the value stored under `name`; store `default` if there is none."""
-        return await self._do(lambda: self._fact(name, default))
-
-    def add(self, job: Job, photo: bytes | None) -> asyncio.Future[None]:
-        """Start writing a new job. Awaiting it is optional: writes happen in order."""
-        return self._do(lambda: self._add(job, photo))
-
-    async def set_attempt(self, job: UUID, attempt: int) -> None:
-        sql = "UPDATE jobs SET attempt = ? WHERE id = ?"
-        await self._do(lambda: self._db.execute(sql, (attempt, str(job))))
-
-    def end(
-        self, job: UUID, outcome: schemas.Job, images: list[bytes], ended_at: float
-    ) -> asyncio.Future[None]:
-        """Start writing a job's outcome and images; its photo is deleted."""
-        return self._do(lambda: self._end(job, outcome, images, ended_at))
-
-    async def forget(self, job: UUID, *, is_clean: bool) -> None:
-        """Delete the job; unless `is_clean`, remember that ComfyUI still has files of it."""
-        await self._do(lambda: self._forget(job, is_clean))
-
-    async def set_clean(self, jobs: list[UUID]) -> None:
-        """Note that ComfyUI keeps nothing of these jobs."""
-        await self._do(lambda: self._set_clean(jobs))
-
-    async def all(self) -> list[Record | Forgotten]:
-        """Return everything on disk, oldest first."""
-        return await self._do(self._all)
-
-    async def image(self, job: UUID, number: int) -> bytes | None:
-        return await self._do(lambda: _read(self._files(job) / f"{number}.image"))
-
-    async def photo(self, job: UUID) -> bytes | None:
-        return await self._do(lambda: _read(self._files(job) / "photo"))
-
-    def _files(self, job: UUID) -> Path:
-        return self._folder / "jobs" / str(job)
-
-    def _do(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _open(self) -> None:
+    @_in_thread
+    def open(self) -> None:
         (self._folder / "jobs").mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(
             self._folder / "jobs.sqlite3", isolation_level=None, check_same_thread=False
         )
         self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + _SCHEMA)
 
-    def _fact(self, name: str, default: str) -> str:
+    @_in_thread
+    def close(self) -> None:
+        self._db.close()
+        self._thread.shutdown(wait=False)
+
+    @_in_thread
+    def fact(self, name: str, default: str) -> str:
+        """Return the value stored under `name`; store `default` if there is none."""
         self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, default))
         row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return str(row[0])
 
-    def _add(self, job: Job, photo: bytes | None) -> None:
+    @_in_thread
+    def add(self, job: Job, photo: bytes | None) -> None:
         if photo is not None:
             _write(self._files(job.id) / "photo", photo)
+        request = job.request.model_dump(include=_REQUEST_FIELDS)
+        request |= {"values": job.request.values, "size": job.size, "kept": job.is_kept}
         self._db.execute(
             "INSERT OR REPLACE INTO jobs (id, request, fingerprint, created) VALUES (?, ?, ?, ?)",
-            (str(job.id), _request_json(job), job.fingerprint, job.created_at),
+            (str(job.id), json.dumps(request), job.fingerprint, job.created_at),
         )
 
-    def _end(self, job: UUID, outcome: schemas.Job, images: list[bytes], ended_at: float) -> None:
+    @_in_thread
+    def set_attempt(self, job: UUID, attempt: int) -> None:
+        self._db.execute("UPDATE jobs SET attempt = ? WHERE id = ?", (attempt, str(job)))
+
+    @_in_thread
+    def end(self, job: UUID, outcome: schemas.Job, images: list[bytes], ended_at: float) -> None:
+        """Write a job's outcome and images; delete its photo."""
         for number, image in enumerate(images):
             _write(self._files(job) / f"{number}.image", image)
         self._db.execute(
@@ -148,7 +109,9 @@ class Records:
         )
         (self._files(job) / "photo").unlink(missing_ok=True)
 
-    def _forget(self, job: UUID, is_clean: bool) -> None:
+    @_in_thread
+    def forget(self, job: UUID, *, is_clean: bool) -> None:
+        """Delete the job; unless `is_clean`, remember that ComfyUI still has files of it."""
         if is_clean:
             self._db.execute("DELETE FROM jobs WHERE id = ?", (str(job),))
         else:
@@ -158,7 +121,9 @@ class Records:
             )
         shutil.rmtree(self._files(job), ignore_errors=True)
 
-    def _set_clean(self, jobs: list[UUID]) -> None:
+    @_in_thread
+    def set_clean(self, jobs: list[UUID]) -> None:
+        """Note that ComfyUI keeps nothing of these jobs."""
         with self._db:
             self._db.execute("BEGIN")
             self._db.executemany(
@@ -166,49 +131,48 @@ class Records:
             )
             self._db.execute("DELETE FROM jobs WHERE forgotten AND clean")
 
-    def _all(self) -> list[Record | Forgotten]:
+    @_in_thread
+    def all(self) -> list[Job | Leftover]:
+        """Return the jobs on disk, oldest first, and what ComfyUI still has of deleted ones."""
         rows = self._db.execute(
             "SELECT id, request, fingerprint, attempt, created, ended, outcome, clean, forgotten"
             " FROM jobs ORDER BY created"
         )
-        return [_record(row) for row in rows]
+        return [_job(row) for row in rows]
+
+    @_in_thread
+    def image(self, job: UUID, number: int) -> bytes | None:
+        return _read(self._files(job) / f"{number}.image")
+
+    @_in_thread
+    def photo(self, job: UUID) -> bytes | None:
+        return _read(self._files(job) / "photo")
+
+    def _files(self, job: UUID) -> Path:
+        return self._folder / "jobs" / str(job)
 
 
-def _request_json(job: Job) -> str:
-    """Return what `_record` reads back."""
-    request = job.request
-    return json.dumps(
-        {
-            "mode": request.mode,
-            "style": request.style,
-            "values": request.values,
-            "size": job.size,
-            "format": request.format,
-            "timeout_s": request.timeout_s,
-            "kept": job.is_kept,
-        }
-    )
-
-
-def _record(row: tuple[Any, ...]) -> Record | Forgotten:
-    job, request, fingerprint, attempt, created, ended, outcome, clean, forgotten = row
+def _job(row: tuple[Any, ...]) -> Job | Leftover:
+    job_id, request, fingerprint, attempt, created, ended, outcome, clean, forgotten = row
     if forgotten:
-        return Forgotten(UUID(job), attempt)
+        return Leftover.of_deleted(UUID(job_id), attempt)
     kept = json.loads(request)
-    own = {name: kept[name] for name in ("mode", "style", "format", "timeout_s")}
+    own = {name: kept[name] for name in _REQUEST_FIELDS}
     width, height = kept["size"]
-    return Record(
-        id=UUID(job),
+    job = Job(
+        id=UUID(job_id),
         request=JobRequest.model_validate({**kept["values"], **own}),
         size=(width, height),
-        is_kept=bool(kept["kept"]),
         fingerprint=fingerprint,
+        is_kept=bool(kept["kept"]),
         attempt=attempt,
         created_at=created,
-        outcome=None if outcome is None else schemas.Job.model_validate_json(outcome),
-        ended_at=ended or 0.0,
-        is_clean=bool(clean),
+        submission=Submission.unknown,
     )
+    if outcome is not None:
+        ended_as = schemas.Job.model_validate_json(outcome)
+        job.restore(ended_as, ended_at=ended or 0.0, is_clean=bool(clean))
+    return job
 
 
 def _read(path: Path) -> bytes | None:

@@ -8,25 +8,27 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import httpx
 from pydantic import SecretStr
 
 from gpu_server.models.download import Downloader
-from gpu_server.models.errors import DownloadError, NoSpace
 from gpu_server.models.files import State, state_of, verify
 from gpu_server.models.manifest import MANIFEST, ManifestError, ModelFile, load_manifest
-from gpu_server.models.progress import ProgressLines
+from gpu_server.models.part import DownloadError, NoSpace
 from gpu_server.settings import ENV_FILE, Settings
 from web.settings import load_or_exit
 
+_TERMINAL_INTERVAL_S, _PLAIN_INTERVAL_S = 0.2, 10.0
+_BAR_WIDTH = 24
 _FAILED, _USAGE, _UNHEALTHY, _NO_SPACE, _INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
         manifest = load_manifest(arguments.manifest)
@@ -52,7 +54,7 @@ def _list(models_dir: Path, files: Sequence[ModelFile], *, as_json: bool) -> int
 
 
 def _verify(models_dir: Path, files: Sequence[ModelFile], *, as_json: bool) -> int:
-    lines = ProgressLines(sys.stderr)
+    lines = _ProgressLines(sys.stderr)
     results: dict[ModelFile, str] = {}
     for file in files:
         state = state_of(models_dir, file)
@@ -67,7 +69,7 @@ def _verify(models_dir: Path, files: Sequence[ModelFile], *, as_json: bool) -> i
 
 
 def _pull(models_dir: Path, files: Sequence[ModelFile], *, as_json: bool) -> int:
-    lines = ProgressLines(sys.stderr)
+    lines = _ProgressLines(sys.stderr)
     token = os.environ.get("HF_TOKEN", "")
     with httpx.Client() as client:
         try:
@@ -121,6 +123,42 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--manifest", type=Path, default=MANIFEST, help=argparse.SUPPRESS)
         command.set_defaults(run=run)
     return parser
+
+
+class _ProgressLines:
+    """Shows the files' progress: a moving line on a terminal, an occasional line elsewhere."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out, self._terminal = out, out.isatty()
+        self._file: ModelFile | None = None
+        self._began = self._shown = 0.0
+        self._first = 0
+
+    def __call__(self, file: ModelFile, done: int) -> None:
+        now = time.monotonic()
+        if self._file is None or file.id != self._file.id:
+            self.finish()
+            self._file, self._began, self._first, self._shown = file, now, done, 0.0
+        interval = _TERMINAL_INTERVAL_S if self._terminal else _PLAIN_INTERVAL_S
+        if now - self._shown < interval and done < file.size:
+            return
+        self._shown, seconds = now, now - self._began
+        speed = max(done - self._first, 0) / seconds if seconds > 0.5 else 0.0
+        left = f"{(file.size - done) / speed:.0f} s left" if speed else ""
+        text = f"{done / 1e9:.2f}/{file.size / 1e9:.2f} GB  {speed / 1e6:.0f} MB/s  {left}"
+        percent = done * 100 // file.size
+        if self._terminal:
+            bar = ("█" * (_BAR_WIDTH * done // file.size)).ljust(_BAR_WIDTH, "░")
+            self._out.write(f"\r{file.id:<22} {bar} {percent:>3} %  {text}\x1b[K")
+        else:
+            self._out.write(f"{file.id} {percent} %  {text.rstrip()}\n")
+        self._out.flush()
+
+    def finish(self) -> None:
+        if self._terminal and self._file is not None:
+            self._out.write("\n")
+            self._out.flush()
+        self._file = None
 
 
 if __name__ == "__main__":

@@ -15,19 +15,18 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from gpu_server.models.errors import DownloadError, NoSpace, Transient, WrongContent
 from gpu_server.models.files import (
     Hash,
     Progress,
     State,
+    bytes_arrived,
     hash_file,
-    part_of,
     state_of,
     verify,
     write_record,
 )
 from gpu_server.models.manifest import ModelFile
-from gpu_server.models.part import Part, opened
+from gpu_server.models.part import DownloadError, NoSpace, Part, Transient, WrongContent, opened
 from gpu_server.models.safetensors import DamagedModel, check_header
 
 _TOKEN_ORIGIN = httpx.URL("https://huggingface.co")
@@ -39,21 +38,18 @@ _MARGIN_BYTES = 256 * 2**20  # a disk filled to the last byte breaks other progr
 
 @dataclass(frozen=True)
 class Downloader:
-    """Fetches into one directory.
-
-    Args:
-        token: Sent to `token_origin` only, and to no host it redirects to.
-        tries: Failed attempts in a row, without progress, before giving up on a file.
-        pause_s: Pause before the second attempt; doubles with each.
-    """
+    """Fetches into one directory."""
 
     client: httpx.Client
     models_dir: Path
     progress: Progress
     token: SecretStr | None = None
     token_origin: httpx.URL = _TOKEN_ORIGIN
+    """The only origin to send the token to, and no host it redirects to."""
     tries: int = 6
+    """Failed attempts in a row, without progress, before giving up on a file."""
     pause_s: float = 1.0
+    """Pause before the second attempt; doubles with each."""
 
     def pull(self, files: Sequence[ModelFile]) -> list[ModelFile]:
         """Fetch the files that are not installed and return them; may raise DownloadError."""
@@ -75,8 +71,7 @@ class Downloader:
 
     def _check_space(self, files: Sequence[ModelFile]) -> None:
         self.models_dir.mkdir(parents=True, exist_ok=True)
-        parts = (part_of(self.models_dir / file.dest) for file in files)
-        arrived = sum(part.stat().st_size for part in parts if part.exists())
+        arrived = sum(bytes_arrived(self.models_dir / file.dest) for file in files)
         needed = sum(file.size for file in files) - arrived
         free = shutil.disk_usage(self.models_dir).free
         if needed > 0 and needed + _MARGIN_BYTES > free:
@@ -104,7 +99,8 @@ class Downloader:
                         f"{file.id}: {error}, {failures} times in a row. "
                         "The part that arrived is kept; run the same command again to resume."
                     ) from error
-                self._pause(failures, error.pause_s)
+                own = self.pause_s * 2 ** (failures - 1) * random.uniform(0.5, 1.0)  # noqa: S311
+                time.sleep(min(max(own, error.pause_s), _MAX_PAUSE_S))
             else:
                 return
 
@@ -166,13 +162,8 @@ class Downloader:
         is_same = all(
             getattr(target, name) == getattr(origin, name) for name in ("scheme", "host", "port")
         )
-        if self.token is None or not self.token.get_secret_value() or not is_same:
-            return {}
-        return {"Authorization": f"Bearer {self.token.get_secret_value()}"}
-
-    def _pause(self, failures: int, requested_s: float) -> None:
-        own = self.pause_s * 2 ** max(failures - 1, 0) * random.uniform(0.5, 1.0)  # noqa: S311
-        time.sleep(min(max(own, requested_s), _MAX_PAUSE_S))
+        token = self.token.get_secret_value() if self.token else ""
+        return {"Authorization": f"Bearer {token}"} if token and is_same else {}
 
 
 def _check_status(file: ModelFile, answer: httpx.Response) -> None:

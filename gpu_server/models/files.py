@@ -43,18 +43,19 @@ def state_of(models_dir: Path, file: ModelFile) -> State:
     try:
         stat = path.stat()
     except OSError:
-        return State.PARTIAL if _has_begun(part_of(path)) else State.MISSING
+        return State.PARTIAL if bytes_arrived(path) else State.MISSING
     if stat.st_size != file.size:
         return State.WRONG_SIZE
     recorded = _read_record(path) == _record(stat, file.sha256)
     return State.INSTALLED if recorded else State.UNVERIFIED
 
 
-def _has_begun(part: Path) -> bool:
+def bytes_arrived(path: Path) -> int:
+    """Return the size of the part of a file."""
     try:
-        return part.stat().st_size > 0
+        return part_of(path).stat().st_size
     except OSError:
-        return False
+        return 0
 
 
 def part_of(path: Path) -> Path:
@@ -75,7 +76,6 @@ def verify(models_dir: Path, file: ModelFile, progress: Progress) -> bool:
 
 
 def hash_file(path: Path, digest: Hash, file: ModelFile, progress: Progress) -> None:
-    """Feed the bytes of `path` to `digest`, in chunks."""
     done = 0
     with path.open("rb") as source:
         while chunk := source.read(_CHUNK_BYTES):

@@ -32,8 +32,6 @@ class ModelFile(_Record):
 
 
 class Manifest(_Record):
-    """All files, and named selections of them."""
-
     schema_version: Annotated[int, Field(alias="schema", ge=1, le=1)]
     profiles: dict[str, tuple[str, ...]]
     files: tuple[ModelFile, ...]
@@ -55,11 +53,7 @@ class Manifest(_Record):
     def select(
         self, style: str | None = None, profile: str | None = None, ids: Sequence[str] = ()
     ) -> list[ModelFile]:
-        """Return the files that meet every condition.
-
-        Raises:
-            ManifestError: The manifest does not have the style, the profile or an id.
-        """
+        """Return the files that meet every condition. Raises ManifestError for an unknown one."""
         known_ids = [file.id for file in self.files]
         if unknown := [name for name in ids if name not in known_ids]:
             raise ManifestError(f"No file {', '.join(unknown)}; files: {', '.join(known_ids)}.")
@@ -78,11 +72,7 @@ class Manifest(_Record):
 
 
 def load_manifest(path: Path = MANIFEST) -> Manifest:
-    """Read and check the manifest.
-
-    Raises:
-        ManifestError: The manifest has a mistake, which the message names.
-    """
+    """Read and check the manifest. Raises ManifestError."""
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except OSError as error:

@@ -1,4 +1,7 @@
-"""The part of a model file that has arrived so far, on disk."""
+"""The part of a model file that has arrived so far, on disk; and why the rest does not.
+
+DownloadError ends a download, Transient is worth another try.
+"""
 
 import errno
 import fcntl
@@ -8,9 +11,28 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from gpu_server.models.errors import DownloadError, NoSpace
 from gpu_server.models.files import part_of
 from gpu_server.models.manifest import ModelFile
+
+
+class DownloadError(Exception):
+    """A file cannot be fetched; the message says which, why and what to do."""
+
+
+class NoSpace(DownloadError):
+    """The disk is too small for the files to fetch."""
+
+
+class Transient(Exception):
+    """One attempt failed; the server asked to wait `pause_s` before the next."""
+
+    def __init__(self, message: str, pause_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.pause_s = pause_s
+
+
+class WrongContent(Transient):
+    """The bytes received are not those of the file, so the part is useless."""
 
 
 class Part:
@@ -23,7 +45,6 @@ class Part:
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
         return os.fstat(self._content.fileno()).st_size
 
     @property
@@ -59,9 +80,7 @@ class Part:
 def opened(target: Path, file: ModelFile) -> Iterator[Part]:
     """Open and lock the part, unbuffered so that each chunk survives a crash of the program.
 
-    Raises:
-        NoSpace: The disk is full.
-        DownloadError: Another program has the part, or it cannot be written.
+    Raises DownloadError: the disk is full, or another program has the part.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from gpu_server.pictures.formats import ImageFormat
 
@@ -20,8 +20,6 @@ class BadPixels(ValueError):
 
 @dataclass(frozen=True)
 class Encoded:
-    """An image file and its size in pixels."""
-
     data: bytes
     width: int
     height: int
@@ -52,7 +50,7 @@ def _options(image_format: ImageFormat, software: str, xmp: bytes) -> dict[str, 
     if image_format == "png":
         info = PngImagePlugin.PngInfo()
         info.add_text("Software", software)
-        if xmp:
+        if xmp:  # for PNG Pillow ignores its option `xmp`
             info.add_itxt("XML:com.adobe.xmp", xmp.decode())
         return {"compress_level": PNG_LEVEL, "pnginfo": info}
     exif = Image.Exif()
@@ -71,14 +69,7 @@ def as_format(data: bytes, image_format: ImageFormat, software: str, xmp: bytes 
 
 def fit_photo(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Scale the photo to `size` (width, height), cropped evenly to that shape."""
-    scale = max(size[0] / photo.width, size[1] / photo.height)
-    covered = (size[0] / scale, size[1] / scale)
-    # Clamped: rounding may put an edge slightly outside the photo.
-    left = max((photo.width - covered[0]) / 2, 0.0)
-    top = max((photo.height - covered[1]) / 2, 0.0)
-    right, bottom = min(left + covered[0], photo.width), min(top + covered[1], photo.height)
-    box = (left, top, right, bottom)
-    return photo.resize(size, Image.Resampling.LANCZOS, box=box)
+    return ImageOps.fit(photo, size, Image.Resampling.LANCZOS)
 
 
 def as_png(image: Image.Image) -> bytes:

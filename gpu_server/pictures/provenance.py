@@ -82,11 +82,7 @@ class Origin:
 
 
 def xmp_packet(origin: Origin) -> bytes:
-    """Return the XMP packet (UTF-8) for Pillow to write as it encodes, before signing.
-
-    JPEG and WebP: `image.save(file, format, xmp=packet)`. PNG, where Pillow ignores `xmp`:
-    `info = PngInfo(); info.add_itxt("XML:com.adobe.xmp", packet.decode())`, `save(pnginfo=info)`.
-    """
+    """Return the XMP packet (UTF-8), to be written as the image is encoded, before signing."""
     system = _XMP_SYSTEM.format(model=escape(origin.model)) if origin.ai else ""
     packet = _XMP.format(
         tool=f"Easel/{VERSION}", created=origin.when, source=origin.source_type, system=system
@@ -98,10 +94,7 @@ class Signer:
     """Signs finished files. Create it once; threads may share it; `sign` blocks."""
 
     def __init__(self, chain: bytes, key: bytes) -> None:
-        """Load a certificate chain (signer's first) and its private key, both PEM.
-
-        Raises ProvenanceError if an image signed with them would not be valid.
-        """
+        """Load a PEM certificate chain (signer's first) and its key. Raises ProvenanceError."""
         try:
             info = c2pa.C2paSignerInfo(_algorithm(key), chain, key, None)
             self._context = c2pa.Context.from_dict(_SETTINGS, c2pa.Signer.from_info(info))

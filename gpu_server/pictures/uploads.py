@@ -11,7 +11,7 @@ import re
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from web.errors import FieldError, InvalidImage, TooLarge
+from web.errors import EaselError, FieldError, InvalidImage, TooLarge
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_BYTES = 20_000_000
@@ -27,23 +27,18 @@ _SCAN, _END = b"\xda", b"\xd9"
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
 
 
-def refuse(message: str, field: str = "image") -> InvalidImage:
-    """Return the error for an image that cannot be used, naming its field."""
-    return InvalidImage(
-        f"{field}: {message}",
-        errors=[FieldError(field=field, message=message, allowed=ALLOWED)],
-    )
+def _refused(message: str, error: type[EaselError] = InvalidImage) -> EaselError:
+    fault = FieldError(field="image", message=message, allowed=ALLOWED)
+    return error(f"image: {message}", errors=[fault])
 
 
-def from_base64(text: object, field: str = "image") -> bytes:
+def from_base64(text: object) -> bytes:
     """Decode a base64 text or data URL; white space is allowed.
 
-    Raises:
-        InvalidImage: It is not base64, or empty.
-        TooLarge: It has over MAX_BYTES.
+    Raises InvalidImage if it is not base64 or is empty, TooLarge if it has over MAX_BYTES.
     """
     if not isinstance(text, str):
-        raise refuse("must be a base64 text or data URL", field)
+        raise _refused("must be a base64 text or data URL")
     match = _DATA_URL.match(text[:200])
     data, rest = bytearray(), ""
     try:
@@ -51,15 +46,15 @@ def from_base64(text: object, field: str = "image") -> bytes:
             packed = rest + "".join(text[at : at + _PART].split())
             whole = max(len(packed) - 1, 0) // 4 * 4  # the last four may be padded
             if "=" in packed[:whole]:
-                raise refuse("is not valid base64", field)
+                raise _refused("is not valid base64")
             data += _unpacked(packed[:whole])
             rest = packed[whole:]
             if len(data) > MAX_BYTES:
-                raise _too_large(field)
+                raise _refused("has over 20 MB", TooLarge)
         data += _unpacked(rest + "=" * (-len(rest) % 4))
     except (binascii.Error, ValueError) as error:
-        raise refuse("is not valid base64", field) from error
-    return check_bytes(bytes(data), field)
+        raise _refused("is not valid base64") from error
+    return check_bytes(bytes(data))
 
 
 def _unpacked(packed: str) -> bytes:
@@ -67,49 +62,45 @@ def _unpacked(packed: str) -> bytes:
     return base64.b64decode(packed, altchars=altchars, validate=True)
 
 
-def check_bytes(data: bytes, field: str = "image") -> bytes:
+def check_bytes(data: bytes) -> bytes:
     """Return `data` if it has 1 to MAX_BYTES bytes. Raises InvalidImage or TooLarge."""
     if not data:
-        raise refuse("is empty", field)
+        raise _refused("is empty")
     if len(data) > MAX_BYTES:
-        raise _too_large(field)
+        raise _refused("has over 20 MB", TooLarge)
     return data
 
 
-def decode(data: bytes, field: str = "image") -> Image.Image:
+def decode(data: bytes) -> Image.Image:
     """Decode to upright RGB; transparent parts become white.
 
-    Takes up to a second for 40 megapixels: call it in a thread.
-
-    Raises:
-        InvalidImage: It is not a usable PNG, JPEG or WebP.
-        TooLarge: It has over MAX_BYTES.
+    Takes up to a second for 40 megapixels: call it in a thread. Raises InvalidImage if it is not a
+    usable PNG, JPEG or WebP, TooLarge if it has over MAX_BYTES.
     """
-    check_bytes(data, field)
+    check_bytes(data)
     try:
-        return _decode(data, field)
+        return _decode(data)
     except Image.DecompressionBombError as error:
-        raise refuse("has over 40 megapixels", field) from error
+        raise _refused("has over 40 megapixels") from error
     except UnidentifiedImageError as error:
-        raise refuse("is not a PNG, JPEG or WebP image", field) from error
+        raise _refused("is not a PNG, JPEG or WebP image") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:
-        raise refuse("is damaged or cut off", field) from error
+        raise _refused("is damaged or cut off") from error
 
 
-def _decode(data: bytes, field: str) -> Image.Image:
+def _decode(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise refuse(f"has {image.width} × {image.height} pixels", field)
+            raise _refused(f"has {image.width} × {image.height} pixels")
         if min(image.size) < 16:
-            raise refuse(f"is only {image.width} × {image.height} pixels", field)
+            raise _refused(f"is only {image.width} × {image.height} pixels")
         if image.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
-            raise refuse(f"has over {MAX_SCANS} scans", field)
+            raise _refused(f"has over {MAX_SCANS} scans")
         # Phones append further images to a JPEG (format MPO): the first is the photo.
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            raise refuse("is animated", field)
+            raise _refused("is animated")
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return _as_rgb(upright)
+        return _as_rgb(ImageOps.exif_transpose(image))
 
 
 def _scans(data: bytes) -> int:
@@ -131,11 +122,3 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     plain = Image.new("RGB", image.size)
     plain.paste(image.convert("RGB"))
     return plain
-
-
-def _too_large(field: str) -> TooLarge:
-    message = "has over 20 MB"
-    return TooLarge(
-        f"{field}: {message}",
-        errors=[FieldError(field=field, message=message, allowed=ALLOWED)],
-    )

@@ -62,12 +62,10 @@ class Detection:
 
     @property
     def area(self) -> float:
-        """The share of the image that the box covers, 0-1."""
         return self.box[2] * self.box[3]
 
     @property
     def is_face(self) -> bool:
-        """Whether the label is one of the two for faces."""
         return self.label.startswith("FACE_")
 
 
@@ -77,11 +75,8 @@ class Detector:
     def __init__(self, model: Path | None = None) -> None:
         """Load `model`, by default the installed package's.
 
-        Raises:
-            OSError: The file cannot be read.
-            PackageNotFoundError: The package is not installed.
-            ValueError: It is not the model that these labels and thresholds belong to.
-            Exception: Any of onnxruntime's own.
+        Raises OSError or PackageNotFoundError if there is none, ValueError for another model than
+        these labels and thresholds belong to, or any of onnxruntime's own exceptions.
         """
         path = model or Path(str(distribution("nudenet").locate_file("nudenet/320n.onnx")))
         with path.open("rb") as file:

@@ -58,11 +58,7 @@ _RULES = {
 
 
 class GateUnavailable(RuntimeError):
-    """The gate could not judge, so nothing may pass; `reason` is for the log and the operator."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """The gate could not judge, so nothing may pass; the text is for the log and the operator."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +107,7 @@ class Gate:
     def load(cls, strictness: float = 0.0, *, model: Path | None = None) -> "Gate":
         """Load the detector and test it; takes about 0.3 s and 70 MB.
 
-        Raises:
-            GateUnavailable: The detector cannot be used.
-            ValueError: The strictness is outside 0-1.
+        Raises GateUnavailable if it cannot be used, ValueError if `strictness` is outside 0-1.
         """
         if not 0 <= strictness <= 1:
             raise ValueError(

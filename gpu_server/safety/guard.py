@@ -37,22 +37,24 @@ class Guard:
         certificate: Path | None = None,
         key: Path | None = None,
     ) -> "Guard":
-        """Load detector and signer; return a guard with a `fault` if that fails."""
+        """Load detector and signer.
+
+        If that fails the guard has a `fault`: the server runs, draws nothing and is not ready.
+        """
         try:
-            gate = Gate.load(strictness)
-            return cls(gate, Signer.load(directory, certificate, key))
+            return cls(Gate.load(strictness), Signer.load(directory, certificate, key))
         except GateUnavailable as error:
-            return cls(None, None, f"{error.reason}; run ./startup.sh to set it up again")
+            fault = f"{error}; run ./startup.sh to set it up again"
         except ProvenanceError as error:
-            return cls(None, None, str(error))
+            fault = str(error)
+        log.error("safety_out_of_order", reason=fault)
+        return cls(None, None, fault)
 
     def require_decent(self, images: Sequence[Image.Image], *, photo: bool = False) -> None:
         """Let the detector judge every image.
 
-        Raises:
-            ContentRefused: It refuses one, or there is no detector.
-            EngineError: It could not judge one of them.
-            EngineLost: It is broken; another pod may be in order.
+        Raises ContentRefused if it refuses one or there is no detector, EngineError if it could not
+        judge one, EngineLost if it is broken: another pod may be in order.
         """
         if self.gate is None:
             raise errors.ContentRefused(OUT_OF_ORDER, category=errors.UNCHECKED)
@@ -70,12 +72,7 @@ class Guard:
                 )
 
     def sign(self, data: bytes, media_type: str, origin: Origin) -> bytes:
-        """Return the file with its signed manifest.
-
-        Raises:
-            ContentRefused: There is no signer.
-            EngineLost: Signing failed.
-        """
+        """Return the signed file. Raises ContentRefused without a signer, EngineLost on failure."""
         if self.signer is None:
             raise errors.ContentRefused(OUT_OF_ORDER, category=errors.UNCHECKED)
         try:
@@ -89,11 +86,11 @@ class Guard:
         Only a detector that fails its self-test takes this server out of service. Otherwise one bad
         image would take out one pod after the other.
         """
-        log.error("safety_check_failed", reason=error.reason)
+        log.error("safety_check_failed", reason=str(error))
         try:
             gate.self_test()
         except GateUnavailable as broken:
-            return self.out_of_order(broken.reason)
+            return self.out_of_order(str(broken))
         return errors.EngineError("The safety check could not judge this picture: it is not shown")
 
     def out_of_order(self, reason: str) -> errors.EngineLost:

@@ -41,7 +41,7 @@ def held_up(folder: Path) -> Iterator[None]:
 
 async def admitted(pod: Pod, job_id: UUID) -> Job:
     def known() -> list[Job]:
-        return [job for job in pod.runner.unfinished() if job.id == job_id]
+        return [job for job in pod.service.runner.unfinished() if job.id == job_id]
 
     await until(known, "the job is being taken on")
     return known()[0]
@@ -83,4 +83,4 @@ async def test_a_follower_of_a_job_that_could_not_be_kept_learns_of_its_end(
         await followed.done.wait()
     assert followed.status is State.failed
     with pytest.raises(errors.NotFound):
-        pod.service.get(second)
+        pod.service.runner.get(second)

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from gpu_server.models.download import Downloader
-from gpu_server.models.errors import DownloadError, NoSpace
 from gpu_server.models.files import State, part_of, state_of
 from gpu_server.models.manifest import ModelFile
+from gpu_server.models.part import DownloadError, NoSpace
 from tests.gpu_server.models import origin as turns
 from tests.gpu_server.models.conftest import MODEL, described
 from tests.gpu_server.models.origin import Origin, running

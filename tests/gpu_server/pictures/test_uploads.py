@@ -46,9 +46,9 @@ def test_every_kind_of_picture_becomes_plain_colour(kind: str) -> None:
 def test_a_file_that_cannot_be_used_is_refused_in_words(kind: str) -> None:
     data, message = samples.BAD[kind]
     with pytest.raises(InvalidImage) as refused:
-        uploads.decode(data, "photo")
+        uploads.decode(data)
     [fault] = refused.value.errors
-    assert (fault.field, fault.message, fault.allowed) == ("photo", message, uploads.ALLOWED)
+    assert (fault.field, fault.message, fault.allowed) == ("image", message, uploads.ALLOWED)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

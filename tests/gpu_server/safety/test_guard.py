@@ -187,7 +187,7 @@ def test_a_detector_that_hangs_is_waited_for_only_so_long(engine: str, folder: P
     app = create_app(Settings(comfyui_url=engine, easel_data_dir=data), Timeouts(judge_s=0.5))
     with services.served(app) as url:
         services.until(lambda: services.is_ready(url), "the GPU server is ready")
-        app.state.pod.guard.gate._detector._session = hanging
+        app.state.pod.health.guard.gate._detector._session = hanging
         answer = httpx.post(f"{url}/generate", json={"prompt": "a lake"}, timeout=60)
         assert (answer.status_code, answer.json()["code"]) == (502, "engine_lost")
         ready = httpx.get(f"{url}/readyz")
@@ -232,7 +232,7 @@ def test_a_detector_that_breaks_is_held_against_the_server_and_not_the_user(
     app = create_app(Settings(comfyui_url=engine, easel_data_dir=folder / "breaking"))
     with services.served(app) as url:
         services.until(lambda: services.is_ready(url), "the GPU server is ready")
-        app.state.pod.guard.gate._detector._session = BrokenSession()
+        app.state.pod.health.guard.gate._detector._session = BrokenSession()
         answer = httpx.post(f"{url}/generate", json={"prompt": "a lake"}, timeout=60)
         assert (answer.status_code, answer.json()["code"]) == (502, "engine_lost")
         assert "safety check is out of order" in answer.json()["detail"]
