@@ -32,7 +32,7 @@ _ATTRIBUTE = re.compile(r"([^\s=>]+)(?:\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>\"
 
 
 def parse_html(source: str) -> Formatted:
-    """Separate the text from its tags; raises BadRequest ("can't parse entities: …")."""
+    """Separate the text from its tags. Raises BadRequest ("can't parse entities: …")."""
     return _Parser(source).run()
 
 
@@ -124,8 +124,7 @@ class _Parser:
             case "blockquote" if "expandable" in tag.attributes:
                 entity["type"] = "expandable_blockquote"
             case "code":
-                name = tag.attributes.get("class", "")
-                self.language = name.removeprefix("language-") if "language-" in name else ""
+                self.language = tag.attributes.get("class", "").partition("language-")[2]
             case "pre" if self.entities[-1:] == [{**entity, "type": "code"}]:
                 self.entities.pop()
                 if self.language:

@@ -62,8 +62,10 @@ class Bot:
         """Return a person's commands in this chat: narrowest scope first, then their language."""
         kind = "all_private_chats" if chat_id > 0 else "all_group_chats"
         scopes = (
-            *(("chat_member", chat_id, user_id), ("chat", chat_id, 0)),
-            *((kind, 0, 0), ("default", 0, 0)),
+            ("chat_member", chat_id, user_id),
+            ("chat", chat_id, 0),
+            (kind, 0, 0),
+            ("default", 0, 0),
         )
         for scope in scopes:
             for code in (language, ""):
@@ -91,8 +93,13 @@ class Message:
     def api(self, bot: Bot, *, with_reply: bool = True) -> Json:
         """Return the Bot API form; a reply includes one level of the message it answers."""
         sender = bot.api() if self.sender is None else self.sender.api()
-        message: Json = {"message_id": self.message_id, "from": sender, "chat": self.chat.api()}
-        message |= {"date": self.date, **self.content}
+        message: Json = {
+            "message_id": self.message_id,
+            "from": sender,
+            "chat": self.chat.api(),
+            "date": self.date,
+            **self.content,
+        }
         if self.edit_date is not None:
             message["edit_date"] = self.edit_date
         if self.media_group_id is not None:
