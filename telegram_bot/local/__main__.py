@@ -1,18 +1,16 @@
 """Start the local Telegram on loopback: `python -m telegram_bot.local`."""
 
-import os
 import socket
-import sys
 from types import FrameType
 
 import structlog
 import uvicorn
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 
 from telegram_bot.local.app import create_app
-from telegram_bot.local.settings import PREFIX, LocalTelegramSettings
+from telegram_bot.local.settings import ENV_FILE, LocalTelegramSettings
 from telegram_bot.local.state.world import World
+from web import logs
+from web.settings import load_or_exit, stop
 
 _SHUTDOWN_S = 3
 """How long to wait for open requests before the server stops."""
@@ -31,58 +29,28 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def read_settings() -> LocalTelegramSettings:
-    """Read the environment; raise `ValueError` with one sentence."""
-    known = {f"{PREFIX}{name}".upper() for name in LocalTelegramSettings.model_fields}
-    for name in os.environ:
-        if name.startswith(PREFIX) and name not in known:
-            raise ValueError(f"{name} is not a setting; known: {', '.join(sorted(known))}.")
-    try:
-        return LocalTelegramSettings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = f"{PREFIX}{first['loc'][0]}".upper()
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{name} is not valid: {reason}.") from None
-    except SettingsError:
-        raise ValueError(
-            f"{PREFIX}HOOKS is not valid: a JSON object of commands by label is expected, "
-            'like {"Restart the bot": "./startup.sh restart telegram_bot"}.'
-        ) from None
-
-
 def bind(settings: LocalTelegramSettings) -> socket.socket:
-    """Open the listening socket; raise `ValueError` with one sentence."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # asyncio turns off Nagle's delay (40 ms a call) only if the protocol is explicit.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Open the listening socket. Raises ValueError when the port cannot be used."""
+    address = (settings.local_telegram_host, settings.local_telegram_port)
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(_BACKLOG)
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
-        listener.close()
         raise ValueError(
-            f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}): stop the "
-            f"program that listens there, or set {PREFIX}PORT."
+            f"{error.strerror}; stop the program that listens there, or set LOCAL_TELEGRAM_PORT"
         ) from None
+    # Connections inherit it; asyncio alone would leave Nagle's delay on (40 ms a call).
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
-def main() -> int:
+def main() -> None:
+    settings = load_or_exit(LocalTelegramSettings, ENV_FILE)
     try:
-        settings = read_settings()
         listener = bind(settings)
     except ValueError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ]
-    )
+        stop(error)
+    logs.configure("local_telegram")
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -90,12 +58,11 @@ def main() -> int:
         access_log=False,  # its lines would contain the bot's token
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"http://{host}:{listener.getsockname()[1]}"
-    structlog.get_logger(service="local_telegram").info("listening", address=address)
+    host = settings.local_telegram_host
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    structlog.get_logger().info("listening", address=address)
     Server(config, app.state.world).run([listener])
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

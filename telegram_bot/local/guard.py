@@ -1,13 +1,15 @@
 """Keep other websites out, and the page from loading anything foreign."""
 
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from telegram_bot.local.settings import LOOPBACK
+
 _MAX_BODY_BYTES = 150 * 1024 * 1024
-_LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -21,15 +23,15 @@ _HEADERS = {
 }
 
 
+@dataclass(frozen=True)
 class Guard:
     """ASGI middleware: loopback hosts only, no foreign origin, no huge body, strict headers."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    app: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         refusal = _refusal(Headers(scope=scope))
         if refusal is not None:
@@ -39,12 +41,10 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers[name] = value
+                MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await self.app(scope, receive, send_with_headers)
 
 
 def _address(url: str) -> tuple[str | None, int | None]:
@@ -59,15 +59,12 @@ def _address(url: str) -> tuple[str | None, int | None]:
 
 def _refusal(headers: Headers) -> tuple[int, str] | None:
     host = _address(f"//{headers.get('host', '')}")
-    if host[0] not in _LOOPBACK_NAMES:
+    if host[0] not in LOOPBACK:
         return 403, "This server answers to loopback names only: open it as http://127.0.0.1.\n"
     origin = headers.get("origin")
-    if origin is not None and _address(origin) != host:
-        return 403, "Requests from other websites are refused.\n"
-    if (
-        headers.get("sec-fetch-site") == "cross-site"
-        and headers.get("sec-fetch-mode") != "navigate"
-    ):
+    foreign = origin is not None and _address(origin) != host
+    cross_site = headers.get("sec-fetch-site") == "cross-site"
+    if foreign or (cross_site and headers.get("sec-fetch-mode") != "navigate"):
         return 403, "Requests from other websites are refused.\n"
     length = headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:

@@ -1,38 +1,27 @@
 """Settings of the local Telegram, read from `LOCAL_TELEGRAM_*` variables."""
 
-import ipaddress
 from pathlib import Path
+from typing import Literal, get_args
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, Json
 
-PREFIX = "LOCAL_TELEGRAM_"
+from web.settings import ServiceSettings
+
+ENV_FILE = Path(__file__).parents[1] / ".env"
+Loopback = Literal["127.0.0.1", "::1", "localhost"]
+LOOPBACK: frozenset[str] = frozenset(get_args(Loopback))
 
 
-class LocalTelegramSettings(BaseSettings):
-    """`hooks`: commands by label, offered as buttons; `files_mb`: memory for photos and files."""
+class LocalTelegramSettings(ServiceSettings):
+    """`…hooks`: commands by label, offered as buttons; `…files_mb`: memory for photos and files."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=Path(__file__).parents[1] / ".env",
-        extra="ignore",
-        hide_input_in_errors=True,
-    )
+    local_telegram_host: Loopback = "127.0.0.1"
+    local_telegram_port: int = Field(8081, ge=0, le=65535)
+    local_telegram_hooks: Json[dict[str, str]] = Field(default_factory=dict, validate_default=False)
+    local_telegram_flood_limits: bool = False
+    local_telegram_files_mb: int = Field(256, ge=64, le=8192)
+    local_telegram_query_lifetime_s: float = Field(30, gt=0, le=3600)
 
-    host: str = "127.0.0.1"
-    port: int = Field(8081, ge=0, le=65535)
-    hooks: dict[str, str] = Field(default_factory=dict)
-    flood_limits: bool = False
-    files_mb: int = Field(256, ge=64, le=8192)
-    query_lifetime_s: float = Field(30, gt=0, le=3600)
-
-    @field_validator("host")
     @classmethod
-    def _loopback(cls, host: str) -> str:
-        try:
-            loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            loopback = False
-        if not loopback:
-            raise ValueError("it binds to loopback only (127.0.0.1, ::1 or localhost)")
-        return host
+    def own_prefix(cls) -> str:
+        return "LOCAL_TELEGRAM_"

@@ -9,11 +9,9 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from telegram_bot.local.errors import ApiError, BadRequest
+from telegram_bot.local.errors import BadRequest
 from telegram_bot.local.formatting.entities import Json
 from telegram_bot.local.state.world import World
-
-_MAX_BODY_BYTES = 110 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -29,13 +27,10 @@ class Params:
     values: dict[str, Any]
     uploads: dict[str, Upload]
 
-    def has(self, name: str) -> bool:
-        return self.values.get(name) not in (None, "") or name in self.uploads
-
-    def text(self, name: str, default: str = "") -> str:
+    def text(self, name: str) -> str:
         value = self.values.get(name)
         if value is None:
-            return default
+            return ""
         return value if isinstance(value, str) else json.dumps(value)
 
     def integer(self, name: str, default: int = 0) -> int:
@@ -79,13 +74,11 @@ Method = Callable[[World, Params], Awaitable[Any]]
 
 
 async def read_params(request: Request) -> Params:
-    """Read query and body; raise `ApiError` 413 beyond the size limit."""
+    """Read query and body. Raises BadRequest when the body is malformed."""
     values: dict[str, Any] = dict(request.query_params)
     uploads: dict[str, Upload] = {}
     if request.method == "GET":
         return Params(values, uploads)
-    if int(request.headers.get("content-length") or 0) > _MAX_BODY_BYTES:
-        raise ApiError(413, "Request Entity Too Large")
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type == "application/json":
         values |= await _read_json(request)
@@ -106,7 +99,7 @@ async def _read_json(request: Request) -> Json:
 
 async def _read_form(request: Request, values: Json, uploads: dict[str, Upload]) -> None:
     try:
-        async with request.form(max_part_size=_MAX_BODY_BYTES) as form:
+        async with request.form() as form:
             for name, value in form.multi_items():
                 if isinstance(value, UploadFile):
                     uploads[name] = Upload(value.filename or "file", await value.read())

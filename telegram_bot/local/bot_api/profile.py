@@ -6,7 +6,7 @@ from typing import Any
 from telegram_bot.local.bot_api.parameters import Method, Params
 from telegram_bot.local.errors import BadRequest
 from telegram_bot.local.formatting.entities import Json, utf16_length
-from telegram_bot.local.state.profile import Scope
+from telegram_bot.local.state.model import Scope
 from telegram_bot.local.state.world import World
 
 _COMMAND = re.compile(r"[a-z0-9_]{1,32}")
@@ -34,18 +34,17 @@ async def set_my_commands(world: World, params: Params) -> Any:
         raise BadRequest("expected an Array of BotCommand")
     if len(commands) > 100:
         raise BadRequest("BOT_COMMANDS_TOO_MUCH")
-    valid = [_command(command) for command in commands]
-    world.profile.set_commands(_scope(params), _language(params), valid)
+    world.bot.commands[_scope(params), _language(params)] = [_command(c) for c in commands]
     world.feed.publish("commands")
     return True
 
 
 async def get_my_commands(world: World, params: Params) -> Any:
-    return world.profile.commands.get((_scope(params), _language(params)), [])
+    return world.bot.commands.get((_scope(params), _language(params)), [])
 
 
 async def delete_my_commands(world: World, params: Params) -> Any:
-    world.profile.set_commands(_scope(params), _language(params), [])
+    world.bot.commands.pop((_scope(params), _language(params)), None)
     world.feed.publish("commands")
     return True
 
@@ -91,13 +90,12 @@ def _text_methods(name: str, title: str, limit: int) -> dict[str, Method]:
         text = params.text(name)
         if utf16_length(text) > limit:
             raise BadRequest(f"BOT_{name.upper()}_INVALID")
-        world.profile.set_text(name, _language(params), text)
+        world.bot.texts[name, _language(params)] = text
         world.feed.publish("commands")
         return True
 
     async def get_text(world: World, params: Params) -> Any:
-        default = world.bot.first_name if name == "name" else ""
-        return {name: world.profile.text(name, _language(params), default)}
+        return {name: world.bot.text(name, _language(params))}
 
     return {f"setMy{title}": set_text, f"getMy{title}": get_text}
 

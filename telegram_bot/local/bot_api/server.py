@@ -3,27 +3,24 @@
 import asyncio
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
+from pathlib import PurePath
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from telegram_bot.local.bot_api import editing, profile, receiving, sending
+from telegram_bot.local.bot_api import messages, profile, receiving
 from telegram_bot.local.bot_api.parameters import Method, Params, read_params
 from telegram_bot.local.errors import ApiError, BadRequest, Forbidden, TooManyRequests
 from telegram_bot.local.formatting.entities import Json
 from telegram_bot.local.state.faults import Fault
 from telegram_bot.local.state.world import World
+from web.edge import until_disconnected
 
-METHODS: dict[str, Method] = {
-    **sending.METHODS,
-    **editing.METHODS,
-    **receiving.METHODS,
-    **profile.METHODS,
-}
+METHODS: dict[str, Method] = messages.METHODS | receiving.METHODS | profile.METHODS
 _BY_LOWER_NAME = {name.lower(): (name, method) for name, method in METHODS.items()}
 _FLOOD_LIMITED = ("sendMessage", "sendPhoto", "sendDocument", "sendMediaGroup")
 _TOKEN = re.compile(r"([1-9][0-9]{0,17}):[A-Za-z0-9_-]{3,60}")
@@ -37,10 +34,6 @@ _BAD_GATEWAY_PAGE = (
 )
 
 
-class _BadGateway(Exception):
-    """The ordered fault 502: an HTML page instead of a Bot API error."""
-
-
 @dataclass(frozen=True)
 class BotApi:
     """Serve every method to a bot with any well-formed token (`123:abc`)."""
@@ -48,11 +41,9 @@ class BotApi:
     world: World
 
     def routes(self) -> list[Route]:
-        methods = ["GET", "POST"]
         return [
             Route("/file/bot{token}/{path:path}", self.download, methods=["GET"]),
-            Route("/bot{token}/{method}", self.call, methods=methods),
-            Route("/bot{token}", self.call, methods=methods),
+            Route("/bot{token}/{method}", self.call, methods=["GET", "POST"]),
         ]
 
     async def download(self, request: Request) -> Response:
@@ -60,7 +51,7 @@ class BotApi:
             self._authenticate(request)
         except ApiError as error:
             return _error_response(error)
-        file = self.world.files.at(request.path_params["path"])
+        file = self.world.files.get(PurePath(request.path_params["path"]).stem)
         if file is None:
             return _error_response(ApiError(404, "Not Found"))
         return Response(file.data, media_type="application/octet-stream")
@@ -68,7 +59,7 @@ class BotApi:
     async def call(self, request: Request) -> Response:
         try:
             self._authenticate(request)
-            name, method = _find_method(request.path_params.get("method", ""))
+            name, method = _find_method(request.path_params["method"])
             params = await read_params(request)
         except ApiError as error:
             return _error_response(error)
@@ -76,19 +67,21 @@ class BotApi:
         fault = self.world.faults.take(name, _chat_id(params))
         response, result = await self._answer(name, method, params, fault)
         if name != "getUpdates" or result != []:
-            self._log(
-                {
-                    "method": name,
-                    "request": _truncate(params.summary()),
-                    "status": response.status_code,
-                    "response": _truncate(result),
-                    "ms": round((time.perf_counter() - started) * 1000, 1),
-                    "fault": fault.fault if fault else None,
-                    "at": time.time(),
-                }
-            )
+            call = {
+                "method": name,
+                "request": _truncate(params.summary()),
+                "status": response.status_code,
+                "response": _truncate(result),
+                "ms": round((time.perf_counter() - started) * 1000, 1),
+                "fault": fault.fault if fault else None,
+                "at": time.time(),
+            }
+            self.world.calls.append(call)
+            self.world.feed.publish("call", call=call)
         if fault and fault.fault == "timeout":
-            await _stall(request)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STALL_S):
+                    await until_disconnected(request)
         return response
 
     def _authenticate(self, request: Request) -> None:
@@ -101,13 +94,13 @@ class BotApi:
         self, name: str, method: Method, params: Params, fault: Fault | None
     ) -> tuple[Response, Any]:
         """Return the response, and the part of it that the inspector shows."""
+        if fault and fault.fault == "502":
+            return HTMLResponse(_BAD_GATEWAY_PAGE, 502), _BAD_GATEWAY_PAGE
         try:
             if fault:
                 await _apply(fault)
             self._limit(name, params)
             result = await method(self.world, params)
-        except _BadGateway:
-            return HTMLResponse(_BAD_GATEWAY_PAGE, 502), _BAD_GATEWAY_PAGE
         except ApiError as error:
             return _error_response(error), error.description
         return JSONResponse({"ok": True, "result": result}), result
@@ -119,15 +112,11 @@ class BotApi:
         if chat_id in self.world.directory.chats and (wait := flood.retry_after(chat_id)):
             raise TooManyRequests(wait)
 
-    def _log(self, call: Json) -> None:
-        self.world.calls.append(call)
-        self.world.feed.publish("call", call=call)
-
 
 def _find_method(name: str) -> tuple[str, Method]:
     entry = _BY_LOWER_NAME.get(name.lower())
     if entry is None:
-        raise ApiError(404, "Not Found: method not found" if name else "Not Found")
+        raise ApiError(404, "Not Found: method not found")
     return entry
 
 
@@ -144,8 +133,6 @@ async def _apply(fault: Fault) -> None:
     match fault.fault:
         case "429":
             raise TooManyRequests(fault.seconds)
-        case "502":
-            raise _BadGateway
         case "photo_refused":
             raise BadRequest("PHOTO_INVALID_DIMENSIONS")
         case "401":
@@ -156,22 +143,8 @@ async def _apply(fault: Fault) -> None:
             await asyncio.sleep(fault.seconds)
 
 
-async def _stall(request: Request) -> None:
-    """Keep the caller waiting until it gives up."""
-    try:
-        async with asyncio.timeout(_STALL_S):
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-    except TimeoutError:
-        return
-
-
 def _error_response(error: ApiError) -> JSONResponse:
-    body: Json = {
-        "ok": False,
-        "error_code": error.status,
-        "description": error.description or HTTPStatus(error.status).phrase,
-    }
+    body: Json = {"ok": False, "error_code": error.status, "description": error.description}
     headers = {}
     if error.retry_after is not None:
         body["parameters"] = {"retry_after": error.retry_after}

@@ -160,8 +160,7 @@ def _decode(encoded: str, name: str) -> bytes:
 
 
 def _find_button(message: Message, name: str) -> Json:
-    rows = (message.markup or {}).get("inline_keyboard", [])
-    buttons: list[Json] = [button for row in rows for button in row]
+    buttons = [button for row in message.buttons for button in row]
     for button in buttons:
         if name in (button.get("callback_data"), button["text"]):
             return button

@@ -1,12 +1,12 @@
 """The routes under `/chat`, for the page and for scripts."""
 
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
 
 from telegram_bot.local.chat.acting import Body, PressButton, Send, Text, press_button, send
@@ -53,7 +53,7 @@ class ChatApi:
         router.get("/calls")(self.calls)
         router.get("/state")(self.state)
         router.get("/files/{file_id}")(self.file)
-        router.get("/events")(self.events)
+        router.get("/events", response_class=EventSourceResponse)(self.events)
         router.post("/send")(self.send)
         router.post("/press")(self.press)
         router.post("/fault")(self.order_fault)
@@ -93,7 +93,7 @@ class ChatApi:
         else:
             method = PRESS if body.fault == "stale_callback" else body.method
             fault = Fault(method, body.fault, body.count, body.chat_id, body.seconds)
-            self.world.faults.add(fault)
+            self.world.faults.append(fault)
         return {"waiting": self._pending_faults()}
 
     async def clear_faults(self) -> Json:
@@ -108,9 +108,8 @@ class ChatApi:
         language = person.language_code.split("-")[0]
         bot = {
             **world.bot.api(),
-            "name": world.profile.text("name", language, world.bot.first_name),
-            "description": world.profile.text("description", language),
-            "short_description": world.profile.text("short_description", language),
+            "name": world.bot.text("name", language),
+            "description": world.bot.text("description", language),
             "online": world.updates.bot_online,
         }
         return {
@@ -118,7 +117,7 @@ class ChatApi:
             "people": [person_view(p) for p in world.directory.people.values()],
             "bot": bot,
             "chats": [self._chat(c) for c in world.directory.chats_of(person)],
-            "commands": world.profile.menu(person.id, chat.id, language),
+            "commands": world.bot.menu(person.id, chat.id, language),
             "hooks": list(self.hooks.commands),
             "faults": self._pending_faults(),
         }
@@ -142,26 +141,20 @@ class ChatApi:
         if file is None:
             raise ApiError(404, "this file is no longer kept")
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
-        if file.kind == "Document":
+        if file.kind == "document":
             name = quote(file.name, safe="")
             headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{name}"
         return Response(file.data, media_type=file.media_type, headers=headers)
 
-    async def events(self) -> StreamingResponse:
-        return StreamingResponse(self._stream(), media_type="text/event-stream")
-
-    async def _stream(self) -> AsyncIterator[str]:
-        yield "retry: 1000\n\n"
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        yield ServerSentEvent(retry=1000)
         async for event in self.world.feed.listen():
-            if event is None:
-                yield ": keep-alive\n\n"
-            else:
-                yield f"data: {json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n\n"
+            yield ServerSentEvent(data=event)
 
     def _pending_faults(self) -> list[Json]:
         return [
             {"method": f.method, "fault": f.fault, "count": f.remaining, "chat_id": f.chat_id}
-            for f in self.world.faults.pending()
+            for f in self.world.faults
         ]
 
     def _chat(self, chat: Chat) -> Json:

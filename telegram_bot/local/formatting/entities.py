@@ -25,11 +25,6 @@ _STYLES = frozenset(
         *("blockquote", "expandable_blockquote"),
     )
 )
-_KNOWN = _STYLES | {
-    *(name for name, _ in _DETECTED),
-    *("code", "pre", "text_link", "text_mention", "custom_emoji", "cashtag", "phone_number"),
-    "date_time",
-}
 
 
 @dataclass(frozen=True)
@@ -64,20 +59,6 @@ def normalise(formatted: Formatted) -> Formatted:
     opaque = [e for e in trimmed.entities if e["type"] not in _STYLES]
     entities = [*trimmed.entities, *_detect(trimmed.text, opaque)]
     return Formatted(trimmed.text, sorted(entities, key=lambda e: (e["offset"], -e["length"])))
-
-
-def from_api(text: str, entities: list[Json]) -> Formatted:
-    """Take entities from a bot's call; drop those of unknown type or outside the text."""
-    length = utf16_length(text)
-    kept = [
-        {**e}
-        for e in entities
-        if e.get("type") in _KNOWN
-        and isinstance(e.get("offset"), int)
-        and isinstance(e.get("length"), int)
-        and 0 <= e["offset"] < e["offset"] + e["length"] <= length
-    ]
-    return Formatted(text, kept)
 
 
 def _trim(formatted: Formatted) -> Formatted:

@@ -20,7 +20,6 @@ _TAGS = {
     "code": "code",
     "pre": "pre",
     "blockquote": "blockquote",
-    "tg-emoji": "custom_emoji",
 }
 _CHARACTERS = {"lt": "<", "gt": ">", "amp": "&", "quot": '"'}
 _REFERENCE = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
@@ -30,24 +29,20 @@ _START_TAG = re.compile(
     r"<([^\s>]*)((?:\s+[^\s=>]+(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s>\"']+))?)*)\s*>"
 )
 _ATTRIBUTE = re.compile(r"([^\s=>]+)(?:\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>\"']+)))?")
-_USER_LINK = re.compile(r"tg://user\?id=(\d+)")
 
 
 def parse_html(source: str) -> Formatted:
-    """Separate the text from its tags; raise `BadRequest` ("can't parse entities: …")."""
+    """Separate the text from its tags. Raises BadRequest ("can't parse entities: …")."""
     return _Parser(source).run()
 
 
-def link(entity: Json, url: str) -> list[Json]:
-    """Turn the entity into a link to `url`; empty when Telegram would drop the link."""
-    if user := _USER_LINK.fullmatch(url):
-        person = {"id": int(user.group(1)), "is_bot": False, "first_name": "User"}
-        return [{**entity, "type": "text_mention", "user": person}]
+def link(url: str) -> str | None:
+    """Return the address as Telegram stores it; None when it would drop the link."""
     if re.match(r"(?i)(https?|tg|ton)://\S", url):
-        return [{**entity, "type": "text_link", "url": url}]
+        return url
     if re.fullmatch(r"(?i)[\w-]+(\.[\w-]+)+(/\S*)?", url):
-        return [{**entity, "type": "text_link", "url": f"http://{url}/" if "/" not in url else url}]
-    return []
+        return f"http://{url}" if "/" in url else f"http://{url}/"
+    return None
 
 
 @dataclass(frozen=True)
@@ -64,6 +59,8 @@ class _Parser:
         self.text = ""
         self.open_tags: list[_OpenTag] = []
         self.entities: list[Json] = []
+        self.language = ""
+        """The programming language that the last `<code>` named."""
 
     def run(self) -> Formatted:
         while self.position < len(self.source):
@@ -76,7 +73,7 @@ class _Parser:
         if self.open_tags:
             name = self.open_tags[-1].name
             raise _unparsable(f'Can\'t find end tag corresponding to start tag "{name}"')
-        return Formatted(self.text, _merge_code(self.entities))
+        return Formatted(self.text, self.entities)
 
     def _characters(self) -> None:
         end = self.source.find("<", self.position)
@@ -113,8 +110,26 @@ class _Parser:
             raise _unparsable(f'{reason}, expected "</{tag.name}>", found "</{name}>"')
         length = utf16_length(self.text) - tag.offset
         if length > 0:
-            self.entities += _entity(tag, length)
+            self._add_entity(tag, length)
         self.position = match.end()
+
+    def _add_entity(self, tag: _OpenTag, length: int) -> None:
+        entity: Json = {"type": _TAGS[tag.name], "offset": tag.offset, "length": length}
+        match tag.name:
+            case "a":
+                url = link(tag.attributes.get("href", ""))
+                if url is None:
+                    return
+                entity["url"] = url
+            case "blockquote" if "expandable" in tag.attributes:
+                entity["type"] = "expandable_blockquote"
+            case "code":
+                self.language = tag.attributes.get("class", "").partition("language-")[2]
+            case "pre" if self.entities[-1:] == [{**entity, "type": "code"}]:
+                self.entities.pop()
+                if self.language:
+                    entity["language"] = self.language
+        self.entities.append(entity)
 
     def _at(self, reason: str) -> str:
         return f"{reason} at byte offset {len(self.source[: self.position].encode())}"
@@ -133,33 +148,3 @@ def _decode(reference: re.Match[str]) -> str:
         return _CHARACTERS.get(name, reference.group())
     code = int(decimal) if decimal else int(hexadecimal, 16)
     return chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else reference.group()
-
-
-def _entity(tag: _OpenTag, length: int) -> list[Json]:
-    entity: Json = {"type": _TAGS[tag.name], "offset": tag.offset, "length": length}
-    match tag.name:
-        case "a":
-            return link(entity, tag.attributes.get("href", ""))
-        case "code" if (name := tag.attributes.get("class", "")).startswith("language-"):
-            entity["language"] = name.removeprefix("language-")
-        case "blockquote" if "expandable" in tag.attributes:
-            entity["type"] = "expandable_blockquote"
-        case "tg-emoji":
-            entity["custom_emoji_id"] = tag.attributes.get("emoji-id", "")
-    return [entity]
-
-
-def _merge_code(entities: list[Json]) -> list[Json]:
-    """Merge `<pre><code class="language-x">` into one entity: a `pre` with a language."""
-    languages = {(e["offset"], e["length"]): e["language"] for e in entities if e.get("language")}
-    blocks = {(e["offset"], e["length"]) for e in entities if e["type"] == "pre"}
-    merged: list[Json] = []
-    for entity in entities:
-        span = (entity["offset"], entity["length"])
-        if entity["type"] == "code" and span in blocks:
-            continue
-        plain = {k: v for k, v in entity.items() if k != "language"}
-        if entity["type"] == "pre" and span in languages:
-            plain["language"] = languages[span]
-        merged.append(plain)
-    return merged

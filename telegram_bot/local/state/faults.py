@@ -1,27 +1,15 @@
 """Faults ordered by a person or a test, and Telegram's flood limits when they are enabled."""
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import Literal
 
-FaultName = Literal[
-    "429",
-    "502",
-    "timeout",
-    "401",
-    "403",
-    "photo_refused",
-    "duplicate_update",
-    "stale_update",
-    "stale_callback",
-    "slow",
-]
+_CallFault = Literal["429", "502", "timeout", "401", "403", "photo_refused", "slow"]
+_UpdateFault = Literal["duplicate_update", "stale_update", "stale_callback"]
+FaultName = _CallFault | _UpdateFault
 PRESS = "callback_query"
-_MAX_FAULTS = 100
-_PER_CHAT_BURST = 5
-_PER_GROUP_MINUTE = 20
-_PER_SECOND = 30
+_ALL_CHATS = 0
 
 
 @dataclass
@@ -38,34 +26,22 @@ class Fault:
     chat_id: int | None = None
     seconds: int = 3
 
-    def matches(self, method: str, chat_id: int | None) -> bool:
+    def matches(self, method: str, chat_id: int) -> bool:
         named = self.method.lower() == method.lower()
         wildcard = self.method == "*" and method not in ("getUpdates", PRESS)
         return (named or wildcard) and self.chat_id in (None, chat_id)
 
 
-class Faults:
+class Faults(deque[Fault]):
     """Pending faults, in the order in which they were ordered."""
 
-    def __init__(self) -> None:
-        self._pending: deque[Fault] = deque(maxlen=_MAX_FAULTS)
-
-    def add(self, fault: Fault) -> None:
-        self._pending.append(fault)
-
-    def clear(self) -> None:
-        self._pending.clear()
-
-    def pending(self) -> list[Fault]:
-        return list(self._pending)
-
-    def take(self, method: str, chat_id: int | None) -> Fault | None:
+    def take(self, method: str, chat_id: int) -> Fault | None:
         """Use up one occurrence of the first fault that matches this call."""
-        for fault in self._pending:
+        for fault in self:
             if fault.matches(method, chat_id):
                 fault.remaining -= 1
                 if fault.remaining <= 0:
-                    self._pending.remove(fault)
+                    self.remove(fault)
                 return fault
         return None
 
@@ -74,23 +50,18 @@ class FloodLimits:
     """Roughly Telegram's limits: 1/s per chat (in bursts), 20/min per group, 30/s overall."""
 
     def __init__(self) -> None:
-        self._by_chat: dict[int, deque[float]] = {}
-        self._all: deque[float] = deque()
+        self._sent: defaultdict[int, deque[float]] = defaultdict(deque)
 
     def retry_after(self, chat_id: int) -> int | None:
         """Count a message to this chat; return the seconds to wait if it exceeds a limit."""
         now = time.monotonic()
-        limit, window = (
-            (_PER_CHAT_BURST, float(_PER_CHAT_BURST)) if chat_id > 0 else (_PER_GROUP_MINUTE, 60.0)
-        )
-        sent = self._by_chat.setdefault(chat_id, deque())
-        for times, span in ((sent, window), (self._all, 1.0)):
-            while times and times[0] <= now - span:
+        in_chat = (chat_id, 5, 5) if chat_id > 0 else (chat_id, 20, 60)
+        for chat, limit, window_s in (in_chat, (_ALL_CHATS, 30, 1)):
+            times = self._sent[chat]
+            while times and times[0] <= now - window_s:
                 times.popleft()
-        if len(sent) >= limit:
-            return max(1, round(sent[0] + window - now))
-        if len(self._all) >= _PER_SECOND:
-            return 1
-        sent.append(now)
-        self._all.append(now)
+            if len(times) >= limit:
+                return max(1, round(times[0] + window_s - now))
+        self._sent[chat_id].append(now)
+        self._sent[_ALL_CHATS].append(now)
         return None

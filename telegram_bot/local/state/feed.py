@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 from telegram_bot.local.formatting.entities import Json
 
-_MAX_LISTENERS = 20
 _MAX_BACKLOG = 500
 
 
@@ -28,21 +27,12 @@ class Feed:
         for queue in self._queues:
             queue.put_nowait(None)
 
-    async def listen(self, keep_alive_s: float = 15) -> AsyncIterator[Json | None]:
-        """Yield events as they come, and None after `keep_alive_s` of silence; end on `close`."""
+    async def listen(self) -> AsyncIterator[Json]:
+        """Yield events as they come; end on `close`."""
         queue: asyncio.Queue[Json | None] = asyncio.Queue()
-        if len(self._queues) >= _MAX_LISTENERS:
-            return
         self._queues.add(queue)
         try:
-            while True:
-                try:
-                    event = await asyncio.wait_for(queue.get(), keep_alive_s)
-                except TimeoutError:
-                    yield None
-                    continue
-                if event is None:
-                    return
+            while (event := await queue.get()) is not None:
                 yield event
         finally:
             self._queues.discard(queue)

@@ -19,25 +19,23 @@ _WEBHOOK_ACTIVE = (
     "can't use getUpdates method while webhook is active; use deleteWebhook to delete the "
     "webhook first"
 )
-_NOT_BY_DEFAULT = frozenset({"chat_member", "message_reaction", "message_reaction_count"})
 
 
 @dataclass
 class Webhook:
     url: str
     secret: str = ""
-    max_connections: int = 40
     last_error_date: int | None = None
     last_error_message: str = ""
 
 
 class UpdateQueue:
-    """Numbered updates, the oldest dropped beyond a bound."""
+    """Numbered updates, the oldest dropped beyond a bound; `allowed` is empty for all kinds."""
 
     def __init__(self, first_id: int) -> None:
         self._next_id = first_id
-        self._pending: deque[Json] = deque(maxlen=_MAX_PENDING)
-        self._allowed: frozenset[str] | None = None
+        self.pending: deque[Json] = deque(maxlen=_MAX_PENDING)
+        self.allowed: list[str] = []
         self._poller: asyncio.Future[None] | None = None
         self._last_poll = -math.inf
         self._last_confirmed: Json | None = None
@@ -48,32 +46,18 @@ class UpdateQueue:
         self.changed = asyncio.Event()
 
     @property
-    def pending_count(self) -> int:
-        return len(self._pending)
-
-    @property
     def bot_online(self) -> bool:
         """Whether a bot polls, polled a moment ago, or has a webhook."""
         polled = self._poller is not None or time.monotonic() - self._last_poll < _POLL_GAP_S
         return polled or self.webhook is not None
 
-    @property
-    def allowed(self) -> list[str]:
-        return sorted(self._allowed or ())
-
-    def allow(self, kinds: list[str] | None) -> None:
-        """Set which kinds to queue from now on; None changes nothing, [] restores the default."""
-        if kinds is not None:
-            self._allowed = frozenset(kinds) or None
-
     def put(self, kind: str, body: Json) -> None:
         """Queue an update unless the bot did not allow this kind."""
-        wanted = kind in self._allowed if self._allowed else kind not in _NOT_BY_DEFAULT
-        if not wanted:
+        if self.allowed and kind not in self.allowed:
             return
         update: Json = {"update_id": self._next_id, kind: body}
         self._next_id += 1
-        self._pending.append(update)
+        self.pending.append(update)
         if self._duplicates:
             self._duplicates -= 1
             self._to_repeat.add(update["update_id"])
@@ -91,9 +75,6 @@ class UpdateQueue:
         self._wake()
         return True
 
-    def drop_pending(self) -> None:
-        self._pending.clear()
-
     async def get(self, offset: int, limit: int, timeout_s: float) -> list[Json]:
         """Serve getUpdates: confirm below `offset`, wait up to `timeout_s`, end any other poll."""
         if self.webhook is not None:
@@ -101,10 +82,10 @@ class UpdateQueue:
         self._last_poll = time.monotonic()
         self.end_poll(_OTHER_POLLER)
         self._confirm(offset)
-        if not self._pending and not self._repeated and timeout_s > 0:
+        if not self.pending and not self._repeated and timeout_s > 0:
             await self._arrival(timeout_s)
         self._requeue_repeated()
-        return list(self._pending)[:limit]
+        return list(self.pending)[:limit]
 
     def end_poll(self, reason: str) -> None:
         """End the open poll with 409."""
@@ -120,11 +101,11 @@ class UpdateQueue:
     def first(self) -> Json | None:
         """Return the update that the webhook gets next."""
         self._requeue_repeated()
-        return self._pending[0] if self._pending else None
+        return self.pending[0] if self.pending else None
 
     def confirm_first(self, update: Json) -> None:
         """Confirm an update that the webhook took, if it is still the first."""
-        if self._pending and self._pending[0] is update:
+        if self.pending and self.pending[0] is update:
             self._pop()
 
     async def _arrival(self, timeout_s: float) -> None:
@@ -141,14 +122,14 @@ class UpdateQueue:
 
     def _confirm(self, offset: int) -> None:
         if offset < 0:
-            while len(self._pending) > -offset:
-                self._pending.popleft()
+            while len(self.pending) > -offset:
+                self.pending.popleft()
             return
-        while self._pending and self._pending[0]["update_id"] < offset:
+        while self.pending and self.pending[0]["update_id"] < offset:
             self._pop()
 
     def _pop(self) -> None:
-        update = self._pending.popleft()
+        update = self.pending.popleft()
         self._last_confirmed = update
         if update["update_id"] in self._to_repeat:
             self._to_repeat.discard(update["update_id"])
@@ -156,7 +137,7 @@ class UpdateQueue:
 
     def _requeue_repeated(self) -> None:
         while self._repeated:
-            self._pending.appendleft(self._repeated.pop())
+            self.pending.appendleft(self._repeated.pop())
 
     def _wake(self) -> None:
         self.changed.set()

@@ -13,26 +13,26 @@ def message_view(message: Message, bot: Bot, base: str = "") -> Json:
         "text": content.get("text"),
         "caption": content.get("caption"),
         "entities": content.get("entities") or content.get("caption_entities") or [],
-        "buttons": _buttons(message),
+        "buttons": [[_button(button) for button in row] for row in message.buttons],
         "edits": message.edits,
         "date": message.date,
         "edit_date": message.edit_date,
         "media_group_id": message.media_group_id,
         "reply_to": _reply(message.reply_to) if message.reply_to else None,
         "reactions": [r.get("emoji", "") for r in message.reactions],
-        "keyboard": _reply_keyboard(message),
+        "keyboard": None if message.buttons else message.markup,
         "spoiler": bool(content.get("has_media_spoiler")),
-        "caption_above": bool(content.get("show_caption_above_media")),
     }
+    files = f"{base}/chat/files"
     if photo := content.get("photo"):
         largest = photo[-1]
-        view["photo"] = f"{base}{_path(largest)}"
+        view["photo"] = f"{files}/{largest['file_id']}"
         view |= {"width": largest["width"], "height": largest["height"]}
     if document := content.get("document"):
-        view["document"] = f"{base}{_path(document)}"
+        view["document"] = f"{files}/{document['file_id']}"
         view |= {k: document.get(k) for k in ("file_name", "file_size", "mime_type")}
         if thumbnail := document.get("thumbnail"):
-            view["thumbnail"] = f"{base}{_path(thumbnail)}"
+            view["thumbnail"] = f"{files}/{thumbnail['file_id']}"
     return view
 
 
@@ -40,25 +40,11 @@ def person_view(person: Person) -> Json:
     return {**person.api(), "blocked": person.blocked}
 
 
-def _path(file: Json) -> str:
-    return f"/chat/files/{file['file_id']}"
-
-
-def _buttons(message: Message) -> list[list[Json]]:
-    rows = (message.markup or {}).get("inline_keyboard", [])
-    return [[_button(button) for button in row] for row in rows]
-
-
 def _button(button: Json) -> Json:
     view = {"text": button["text"], "data": button.get("callback_data")}
     if "copy_text" in button:
         view["copy_text"] = button["copy_text"]["text"]
     return view | {k: button[k] for k in ("url", "style") if k in button}
-
-
-def _reply_keyboard(message: Message) -> Json | None:
-    """Return markup that is not inline: a reply keyboard, its removal, or a forced reply."""
-    return message.markup if message.markup and "inline_keyboard" not in message.markup else None
 
 
 def _reply(message: Json) -> Json:

@@ -1,20 +1,22 @@
 """The state of the local Telegram: one bot, the people and the chats."""
 
+import asyncio
+import secrets
 import time
-from collections import deque
+from collections import OrderedDict, deque
 
+from telegram_bot.local.errors import BadRequest
 from telegram_bot.local.formatting.entities import Json
-from telegram_bot.local.state.callbacks import Callbacks, Press
-from telegram_bot.local.state.directory import Directory
 from telegram_bot.local.state.faults import PRESS, Faults, FloodLimits
 from telegram_bot.local.state.feed import Feed
 from telegram_bot.local.state.files import FileStore
-from telegram_bot.local.state.model import Bot, Chat, Message, Person
-from telegram_bot.local.state.profile import Profile
+from telegram_bot.local.state.model import Answer, Bot, Chat, Directory, Message, Person, Press
 from telegram_bot.local.state.updates import UpdateQueue
 from telegram_bot.local.state.views import message_view
 
 _MAX_CALLS = 300
+_MAX_FAULTS = 100
+_MAX_PRESSES = 1000
 _EPOCH = 1_700_000_000  # ids keep rising across restarts: bots remember message ids
 
 
@@ -28,14 +30,14 @@ class World:
         self._next_message_id = first_id
         self.bot = Bot(7000000001)
         self.feed = Feed()
-        self.directory = Directory(self.feed)
+        self.directory = Directory()
         self.files = FileStore(max_file_bytes)
         self.updates = UpdateQueue(first_id)
-        self.callbacks = Callbacks(query_lifetime_s)
-        self.faults = Faults()
+        self.faults = Faults(maxlen=_MAX_FAULTS)
         self.flood = FloodLimits() if flood_limits else None
-        self.profile = Profile()
         self.calls: deque[Json] = deque(maxlen=_MAX_CALLS)
+        self._query_lifetime_s = query_lifetime_s
+        self._presses: OrderedDict[str, Press] = OrderedDict()
 
     def close(self) -> None:
         """Release every open stream and poll before the server stops."""
@@ -98,7 +100,8 @@ class World:
 
     def press(self, person: Person, message: Message, data: str) -> Press:
         """Press an inline button: queue a callback_query for the bot."""
-        press = self.callbacks.open()
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        press = Press(str(secrets.randbits(62)), time.monotonic(), answered)
         query = {
             "id": press.query_id,
             "from": person.api(),
@@ -106,10 +109,21 @@ class World:
             "chat_instance": str(abs(message.chat.id) * 7919),
             "data": data,
         }
-        if self.faults.take(PRESS, message.chat.id):
-            self.callbacks.expire(press.query_id)
+        if not self.faults.take(PRESS, message.chat.id):
+            self._presses[press.query_id] = press
+            while len(self._presses) > _MAX_PRESSES:
+                self._presses.popitem(last=False)
         self.updates.put("callback_query", query)
         return press
+
+    def answer(self, query_id: str, answer: Answer) -> None:
+        """Hand the answer to the person. Raises BadRequest when it is the second or too late."""
+        press = self._presses.pop(query_id, None)
+        if press is None or time.monotonic() - press.pressed_at > self._query_lifetime_s:
+            reason = "query is too old and response timeout expired or query ID is invalid"
+            raise BadRequest(reason)
+        if not press.answered.done():
+            press.answered.set_result(answer)
 
     def set_blocked(self, person: Person, blocked: bool) -> None:
         """Block or unblock the bot; the bot learns of it through a my_chat_member update."""
@@ -127,4 +141,3 @@ class World:
             "new_chat_member": after,
         }
         self.updates.put("my_chat_member", change)
-        self.feed.publish("people")

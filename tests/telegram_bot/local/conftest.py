@@ -122,13 +122,15 @@ async def _serve(settings: LocalTelegramSettings) -> AsyncIterator[Local]:
 
 @pytest.fixture
 async def local() -> AsyncIterator[Local]:
-    async for running in _serve(LocalTelegramSettings(_env_file=None, port=0)):
+    async for running in _serve(LocalTelegramSettings(_env_file=None, local_telegram_port=0)):
         yield running
 
 
 @pytest.fixture
 async def strict_local() -> AsyncIterator[Local]:
     """Start a local Telegram that enforces flood limits."""
-    settings = LocalTelegramSettings(_env_file=None, port=0, flood_limits=True)
+    settings = LocalTelegramSettings(
+        _env_file=None, local_telegram_port=0, local_telegram_flood_limits=True
+    )
     async for running in _serve(settings):
         yield running

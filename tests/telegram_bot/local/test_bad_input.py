@@ -11,11 +11,11 @@ from tests.telegram_bot.local.conftest import TOKEN, Json, Local
 
 ME = 1001
 NAMES = (
-    *("text", "caption", "parse_mode", "entities", "caption_entities", "reply_markup", "media"),
-    *("photo", "document", "reply_parameters", "link_preview_options", "action", "commands"),
+    *("text", "caption", "parse_mode", "reply_markup", "media"),
+    *("photo", "document", "reply_parameters", "action", "commands"),
     *("scope", "language_code", "name", "description", "short_description"),
     *("file_id", "url", "secret_token", "allowed_updates", "offset", "limit", "user_id"),
-    *("reaction", "callback_query_id", "show_alert", "max_connections"),
+    *("reaction", "callback_query_id", "show_alert"),
 )
 NASTY: list[object] = [
     None,

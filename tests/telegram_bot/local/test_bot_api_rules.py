@@ -98,8 +98,12 @@ async def test_another_parse_mode_than_html_is_refused_by_name(chat: Local) -> N
         assert await chat.refusal("sendMessage", chat_id=ME, text="*x*", parse_mode=mode) == (
             f'Bad Request: unsupported parse_mode "{mode}": the local Telegram supports HTML only'
         )
+    bold = [{"type": "bold", "offset": 0, "length": 1}]
+    assert await chat.refusal("sendMessage", chat_id=ME, text="x", entities=bold) == (
+        "Bad Request: the local Telegram supports HTML only, not entities"
+    )
     sent = await chat.call("sendMessage", chat_id=ME, text="<b>x</b>", parse_mode="html")
-    assert sent["entities"] == [{"type": "bold", "offset": 0, "length": 1}]
+    assert sent["entities"] == bold
 
 
 async def test_an_edit_must_change_something(chat: Local) -> None:

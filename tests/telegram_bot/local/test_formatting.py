@@ -90,6 +90,11 @@ def test_commands_mentions_and_links_are_detected() -> None:
     assert _spans(Formatted("1/2 and/or a@b")) == []
 
 
+def test_a_code_block_keeps_its_language() -> None:
+    [block] = parse_html('<pre><code class="language-py">x</code></pre>').entities
+    assert block == {"type": "pre", "offset": 0, "length": 1, "language": "py"}
+
+
 def test_text_is_trimmed_and_entities_move_along() -> None:
     bold = {"type": "bold", "offset": 2, "length": 3}
     assert normalise(Formatted("  one  ", [bold])) == Formatted(

@@ -44,10 +44,10 @@ def started(**variables: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("LOCAL_TELEGRAM_HOST", "0.0.0.0", "it binds to loopback only"),
-        ("LOCAL_TELEGRAM_HOST", "example.org", "it binds to loopback only"),
-        ("LOCAL_TELEGRAM_PORT", "99999", "LOCAL_TELEGRAM_PORT is not valid"),
-        ("LOCAL_TELEGRAM_HOOKS", "[1", "a JSON object of commands by label"),
+        ("LOCAL_TELEGRAM_HOST", "0.0.0.0", "LOCAL_TELEGRAM_HOST: Input should be '127.0.0.1'"),
+        ("LOCAL_TELEGRAM_HOST", "example.org", "LOCAL_TELEGRAM_HOST: Input should be '127.0.0.1'"),
+        ("LOCAL_TELEGRAM_PORT", "99999", "LOCAL_TELEGRAM_PORT: Input should be less than"),
+        ("LOCAL_TELEGRAM_HOOKS", "[1", "LOCAL_TELEGRAM_HOOKS: Invalid JSON"),
         ("LOCAL_TELEGRAM_PROT", "1", "LOCAL_TELEGRAM_PROT is not a setting"),
     ],
 )
