@@ -151,18 +151,16 @@ def _document_validation(schema: dict[str, Any]) -> None:
                 operation["responses"]["422"] = problem
 
 
+async def until_disconnected(request: Request) -> None:
+    """Return when the client has hung up; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
-    """Return the result of `work`; cancel it and raise ClientGone when the client hangs up.
-
-    The body must have been read.
-    """
-
-    async def disconnected() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
+    """Return the result of `work`; cancel it and raise ClientGone when the client hangs up."""
     task: asyncio.Future[T] = asyncio.ensure_future(work)
-    gone = asyncio.create_task(disconnected())
+    gone = asyncio.create_task(until_disconnected(request))
     try:
         waiting: set[asyncio.Future[Any]] = {task, gone}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -107,7 +107,7 @@ class Supervisord:
     def launch(self) -> None:
         """End what an earlier one left behind, start it, and wait until it answers."""
         self.sweep()
-        argv = (sys.executable, "-m", "supervisor.supervisord", "-c")
+        argv = (sys.executable, "-m", "infra.supervisor.daemon", "-c")
         done = subprocess.run(  # noqa: S603
             (*argv, str(configuration.configuration_file(self._host))),
             cwd=self._host.root,
