@@ -31,7 +31,7 @@ def attempt_ids(job: UUID, attempt: int) -> tuple[str, ...]:
     return (str(job), *(str(uuid5(job, f"attempt {k}")) for k in range(1, attempt + 1)))
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)  # it holds a prompt: keep it out of logs
 class Job(Followed):
     """One request on this pod. It changes only by its own methods; everyone else reads it."""
 
