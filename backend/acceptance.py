@@ -149,10 +149,7 @@ class Acceptance:
     async def _known(
         self, generation_id: UUID, owner: str, key: str | None, request_hash: str
     ) -> GenerationRow | None:
-        """Return the generation that already has this id or key.
-
-        Raises Conflict if that was for another request, or another API key.
-        """
+        """Return the generation with this id or key. Raises Conflict if the request was another."""
         found = await self.storage.rows.by_key(owner, key) if key else None
         found = found or await self.storage.rows.get(generation_id)
         if found is not None and (found.owner != owner or found.fingerprint != request_hash):

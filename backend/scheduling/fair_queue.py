@@ -170,10 +170,7 @@ class FairQueue:
     def borrow(
         self, kind: Kind, floor: float, allowed: Callable[[QueuedWork], bool]
     ) -> QueuedWork | None:
-        """Return the first job of a kind in ring order, out of turn.
-
-        Users whose deficit is below `floor` lend nothing.
-        """
+        """Return a kind's first job in ring order, out of turn; none of a user below `floor`."""
         names = self._by_kind.get(kind)
         for name in names or ():
             user = self.users[name]

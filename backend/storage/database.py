@@ -140,10 +140,8 @@ class Database:
 
 
 def _make_engine(url: str) -> sa.Engine:
-    """Return an engine for SQLite (write-ahead log, synced on commit) or PostgreSQL.
-
-    Prompts are parameters, so `hide_parameters` keeps them out of exceptions.
-    """
+    """Return an engine for SQLite (write-ahead log, synced on commit) or PostgreSQL."""
+    # Prompts are parameters, so `hide_parameters` keeps them out of exceptions.
     if not url.startswith("sqlite"):
         return sa.create_engine(
             url, pool_size=10, pool_pre_ping=True, hide_parameters=True, connect_args=DEADLINES
