@@ -16,7 +16,6 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _RETRY_PAUSE_S = 1.0
-_RETRY_AFTER_S = 5.0
 _TRANSACTION_TIMEOUT_S = 20.0
 """Timeout for a transaction; a slower database counts as unavailable."""
 _CLOSE_TIMEOUT_S = 5.0
@@ -86,7 +85,7 @@ class DatabaseAway(EaselError):
         super().__init__(
             "The database does not answer, so nothing can be accepted or looked up now. Accepted "
             "generations are kept and continue when it is back; try again then",
-            retry_after=_RETRY_AFTER_S,
+            retry_after=5.0,
         )
 
 
