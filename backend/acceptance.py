@@ -23,7 +23,6 @@ from workflows.catalog import Catalog
 
 _DECODED_AT_ONCE = 2
 """Photos decoded at a time: one of 40 megapixels takes some 450 MB meanwhile."""
-_NO_POD_RETRY_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,19 +126,18 @@ class Acceptance:
             raise errors.ModelMissing(f"The style '{request.style}' is not ready: {reasons[0]}")
         if wait:
             reason = reasons[0] if reasons else self.platform.why_not()
-            raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=_NO_POD_RETRY_S)
+            raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=10.0)
 
     async def _commit(self, row: GenerationRow, photo: bytes | None) -> None:
         """Commit the row and queue it. Raises Taken, RateLimited, QuotaExceeded or QueueFull."""
         queue = self.dispatcher.queue
         try:
             async with queue.entrance(row.whose):
-                rows = self.storage.rows
-                await self.quotas.check(rows, row.owner, row.user, row.request.count)
+                await self.quotas.check(self.storage.rows, row.owner, row.user, row.request.count)
                 if photo is not None:
                     await self.storage.blobs.put_photo(row, photo)
                 row = replace(row, pod=queue.free_pod(row))
-                await rows.add(row)
+                await self.storage.rows.add(row)
                 self.dispatcher.take(row, is_new=True)
         except scheduler.UserBusy as busy:
             raise errors.RateLimited(str(busy), retry_after=busy.retry_after) from busy
@@ -149,10 +147,7 @@ class Acceptance:
     async def _known(
         self, generation_id: UUID, owner: str, key: str | None, request_hash: str
     ) -> GenerationRow | None:
-        """Return the generation that already has this id or key.
-
-        Raises Conflict if that was for another request, or another API key.
-        """
+        """Return the generation with this id or key. Raises Conflict if the request was another."""
         found = await self.storage.rows.by_key(owner, key) if key else None
         found = found or await self.storage.rows.get(generation_id)
         if found is not None and (found.owner != owner or found.fingerprint != request_hash):

@@ -18,7 +18,7 @@ from backend.schemas import (
     RefusalCount,
     UserDeleted,
 )
-from web.client import Message, Peer, form
+from web.client import Peer, form
 from web.errors import EaselError
 
 GenerationEvent = Generation | ProgressEvent | Preview
@@ -85,7 +85,11 @@ class BackendClient:
         params = {"previews": "true"} if previews else {}
         path = f"/generations/{generation_id}/events"
         async with self.peer.stream("GET", path, params=params) as events:
-            yield _parsed(events)
+            yield (
+                _EVENTS[event.event].model_validate_json(event.data)
+                async for event in events
+                if event.event in _EVENTS
+            )
 
     async def image(self, generation_id: UUID, number: int, image_format: str = "") -> bytes:
         """Return an image's bytes, as drawn or in another format (png, jpeg, webp)."""
@@ -112,10 +116,3 @@ class BackendClient:
         """Count the refusals of the last 30 days by user and category, most first."""
         answer = await self.peer.request("GET", "/refusals")
         return tuple(RefusalCount.model_validate(count) for count in answer.json())
-
-
-async def _parsed(events: AsyncIterator[Message]) -> AsyncIterator[GenerationEvent]:
-    async for event in events:
-        model = _EVENTS.get(event.event)
-        if model is not None:
-            yield model.model_validate_json(event.data)

@@ -13,7 +13,6 @@ from workflows.parameters import Request
 
 __all__ = ["ImageFormat", "ModeInfo", "Preview", "Problem", "ProgressEvent", "State", "Timings"]
 
-
 USER_LENGTH = 128
 USER_CHARACTERS = r"^[^\x00-\x1F\x7F]*$"
 """No control characters: PostgreSQL stores no NUL, and people read logs and lists."""

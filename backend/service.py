@@ -100,7 +100,6 @@ class GenerationService:
         return ended
 
     async def result(self, row: GenerationRow) -> Result:
-        """Return the outcome with its image data."""
         view = views.ended(row)
         images = [
             {**info.model_dump(), "data": base64.b64encode(await self.image(row, n)).decode()}

@@ -52,7 +52,6 @@ def active(
 
 def _accepted(row: GenerationRow) -> Generation:
     request = row.request
-    hidden = ("prompt", "seed")
     return Generation(
         id=row.id,
         status=row.status,
@@ -62,7 +61,7 @@ def _accepted(row: GenerationRow) -> Generation:
         prompt=str(request.values.get("prompt", "")),
         seed=request.seed,
         created_at=datetime.fromtimestamp(row.created, UTC),
-        parameters={k: v for k, v in request.values.items() if k not in hidden},
+        parameters={k: v for k, v in request.values.items() if k not in ("prompt", "seed")},
     )
 
 

@@ -10,7 +10,6 @@ from web import edge
 from web.following import Followed
 
 _QUEUED_STAGE = "in line"
-_DEFAULT_SIDE = 1024
 
 
 class ActiveGeneration(Followed):
@@ -51,7 +50,7 @@ class ActiveGeneration(Followed):
     def work(self) -> Work:
         """What the scheduler needs to know of it."""
         request = self.row.request
-        width, height = (int(request.values.get(s, _DEFAULT_SIDE)) for s in ("width", "height"))
+        width, height = (int(request.values.get(s, 1024)) for s in ("width", "height"))
         return Work(
             id=self.row.id,
             user=self.row.whose,

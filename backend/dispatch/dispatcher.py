@@ -71,16 +71,13 @@ class Dispatcher:
         return active
 
     async def find(self, generation_id: UUID) -> ActiveGeneration | None:
-        """Return the generation if it has not ended.
-
-        A committed row that nobody took is taken here: the answer to its commit was lost, or the
-        process that accepted it died.
-        """
+        """Return the generation if it has not ended."""
         active = self.queue.active.get(generation_id)
         if active is None:
             # Read the row only now: an end is committed before the generation leaves the queue.
             row = await self.storage.rows.get(generation_id)
             if row is not None and row.ended is None:
+                # The answer to its commit was lost, or the process that accepted it died.
                 active = self.take(row)
         return active
 

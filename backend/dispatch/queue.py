@@ -42,10 +42,8 @@ class GenerationQueue:
                 self._entering -= 1
 
     def free_pod(self, row: GenerationRow) -> str | None:
-        """Return the pod that will get this row if nobody else comes in between.
-
-        Committed together with the row it saves a commit; any other pod is committed on its own.
-        """
+        """Return the pod that will get this row if nobody else comes in between."""
+        # Committed together with the row it saves a commit; any other is committed on its own.
         if self._entering > 1:
             return None
         return self._scheduler.idle_pod(row.style, row.model)

@@ -52,9 +52,7 @@ class Refusals:
         """Raise RateLimited while a user is throttled or blocked."""
         now = time.time()
         times = [at for at in self._recent.get((owner, user), ()) if at > now - _WINDOW_S]
-        if not times:
-            return
-        left = max(times) + pause_after(len(times)) - now
+        left = max(times, default=0.0) + pause_after(len(times)) - now
         if left > 0:
             raise RateLimited(
                 f"After {len(times)} refused requests, wait {_in_words(left)} before the next",

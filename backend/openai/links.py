@@ -11,7 +11,6 @@ from pydantic import SecretStr
 from web.errors import NotFound
 
 _LIFETIME_S = 3600
-_PREFIX = "/v1/files/"
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Links:
         return cls(signer)
 
     def path(self, generation_id: UUID, number: int) -> str:
-        return _PREFIX + self.signer.sign(f"{generation_id}/{number}").decode()
+        return "/v1/files/" + self.signer.sign(f"{generation_id}/{number}").decode()
 
     def check(self, generation_id: UUID, number: int, issued: str, signature: str) -> None:
         """Raise NotFound when the address has expired or was not made here."""

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -129,7 +130,8 @@ class ImagesCaller:
             else:
                 image = await service.image(ended, number)
                 data.append({"b64_json": base64.b64encode(image).decode()})
-        return JSONResponse(translation.images_answer(call, data, size_of(ended)))
+        about = translation.about(call, size_of(ended))
+        return JSONResponse({"created": int(time.time()), "data": data, **about})
 
 
 Caller = Annotated[ImagesCaller, Depends()]

@@ -5,7 +5,6 @@ Field names and shapes follow OpenAI's API reference for images and what its Pyt
 
 import base64
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,22 +101,18 @@ def translate(catalog: Catalog, body: ImageRequest, *, default_mode: str) -> Ima
     )
 
 
-def images_answer(call: ImageCall, data: Sequence[dict[str, str]], size: str) -> dict[str, Any]:
-    """Return the body for a finished request; `data` has a `b64_json` or `url` for each image."""
-    return {"created": int(time.time()), "data": list(data), **_about(call, size)}
-
-
 def image_event(name: str, call: ImageCall, image: bytes, size: str) -> dict[str, Any]:
     """Return the event of an image, such as `image_edit.completed`."""
     return {
         "type": name,
         "b64_json": base64.b64encode(image).decode(),
         "created_at": int(time.time()),
-        **_about(call, size),
+        **about(call, size),
     }
 
 
-def _about(call: ImageCall, size: str) -> dict[str, Any]:
+def about(call: ImageCall, size: str) -> dict[str, Any]:
+    """Return what answers and events say besides their images."""
     no_tokens = {"text_tokens": 0, "image_tokens": 0}
     return {
         "background": "opaque",

@@ -134,10 +134,8 @@ class Exchange:
     async def _hand_on(
         self, url: str | None, headers: Headers, body: bytes
     ) -> list[Message] | None:
-        """Ask the leader at `url`; as `_try`.
-
-        A leader under our own address was this replica's predecessor, which has died.
-        """
+        """Ask the leader at `url`; as `_try`."""
+        # A leader under our own address was this replica's predecessor, which has died.
         if url is None or url == self.leadership.own_url or RELAYED_HEADER in headers:
             return None
         target = httpx.URL(url).raw_path.rstrip(b"/") + self.scope["raw_path"]

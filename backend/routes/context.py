@@ -35,7 +35,6 @@ Service = Annotated[GenerationService, Depends(service_of)]
 async def read_request(
     request: Request, service: Service
 ) -> tuple[GenerationRequest, bytes | None]:
-    """Return the request and its photo."""
     return await bodies.read(request, GenerationRequest, service.catalog)
 
 

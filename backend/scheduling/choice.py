@@ -26,8 +26,10 @@ class Choice:
         kinds = [k for k in self.backlog.turn.kinds if k[1] == pod.model and k[0] in pod.styles]
         job = self.backlog.turn.first(kinds, lambda job: self._allowed(job, pod))
         # Queue it behind a running job only if no idle pod could begin it sooner, loading included.
-        if job and pod.jobs and self._idle_for(job):
-            return job if pod.seconds_left(now) <= self.estimates.load(job.work.model) else None
+        if job and pod.jobs and pod.seconds_left(now) > self.estimates.load(job.work.model):
+            others = self.pods.in_service()
+            if any(not other.jobs and job.work.style in other.styles for other in others):
+                return None
         return job
 
     def stay(self, pod: Pod, now: float) -> QueuedWork | None:
@@ -109,6 +111,3 @@ class Choice:
             other.id not in job.excluded and job.work.style in other.styles
             for other in self.pods.in_service()
         )
-
-    def _idle_for(self, job: QueuedWork) -> bool:
-        return any(not pod.jobs and job.work.style in pod.styles for pod in self.pods.in_service())

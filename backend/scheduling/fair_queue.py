@@ -157,10 +157,7 @@ class FairQueue:
         self._join(job.work.user)
 
     def deal(self, kinds: list[Kind], admit: Callable[[QueuedWork], bool]) -> None:
-        """Deal one round: visit users in ring order and offer their next job of `kinds`.
-
-        `admit` takes the job, or refuses it and thereby ends the round.
-        """
+        """Deal a round: offer users' next jobs of `kinds` in ring order until `admit` refuses."""
         quantum = min(map(self._estimates.job, self._costs), default=0.0)
         if self._round(kinds, quantum, admit):
             return
@@ -170,10 +167,7 @@ class FairQueue:
     def borrow(
         self, kind: Kind, floor: float, allowed: Callable[[QueuedWork], bool]
     ) -> QueuedWork | None:
-        """Return the first job of a kind in ring order, out of turn.
-
-        Users whose deficit is below `floor` lend nothing.
-        """
+        """Return a kind's first job in ring order, out of turn; none of a user below `floor`."""
         names = self._by_kind.get(kind)
         for name in names or ():
             user = self.users[name]

@@ -42,10 +42,8 @@ class Pod:
         return self.seconds_until_done(self.jobs[-1], now) if self.jobs else 0.0
 
     def seconds_until_done(self, job: QueuedWork, now: float) -> float:
-        """Return the seconds until one of its jobs is expected to be done.
-
-        A running job overdue by x is taken to need x more, so that nobody waits for a hung pod.
-        """
+        """Return the seconds until one of its jobs is expected to be done."""
+        # A running job overdue by x is taken to need x more, so that nobody waits for a hung pod.
         later = self.jobs[1 : self.jobs.index(job) + 1]
         return abs(self.runs_until() - now) + sum(other.expected for other in later)
 

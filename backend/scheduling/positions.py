@@ -98,14 +98,11 @@ class _Snapshot:
         self._seconds = [known.seconds for known in self._by_id.values()]
 
     def position(self, job: QueuedWork, rank: int) -> QueuePosition:
-        """Return a job's position.
-
-        A job newer than the snapshot, the `rank`-th of its user (from 1), is placed last in the
-        round that would deal it.
-        """
+        """Return the position of a job, the `rank`-th (from 1) of its user."""
         known = self._by_id.get(job.work.id)
         if known is not None:
             return known
+        # It is newer than the snapshot: last in the round that would deal it.
         end = self._round_ends[min(rank, len(self._round_ends) - 1)]
         return QueuePosition(end + 1, self._seconds[end - 1] if end else None)
 

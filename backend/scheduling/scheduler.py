@@ -87,10 +87,7 @@ class Scheduler:
         job.loads = False
 
     def cancel(self, work_id: UUID) -> str | None:
-        """Drop a waiting job at once and return None, or return the pod that must stop it.
-
-        `finished` is then expected for it.
-        """
+        """Drop a waiting job, or return the pod that must stop it; `finished` is then expected."""
         job = self._jobs[work_id]
         if job.pod_id is None:
             self._backlog.withdraw(job)

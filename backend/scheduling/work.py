@@ -58,13 +58,8 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """Where a generation stands: `position` is 0 on a pod, 1 for the next in the queue.
-
-    `seconds` until its images are expected; None while no pod can run it.
-    """
-
-    position: int
-    seconds: float | None
+    position: int  # 0 on a pod, 1 for the next in the queue
+    seconds: float | None  # until its images are expected; None while no pod can run it
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,16 +24,12 @@ class BlobStore:
     """The images of generations that succeeded and the photos of those that have not ended."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._store: Any = None
+        if url.startswith("file://"):
+            folder = Path(unquote(url.removeprefix("file://")))
+            folder.mkdir(parents=True, exist_ok=True)
+        self._store: Any = from_url(url)
         self._recent = FIFOCache[str, bytes](_RECENT_BYTES, getsizeof=len)
         """The newest images: a caller who waits for one need not read back what was just stored."""
-
-    async def open(self) -> None:
-        if self._url.startswith("file://"):
-            folder = Path(unquote(self._url.removeprefix("file://")))
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-        self._store = from_url(self._url)
 
     async def put_image(self, generation_id: UUID, number: int, data: bytes) -> None:
         path = _image_path(generation_id, number)

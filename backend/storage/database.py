@@ -16,7 +16,6 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _RETRY_PAUSE_S = 1.0
-_RETRY_AFTER_S = 5.0
 _TRANSACTION_TIMEOUT_S = 20.0
 """Timeout for a transaction; a slower database counts as unavailable."""
 _CLOSE_TIMEOUT_S = 5.0
@@ -84,7 +83,7 @@ class DatabaseAway(EaselError, code="no_gpu", status=503):
         super().__init__(
             "The database does not answer, so nothing can be accepted or looked up now. Accepted "
             "generations are kept and continue when it is back; try again then",
-            retry_after=_RETRY_AFTER_S,
+            retry_after=5.0,
         )
 
 
@@ -138,10 +137,8 @@ class Database:
 
 
 def _make_engine(url: str) -> sa.Engine:
-    """Return an engine for SQLite (write-ahead log, synced on commit) or PostgreSQL.
-
-    Prompts are parameters, so `hide_parameters` keeps them out of exceptions.
-    """
+    """Return an engine for SQLite (write-ahead log, synced on commit) or PostgreSQL."""
+    # Prompts are parameters, so `hide_parameters` keeps them out of exceptions.
     if not url.startswith("sqlite"):
         return sa.create_engine(
             url, pool_size=10, pool_pre_ping=True, hide_parameters=True, connect_args=DEADLINES

@@ -100,16 +100,11 @@ class GenerationStore:
 
     async def add(self, row: GenerationRow) -> None:
         """Commit an accepted generation. Raises Taken."""
-        spent = {
-            "id": str(row.id),
-            "who": _who(row.owner, row.user),
-            "created": row.created,
-            "images": row.request.count,
-        }
+        spent = {"id": str(row.id), "who": _who(row.owner, row.user), "created": row.created}
 
         def insert(c: sa.Connection) -> None:
             c.execute(generations.insert().values(_columns(row)))
-            c.execute(spending.insert().values(spent))
+            c.execute(spending.insert().values(**spent, images=row.request.count))
 
         try:
             await self.database.run(insert)
@@ -199,8 +194,7 @@ class GenerationStore:
         return await self._all(generations.select().where(_g.owner == owner, _g.user == user))
 
     async def ended_before(self, before: float, limit: int = 500) -> list[GenerationRow]:
-        query = generations.select().where(_g.ended < before).limit(limit)
-        return await self._all(query)
+        return await self._all(generations.select().where(_g.ended < before).limit(limit))
 
     async def delete(self, ids: Sequence[UUID]) -> None:
         remove = generations.delete().where(_g.id.in_(list(map(str, ids))))

@@ -18,9 +18,7 @@ class Storage:
     async def open(cls, database: Database, images_url: str) -> Self:
         """Open the tables and the object store, creating them where necessary."""
         await database.open()
-        blobs = BlobStore(images_url)
-        await blobs.open()
-        return cls(rows=GenerationStore(database), blobs=blobs)
+        return cls(rows=GenerationStore(database), blobs=BlobStore(images_url))
 
     async def delete(self, rows: Sequence[GenerationRow]) -> int:
         """Delete generations with their files. Return the number of images they had."""
