@@ -131,7 +131,7 @@ class Health(BaseModel):
     version: str
     checks: dict[str, str] = Field(description="check → `ok` or what is wrong and what to do")
     gpu: dict[str, Any] | None = None
-    capacity: int
+    capacity: int = Field(description="prompts that ComfyUI holds at most; for information")
     queued: int
     running: int
     loaded_model: str | None
