@@ -18,7 +18,7 @@ from web import errors
 
 log = structlog.get_logger()
 
-_g = generations.c
+_column = generations.c
 _PLAIN_COLUMNS = ("owner", "fingerprint", "created", "pod", "ended", "idempotency_key")
 
 
@@ -112,14 +112,18 @@ class GenerationStore:
             raise Taken from error
 
     async def get(self, generation_id: UUID) -> GenerationRow | None:
-        return await self._first(_g.id == str(generation_id))
+        return await self._first(_column.id == str(generation_id))
 
     async def by_key(self, owner: str, key: str) -> GenerationRow | None:
-        return await self._first((_g.owner == owner) & (_g.idempotency_key == key))
+        return await self._first((_column.owner == owner) & (_column.idempotency_key == key))
 
     async def unfinished(self) -> list[GenerationRow]:
         """Return unfinished rows, oldest first. A row that cannot be read is ended as failed."""
-        query = generations.select().where(_g.ended.is_(None)).order_by(_g.created, _g.id)
+        query = (
+            generations.select()
+            .where(_column.ended.is_(None))
+            .order_by(_column.created, _column.id)
+        )
         rows = []
         for mapping in await self.database.insist(lambda c: c.execute(query).mappings().all()):
             try:
@@ -132,13 +136,13 @@ class GenerationStore:
     async def _give_up(self, mapping: sa.RowMapping) -> None:
         """End a row whose request cannot be read, so that it can be read from now on."""
         order = _order(GenerationRequest(mode="", style=""), "", 0.0, has_photo=False)
-        repair = generations.update().where(_g.id == mapping["id"]).values(order=order)
+        repair = generations.update().where(_column.id == mapping["id"]).values(order=order)
         await self.database.insist(lambda c: c.execute(repair))
         row = _read({**mapping, "order": order, "status": State.queued, "outcome": None})
         await self.end(row.ended_with(Outcome.failed(errors.Internal())))
 
     async def unfinished_ids(self) -> set[UUID]:
-        query = sa.select(_g.id).where(_g.ended.is_(None))
+        query = sa.select(_column.id).where(_column.ended.is_(None))
         return await self.database.run(lambda c: set(map(UUID, c.scalars(query))))
 
     async def set_pod(self, generation_id: UUID, pod: str, known: str | None) -> bool:
@@ -148,10 +152,10 @@ class GenerationStore:
         has taken it over.
         """
         # Also this pod: an earlier try may have committed it and lost the answer.
-        is_ours = _g.pod.is_not_distinct_from(known) | (_g.pod == pod)
+        is_ours = _column.pod.is_not_distinct_from(known) | (_column.pod == pod)
         change = (
             generations.update()
-            .where(_g.id == str(generation_id), _g.ended.is_(None), is_ours)
+            .where(_column.id == str(generation_id), _column.ended.is_(None), is_ours)
             .values(pod=pod)
         )
         return await self.database.insist(lambda c: c.execute(change).rowcount == 1)
@@ -162,12 +166,12 @@ class GenerationStore:
         Return the row as kept now: it may have ended otherwise before. None when it was deleted.
         """
         ended = {name: _columns(row)[name] for name in ("status", "outcome", "ended")}
-        is_open = (_g.id == str(row.id)) & _g.ended.is_(None)
+        is_open = (_column.id == str(row.id)) & _column.ended.is_(None)
         change = generations.update().where(is_open).values(ended)
         refund = spending.delete().where(
             spending.c.id == str(row.id), spending.c.created == row.created
         )
-        query = generations.select().where(_g.id == str(row.id))
+        query = generations.select().where(_column.id == str(row.id))
 
         def commit(c: sa.Connection) -> GenerationRow | None:
             if not c.execute(change).rowcount:
@@ -183,21 +187,25 @@ class GenerationStore:
         self, owner: str, user: str | None, limit: int, before: tuple[float, str] | None
     ) -> list[GenerationRow]:
         """Return rows, newest first; `before` is the (created, id) of the previous page's last."""
-        query = generations.select().where(_g.owner == owner)
+        query = generations.select().where(_column.owner == owner)
         if user is not None:
-            query = query.where(_g.user == user)
+            query = query.where(_column.user == user)
         if before is not None:
-            query = query.where(sa.tuple_(_g.created, _g.id) < sa.tuple_(*before))
-        return await self._all(query.order_by(_g.created.desc(), _g.id.desc()).limit(limit))
+            query = query.where(sa.tuple_(_column.created, _column.id) < sa.tuple_(*before))
+        return await self._all(
+            query.order_by(_column.created.desc(), _column.id.desc()).limit(limit)
+        )
 
     async def of_user(self, owner: str, user: str) -> list[GenerationRow]:
-        return await self._all(generations.select().where(_g.owner == owner, _g.user == user))
+        return await self._all(
+            generations.select().where(_column.owner == owner, _column.user == user)
+        )
 
     async def ended_before(self, before: float, limit: int = 500) -> list[GenerationRow]:
-        return await self._all(generations.select().where(_g.ended < before).limit(limit))
+        return await self._all(generations.select().where(_column.ended < before).limit(limit))
 
     async def delete(self, ids: Sequence[UUID]) -> None:
-        remove = generations.delete().where(_g.id.in_(list(map(str, ids))))
+        remove = generations.delete().where(_column.id.in_(list(map(str, ids))))
         await self.database.run(lambda c: c.execute(remove))
 
     async def spent(self, owner: str, user: str, since: float) -> list[tuple[float, int]]:
