@@ -87,9 +87,9 @@ class Service:
             request=complete.model_copy(update={"timeout_s": timeout_s}),
             size=size,
             fingerprint=await fingerprint(request.model_dump(exclude={"timeout_s"}), prepared),
-            engine=self.engine.name,
             is_kept=is_kept,
         )
+        job.assign_engine(self.engine.name)
         return await self.runner.admit(job, prepared)
 
     def view(self, job: Job) -> schemas.Job:

@@ -7,10 +7,30 @@ newest of each kind.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Generic, Never, TypeVar
 
 from pydantic import BaseModel
 
 from web.sse import Event
+
+T = TypeVar("T")
+
+
+class ReadOnly(Generic[T]):
+    """A private field that everyone may read: `status = ReadOnly[State]()` shows `_status`.
+
+    Only the object's own methods write the field; assigning to this name is an error.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._field = f"_{name}"
+
+    def __get__(self, instance: object, owner: type) -> T:
+        value: T = getattr(instance, self._field)
+        return value
+
+    def __set__(self, instance: object, value: Never) -> None:
+        raise AttributeError(f"{self._field} is changed by methods of {type(instance).__name__}")
 
 
 class Followed:

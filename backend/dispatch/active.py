@@ -1,13 +1,14 @@
 """A generation that has not ended, as the scheduling process knows it."""
 
 import asyncio
+from typing import Final
 
 from backend.scheduling.scheduler import Work
 from backend.storage.generations import GenerationRow
 from gpu_server import schemas as gpu
 from gpu_server.schemas import State
 from web import edge
-from web.following import Followed
+from web.following import Followed, ReadOnly
 
 _QUEUED_STAGE = "in line"
 
@@ -15,25 +16,37 @@ _QUEUED_STAGE = "in line"
 class ActiveGeneration(Followed):
     """Anyone may read and follow it; the dispatcher and its attempts change it, by its methods."""
 
+    row = ReadOnly[GenerationRow]()
+    status = ReadOnly[State]()
+    stage = ReadOnly[str]()
+    progress = ReadOnly[float]()
+    engine = ReadOnly[str]()
+    preview = ReadOnly[gpu.Preview | None]()
+    pod = ReadOnly[str | None]()
+    """The pod it is on."""
+    committed_pod = ReadOnly[str | None]()
+    """The pod that the database names."""
+    failures = ReadOnly[int]()
+    is_closing = ReadOnly[bool]()
+    """Whether its outcome is decided and being committed."""
+    is_dropped = ReadOnly[bool]()
+    """Whether this process stopped scheduling first; the next one continues it."""
+
     def __init__(self, row: GenerationRow) -> None:
         super().__init__()
-        self.row = row
-        self.status = State.queued
-        self.stage = _QUEUED_STAGE
-        self.progress = 0.0
-        self.engine = ""
-        self.preview: gpu.Preview | None = None
-        self.pod: str | None = None
-        """The pod it is on."""
-        self.committed_pod = row.pod
-        """The pod that the database names."""
-        self.trace = edge.trace_ids()
+        self.trace: Final = edge.trace_ids()
         """The ids of the request that brought it; none after a restart."""
-        self.failures = 0
-        self.is_closing = False
-        """Whether its outcome is decided and being committed."""
-        self.is_dropped = False
-        """Whether this process stopped scheduling first; the next one continues it."""
+        self._row = row
+        self._status = State.queued
+        self._stage = _QUEUED_STAGE
+        self._progress = 0.0
+        self._engine = ""
+        self._preview: gpu.Preview | None = None
+        self._pod: str | None = None
+        self._committed_pod = row.pod
+        self._failures = 0
+        self._is_closing = False
+        self._is_dropped = False
         self._stop = asyncio.Event()
         self._no_pod_since: float | None = None
 
@@ -70,36 +83,36 @@ class ActiveGeneration(Followed):
         return self.row.ended is not None
 
     def assign(self, pod: str) -> None:
-        self.pod = pod
+        self._pod = pod
         self._changed()
 
     def commit_pod(self, pod: str) -> None:
-        self.committed_pod = pod
+        self._committed_pod = pod
         self._changed()
 
     def take_state(self, job: gpu.Job) -> bool:
         """Take over the state of the pod's job. Return whether the GPU has just begun it."""
         has_begun = job.status is State.running and self.status is not State.running
-        self.status = job.status
-        self.engine = job.engine
+        self._status = job.status
+        self._engine = job.engine
         self._changed()
         return has_begun
 
     def take_progress(self, event: gpu.ProgressEvent) -> None:
-        self.progress = event.progress
-        self.stage = event.stage
+        self._progress = event.progress
+        self._stage = event.stage
         self._changed()
 
     def take_preview(self, preview: gpu.Preview) -> None:
-        self.preview = preview
+        self._preview = preview
         self._changed()
 
     def requeue(self) -> None:
-        self.status = State.queued
-        self.stage = _QUEUED_STAGE
-        self.progress = 0.0
-        self.pod = None
-        self.preview = None
+        self._status = State.queued
+        self._stage = _QUEUED_STAGE
+        self._progress = 0.0
+        self._pod = None
+        self._preview = None
         self._changed()
 
     def request_stop(self) -> None:
@@ -107,7 +120,7 @@ class ActiveGeneration(Followed):
         self._changed()
 
     def count_failure(self) -> None:
-        self.failures += 1
+        self._failures += 1
         self._changed()
 
     def seconds_without_pod(self, now: float, *, can_be_drawn: bool) -> float:
@@ -122,18 +135,18 @@ class ActiveGeneration(Followed):
         """Decide its outcome. Return False if that has happened before."""
         if self.is_closing:
             return False
-        self.is_closing = True
+        self._is_closing = True
         self._changed()
         return True
 
     def end(self, row: GenerationRow) -> None:
         """End it; `row` holds the outcome."""
-        self.row = row
-        self.status = row.status
-        self.preview = None
+        self._row = row
+        self._status = row.status
+        self._preview = None
         self._changed()
 
     def drop(self) -> None:
         """Release its followers: this process no longer schedules it."""
-        self.is_dropped = True
+        self._is_dropped = True
         self._changed()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from gpu_server.client import GpuClient
 from gpu_server.schemas import FORGOTTEN_AT_ONCE, Health, StyleHealth
 from web.errors import EaselError, NotFound
+from web.following import ReadOnly
 
 log = structlog.get_logger()
 
@@ -33,18 +35,23 @@ _FIRST_LOOK_TIMEOUT_S = 1.5
 class Pod:
     """One GPU server. `changed` is called whenever its service, styles or loaded model change."""
 
+    in_service = ReadOnly[bool]()
+    health = ReadOnly[Health | None]()
+    """The newest answer."""
+    reason = ReadOnly[str]()
+    """Why it is out of service."""
+    running = ReadOnly[int]()
+    """The number of attempts on it."""
+
     def __init__(self, name: str, client: GpuClient, changed: Callable[["Pod"], None]) -> None:
-        self.name = name
-        self.client = client
-        self.in_service = False
-        self.health: Health | None = None
-        """The newest answer."""
-        self.reason = "not reached yet"
-        """Why it is out of service."""
-        self.running = 0
-        """The number of attempts on it."""
-        self.has_looked = asyncio.Event()
+        self.name: Final = name
+        self.client: Final = client
+        self.has_looked: Final = asyncio.Event()
         """Set once its health was requested."""
+        self._in_service = False
+        self._health: Health | None = None
+        self._reason = "not reached yet"
+        self._running = 0
         self._changed = changed
         self._abandoned: set[UUID] = set()
         """Jobs to stop and forget as soon as the pod answers."""
@@ -76,11 +83,11 @@ class Pod:
     @contextmanager
     def running_one(self) -> Iterator[None]:
         """Count an attempt as running here."""
-        self.running += 1
+        self._running += 1
         try:
             yield
         finally:
-            self.running -= 1
+            self._running -= 1
 
     def suspect(self) -> None:
         """Check its health now, because a job had trouble with it."""
@@ -139,7 +146,7 @@ class Pod:
         """Ask for its health. Return whether it answered."""
         before = (self.in_service, self.styles, self.loaded_model)
         try:
-            self.health = await self.client.health(_HEALTH_TIMEOUT_S)
+            self._health = health = await self.client.health(_HEALTH_TIMEOUT_S)
         except EaselError as error:
             self._miss(error.detail)
             return False
@@ -148,8 +155,8 @@ class Pod:
             return False
         else:
             self._misses = 0
-            faults = [state for state in self.health.checks.values() if state != "ok"]
-            self._set_service(self.health.gpu_available, "; ".join(faults))
+            faults = [state for state in health.checks.values() if state != "ok"]
+            self._set_service(health.gpu_available, "; ".join(faults))
             if self.in_service:
                 self._last_well = time.monotonic()
             return True
@@ -167,7 +174,7 @@ class Pod:
             log.warning("pod_down", pod=self.name, reason=reason)
         elif in_service and not self.in_service:
             log.info("pod_up", pod=self.name, engine=self.health and self.health.engine)
-        self.in_service, self.reason = in_service, reason
+        self._in_service, self._reason = in_service, reason
 
     async def _acknowledge(self) -> None:
         """Best effort: the pod drops unacknowledged results when their TTL expires."""

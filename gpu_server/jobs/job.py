@@ -13,7 +13,7 @@ from gpu_server import schemas
 from gpu_server.schemas import ImageInfo, JobRequest, State, Timings
 from web import errors
 from web.errors import EaselError
-from web.following import Followed
+from web.following import Followed, ReadOnly
 
 T = TypeVar("T")
 
@@ -45,33 +45,33 @@ class Job(Followed):
     is_kept: bool = True
     """Whether it outlives its caller's connection and a restart."""
     created_at: float = field(default_factory=time.time)
-    attempt: int = 0
-    submission: Submission = Submission.no
-    status: State = State.queued
-    stage: str = "waiting"
-    progress: float = 0.0
-    engine: str = "unknown"
-    """The engine that draws it, as shown to people."""
-    preview: bytes | None = None
-    """The newest preview."""
-    previews_dropped: int = 0
-    """How many previews were replaced before anyone took them."""
-    timings: Timings = field(default_factory=Timings)
-    image_infos: list[ImageInfo] = field(default_factory=list)
-    image_bytes: list[bytes] = field(default_factory=list)
-    """The encoded images until they are on disk."""
-    error: EaselError | None = None
-    ended_at: float = 0.0
-    """Seconds since the epoch; 0 until it has ended."""
-    is_clean: bool = False
-    """Whether ComfyUI keeps nothing of it."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it is to be stopped."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its prompt moved or is to be stopped; cleared by the run that follows it."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it has ended."""
-    _preview_taken: bool = False
+
+    attempt = ReadOnly[int]()
+    submission = ReadOnly[Submission]()
+    status = ReadOnly[State]()
+    stage = ReadOnly[str]()
+    progress = ReadOnly[float]()
+    engine = ReadOnly[str]()
+    """The engine that draws it, as shown to people."""
+    preview = ReadOnly[bytes | None]()
+    """The newest preview."""
+    previews_dropped = ReadOnly[int]()
+    """How many previews were replaced before anyone took them."""
+    timings = ReadOnly[Timings]()
+    image_infos = ReadOnly[list[ImageInfo]]()
+    image_bytes = ReadOnly[list[bytes]]()
+    """The encoded images until they are on disk."""
+    error = ReadOnly[EaselError | None]()
+    ended_at = ReadOnly[float]()
+    """Seconds since the epoch; 0 until it has ended."""
+    is_clean = ReadOnly[bool]()
+    """Whether ComfyUI keeps nothing of it."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -79,6 +79,21 @@ class Job(Followed):
             raise ValueError("the request is not complete: it has no timeout")
         self.timeout_s = self.request.timeout_s
         """Seconds of drawing it may take, without the loading of models."""
+        self._attempt = 0
+        self._submission = Submission.no
+        self._status = State.queued
+        self._stage = "waiting"
+        self._progress = 0.0
+        self._engine = "unknown"
+        self._preview: bytes | None = None
+        self._preview_taken = False
+        self._previews_dropped = 0
+        self._timings = Timings()
+        self._image_infos: list[ImageInfo] = []
+        self._image_bytes: list[bytes] = []
+        self._error: EaselError | None = None
+        self._ended_at = 0.0
+        self._is_clean = False
 
     @property
     def is_over(self) -> bool:
@@ -120,43 +135,48 @@ class Job(Followed):
         )
 
     def show_stage(self, stage: str) -> None:
-        self.stage = stage
+        self._stage = stage
         self._changed()
 
     def assign_engine(self, name: str) -> None:
-        self.engine = name
+        self._engine = name
         self._changed()
 
     def mark_submitted(self, submission: Submission) -> None:
         """Note whether ComfyUI has received this attempt."""
-        self.submission = submission
+        self._submission = submission
         self._changed()
 
     def advance(self, progress: float, stage: str, *, model_s: float, gpu_s: float) -> None:
         """ComfyUI is running it; `progress` (0-1) never goes back."""
         if self.status is State.queued:
-            self.status = State.running
+            self._status = State.running
             self.timings.queued_ms = milliseconds(time.time() - self.created_at)
         self.timings.model_ms = milliseconds(model_s)
         self.timings.gpu_ms = milliseconds(gpu_s)
-        self.progress = max(self.progress, progress)
-        self.stage = stage
+        self._progress = max(self.progress, progress)
+        self._stage = stage
         self._changed()
 
     def show_preview(self, preview: bytes) -> None:
-        self.previews_dropped += self.preview is not None and not self._preview_taken
-        self.preview, self._preview_taken = preview, False
+        self._previews_dropped += self.preview is not None and not self._preview_taken
+        self._preview, self._preview_taken = preview, False
         self._changed()
 
     def take_preview(self) -> None:
         self._preview_taken = True
         self._changed()
 
+    def resume(self, attempt: int) -> None:
+        """Go on after a restart: whether ComfyUI has received this attempt is unknown."""
+        self._attempt, self._submission = attempt, Submission.unknown
+        self._changed()
+
     def retry(self) -> None:
         """Go back to the queue for another attempt."""
-        self.attempt += 1
-        self.submission = Submission.no
-        self.status, self.stage = State.queued, "waiting"
+        self._attempt += 1
+        self._submission = Submission.no
+        self._status, self._stage = State.queued, "waiting"
         self._changed()
 
     def ask_to_stop(self) -> None:
@@ -181,12 +201,12 @@ class Job(Followed):
                 task.cancel()
 
     def succeed(self, infos: list[ImageInfo], images: list[bytes], *, encode_s: float) -> None:
-        self.image_infos, self.image_bytes = infos, images
+        self._image_infos, self._image_bytes = infos, images
         self.timings.encode_ms = milliseconds(encode_s)
         self._end(State.succeeded)
 
     def fail(self, error: EaselError) -> None:
-        self.error = error
+        self._error = error
         self._end(State.failed)
 
     def end_cancelled(self) -> None:
@@ -198,28 +218,28 @@ class Job(Followed):
         self._close(status, now)
 
     def _close(self, status: State, ended_at: float) -> None:
-        self.status, self.stage, self.ended_at = status, status.value, ended_at
+        self._status, self._stage, self._ended_at = status, status.value, ended_at
         if status is State.succeeded:
-            self.stage, self.progress = "done", 1.0
-        self.preview = None
+            self._stage, self._progress = "done", 1.0
+        self._preview = None
         self.done.set()
         self._changed()
 
     def restore(self, outcome: schemas.Job, *, ended_at: float, is_clean: bool) -> None:
         """Take over the recorded outcome of a job that ended before a restart."""
-        self.is_clean, self.engine, self.progress = is_clean, outcome.engine, outcome.progress
-        self.timings, self.image_infos = outcome.timings, outcome.images
-        self.error = errors.error_from(outcome.error) if outcome.error else None
+        self._is_clean, self._engine, self._progress = is_clean, outcome.engine, outcome.progress
+        self._timings, self._image_infos = outcome.timings, outcome.images
+        self._error = errors.error_from(outcome.error) if outcome.error else None
         self._close(outcome.status, ended_at)
 
     def drop_image_bytes(self) -> None:
         """Free the memory of its images: they are on disk, or deleted."""
-        self.image_bytes = []
+        self._image_bytes = []
         self._changed()
 
     def mark_clean(self) -> None:
         """Note that ComfyUI keeps nothing of it."""
-        self.is_clean = True
+        self._is_clean = True
         self._changed()
 
 

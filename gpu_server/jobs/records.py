@@ -16,7 +16,7 @@ from uuid import UUID
 
 from gpu_server import schemas
 from gpu_server.jobs.cleanup import Leftover
-from gpu_server.jobs.job import Job, Submission
+from gpu_server.jobs.job import Job
 from gpu_server.schemas import JobRequest
 
 P = ParamSpec("P")
@@ -165,10 +165,9 @@ def _job(row: tuple[Any, ...]) -> Job | Leftover:
         size=(width, height),
         fingerprint=fingerprint,
         is_kept=bool(kept["kept"]),
-        attempt=attempt,
         created_at=created,
-        submission=Submission.unknown,
     )
+    job.resume(attempt)
     if outcome is not None:
         ended_as = schemas.Job.model_validate_json(outcome)
         job.restore(ended_as, ended_at=ended or 0.0, is_clean=bool(clean))

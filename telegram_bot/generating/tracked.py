@@ -18,6 +18,7 @@ from telegram_bot.storage.deliveries import Deliveries, Delivery, State
 from telegram_bot.storage.people import People, Person
 from telegram_bot.texts import Languages, Texts
 from web.errors import Cancelled, EaselError, Internal, NoGpu, Problem
+from web.following import ReadOnly
 
 BACKEND_TIMEOUT_S = 1800.0
 """How long to keep a request while the backend does not answer."""
@@ -38,13 +39,15 @@ class TrackedGeneration:
     `resumed`: picked up again after a restart. `message` keeps the row's message columns itself.
     """
 
-    delivery: Delivery
+    _delivery: Delivery
     message: LiveMessage
     deliveries: Deliveries
     people: People
     languages: Languages
     resumed: bool = False
     clock: Callable[[], float] = time.monotonic
+
+    delivery = ReadOnly[Delivery]()
 
     def __post_init__(self) -> None:
         self.id = self.delivery.generation
@@ -80,11 +83,11 @@ class TrackedGeneration:
 
     def deliver(self, file_id: str | None) -> None:
         """Note that its picture is in its message, as Telegram's `file_id` if it is a photo."""
-        self.delivery = replace(self.delivery, state=State.delivered)
+        self._delivery = replace(self.delivery, state=State.delivered)
         self.deliveries.set_delivered(self.id, file_id)
 
     def set_state(self, state: State) -> None:
-        self.delivery = replace(self.delivery, state=state)
+        self._delivery = replace(self.delivery, state=state)
         self.deliveries.set_state(self.id, state)
 
     def backend_answered(self) -> None:

@@ -21,6 +21,7 @@ from telegram_bot.messages.editor import Editor, MessageGone, Place, may_have_ar
 from telegram_bot.messages.rate_limiter import EditSkipped, Urgency
 from telegram_bot.messages.view import Keyboard, View
 from telegram_bot.storage.deliveries import Deliveries, Delivery
+from web.following import ReadOnly
 
 _TEXT_INTERVAL_S, _MEDIA_INTERVAL_S, _GROUP_INTERVAL_S = 2.0, 4.0, 6.0
 _MAX_BACKOFF_S = 60.0
@@ -42,10 +43,12 @@ class LiveMessage:
     only ever come by editing a message: so each comes once.
     """
 
-    row: Delivery
+    _row: Delivery
     editor: Editor
     deliveries: Deliveries
     first_keyboard: Keyboard
+
+    row = ReadOnly[Delivery]()
 
     def __post_init__(self) -> None:
         self.ending = asyncio.Event()
@@ -177,7 +180,7 @@ class LiveMessage:
         self._update(chat_id=chat_id, message_id=None, holds_media=False, unsure=True)
 
     def _update(self, **changes: Any) -> None:
-        self.row = replace(self.row, **changes)
+        self._row = replace(self.row, **changes)
         self.deliveries.set_message(self.row)
 
     def _due(self, view: View) -> float:
