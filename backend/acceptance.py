@@ -129,7 +129,10 @@ class Acceptance:
             raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=10.0)
 
     async def _commit(self, row: GenerationRow, photo: bytes | None) -> GenerationRow:
-        """Commit the row and queue it; return it as committed. Raises Taken, RateLimited, QuotaExceeded or QueueFull."""
+        """Commit the row and queue it; return it as committed.
+
+        Raises Taken, RateLimited, QuotaExceeded or QueueFull.
+        """
         queue = self.dispatcher.queue
         try:
             async with queue.entrance(row.whose):
