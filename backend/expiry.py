@@ -31,16 +31,25 @@ class SteadyClock:
     """
 
     def __init__(self, known: float) -> None:
+        self._known = known
         self._time = min(known, time.time())
-        self._since = time.monotonic()
+        self._since = self._even_since = time.monotonic()
 
     def now(self) -> float:
         """Return the time; after a jump ahead the old count goes on for an hour."""
         wall, passed = time.time(), time.monotonic() - self._since
+        if abs(wall - self._time - passed) > _JUMP_S:
+            self._even_since = time.monotonic()
         if wall <= self._time + passed + _JUMP_S or passed >= _JUMP_S:
             self._time, self._since = wall, time.monotonic()
             return wall
         return self._time + passed
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it has run evenly for an hour, and not before a time that has been."""
+        is_even = time.monotonic() - self._even_since >= _JUMP_S
+        return is_even and self._time >= self._known
 
 
 async def expire(storage: Storage, refusals: Refusals, ttl_hours: float) -> None:
@@ -52,6 +61,8 @@ async def expire(storage: Storage, refusals: Refusals, ttl_hours: float) -> None
         try:
             await _sweep(storage, now, ttl_hours * 3600)
             await refusals.expire(now)
+            if clock.is_sure:
+                await storage.rows.redate(now)
             if time.monotonic() >= strays_due:
                 await _remove_strays(storage, now, ttl_hours * 3600)
                 strays_due = time.monotonic() + _STRAY_SWEEP_S

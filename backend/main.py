@@ -25,8 +25,8 @@ from backend.scheduling.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
 from backend.state import State
-from backend.storage.database import Database, prepare
-from backend.storage.storage import Storage
+from backend.storage.database import Database
+from backend.storage.storage import Storage, prepare
 from gpu_server import bodies
 from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises CatalogError if a mode is broken, ProvenanceError if images could not be signed,
     DatabaseRefused if the database is damaged, of a newer release or cannot be opened.
     """
-    prepare(settings.database_url)
+    prepare(settings.database_url, settings.images_url)
     certificate, key = settings.backend_signing_certificate, settings.backend_signing_key
     resources = Resources(
         settings=settings,

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from backend.storage.database import Database, generations, spending
+from backend.storage.database import Database, DatabaseAway, generations, spending
 from backend.storage.row import (
     GenerationRow,
     Outcome,
@@ -25,6 +26,7 @@ __all__ = ["GenerationRow", "GenerationStore", "Outcome", "Taken"]
 
 log = structlog.get_logger()
 
+_AHEAD_S = 86_400.0
 _column = generations.c
 _public_id = sa.func.coalesce(_column.own_id, _column.id)
 """The id by which its owner knows a generation; an index has this expression."""
@@ -121,7 +123,8 @@ class GenerationStore:
             if c.execute(change).rowcount:
                 c.execute(refund)
 
-        await self.database.run(end)
+        with suppress(DatabaseAway):  # the next look at it tries again
+            await self.database.run(end)
 
     async def set_pod(self, generation_id: UUID, pod: str, known: str | None) -> bool:
         """Commit the pod before it is asked, so that a restart asks the same one.
@@ -187,6 +190,11 @@ class GenerationStore:
         if after is not None:
             query = query.where(sa.tuple_(_column.ended, _column.id) > sa.tuple_(*after))
         return await self._all(query.order_by(_column.ended, _column.id).limit(limit))
+
+    async def redate(self, now: float) -> None:
+        """Let rows that ended in the future, by a wrong clock, age from now on."""
+        ahead = generations.update().where(_column.ended > now + _AHEAD_S).values(ended=now)
+        await self.database.run(lambda c: c.execute(ahead))
 
     async def delete(self, rows: Sequence[GenerationRow]) -> None:
         remove = generations.delete().where(_column.id.in_([row.key for row in rows]))

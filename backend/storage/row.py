@@ -19,6 +19,7 @@ from web import errors
 _PLAIN_COLUMNS = ("owner", "fingerprint", "created", "pod", "ended", "idempotency_key")
 _MAX_COUNT = 1000
 """More images than any mode draws: a larger number is damage, and nobody loops over it."""
+_MAX_SIDE = 100_000
 _DAMAGED = object()
 
 
@@ -236,7 +237,8 @@ def _require(is_right: bool) -> None:
 
 def _is_usable(request: GenerationRequest) -> bool:
     sides = [int(request.values.get(side, 1)) for side in ("width", "height")]
-    return 0 < request.count <= _MAX_COUNT and min(sides) > 0 and request.seed is not None
+    is_drawable = 0 < request.count <= _MAX_COUNT and 0 < min(sides) <= max(sides) <= _MAX_SIDE
+    return is_drawable and request.seed is not None
 
 
 def _time(value: Any) -> float | None:

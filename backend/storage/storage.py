@@ -7,12 +7,23 @@ from typing import Self
 
 import structlog
 
+from backend.storage import database
 from backend.storage.blobs import BLOB_ERRORS, BlobStore
 from backend.storage.database import Database
 from backend.storage.generations import GenerationRow, GenerationStore, Outcome
 from web.errors import EaselError
 
 log = structlog.get_logger()
+
+
+def prepare(database_url: str, images_url: str) -> None:
+    """Make what is missing and check that all can be used. Raises DatabaseRefused."""
+    database.prepare(database_url)
+    try:
+        BlobStore(images_url)
+    except OSError as error:
+        text = f"the folder of images, {error.filename}, cannot be made: {error.strerror}"
+        raise database.DatabaseRefused(text) from error
 
 
 class ImageDamaged(EaselError, code="internal", status=500):
@@ -25,10 +36,10 @@ class Storage:
     blobs: BlobStore
 
     @classmethod
-    async def open(cls, database: Database, images_url: str) -> Self:
+    async def open(cls, opened: Database, images_url: str) -> Self:
         """Open the tables and the object store, creating them where necessary."""
-        await database.open()
-        return cls(rows=GenerationStore(database), blobs=BlobStore(images_url))
+        await opened.open()
+        return cls(rows=GenerationStore(opened), blobs=BlobStore(images_url))
 
     async def image(self, row: GenerationRow, number: int) -> bytes | None:
         """Return an image as it was stored. Raises ImageDamaged if it is no longer so."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from backend.storage import storage
 from backend.storage.database import DatabaseRefused, prepare
 from tests.backend.storage.databases import postgres, why_no_postgres
 
@@ -66,6 +67,9 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "backend").write_text("a file")
     with pytest.raises(DatabaseRefused, match="cannot be"):
         prepare(f"sqlite:///{tmp_path}/backend/easel.sqlite3")
+    images = (tmp_path / "backend" / "images").as_uri()
+    with pytest.raises(DatabaseRefused, match="cannot be made"):
+        storage.prepare(f"sqlite:///{tmp_path}/easel.sqlite3", images)
 
 
 @pytest.mark.skipif(bool(why_no_postgres()), reason=why_no_postgres())
