@@ -27,12 +27,12 @@ class SteadyClock:
     """Unix time that a clock set ahead for a moment does not carry along.
 
     Without it, a clock that is ahead by the time to live deletes everything at once. `known` is a
-    time at which the database was in use.
+    time that has been: when the database was last written before this process.
     """
 
-    def __init__(self, known: float) -> None:
-        self._known = known
-        self._time = min(known, time.time())
+    def __init__(self, known: float | None) -> None:
+        self._known = time.time() if known is None else known
+        self._time = min(self._known, time.time())
         self._since = self._even_since = time.monotonic()
 
     def now(self) -> float:
@@ -52,9 +52,11 @@ class SteadyClock:
         return is_even and self._time >= self._known
 
 
-async def expire(storage: Storage, refusals: Refusals, ttl_hours: float) -> None:
-    """Delete generations `ttl_hours` after their end, until cancelled."""
-    clock = SteadyClock(storage.rows.database.last_used)
+async def expire(
+    storage: Storage, refusals: Refusals, ttl_hours: float, known: float | None
+) -> None:
+    """Delete generations `ttl_hours` after their end, until cancelled; `known` as SteadyClock."""
+    clock = SteadyClock(known)
     strays_due = 0.0
     while True:
         now = clock.now()

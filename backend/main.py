@@ -43,10 +43,11 @@ def create_app(settings: Settings) -> FastAPI:
     Raises CatalogError if a mode is broken, ProvenanceError if images could not be signed,
     DatabaseRefused if the database is damaged, of a newer release or cannot be opened.
     """
-    prepare(settings.database_url, settings.images_url)
+    last_written = prepare(settings.database_url, settings.images_url)
     certificate, key = settings.backend_signing_certificate, settings.backend_signing_key
     resources = Resources(
         settings=settings,
+        last_written=last_written,
         catalog=settings.load_catalog(),
         policy=Policy.load(),
         signer=Signer.load(settings.easel_data_dir, certificate, key),
@@ -101,6 +102,8 @@ class Resources:
     """What is loaded once and does not change."""
 
     settings: Settings
+    last_written: float | None
+    """When the SQLite file was written last, before this start."""
     catalog: Catalog
     policy: Policy
     signer: Signer
@@ -149,7 +152,8 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
             clients=clients,
             no_gpu_timeout_s=settings.backend_no_gpu_patience_s,
         )
-        sweep = expire(storage, refusals, settings.backend_result_ttl_hours)
+        hours = settings.backend_result_ttl_hours
+        sweep = expire(storage, refusals, hours, resources.last_written)
         async with _working(dispatcher, sweep):
             state.service = _service(resources, dispatcher)
             yield

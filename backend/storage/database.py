@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -100,12 +99,9 @@ class Database:
         # SQLite takes one writer at a time: with one thread, nobody waits for its lock.
         self._threads = ThreadPoolExecutor(1 if self.is_sqlite else 8, "database")
         self._closed = False
-        self.last_used = time.time()
-        """A Unix time at which it was in use: of a SQLite file, before it was opened."""
 
     async def open(self) -> None:
         if self.is_sqlite:
-            self.last_used = await asyncio.to_thread(_last_written, _file_of(self.url))
             await asyncio.to_thread(_remove_workflow_log, self.url)
         try:
             await self.run(upgrade)
@@ -157,11 +153,13 @@ class Database:
                 await asyncio.sleep(_RETRY_PAUSE_S)
 
 
-def prepare(url: str) -> None:
+def prepare(url: str) -> float | None:
     """Make the tables and check that the database can be used, before anything is started.
 
-    Raises DatabaseRefused. A PostgreSQL that does not answer may come later.
+    Return the Unix time at which a SQLite file was last written before. Raises DatabaseRefused. A
+    PostgreSQL that does not answer may come later.
     """
+    last_written = _last_written(_file_of(url)) if url.startswith("sqlite") else None
     try:
         engine = _make_engine(url)
         try:
@@ -180,6 +178,7 @@ def prepare(url: str) -> None:
     except sa.exc.DBAPIError as error:
         if isinstance(error.orig, sqlite3.Error):
             raise DatabaseRefused(str(FileRefused.of(_file_of(url), error.orig))) from error
+    return last_written
 
 
 def _check_file(url: str, connection: sa.Connection) -> None:
@@ -222,8 +221,9 @@ def _make_engine(url: str) -> sa.Engine:
     return engine
 
 
-def _last_written(file: Path) -> float:
-    return file.stat().st_mtime if file.exists() else time.time()
+def _last_written(file: Path) -> float | None:
+    parts = (file, file.with_name(f"{file.name}-wal"))
+    return max((part.stat().st_mtime for part in parts if part.exists()), default=None)
 
 
 def _text(data: bytes) -> str:

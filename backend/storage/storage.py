@@ -16,14 +16,15 @@ from web.errors import EaselError
 log = structlog.get_logger()
 
 
-def prepare(database_url: str, images_url: str) -> None:
-    """Make what is missing and check that all can be used. Raises DatabaseRefused."""
-    database.prepare(database_url)
+def prepare(database_url: str, images_url: str) -> float | None:
+    """Make what is missing and check that all can be used; as `database.prepare`."""
+    last_written = database.prepare(database_url)
     try:
         BlobStore(images_url)
     except OSError as error:
         text = f"the folder of images, {error.filename}, cannot be made: {error.strerror}"
         raise database.DatabaseRefused(text) from error
+    return last_written
 
 
 class ImageDamaged(EaselError, code="internal", status=500):

@@ -1,10 +1,12 @@
 """A full disk, a store that cannot be written to, a clock that is wrong: what is said and kept."""
 
 import time
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 import structlog
 
 from backend.expiry import SteadyClock
@@ -39,7 +41,11 @@ async def _add(rows: GenerationStore, number: int) -> None:
 
 
 async def _limit_pages(database: Database, number: int) -> None:
-    await database.run(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count = {number}"))
+    await database.run(partial(_execute, f"PRAGMA max_page_count = {number}"))
+
+
+def _execute(text: str, connection: sa.Connection) -> None:
+    connection.exec_driver_sql(text)
 
 
 async def test_files_that_cannot_be_written_or_removed_keep_their_row_and_no_other(
@@ -82,9 +88,8 @@ async def test_rows_that_ended_in_the_future_age_from_now_on(tmp_path: Path) -> 
     for ended in (time.time() + 1e8, "next year"):
         row = new_row()
         await rows.add(row)
-        change = "UPDATE generations SET ended = ?, status = 'failed' WHERE id = ?"
-        values = (ended, str(row.id))
-        await database.run(lambda c, v=values: c.exec_driver_sql(change, v))  # type: ignore[misc]
+        text = f"UPDATE generations SET ended = {ended!r}, status = 'failed' WHERE id = '{row.id}'"
+        await database.run(partial(_execute, text))
     assert await rows.ended_before(time.time() + 60) == []
     await rows.redate(time.time())
     assert len(await rows.ended_before(time.time() + 60)) == 2
