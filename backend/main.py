@@ -26,7 +26,7 @@ from backend.service import GenerationService
 from backend.settings import Settings
 from backend.state import State
 from backend.storage.database import Database
-from backend.storage.storage import Storage
+from backend.storage.storage import Storage, prepare
 from gpu_server import bodies
 from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
@@ -40,11 +40,14 @@ from workflows.catalog import Catalog
 def create_app(settings: Settings) -> FastAPI:
     """Return the application; it schedules during its lifespan, or while it leads.
 
-    Raises CatalogError if a mode is broken, ProvenanceError if images could not be signed.
+    Raises CatalogError if a mode is broken, ProvenanceError if images could not be signed,
+    DatabaseRefused if the database is damaged, of a newer release or cannot be opened.
     """
+    last_written = prepare(settings.database_url, settings.images_url)
     certificate, key = settings.backend_signing_certificate, settings.backend_signing_key
     resources = Resources(
         settings=settings,
+        last_written=last_written,
         catalog=settings.load_catalog(),
         policy=Policy.load(),
         signer=Signer.load(settings.easel_data_dir, certificate, key),
@@ -99,6 +102,8 @@ class Resources:
     """What is loaded once and does not change."""
 
     settings: Settings
+    last_written: float | None
+    """When the SQLite file was written last, before this start."""
     catalog: Catalog
     policy: Policy
     signer: Signer
@@ -136,6 +141,7 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
         for client in clients.values():
             closing.push_async_callback(client.close)
         storage = await Storage.open(database, settings.images_url)
+        metrics.unreadable.set_function(lambda: len(storage.rows.unreadable))
         refusals = Refusals(database)
         await refusals.open()
         dispatcher = Dispatcher(
@@ -146,7 +152,8 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
             clients=clients,
             no_gpu_timeout_s=settings.backend_no_gpu_patience_s,
         )
-        sweep = expire(storage, refusals, settings.backend_result_ttl_hours)
+        hours = settings.backend_result_ttl_hours
+        sweep = expire(storage, refusals, hours, resources.last_written)
         async with _working(dispatcher, sweep):
             state.service = _service(resources, dispatcher)
             yield

@@ -18,6 +18,7 @@ from gpu_server import schemas
 from gpu_server.jobs.cleanup import Leftover
 from gpu_server.jobs.job import Job
 from gpu_server.schemas import JobRequest
+from web import sqlite
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,10 +67,10 @@ class Records:
     @_in_thread
     def open(self) -> None:
         (self._folder / "jobs").mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(
-            self._folder / "jobs.sqlite3", isolation_level=None, check_same_thread=False
-        )
-        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + _SCHEMA)
+        path = self._folder / "jobs.sqlite3"
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+        sqlite.migrate(self._db, path, [_SCHEMA])
 
     @_in_thread
     def close(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from infra.supervisor import checks, comfyui, demo, doctor, lifecycle, pod
+from infra.supervisor import backup, checks, comfyui, demo, doctor, lifecycle, pod
 from infra.supervisor.host import Host, HostError, read_host
 from infra.supervisor.services import service_table
 from infra.supervisor.status import as_json, as_table, prober, read_status
@@ -110,6 +110,20 @@ def _install_comfyui(host: Host, _arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _backup(host: Host, arguments: argparse.Namespace) -> int:
+    archive = Path(arguments.file).absolute()
+    notes = backup.save(host, archive)
+    print("\n".join((f"Saved to {archive}, and read back whole.", *notes)))
+    return 0
+
+
+def _restore(host: Host, arguments: argparse.Namespace) -> int:
+    archive = Path(arguments.file).absolute()
+    backup.restore(host, archive)
+    print(f"Restored from {archive}.")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="startup.sh", description="Easel on this host.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -122,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
         ("logs", _logs, "show the end of the services' logs"),
         ("demo", _demo, "start and draw a picture in each mode"),
         ("test", _test, "run every check and the tests; arguments go to pytest"),
+        ("backup", _backup, "save databases, images and photos in FILE while all runs"),
+        ("restore", _restore, "put a backup in the place of the present data"),
         ("models", _models, "list, verify or pull model files"),
         ("install-comfyui", _install_comfyui, "install a ComfyUI into COMFYUI_DIR"),
     ):
@@ -131,6 +147,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("services", nargs="*", metavar="SERVICE")
         elif name in {"status", "doctor"}:
             command.add_argument("--json", action="store_true", help="output for programs")
+        elif name in {"backup", "restore"}:
+            command.add_argument(
+                "file", metavar="FILE", help="a .tar, or .tar.gz (smaller, slower)"
+            )
         elif name == "logs":
             command.add_argument("service", nargs="?", metavar="SERVICE")
             command.add_argument("-f", "--follow", action="store_true", help="show new lines")

@@ -6,6 +6,8 @@ Each statement is its own transaction in a write-ahead log: a killed process los
 import sqlite3
 from pathlib import Path
 
+from web import sqlite
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS deliveries (
     generation TEXT PRIMARY KEY,
@@ -62,7 +64,7 @@ class Database:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA secure_delete = ON")
-        self._connection.executescript(_SCHEMA)
+        sqlite.migrate(self._connection, path, [_SCHEMA])
         path.chmod(0o600)
 
     def close(self) -> None:

@@ -216,7 +216,7 @@ async def test_an_older_database_that_takes_no_id_twice_says_so(tmp_path: Path) 
         assert (again.status_code, again.json()["code"]) == (409, "conflict")
 
 
-async def test_a_backend_that_cannot_take_up_its_work_ends(tmp_path: Path) -> None:
+async def test_a_backend_that_cannot_take_up_a_row_ends_that_row_and_runs(tmp_path: Path) -> None:
     kept = Database(f"sqlite:///{tmp_path / 'backend' / 'easel.sqlite3'}")
     await kept.open()
     await kept.close()
@@ -226,8 +226,11 @@ async def test_a_backend_that_cannot_take_up_its_work_ends(tmp_path: Path) -> No
         database.execute(f"INSERT INTO generations ({columns}) VALUES ({values})")
     database.close()
     backend = Backend(tmp_path, ["http://127.0.0.1:1"])
-    async with started(backend):
-        assert await asyncio.to_thread(backend.wait, 60) != 0
+    async with started(backend), httpx.AsyncClient() as http:
+        await backend.up(http, "/livez")
+        (one,) = (await states(http, backend.url)).values()
+        assert (one["status"], one["error"]["code"]) == ("failed", "internal")
+    assert "row_unreadable" in backend.output()
 
 
 @pytest.mark.parametrize(
