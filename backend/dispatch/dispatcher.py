@@ -49,7 +49,7 @@ class Dispatcher:
 
     def __post_init__(self, limits: Limits, clients: Mapping[str, GpuClient]) -> None:
         self.queue = GenerationQueue(limits)
-        self.pods = Pods(clients, self._pod_changed)
+        self.pods = Pods(clients, self._pod_changed, self._continue_on)
         self._attempts: dict[UUID, asyncio.Task[None]] = {}
         self._hopeless_checked_at = 0.0
         self._tasks: asyncio.TaskGroup
@@ -137,7 +137,7 @@ class Dispatcher:
             self.queue.free(active)
             return
         self._attempts.pop(active.row.id).cancel()
-        pod.abandon(active.row.id)
+        pod.leave(active.row.id)
         if active.status is State.running:
             active.count_failure()  # this generation may have crashed the pod
         _log_move(active, pod, "lost")
@@ -148,6 +148,16 @@ class Dispatcher:
         else:
             self.queue.free(active)
             self._tasks.create_task(self._end(active, outcome))
+
+    def _continue_on(self, pod: Pod, generation_id: UUID) -> bool:
+        """Continue on a pod that was lost and answers again. Return whether it must keep the job."""
+        active = self.queue.active.get(generation_id)
+        if active is None or active.is_stopping or active.is_closing:
+            return False
+        if active.pod is None and pod.in_service:
+            self.queue.put_on(active, pod.name)
+            self._start_attempt(active, pod.name, pod_may_have_it=True)
+        return active.pod in (None, pod.name)
 
     def _give_up_hopeless(self, now: float) -> None:
         """End generations that no pod could draw for too long."""
@@ -284,10 +294,5 @@ def _final_outcome(active: ActiveGeneration, error: errors.EaselError) -> Outcom
 
 
 def _log_move(active: ActiveGeneration, pod: Pod, reason: str) -> None:
-    log.warning(
-        "generation_moved",
-        generation_id=str(active.row.id),
-        pod=pod.name,
-        reason=reason,
-        failures=active.failures,
-    )
+    ids = {"generation_id": str(active.row.id), "pod": pod.name}
+    log.warning("generation_moved", **ids, reason=reason, failures=active.failures)
