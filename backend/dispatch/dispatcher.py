@@ -150,7 +150,7 @@ class Dispatcher:
             self._tasks.create_task(self._end(active, outcome))
 
     def _continue_on(self, pod: Pod, generation_id: UUID) -> bool:
-        """Continue on a pod that was lost and answers again. Return whether it must keep the job."""
+        """Continue on a pod that was lost and answers again. Return whether it keeps the job."""
         active = self.queue.active.get(generation_id)
         if active is None or active.is_stopping or active.is_closing:
             return False
