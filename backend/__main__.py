@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from backend.main import create_app
 from backend.settings import ENV_FILE, Settings
 from backend.state import State
+from backend.storage.database import DatabaseRefused
 from gpu_server.pictures.provenance import ProvenanceError
 from web import logs
 from web.settings import load_or_exit, stop
@@ -37,7 +38,7 @@ def main() -> None:
     logs.configure("backend", settings.backend_log_level)
     try:
         app = create_app(settings)
-    except (CatalogError, ProvenanceError) as error:
+    except (CatalogError, DatabaseRefused, ProvenanceError) as error:
         stop(error)
     config = uvicorn.Config(
         app,

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from backend.dispatch.dispatcher import Dispatcher
 from backend.health import Platform
@@ -77,7 +77,7 @@ class Acceptance:
                     created=time.time(),
                     idempotency_key=key,
                 )
-                await self._commit(row, photo)
+                row = await self._commit(row, photo)
             except (Taken, errors.EaselError, parameters.InvalidValues) as error:
                 # A repeated request gets its original answer, even if it would be rejected now.
                 known = await self._known(generation_id, owner, key, request_hash)
@@ -128,29 +128,48 @@ class Acceptance:
             reason = reasons[0] if reasons else self.platform.why_not()
             raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=10.0)
 
-    async def _commit(self, row: GenerationRow, photo: bytes | None) -> None:
-        """Commit the row and queue it. Raises Taken, RateLimited, QuotaExceeded or QueueFull."""
+    async def _commit(self, row: GenerationRow, photo: bytes | None) -> GenerationRow:
+        """Commit the row and queue it; return it as committed. Raises Taken, RateLimited, QuotaExceeded or QueueFull."""
         queue = self.dispatcher.queue
         try:
             async with queue.entrance(row.whose):
                 await self.quotas.check(self.storage.rows, row.owner, row.user, row.request.count)
-                if photo is not None:
-                    await self.storage.blobs.put_photo(row, photo)
                 row = replace(row, pod=queue.free_pod(row))
-                await self.storage.rows.add(row)
+                try:
+                    await self._add(row, photo)
+                except Taken:
+                    row = await self._under_another_id(row)
+                    await self._add(row, photo)
                 self.dispatcher.take(row, is_new=True)
+                return row
         except scheduler.UserBusy as busy:
             raise errors.RateLimited(str(busy), retry_after=busy.retry_after) from busy
         except scheduler.QueueFull as full:
             raise errors.QueueFull("The queue is full", retry_after=full.retry_after) from full
+
+    async def _add(self, row: GenerationRow, photo: bytes | None) -> None:
+        if photo is not None:
+            await self.storage.blobs.put_photo(row, photo)
+        await self.storage.rows.add(row)
+
+    async def _under_another_id(self, row: GenerationRow) -> GenerationRow:
+        """Give the row another id inside, as another API key has its own: nobody can tell.
+
+        Raises Taken if the id is this key's own.
+        """
+        known = await self.storage.rows.get(row.id)
+        if known is None or known.owner == row.owner:
+            raise Taken
+        # A random one: an id that can be derived from this one could be taken beforehand.
+        return replace(row, id=uuid4(), own_id=row.id)
 
     async def _known(
         self, generation_id: UUID, owner: str, key: str | None, request_hash: str
     ) -> GenerationRow | None:
         """Return the generation with this id or key. Raises Conflict if the request was another."""
         found = await self.storage.rows.by_key(owner, key) if key else None
-        found = found or await self.storage.rows.get(generation_id)
-        if found is not None and (found.owner != owner or found.fingerprint != request_hash):
+        found = found or await self.storage.rows.find(owner, generation_id)
+        if found is not None and found.fingerprint != request_hash:
             what = "idempotency key" if key else "id"
             raise errors.Conflict(f"This {what} was used for another request")
         return found

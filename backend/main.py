@@ -25,7 +25,7 @@ from backend.scheduling.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
 from backend.state import State
-from backend.storage.database import Database
+from backend.storage.database import Database, prepare
 from backend.storage.storage import Storage
 from gpu_server import bodies
 from gpu_server.client import GpuClient
@@ -40,8 +40,10 @@ from workflows.catalog import Catalog
 def create_app(settings: Settings) -> FastAPI:
     """Return the application; it schedules during its lifespan, or while it leads.
 
-    Raises CatalogError if a mode is broken, ProvenanceError if images could not be signed.
+    Raises CatalogError if a mode is broken, ProvenanceError if images could not be signed,
+    DatabaseRefused if the database is damaged, of a newer release or cannot be opened.
     """
+    prepare(settings.database_url)
     certificate, key = settings.backend_signing_certificate, settings.backend_signing_key
     resources = Resources(
         settings=settings,
@@ -136,6 +138,7 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
         for client in clients.values():
             closing.push_async_callback(client.close)
         storage = await Storage.open(database, settings.images_url)
+        metrics.unreadable.set_function(lambda: len(storage.rows.unreadable))
         refusals = Refusals(database)
         await refusals.open()
         dispatcher = Dispatcher(

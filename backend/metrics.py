@@ -50,6 +50,9 @@ class Metrics:
         self.moved = counter(
             "easel_generations_moved_total", "Generations taken off a pod that failed"
         )
+        self.unreadable = gauge(
+            "easel_rows_unreadable", "Damaged rows found in the database since the start"
+        )
         self.scheduling = gauge("easel_scheduling", "1 if this replica schedules")
         gauge("easel_build_info", "Version", ["version"]).labels(version=version).set(1)
 

@@ -48,9 +48,9 @@ class GenerationService:
     public_url: str = ""
 
     async def get(self, generation_id: UUID, owner: str) -> GenerationRow:
-        """Return the row. Raises NotFound, also if it belongs to another API key."""
-        row = await self.storage.rows.get(generation_id)
-        if row is None or row.owner != owner:
+        """Return the row that this API key knows under an id. Raises NotFound."""
+        row = await self.storage.rows.find(owner, generation_id)
+        if row is None:
             raise errors.NotFound("There is no such generation, or it was deleted")
         return row
 
@@ -72,10 +72,8 @@ class GenerationService:
         return GenerationList(generations=[self.view(row) for row in rows], next_cursor=cursor)
 
     async def image(self, row: GenerationRow, number: int) -> bytes:
-        """Return an image as stored. Raises NotFound."""
-        data = None
-        if row.outcome is not None and 0 <= number < len(row.outcome.images):
-            data = await self.storage.blobs.image(row.id, number)
+        """Return an image as stored. Raises NotFound, or ImageDamaged."""
+        data = await self.storage.image(row, number)
         if data is None:
             raise errors.NotFound(f"This generation has no image {number}")
         return data
@@ -87,7 +85,7 @@ class GenerationService:
         """
         active = await self.dispatcher.find(row.id)
         if active is None:
-            ended = await self.get(row.id, row.owner)
+            ended = await self.get(row.public_id, row.owner)
         elif await active.wait():
             ended = active.row
         else:
@@ -126,7 +124,7 @@ class GenerationService:
                 yield event
             if active.is_dropped:
                 return
-        ended = await self.get(row.id, row.owner)
+        ended = await self.get(row.public_id, row.owner)
         if with_images and ended.status is State.succeeded:
             yield Event("result", await self.result(ended))
         else:
@@ -178,7 +176,7 @@ class GenerationService:
         else:
             outcome, detail = await self._stop(active)
         return GenerationEnded(
-            id=row.id,
+            id=row.public_id,
             status=row.status if active is None else active.status,
             outcome=outcome,
             detail=detail,

@@ -27,7 +27,7 @@ def ended(row: GenerationRow) -> Generation:
         view.images = [
             ImageLink(
                 **image.model_dump(exclude={"bytes"}),
-                url=f"/generations/{row.id}/images/{number}",
+                url=f"/generations/{row.public_id}/images/{number}",
             )
             for number, image in enumerate(outcome.images)
         ]
@@ -53,7 +53,7 @@ def active(
 def _accepted(row: GenerationRow) -> Generation:
     request = row.request
     return Generation(
-        id=row.id,
+        id=row.public_id,
         status=row.status,
         mode=request.mode,
         style=request.style,
@@ -67,7 +67,7 @@ def _accepted(row: GenerationRow) -> Generation:
 
 def cursor_of(row: GenerationRow) -> str:
     """Return the cursor of the page after this row."""
-    return base64.urlsafe_b64encode(f"{row.created!r} {row.id}".encode()).decode()
+    return base64.urlsafe_b64encode(f"{row.created!r} {row.public_id}".encode()).decode()
 
 
 def before(cursor: str | None) -> tuple[float, str] | None:

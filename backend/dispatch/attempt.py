@@ -1,6 +1,7 @@
 """One try of a generation on one pod. Every step is harmless when repeated."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -81,11 +82,14 @@ class Attempt:
             if error.retry != "never":
                 raise RetryElsewhere(error)
             return Outcome.failed(error, progress=self.active.progress, **facts)
+        digests = []
         for number in range(len(job.images)):
             data = await self._image(number)
+            digests.append(hashlib.sha256(data).hexdigest())
             await _insist(partial(self.blobs.put_image, self.active.row.id, number, data))
         facts["timings"] = self._timings(job)
-        return Outcome(status=State.succeeded, images=tuple(job.images), progress=1.0, **facts)
+        facts |= {"images": tuple(job.images), "digests": tuple(digests)}
+        return Outcome(status=State.succeeded, progress=1.0, **facts)
 
     def timed_out(self) -> Outcome:
         """Return the outcome after `timeout_s`, and have the pod stop."""

@@ -143,4 +143,4 @@ class GenerationQueue:
     def oldest_s(self) -> float:
         """Return the age of the oldest queued generation."""
         queued = [a.row.created for a in self.active.values() if a.status is State.queued]
-        return time.time() - min(queued) if queued else 0.0
+        return max(time.time() - min(queued), 0.0) if queued else 0.0

@@ -8,6 +8,9 @@ from web.errors import QuotaExceeded, RateLimited
 
 _MINUTE_S = 60.0
 DAY_S = 86_400.0
+AHEAD_S = 60.0
+"""What is dated later than this from now was written while the clock was wrong: it counts for
+nobody, or its user would be kept waiting until that date."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +26,13 @@ class Quotas:
             return
         now = time.time()
         since = now - (DAY_S if self.images_per_day else _MINUTE_S)
-        spent = await store.spent(owner, user, since)
+        spent = [one for one in await store.spent(owner, user, since) if one[0] <= now + AHEAD_S]
         times = [t for t, _ in spent if t > now - _MINUTE_S]
         if self.per_minute and len(times) >= self.per_minute:
             free = times[len(times) - self.per_minute] + _MINUTE_S
             raise RateLimited(
                 f"At most {self.per_minute} generations a minute; wait a little",
-                retry_after=free - now,
+                retry_after=min(free - now, _MINUTE_S),
             )
         self._check_day(spent, now, images)
 
@@ -46,5 +49,5 @@ class Quotas:
                 break
         raise QuotaExceeded(
             f"{used} of the {self.images_per_day} pictures allowed in a day are used",
-            retry_after=free - now,
+            retry_after=min(free - now, DAY_S),
         )

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import sqlalchemy as sa
 
+from backend.limits.quotas import AHEAD_S
 from backend.schemas import RefusalCount
 from backend.storage.database import Database, DatabaseAway, refusals
 from web.errors import RateLimited
@@ -39,18 +40,21 @@ class Refusals:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._recent: dict[tuple[str, str], list[float]] = {}
+        """Their times by the monotonic clock, which nobody can set."""
 
     async def open(self) -> None:
         """Load the refusals from before a restart that still count."""
+        now, steady = time.time(), time.monotonic()
+        # Without those dated ahead, from a clock that was wrong: they would block for days.
         query = sa.select(refusals.c.owner, refusals.c.user, refusals.c.at).where(
-            refusals.c.at > time.time() - _WINDOW_S
+            refusals.c.at > now - _WINDOW_S, refusals.c.at <= now + AHEAD_S
         )
         for owner, user, at in await self._database.run(lambda c: c.execute(query).all()):
-            self._recent.setdefault((owner, user), []).append(at)
+            self._recent.setdefault((owner, user), []).append(steady - max(now - at, 0.0))
 
     def check(self, owner: str, user: str) -> None:
         """Raise RateLimited while a user is throttled or blocked."""
-        now = time.time()
+        now = time.monotonic()
         times = [at for at in self._recent.get((owner, user), ()) if at > now - _WINDOW_S]
         left = max(times, default=0.0) + pause_after(len(times)) - now
         if left > 0:
@@ -61,9 +65,8 @@ class Refusals:
 
     async def note(self, owner: str, user: str, category: str) -> None:
         """Record that a request was refused, without its prompt."""
-        now = time.time()
-        self._recent.setdefault((owner, user), []).append(now)
-        row = {"owner": owner, "user": user, "category": category, "at": now}
+        self._recent.setdefault((owner, user), []).append(time.monotonic())
+        row = {"owner": owner, "user": user, "category": category, "at": time.time()}
         with suppress(DatabaseAway):  # it counts in memory all the same
             await self._database.run(lambda c: c.execute(refusals.insert().values(row)))
 
@@ -90,15 +93,15 @@ class Refusals:
         old = refusals.c.at < time.time() - _WINDOW_S
         await self._database.run(lambda c: c.execute(refusals.delete().where(mine, old)))
 
-    async def expire(self) -> None:
+    async def expire(self, now: float) -> None:
         """Forget refusals that no longer count, and delete those nobody may see any longer."""
-        since = time.time() - _WINDOW_S
+        since = time.monotonic() - _WINDOW_S
         self._recent = {
             user: counting
             for user, times in self._recent.items()
             if (counting := [at for at in times if at > since])
         }
-        old = refusals.delete().where(refusals.c.at < time.time() - _KEEP_S)
+        old = refusals.delete().where(refusals.c.at < now - _KEEP_S)
         await self._database.run(lambda c: c.execute(old))
 
 

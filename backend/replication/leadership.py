@@ -19,7 +19,7 @@ import psycopg
 import structlog
 from psycopg.conninfo import make_conninfo
 
-from backend.storage.database import DEADLINES, DatabaseAway
+from backend.storage.database import DEADLINES, DatabaseAway, DatabaseRefused
 
 log = structlog.get_logger()
 
@@ -38,6 +38,8 @@ RELAYED_KEY = "relayed-"
 
 _TRY_S = 0.5
 """How long to wait between two attempts at the lock."""
+_REFUSED_S = 5.0
+"""How long to leave the lead to others after the database proved to be of a newer release."""
 _SERVER_TIMEOUTS = """
     SET tcp_keepalives_idle = 5;
     SET tcp_keepalives_interval = 2;
@@ -89,6 +91,9 @@ class Leadership:
                 if self._away_since is None:
                     self._away_since = time.monotonic()
                     log.warning("database_unavailable", error=type(error).__name__)
+            except DatabaseRefused as error:  # of a newer release, whose replicas may lead
+                log.warning("database_refused", reason=str(error))
+                await asyncio.sleep(_REFUSED_S)
             self._set(False, None)
             await asyncio.sleep(_TRY_S)
 

@@ -216,6 +216,6 @@ def _accepted(service: GenerationService, row: GenerationRow, new: bool) -> Resp
     return Response(
         service.view(row).model_dump_json(),
         202 if new else 200,
-        headers={"Location": f"/generations/{row.id}"},
+        headers={"Location": f"/generations/{row.public_id}"},
         media_type="application/json",
     )

@@ -36,7 +36,7 @@ async def image_response(
         "Accept-Ranges": "none" if converted else "bytes",
         "Cache-Control": "private, max-age=3600",
         "Vary": "Accept",
-        "X-Generation-ID": str(row.id),
+        "X-Generation-ID": str(row.public_id),
         "X-Seed": str(row.request.seed + number),
     }
     if tag in request.headers.get("if-none-match", ""):

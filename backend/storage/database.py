@@ -1,6 +1,8 @@
 """The database: its tables, and transactions in threads of their own."""
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,7 +12,12 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 import structlog
 
-from web.errors import EaselError
+from backend.storage.faults import SILENT, DatabaseAway, fault_of, is_about_the_request
+from backend.storage.migrations import NewerSchema, upgrade
+from backend.storage.row import decode
+from web.sqlite import FileRefused
+
+__all__ = ["Database", "DatabaseAway", "DatabaseRefused"]
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -28,7 +35,11 @@ DEADLINES = {
 }
 """Timeouts for a silent connection to PostgreSQL (libpq's names; seconds, the last in ms)."""
 
+_CHECKED_BYTES = 200_000_000
+"""Largest SQLite file that is checked whole at the start, which takes some 0.3 s for 100 MB."""
+
 metadata = sa.MetaData()
+"""The tables as queries see them; `backend.storage.migrations` makes them."""
 generations = sa.Table(
     "generations",
     metadata,
@@ -44,6 +55,7 @@ generations = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("ended", sa.Float),
     sa.Column("outcome", sa.JSON),
+    sa.Column("own_id", sa.String(36)),
     sa.UniqueConstraint("owner", "idempotency_key", name="one_generation_per_key"),
     sa.Index("generations_by_user", "owner", "user", "created"),
     sa.Index("generations_by_age", "created"),
@@ -74,17 +86,8 @@ refusals = sa.Table(
 )
 
 
-class DatabaseAway(EaselError, code="no_gpu", status=503):
-    """The database does not answer. What was being committed may be committed, or not."""
-
-    title = "The database does not answer"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The database does not answer, so nothing can be accepted or looked up now. Accepted "
-            "generations are kept and continue when it is back; try again then",
-            retry_after=5.0,
-        )
+class DatabaseRefused(Exception):
+    """No service can run on this database; the message says why and what to do."""
 
 
 class Database:
@@ -97,11 +100,17 @@ class Database:
         # SQLite takes one writer at a time: with one thread, nobody waits for its lock.
         self._threads = ThreadPoolExecutor(1 if self.is_sqlite else 8, "database")
         self._closed = False
+        self.last_used = time.time()
+        """A Unix time at which it was in use: of a SQLite file, before it was opened."""
 
     async def open(self) -> None:
         if self.is_sqlite:
+            self.last_used = await asyncio.to_thread(_last_written, _file_of(self.url))
             await asyncio.to_thread(_remove_workflow_log, self.url)
-        await self.run(metadata.create_all)
+        try:
+            await self.run(upgrade)
+        except NewerSchema as error:
+            raise _newer(self.url, error) from error
 
     async def close(self) -> None:
         self._closed = True
@@ -122,10 +131,22 @@ class Database:
         try:
             async with asyncio.timeout(_TRANSACTION_TIMEOUT_S):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, transaction)
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, TimeoutError) as error:
-            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            log.warning("database_unavailable", error=type(cause).__name__)
-            raise DatabaseAway from error
+        except TimeoutError as error:
+            raise self._away(error) from error
+        except sa.exc.DBAPIError as error:
+            if is_about_the_request(error):
+                raise
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> DatabaseAway:
+        """Tell the operator what is wrong; return what callers are told."""
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        fault = fault_of(error)
+        where = {"file": str(_file_of(self.url))} if self.is_sqlite else {}
+        tell = log.warning if fault is SILENT else log.error
+        name = type(cause).__name__
+        tell("database_unavailable", error=name, fault=fault.name, advice=fault.advice, **where)
+        return DatabaseAway(fault)
 
     async def insist(self, work: Callable[[sa.Connection], T]) -> T:
         """Run `work`, again and again while the database is unavailable."""
@@ -136,22 +157,78 @@ class Database:
                 await asyncio.sleep(_RETRY_PAUSE_S)
 
 
+def prepare(url: str) -> None:
+    """Make the tables and check that the database can be used, before anything is started.
+
+    Raises DatabaseRefused. A PostgreSQL that does not answer may come later.
+    """
+    try:
+        engine = _make_engine(url)
+        try:
+            with engine.begin() as connection:
+                _check_file(url, connection)
+                upgrade(connection)
+        finally:
+            engine.dispose()
+    except NewerSchema as error:
+        raise _newer(url, error) from error
+    except FileRefused as error:
+        raise DatabaseRefused(str(error)) from error
+    except OSError as error:
+        text = f"the folder of {_file_of(url)} cannot be made: {error.strerror}; make it writable"
+        raise DatabaseRefused(text) from error
+    except sa.exc.DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise DatabaseRefused(str(FileRefused.of(_file_of(url), error.orig))) from error
+
+
+def _check_file(url: str, connection: sa.Connection) -> None:
+    """Raise FileRefused if a SQLite file is damaged: what is written to it would be lost too."""
+    if not url.startswith("sqlite") or _file_of(url).stat().st_size > _CHECKED_BYTES:
+        return
+    if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() != "ok":
+        raise FileRefused.damaged(_file_of(url))
+
+
+def _newer(url: str, error: NewerSchema) -> DatabaseRefused:
+    where = f" {_file_of(url)}" if url.startswith("sqlite") else ""
+    return DatabaseRefused(
+        f"the database{where} is of a newer Easel (its schema is '{error}'); start that release, "
+        "or restore a backup from before the update"
+    )
+
+
 def _make_engine(url: str) -> sa.Engine:
     """Return an engine for SQLite (write-ahead log, synced on commit) or PostgreSQL."""
     # Prompts are parameters, so `hide_parameters` keeps them out of exceptions.
     if not url.startswith("sqlite"):
         return sa.create_engine(
-            url, pool_size=10, pool_pre_ping=True, hide_parameters=True, connect_args=DEADLINES
+            url,
+            pool_size=10,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args=DEADLINES,
+            json_deserializer=decode,
         )
     _file_of(url).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, hide_parameters=True)
+    engine = sa.create_engine(url, hide_parameters=True, json_deserializer=decode)
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
+        connection.text_factory = _text
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 10000"):
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def _last_written(file: Path) -> float:
+    return file.stat().st_mtime if file.exists() else time.time()
+
+
+def _text(data: bytes) -> str:
+    """Decode text; where it is damaged, that row says so and no other."""
+    return data.decode(errors="replace")
 
 
 def _remove_workflow_log(url: str) -> None:

@@ -1,91 +1,33 @@
 """The rows of generations with their outcomes, and what each user has spent."""
 
 import hashlib
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
-from pydantic import BaseModel, ConfigDict, Field
 
-from backend.schemas import GenerationRequest
 from backend.storage.database import Database, generations, spending
-from gpu_server.schemas import ImageInfo, State, Timings
-from web import errors
+from backend.storage.row import (
+    GenerationRow,
+    Outcome,
+    Unreadable,
+    columns,
+    placeholder,
+    read,
+    set_aside,
+)
+from gpu_server.schemas import State
+
+__all__ = ["GenerationRow", "GenerationStore", "Outcome", "Taken"]
 
 log = structlog.get_logger()
 
 _column = generations.c
-_PLAIN_COLUMNS = ("owner", "fingerprint", "created", "pod", "ended", "idempotency_key")
-
-
-class Outcome(BaseModel):
-    """The final record of a generation. `progress` is how far it got, 0 to 1."""
-
-    model_config = ConfigDict(frozen=True)
-
-    status: State = Field(exclude=True)
-    """Has a column of its own."""
-    engine: str = ""
-    timings: Timings = Timings()
-    images: tuple[ImageInfo, ...] = ()
-    error: errors.Problem | None = None
-    progress: float = 0.0
-
-    @classmethod
-    def failed(cls, error: errors.EaselError, **facts: Any) -> Self:
-        return cls(status=State.failed, error=error.problem(), **facts)
-
-    @classmethod
-    def cancelled(cls, **facts: Any) -> Self:
-        return cls(status=State.cancelled, **facts)
-
-    @property
-    def failure(self) -> errors.EaselError | None:
-        """The error as an exception."""
-        return errors.error_from(self.error) if self.error else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerationRow:
-    """One generation as kept, complete: any pod can draw it at any time.
-
-    `owner` is the name of the API key. `request` has every value filled in. Times are Unix seconds.
-    """
-
-    id: UUID
-    owner: str
-    fingerprint: str
-    request: GenerationRequest
-    model: str
-    timeout_s: float
-    has_photo: bool
-    created: float
-    status: State = State.queued
-    pod: str | None = None
-    ended: float | None = None
-    outcome: Outcome | None = None
-    idempotency_key: str | None = None
-
-    @property
-    def user(self) -> str:
-        return self.request.user
-
-    @property
-    def whose(self) -> str:
-        """Whose turn it takes: the same name under two API keys means two people."""
-        return f"{self.owner}/{self.user}"
-
-    @property
-    def style(self) -> str:
-        """`mode/style`, as pods report what they can draw."""
-        return f"{self.request.mode}/{self.request.style}"
-
-    def ended_with(self, outcome: Outcome) -> "GenerationRow":
-        return replace(self, status=outcome.status, ended=time.time(), outcome=outcome)
+_public_id = sa.func.coalesce(_column.own_id, _column.id)
+"""The id by which its owner knows a generation; an index has this expression."""
 
 
 class Taken(Exception):
@@ -97,13 +39,15 @@ class GenerationStore:
     """The rows. Every call is one transaction; see `Database` for what it raises."""
 
     database: Database
+    unreadable: set[str] = field(default_factory=set)
+    """The ids of rows that could not be read since the start; each was logged once."""
 
     async def add(self, row: GenerationRow) -> None:
         """Commit an accepted generation. Raises Taken."""
-        spent = {"id": str(row.id), "who": _who(row.owner, row.user), "created": row.created}
+        spent = {"id": row.key, "who": _who(row.owner, row.user), "created": row.created}
 
         def insert(c: sa.Connection) -> None:
-            c.execute(generations.insert().values(_columns(row)))
+            c.execute(generations.insert().values(columns(row)))
             c.execute(spending.insert().values(**spent, images=row.request.count))
 
         try:
@@ -113,6 +57,10 @@ class GenerationStore:
 
     async def get(self, generation_id: UUID) -> GenerationRow | None:
         return await self._first(_column.id == str(generation_id))
+
+    async def find(self, owner: str, public_id: UUID) -> GenerationRow | None:
+        """Return the generation that this API key knows under an id."""
+        return await self._first((_column.owner == owner) & (_public_id == str(public_id)))
 
     async def by_key(self, owner: str, key: str) -> GenerationRow | None:
         return await self._first((_column.owner == owner) & (_column.idempotency_key == key))
@@ -124,26 +72,56 @@ class GenerationStore:
             .where(_column.ended.is_(None))
             .order_by(_column.created, _column.id)
         )
+        found = await self.database.insist(lambda c: c.execute(query).mappings().all())
         rows = []
-        for mapping in await self.database.insist(lambda c: c.execute(query).mappings().all()):
-            try:
-                rows.append(_read(mapping))
-            except (KeyError, TypeError, ValueError) as error:
-                log.exception("row_unreadable", generation_id=mapping["id"], error=str(error))
-                await self._give_up(mapping)
+        for mapping in found:
+            row = self._read(mapping)
+            if row.ended is None:
+                rows.append(row)
+            else:
+                await self._set_aside(mapping)
         return rows
 
-    async def _give_up(self, mapping: sa.RowMapping) -> None:
-        """End a row whose request cannot be read, so that it can be read from now on."""
-        order = _order(GenerationRequest(mode="", style=""), "", 0.0, has_photo=False)
-        repair = generations.update().where(_column.id == mapping["id"]).values(order=order)
-        await self.database.insist(lambda c: c.execute(repair))
-        row = _read({**mapping, "order": order, "status": State.queued, "outcome": None})
-        await self.end(row.ended_with(Outcome.failed(errors.Internal())))
-
     async def unfinished_ids(self) -> set[UUID]:
+        """Return the ids of unfinished rows. One that is no UUID is ended as failed."""
         query = sa.select(_column.id).where(_column.ended.is_(None))
-        return await self.database.run(lambda c: set(map(UUID, c.scalars(query))))
+        ids = set()
+        for text in await self.database.run(lambda c: list(c.scalars(query))):
+            try:
+                ids.add(UUID(text))
+            except (AttributeError, TypeError, ValueError):
+                self._tell(text, "id")
+                await self._set_aside({"id": text})
+        return ids
+
+    async def known(self, ids: Collection[str]) -> set[str]:
+        """Return which of these ids have a row."""
+        query = sa.select(_column.id).where(_column.id.in_(ids))
+        return await self.database.run(lambda c: set(c.scalars(query)))
+
+    def _read(self, mapping: Mapping[Any, Any]) -> GenerationRow:
+        try:
+            return read(mapping)
+        except Unreadable as error:
+            self._tell(mapping["id"], str(error))
+            return placeholder(mapping)
+
+    def _tell(self, row_id: Any, column: str) -> None:
+        if str(row_id) not in self.unreadable:
+            self.unreadable.add(str(row_id))
+            log.error("row_unreadable", generation_id=str(row_id), column=column)
+
+    async def _set_aside(self, mapping: Mapping[Any, Any]) -> None:
+        """End an unfinished row that cannot be read; the rest of it stays for the operator."""
+        is_open = (_column.id == mapping["id"]) & _column.ended.is_(None)
+        change = generations.update().where(is_open).values(set_aside())
+        refund = spending.delete().where(spending.c.id == mapping["id"])
+
+        def end(c: sa.Connection) -> None:
+            if c.execute(change).rowcount:
+                c.execute(refund)
+
+        await self.database.run(end)
 
     async def set_pod(self, generation_id: UUID, pod: str, known: str | None) -> bool:
         """Commit the pod before it is asked, so that a restart asks the same one.
@@ -165,18 +143,18 @@ class GenerationStore:
 
         Return the row as kept now: it may have ended otherwise before. None when it was deleted.
         """
-        ended = {name: _columns(row)[name] for name in ("status", "outcome", "ended")}
-        is_open = (_column.id == str(row.id)) & _column.ended.is_(None)
+        ended = {name: columns(row)[name] for name in ("status", "outcome", "ended")}
+        is_open = (_column.id == row.key) & _column.ended.is_(None)
         change = generations.update().where(is_open).values(ended)
         refund = spending.delete().where(
-            spending.c.id == str(row.id), spending.c.created == row.created
+            spending.c.id == row.key, spending.c.created == row.created
         )
-        query = generations.select().where(_column.id == str(row.id))
+        query = generations.select().where(_column.id == row.key)
 
         def commit(c: sa.Connection) -> GenerationRow | None:
             if not c.execute(change).rowcount:
                 mapping = c.execute(query).mappings().first()
-                return _read(mapping) if mapping else None
+                return self._read(mapping) if mapping else None
             if row.status is State.failed:
                 c.execute(refund)
             return row
@@ -186,14 +164,14 @@ class GenerationStore:
     async def page(
         self, owner: str, user: str | None, limit: int, before: tuple[float, str] | None
     ) -> list[GenerationRow]:
-        """Return rows, newest first; `before` is the (created, id) of the previous page's last."""
+        """Return rows, newest first; `before` is (created, public id) of the row before them."""
         query = generations.select().where(_column.owner == owner)
         if user is not None:
             query = query.where(_column.user == user)
         if before is not None:
-            query = query.where(sa.tuple_(_column.created, _column.id) < sa.tuple_(*before))
+            query = query.where(sa.tuple_(_column.created, _public_id) < sa.tuple_(*before))
         return await self._all(
-            query.order_by(_column.created.desc(), _column.id.desc()).limit(limit)
+            query.order_by(_column.created.desc(), _public_id.desc()).limit(limit)
         )
 
     async def of_user(self, owner: str, user: str) -> list[GenerationRow]:
@@ -201,11 +179,17 @@ class GenerationStore:
             generations.select().where(_column.owner == owner, _column.user == user)
         )
 
-    async def ended_before(self, before: float, limit: int = 500) -> list[GenerationRow]:
-        return await self._all(generations.select().where(_column.ended < before).limit(limit))
+    async def ended_before(
+        self, before: float, after: tuple[float, str] | None = None, limit: int = 500
+    ) -> list[GenerationRow]:
+        """Return rows in the order of their end; `after` is (ended, key) of the row before them."""
+        query = generations.select().where(_column.ended < before)
+        if after is not None:
+            query = query.where(sa.tuple_(_column.ended, _column.id) > sa.tuple_(*after))
+        return await self._all(query.order_by(_column.ended, _column.id).limit(limit))
 
-    async def delete(self, ids: Sequence[UUID]) -> None:
-        remove = generations.delete().where(_column.id.in_(list(map(str, ids))))
+    async def delete(self, rows: Sequence[GenerationRow]) -> None:
+        remove = generations.delete().where(_column.id.in_([row.key for row in rows]))
         await self.database.run(lambda c: c.execute(remove))
 
     async def spent(self, owner: str, user: str, since: float) -> list[tuple[float, int]]:
@@ -225,56 +209,17 @@ class GenerationStore:
     async def _first(self, condition: sa.ColumnElement[bool]) -> GenerationRow | None:
         query = generations.select().where(condition)
         mapping = await self.database.run(lambda c: c.execute(query).mappings().first())
-        return _read(mapping) if mapping else None
+        if mapping is None:
+            return None
+        row = self._read(mapping)
+        if mapping["ended"] is None and row.ended is not None:
+            await self._set_aside(mapping)
+        return row
 
     async def _all(self, query: sa.Select[Any]) -> list[GenerationRow]:
         mappings = await self.database.run(lambda c: c.execute(query).mappings().all())
-        return [_read(mapping) for mapping in mappings]
+        return [self._read(mapping) for mapping in mappings]
 
 
 def _who(owner: str, user: str) -> str:
     return hashlib.sha256(f"{owner}\0{user}".encode()).hexdigest()
-
-
-def _columns(row: GenerationRow) -> dict[str, Any]:
-    columns = {
-        **{name: getattr(row, name) for name in _PLAIN_COLUMNS},
-        "id": str(row.id),
-        "user": row.user,
-        "order": _order(row.request, row.model, row.timeout_s, has_photo=row.has_photo),
-        "count": row.request.count,
-        "status": row.status.value,
-    }
-    # Without an outcome the column stays NULL; None would become JSON's null.
-    return columns | ({"outcome": row.outcome.model_dump()} if row.outcome else {})
-
-
-def _order(
-    request: GenerationRequest, model: str, timeout_s: float, *, has_photo: bool
-) -> dict[str, Any]:
-    """Return the column `order`. Its shape is the first release's: both read the other's rows."""
-    return {
-        "mode": request.mode,
-        "style": request.style,
-        "values": dict(request.values),
-        "format": request.format,
-        "priority": request.priority,
-        "model": model,
-        "timeout_s": timeout_s,
-        "has_photo": has_photo,
-    }
-
-
-def _read(mapping: Mapping[Any, Any]) -> GenerationRow:
-    order = dict(mapping["order"])
-    own = {name: order.pop(name) for name in ("model", "timeout_s", "has_photo")}
-    status = State(mapping["status"])
-    outcome = mapping["outcome"]
-    return GenerationRow(
-        **{name: mapping[name] for name in _PLAIN_COLUMNS},
-        **own,
-        id=UUID(mapping["id"]),
-        request=GenerationRequest(user=mapping["user"], **order.pop("values"), **order),
-        status=status,
-        outcome=None if outcome is None else Outcome(status=status, **outcome),
-    )

@@ -1,12 +1,22 @@
 """The rows and the blobs together."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from backend.storage.blobs import BlobStore
+import structlog
+
+from backend.storage.blobs import BLOB_ERRORS, BlobStore
 from backend.storage.database import Database
-from backend.storage.generations import GenerationRow, GenerationStore
+from backend.storage.generations import GenerationRow, GenerationStore, Outcome
+from web.errors import EaselError
+
+log = structlog.get_logger()
+
+
+class ImageDamaged(EaselError, code="internal", status=500):
+    title = "The image is damaged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +30,40 @@ class Storage:
         await database.open()
         return cls(rows=GenerationStore(database), blobs=BlobStore(images_url))
 
+    async def image(self, row: GenerationRow, number: int) -> bytes | None:
+        """Return an image as it was stored. Raises ImageDamaged if it is no longer so."""
+        if row.outcome is None or not 0 <= number < len(row.outcome.images):
+            return None
+        data = await self.blobs.image(row.id, number)
+        if data is None or _is_whole(row.outcome, number, data):
+            return data
+        log.error("image_damaged", generation_id=str(row.id), number=number)
+        raise ImageDamaged(
+            f"Image {number} of this generation was damaged while the server kept it, so it is not "
+            "given out. Ask for the picture again, with the same seed"
+        )
+
     async def delete(self, rows: Sequence[GenerationRow]) -> int:
-        """Delete generations with their files. Return the number of images they had."""
+        """Delete generations with their files. Return the number of images they had.
+
+        One whose files cannot be deleted keeps its row, to be tried again; the others go. Then
+        raises BlobsAway.
+        """
+        gone: list[GenerationRow] = []
+        failure: Exception | None = None
         for row in rows:
-            await self.blobs.remove_all(row)
-        await self.rows.delete([row.id for row in rows])
-        return sum(len(row.outcome.images) for row in rows if row.outcome)
+            try:
+                await self.blobs.remove_all(row)
+                gone.append(row)
+            except BLOB_ERRORS as error:
+                failure = error
+        await self.rows.delete(gone)
+        if failure is not None:
+            raise failure
+        return sum(len(row.outcome.images) for row in gone if row.outcome)
+
+
+def _is_whole(outcome: Outcome, number: int, data: bytes) -> bool:
+    if number < len(outcome.digests):
+        return hashlib.sha256(data).hexdigest() == outcome.digests[number]
+    return len(data) == outcome.images[number].bytes

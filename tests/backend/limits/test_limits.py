@@ -104,11 +104,30 @@ async def test_another_keys_generation_does_not_exist(
         ("DELETE", f"/generations/{made}"),
     ):
         assert (await bob.request(method, path)).status_code == 404
-    taken = await bob.put(f"/generations/{made}", json=body("hers"))
-    assert taken.status_code == 409
     listed = (await bob.get("/generations", params={"limit": 100})).json()["generations"]
     assert made not in {one["id"] for one in listed}
-    assert (await alice.get(f"/generations/{made}/images/0")).status_code == 200
+    # Nor does it keep the other key from using that id.
+    address = f"/generations/{made}"
+    answers = [await bob.put(address, json=body("his", prompt="his own")) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 200]
+    assert "event: result" in (await bob.get(f"{address}/events")).text
+    his, hers = [(await http.get(address)).json() for http in (bob, alice)]
+    assert (his["id"], his["prompt"], his["status"]) == (made, "his own", "succeeded")
+    assert (hers["id"], hers["prompt"]) == (made, "")
+    listed = (await bob.get("/generations", params={"limit": 1})).json()["generations"]
+    assert [one["id"] for one in listed] == [made]
+    assert listed[0]["images"][0]["url"] == f"{address}/images/0"
+    image = await bob.get(f"{address}/images/0")
+    assert image.headers["x-generation-id"] == made
+    assert (await bob.delete(address)).json() | {"took_ms": 0} == {
+        "id": made,
+        "status": "succeeded",
+        "outcome": "deleted",
+        "detail": "Deleted with its images",
+        "took_ms": 0,
+    }
+    assert (await bob.get(address)).status_code == 404
+    assert (await alice.get(f"{address}/images/0")).status_code == 200
 
 
 async def test_other_origins_are_not_let_in_and_headers_protect(alice: httpx.AsyncClient) -> None:
