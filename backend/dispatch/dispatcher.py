@@ -32,10 +32,10 @@ log = structlog.get_logger()
 
 MAX_FAILURES = 3
 """Failed attempts, on any pods, after which a generation fails."""
-_HOPELESS_CHECK_S = 5.0
-"""Interval between checks for generations that no pod can draw."""
-_ORPHAN_SCAN_S = 5.0
-"""Interval between scans for committed generations that no scheduler picked up."""
+_HOPELESS_CHECK_S = 5.0  # between checks for generations that no pod can draw
+_ORPHAN_SCAN_S = 5.0  # between scans for committed generations that no scheduler picked up
+_SETTLE_S = 3600.0
+"""How long pods keep by default what nobody had them forget."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -94,6 +94,8 @@ class Dispatcher:
         async with asyncio.TaskGroup() as self._tasks:
             for row in await self.storage.rows.unfinished():
                 self._take(row)
+            # The process that led before may have been killed before it came to this.
+            self.pods.settle(await self.storage.rows.on_pods_since(time.time() - _SETTLE_S))
             for pod in self.pods.values():
                 self._tasks.create_task(pod.watch(), name=f"pod {pod.name}")
             self._tasks.create_task(self._take_up_orphans(), name="orphans")

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Final
@@ -202,12 +202,15 @@ class Pod:
         self._in_service, self._reason = in_service, reason
 
     async def _acknowledge(self) -> None:
-        """Best effort: the pod drops unacknowledged results when their TTL expires."""
+        """Have it forget what is settled; what fails follows at the next contact."""
         while self._settled:
             some = list(islice(self._settled, FORGOTTEN_AT_ONCE))
             self._settled.difference_update(some)
-            with suppress(EaselError):
+            try:
                 await self.client.forget(some)
+            except EaselError:
+                self._settled.update(some)
+                return
 
 
 class Pods(dict[str, Pod]):
@@ -234,6 +237,12 @@ class Pods(dict[str, Pod]):
         """Return what each pod in service reports of a style."""
         modes = [pod.health.styles.get(mode, {}) for pod in self.in_service if pod.health]
         return [styles[style] for styles in modes if style in styles]
+
+    def settle(self, ended: Iterable[tuple[str, str]]) -> None:
+        """Have pods forget these jobs: (id, pod)."""
+        for job, pod in ended:
+            with suppress(ValueError, KeyError):  # a damaged id; a pod no longer configured
+                self[pod].settle(UUID(job))
 
     async def first_look(self) -> None:
         """Ask each pod once before anyone learns that no GPU can draw; wait for none for long."""

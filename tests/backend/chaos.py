@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import os
 import signal
 import uuid
 from collections import Counter
@@ -51,8 +52,10 @@ class Chaos:
             await asyncio.gather(self._generations(self.random.randint(1, 4)), self._do_harm())
 
     async def settle(self) -> None:
-        """Wait until everything accepted has ended, after a restart that tidies up."""
+        """Wait until everything accepted has ended, and the services tidied up an hour later."""
         await self._until_all_ended()
+        for file in _files(self.folder / "blobs"):
+            os.utime(file, (0, 0))
         await asyncio.gather(*(self._restart(each) for each in self._processes))
         await self._until_all_ended()
 

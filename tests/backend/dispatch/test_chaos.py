@@ -11,6 +11,7 @@ SEED = 7
 """The same harm in the same order each time; `python -m bench.chaos` tries others."""
 
 
+@pytest.mark.timeout(400)
 async def test_thirty_rounds_of_harm_lose_nothing_and_draw_nothing_twice(tmp_path: Path) -> None:
     async with chaos(tmp_path, SEED) as run:
         await run.run(30)
@@ -18,6 +19,7 @@ async def test_thirty_rounds_of_harm_lose_nothing_and_draw_nothing_twice(tmp_pat
         assert not await run.broken()
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(bool(why_no_postgres()), reason=why_no_postgres())
 async def test_two_replicas_on_postgresql_lose_nothing_and_draw_nothing_twice(
     tmp_path: Path,
