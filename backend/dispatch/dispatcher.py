@@ -32,10 +32,10 @@ log = structlog.get_logger()
 
 MAX_FAILURES = 3
 """Failed attempts, on any pods, after which a generation fails."""
-_HOPELESS_CHECK_S = 5.0
-"""Interval between checks for generations that no pod can draw."""
-_ORPHAN_SCAN_S = 5.0
-"""Interval between scans for committed generations that no scheduler picked up."""
+_HOPELESS_CHECK_S = 5.0  # between checks for generations that no pod can draw
+_ORPHAN_SCAN_S = 5.0  # between scans for committed generations that no scheduler picked up
+_SETTLE_S = 3600.0
+"""How long pods keep by default what nobody had them forget."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -49,7 +49,7 @@ class Dispatcher:
 
     def __post_init__(self, limits: Limits, clients: Mapping[str, GpuClient]) -> None:
         self.queue = GenerationQueue(limits)
-        self.pods = Pods(clients, self._pod_changed)
+        self.pods = Pods(clients, self._pod_changed, self._continue_on)
         self._attempts: dict[UUID, asyncio.Task[None]] = {}
         self._hopeless_checked_at = 0.0
         self._tasks: asyncio.TaskGroup
@@ -94,6 +94,8 @@ class Dispatcher:
         async with asyncio.TaskGroup() as self._tasks:
             for row in await self.storage.rows.unfinished():
                 self._take(row)
+            # The process that led before may have been killed before it came to this.
+            self.pods.settle(await self.storage.rows.on_pods_since(time.time() - _SETTLE_S))
             for pod in self.pods.values():
                 self._tasks.create_task(pod.watch(), name=f"pod {pod.name}")
             self._tasks.create_task(self._take_up_orphans(), name="orphans")
@@ -137,7 +139,7 @@ class Dispatcher:
             self.queue.free(active)
             return
         self._attempts.pop(active.row.id).cancel()
-        pod.abandon(active.row.id)
+        pod.leave(active.row.id)
         if active.status is State.running:
             active.count_failure()  # this generation may have crashed the pod
         _log_move(active, pod, "lost")
@@ -148,6 +150,16 @@ class Dispatcher:
         else:
             self.queue.free(active)
             self._tasks.create_task(self._end(active, outcome))
+
+    def _continue_on(self, pod: Pod, generation_id: UUID) -> bool:
+        """Continue on a pod that was lost and answers again. Return whether it keeps the job."""
+        active = self.queue.active.get(generation_id)
+        if active is None or active.is_stopping or active.is_closing:
+            return False
+        if active.pod is None and pod.in_service:
+            self.queue.put_on(active, pod.name)
+            self._start_attempt(active, pod.name, pod_may_have_it=True)
+        return active.pod in (None, pod.name)
 
     def _give_up_hopeless(self, now: float) -> None:
         """End generations that no pod could draw for too long."""
@@ -284,10 +296,5 @@ def _final_outcome(active: ActiveGeneration, error: errors.EaselError) -> Outcom
 
 
 def _log_move(active: ActiveGeneration, pod: Pod, reason: str) -> None:
-    log.warning(
-        "generation_moved",
-        generation_id=str(active.row.id),
-        pod=pod.name,
-        reason=reason,
-        failures=active.failures,
-    )
+    ids = {"generation_id": str(active.row.id), "pod": pod.name}
+    log.warning("generation_moved", **ids, reason=reason, failures=active.failures)

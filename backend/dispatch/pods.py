@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Final
@@ -33,7 +33,11 @@ _FIRST_LOOK_TIMEOUT_S = 1.5
 
 
 class Pod:
-    """One GPU server. `changed` is called whenever its service, styles or loaded model change."""
+    """One GPU server.
+
+    `changed` is called whenever its service, styles or loaded model change. When it answers again,
+    `keeps` is asked about each job it was left with: whether that may still be continued there.
+    """
 
     in_service = ReadOnly[bool]()
     health = ReadOnly[Health | None]()
@@ -43,7 +47,13 @@ class Pod:
     running = ReadOnly[int]()
     """The number of attempts on it."""
 
-    def __init__(self, name: str, client: GpuClient, changed: Callable[["Pod"], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: GpuClient,
+        changed: Callable[["Pod"], None],
+        keeps: Callable[["Pod", UUID], bool],
+    ) -> None:
         self.name: Final = name
         self.client: Final = client
         self.has_looked: Final = asyncio.Event()
@@ -53,6 +63,9 @@ class Pod:
         self._reason = "not reached yet"
         self._running = 0
         self._changed = changed
+        self._keeps = keeps
+        self._left: set[UUID] = set()
+        """Jobs it had when it was lost; it may have finished them."""
         self._abandoned: set[UUID] = set()
         """Jobs to stop and forget as soon as the pod answers."""
         self._settled: set[UUID] = set()
@@ -93,6 +106,10 @@ class Pod:
         """Check its health now, because a job had trouble with it."""
         self._wake.set()
 
+    def leave(self, job: UUID) -> None:
+        """Decide about the job at the next contact: it may be finished, and drawn for nothing."""
+        self._left.add(job)
+
     def abandon(self, job: UUID) -> None:
         """Stop the job and have it forgotten at the next contact."""
         self._abandoned.add(job)
@@ -102,9 +119,10 @@ class Pod:
         self._settled.add(job)
 
     async def clear(self, job: UUID) -> None:
-        """Have the pod forget an earlier job under this id before it gets a new one."""
-        self._abandoned.discard(job)
-        if job in self._settled:
+        """Have the pod forget an earlier job under this id, unless that one may be continued."""
+        self._left.discard(job)
+        if job in self._abandoned or job in self._settled:
+            self._abandoned.discard(job)
             self._settled.discard(job)
             await self.stop(job)
 
@@ -126,12 +144,19 @@ class Pod:
                 has_answered = await self._look()
                 self.has_looked.set()
                 if has_answered:
+                    self._decide_what_was_left()
                     jobs, self._abandoned = self._abandoned, set()
                     for job in jobs:
                         tasks.create_task(self.stop(job))
                     tasks.create_task(self._acknowledge())
                 is_well = self.in_service and not self._misses
                 await self._pause(_POLL_S if is_well else _SUSPECT_POLL_S)
+
+    def _decide_what_was_left(self) -> None:
+        for job in list(self._left):
+            if not self._keeps(self, job):
+                self._left.discard(job)
+                self.abandon(job)
 
     async def _pause(self, seconds: float) -> None:
         self._wake.clear()
@@ -177,17 +202,27 @@ class Pod:
         self._in_service, self._reason = in_service, reason
 
     async def _acknowledge(self) -> None:
-        """Best effort: the pod drops unacknowledged results when their TTL expires."""
+        """Have it forget what is settled; what fails follows at the next contact."""
         while self._settled:
             some = list(islice(self._settled, FORGOTTEN_AT_ONCE))
             self._settled.difference_update(some)
-            with suppress(EaselError):
+            try:
                 await self.client.forget(some)
+            except EaselError:
+                self._settled.update(some)
+                return
 
 
 class Pods(dict[str, Pod]):
-    def __init__(self, clients: Mapping[str, GpuClient], changed: Callable[[Pod], None]) -> None:
-        super().__init__((name, Pod(name, client, changed)) for name, client in clients.items())
+    def __init__(
+        self,
+        clients: Mapping[str, GpuClient],
+        changed: Callable[[Pod], None],
+        keeps: Callable[[Pod, UUID], bool],
+    ) -> None:
+        super().__init__(
+            (name, Pod(name, client, changed, keeps)) for name, client in clients.items()
+        )
 
     @property
     def in_service(self) -> list[Pod]:
@@ -202,6 +237,12 @@ class Pods(dict[str, Pod]):
         """Return what each pod in service reports of a style."""
         modes = [pod.health.styles.get(mode, {}) for pod in self.in_service if pod.health]
         return [styles[style] for styles in modes if style in styles]
+
+    def settle(self, ended: Iterable[tuple[str, str]]) -> None:
+        """Have pods forget these jobs: (id, pod)."""
+        for job, pod in ended:
+            with suppress(ValueError, KeyError):  # a damaged id; a pod no longer configured
+                self[pod].settle(UUID(job))
 
     async def first_look(self) -> None:
         """Ask each pod once before anyone learns that no GPU can draw; wait for none for long."""

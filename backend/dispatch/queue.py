@@ -56,8 +56,12 @@ class GenerationQueue:
     def adopt(self, row: GenerationRow, pod: str) -> ActiveGeneration:
         """Add a generation that may already be on this pod."""
         active = self.active[row.id] = ActiveGeneration(row)
-        self._scheduler.adopt(active.work, pod, time.monotonic())
+        self.put_on(active, pod)
         return active
+
+    def put_on(self, active: ActiveGeneration, pod: str) -> None:
+        """Give it to this pod at once: the pod may have its job."""
+        self._scheduler.adopt(active.work, pod, time.monotonic())
 
     def assignments(self) -> list[tuple[ActiveGeneration, str]]:
         now = time.monotonic()

@@ -96,6 +96,11 @@ class GenerationStore:
                 await self._set_aside({"id": text})
         return ids
 
+    async def on_pods_since(self, since: float) -> list[tuple[str, str]]:
+        """Return (id, pod) of rows that ended after this Unix time."""
+        query = sa.select(_column.id, _column.pod).where(_column.ended > since, _column.pod != "")
+        return await self.database.run(lambda c: [(id_, pod) for id_, pod in c.execute(query)])
+
     async def known(self, ids: Collection[str]) -> set[str]:
         """Return which of these ids have a row."""
         query = sa.select(_column.id).where(_column.id.in_(ids))

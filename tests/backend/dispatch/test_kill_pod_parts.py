@@ -160,3 +160,18 @@ async def test_a_gpu_server_killed_while_its_job_is_sampled_repeats_nothing(stac
     await stack.quicken()
     await stack.succeeded([*finished, sampled, *waiting])
     assert stack.drawn() == Counter([*finished, sampled, *waiting])
+
+
+async def test_a_pod_that_was_away_for_long_is_asked_for_what_it_finished(stack: Stack) -> None:
+    finished, sampled, waiting = await _at_work(stack)
+    stack.gpu.kill()
+    await stack.quicken()  # the engine goes on alone
+
+    async def given_up() -> bool:
+        moved = [line for line in stack.backend.output().splitlines() if "generation_moved" in line]
+        return any(sampled in line for line in moved)
+
+    await until(given_up, "the pod to be lost", pause=0.3)
+    stack.gpu.start()
+    await stack.succeeded([*finished, sampled, *waiting])
+    assert stack.drawn() == Counter([*finished, sampled, *waiting])
