@@ -9,7 +9,7 @@ from backend.main import create_app
 from backend.settings import ENV_FILE, Settings
 from backend.state import State
 from gpu_server.pictures.provenance import ProvenanceError
-from web import logs
+from web import logs, server
 from web.settings import load_or_exit, stop
 from workflows.catalog import CatalogError
 
@@ -39,12 +39,10 @@ def main() -> None:
         app = create_app(settings)
     except (CatalogError, ProvenanceError) as error:
         stop(error)
-    config = uvicorn.Config(
+    config = server.configuration(
         app,
         host=settings.backend_host,
         port=settings.backend_port,
-        log_config=None,
-        access_log=False,
         timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
     )
     Server(config, app).run()
