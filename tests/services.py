@@ -39,9 +39,9 @@ def until(condition: Callable[[], Any], what: str) -> None:
 
 
 @contextlib.contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
+def served(app: ASGIApp, **options: Any) -> Iterator[str]:
     """Serve the application on a real uvicorn in a thread of its own; yield its base URL."""
-    config = configuration(app, port=0, timeout_graceful_shutdown=1)
+    config = configuration(app, port=0, timeout_graceful_shutdown=1, **options)
     with _in_thread(uvicorn.Server(config)) as url:
         yield url
 

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from web import errors
 from web.errors import EaselError, FieldError, InvalidRequest, Problem
 from web.middleware import ClientGone, Edge, Renderer
-from web.same_origin import SameOrigin
+from web.same_origin import LOOPBACK_ONLY, SameOrigin
 from workflows.parameters import InvalidValues
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def install(
     *,
     max_body: int,
     needs_key: bool = False,
-    same_origin: SameOrigin = SameOrigin(),  # noqa: B008: immutable
+    same_origin: SameOrigin = LOOPBACK_ONLY,
     render: Renderer = problem_response,
 ) -> None:
     """Put Easel's edge around `app`.

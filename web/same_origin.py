@@ -95,6 +95,9 @@ class SameOrigin:
         return address == (host[0], host[1] or _DEFAULT_PORTS[scheme])
 
 
+LOOPBACK_ONLY = SameOrigin()
+
+
 def _host(headers: Headers) -> Address | None:
     """Return the `Host`; None if it is missing, repeated or not a host."""
     values = headers.getlist("host")

@@ -1,7 +1,8 @@
 """Serve an application on uvicorn, with bounds on what a client can hold before it shows a key.
 
 uvicorn's parsers leave open how long a request may take to come, and httptools how large its head
-may be. h11 bounds the head but costs each request some 0.3 ms more, so the bounds are set here.
+may be. h11 bounds the head but costs each request 0.2 ms more (0.62 against 0.43 ms), which a
+generation pays several times. So the bounds are set here.
 """
 
 import asyncio
@@ -94,7 +95,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002: uvicorn's words are plain text
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """Answer with a problem instead of uvicorn's plain text."""
         self._refuse(self._refusal)
 
     def _is_answering(self) -> bool:

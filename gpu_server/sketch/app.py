@@ -19,10 +19,9 @@ from gpu_server.sketch.folders import Folders
 from gpu_server.sketch.graphs.definitions import Models, configured_models
 from gpu_server.sketch.routes import connections, easel, files, info, prompts, replies
 from gpu_server.sketch.routes import faults as fault_routes
-from web.same_origin import SameOrigin, is_loopback
+from web.same_origin import LOOPBACK_ONLY, is_loopback
 from web.server import configuration
 
-_VISITORS = SameOrigin()
 # A body of an unexpected shape raises one of these; ComfyUI answers it with a 500.
 _SURPRISES = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError)
 
@@ -179,7 +178,7 @@ class _Gate:
             return
         if scope["path"].startswith("/api/"):
             scope = {**scope, "path": scope["path"].removeprefix("/api")}
-        if _VISITORS.refusal(scope) is not None:
+        if LOOPBACK_ONLY.refusal(scope) is not None:
             await replies.empty(403)(scope, receive, send)
         elif scope.get("method") == "OPTIONS":
             await replies.empty()(scope, receive, send)

@@ -7,11 +7,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.same_origin import SameOrigin
+from web.same_origin import LOOPBACK_ONLY
 
 _MAX_BODY_BYTES = 150 * 1024 * 1024
 _TOO_LARGE = f"A request body may have at most {_MAX_BODY_BYTES} bytes.\n"
-_VISITORS = SameOrigin()
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -59,7 +58,7 @@ class Guard:
 
 
 def _refusal(scope: Scope) -> tuple[int, str] | None:
-    reason = _VISITORS.refusal(scope)
+    reason = LOOPBACK_ONLY.refusal(scope)
     if reason is not None:
         return 403, f"{reason}.\n"
     length = Headers(scope=scope).get("content-length", "0")

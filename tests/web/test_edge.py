@@ -211,8 +211,8 @@ def test_a_body_that_declares_too_much_is_refused_before_it_is_sent(url: str) ->
 
 
 def test_a_client_that_waits_to_be_asked_for_its_body_is_never_asked(url: str) -> None:
-    head = f"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: {10**9}\r\nExpect: 100-continue\r\n"
-    answer = exchange(url, head.encode() + b"\r\n")
+    head = f"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: {10**9}\r\n"
+    answer = exchange(url, head.encode() + b"Expect: 100-continue\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"100 Continue" not in answer
 
@@ -320,6 +320,8 @@ def test_hanging_up_in_the_middle_of_a_body_is_no_error(
     caplog.set_level(logging.INFO)
     where = httpx.URL(url)
     with socket.create_connection((where.host, where.port or 0)) as connection:
-        connection.sendall(b"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+        connection.sendall(
+            b"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf"
+        )
     until(lambda: "path='/size'" in caplog.text, "the end of the request to be noticed")
     assert "unhandled" not in caplog.text
