@@ -10,7 +10,7 @@ from backend.settings import ENV_FILE, Settings
 from backend.state import State
 from backend.storage.database import DatabaseRefused
 from gpu_server.pictures.provenance import ProvenanceError
-from web import logs
+from web import logs, server
 from web.settings import load_or_exit, stop
 from workflows.catalog import CatalogError
 
@@ -40,12 +40,10 @@ def main() -> None:
         app = create_app(settings)
     except (CatalogError, DatabaseRefused, ProvenanceError) as error:
         stop(error)
-    config = uvicorn.Config(
+    config = server.configuration(
         app,
         host=settings.backend_host,
         port=settings.backend_port,
-        log_config=None,
-        access_log=False,
         timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
     )
     Server(config, app).run()

@@ -33,6 +33,8 @@ from gpu_server.pictures.provenance import Signer
 from policy import Policy
 from web import VERSION, edge
 from web.errors import EaselError
+from web.same_origin import SameOrigin
+from web.settings import without_password
 from web.tasks import end_if_broken
 from workflows.catalog import Catalog
 
@@ -79,8 +81,14 @@ def create_app(settings: Settings) -> FastAPI:
 def _add_middleware(app: FastAPI, settings: Settings, leadership: Leadership | None) -> None:
     """Add the layers around the routes, the innermost first."""
     if leadership is not None:
-        app.add_middleware(Relay, leadership=leadership)
-    edge.install(app, max_body=bodies.MAX_BODY, render=render_error)
+        app.add_middleware(Relay, leadership=leadership, keys=Keys(settings.backend_api_keys))
+    edge.install(
+        app,
+        max_body=bodies.MAX_BODY,
+        needs_key=bool(settings.backend_api_keys),
+        same_origin=_same_origin(settings),
+        render=render_error,
+    )
     if settings.backend_cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -88,6 +96,15 @@ def _add_middleware(app: FastAPI, settings: Settings, leadership: Leadership | N
             allow_methods=["*"],
             allow_headers=["*"],
         )
+
+
+def _same_origin(settings: Settings) -> SameOrigin:
+    return SameOrigin.of(
+        [settings.backend_public_url, settings.backend_advertise_url],
+        settings.backend_cors_origins,
+        advice="set BACKEND_API_KEYS, or name the address in BACKEND_PUBLIC_URL, "
+        "the page's origin in BACKEND_CORS_ORIGINS",
+    )
 
 
 def render_error(error: EaselError, request: Request, request_id: str) -> Response:
@@ -132,7 +149,8 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
     settings = resources.settings
     token = settings.backend_gpu_token.get_secret_value()
     clients = {
-        url: GpuClient.at(url, token, edge.trace_headers) for url in settings.backend_gpu_servers
+        without_password(url): GpuClient.at(url, token, edge.trace_headers)
+        for url in settings.backend_gpu_servers
     }
     database, metrics = Database(settings.database_url), Metrics(VERSION)
     metrics.scheduling.set(1)

@@ -4,7 +4,7 @@ import uvicorn
 
 from gpu_server.server import create_app
 from gpu_server.settings import ENV_FILE, Settings
-from web import logs
+from web import logs, server
 from web.settings import load_or_exit, stop
 from workflows.catalog import CatalogError
 
@@ -16,14 +16,10 @@ def main() -> None:
         app = create_app(settings)
     except CatalogError as error:
         stop(error)
-    uvicorn.run(
-        app,
-        host=settings.gpu_host,
-        port=settings.gpu_port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=5,
+    config = server.configuration(
+        app, host=settings.gpu_host, port=settings.gpu_port, timeout_graceful_shutdown=5
     )
+    uvicorn.Server(config).run()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -16,7 +17,7 @@ from gpu_server.modes import describe_modes
 from gpu_server.pictures.formats import MEDIA_TYPES
 from gpu_server.schemas import JobRequest
 from gpu_server.service import Service
-from web import errors, negotiation, sse, waiting
+from web import edge, errors, negotiation, sse, waiting
 from workflows.catalog import Catalog
 
 JOB_TYPES = ["application/json", "text/event-stream"]
@@ -49,13 +50,16 @@ Body = Annotated[tuple[JobRequest, bytes | None], Depends(read_request)]
 def router(token: str, catalog: Catalog) -> APIRouter:
     """Return all routes; all but the probes need the token, if there is one."""
 
-    async def require_token(authorization: Annotated[str, Header()] = "") -> None:
+    async def is_known(authorization: Annotated[str, Header()] = "") -> bool:
         sent = authorization.removeprefix("Bearer ")
-        if token and not hmac.compare_digest(sent.encode(), token.encode()):
+        return not token or hmac.compare_digest(sent.encode(), token.encode())
+
+    async def require_token(known: Annotated[bool, Depends(is_known)]) -> None:
+        if not known:
             raise errors.Unauthorized("This GPU server needs its token as a bearer token")
 
     routes, closed = APIRouter(), APIRouter(dependencies=[Depends(require_token)])
-    _add_probes(routes)
+    _add_probes(routes, is_known)
     body = bodies.documented(catalog, JobRequest)
     _add_jobs(closed, body)
     _add_generate(closed, body)
@@ -64,7 +68,7 @@ def router(token: str, catalog: Catalog) -> APIRouter:
     return routes
 
 
-def _add_probes(routes: APIRouter) -> None:
+def _add_probes(routes: APIRouter, is_known: Callable[..., Awaitable[bool]]) -> None:
     @routes.get("/livez", summary="The process works", responses={503: {}})
     async def livez(health: Health, response: Response) -> dict[str, str]:
         broken = health.background.broken()
@@ -72,9 +76,15 @@ def _add_probes(routes: APIRouter) -> None:
         return {"status": "broken: " + ", ".join(broken) if broken else "ok"}
 
     @routes.get("/readyz", summary="A job could run now", responses={503: {}})
-    async def readyz(health: Health, response: Response) -> dict[str, Any]:
+    async def readyz(
+        health: Health, response: Response, known: Annotated[bool, Depends(is_known)]
+    ) -> dict[str, Any]:
         response.status_code = 200 if health.ready() else 503
-        return {"ready": health.ready(), "checks": health.checks()}
+        checks = health.checks()
+        return {
+            "ready": health.ready(),
+            "checks": checks if known else edge.without_reasons(checks),
+        }
 
 
 def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:

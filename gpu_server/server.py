@@ -28,6 +28,8 @@ from gpu_server.settings import Settings
 from gpu_server.timeouts import Timeouts
 from policy import Policy
 from web import VERSION, edge
+from web.same_origin import SameOrigin
+from web.settings import without_password
 from workflows.catalog import Catalog
 
 DEFAULT_TIMEOUTS = Timeouts()
@@ -57,8 +59,10 @@ def create_app(settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Fas
         description="Runs ComfyUI graphs for the backend, one GPU each.",
         lifespan=lifespan,
     )
-    edge.install(app, max_body=bodies.MAX_BODY)
-    app.include_router(routes.router(settings.gpu_token.get_secret_value(), catalog))
+    token = settings.gpu_token.get_secret_value()
+    same_origin = SameOrigin(advice="set GPU_TOKEN, or call it as http://127.0.0.1")
+    edge.install(app, max_body=bodies.MAX_BODY, needs_key=bool(token), same_origin=same_origin)
+    app.include_router(routes.router(token, catalog))
     return app
 
 
@@ -132,7 +136,7 @@ async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> 
             warms_up=settings.gpu_warm_up,
         )
         health = PodHealth(
-            engine_url=settings.engine_url,
+            engine_url=without_password(settings.engine_url),
             catalog=catalog,
             engine=engine,
             channel=channel,

@@ -34,7 +34,7 @@ from telegram_bot.storage.deliveries import Deliveries
 from telegram_bot.storage.inbox import Inbox
 from telegram_bot.storage.people import People
 from telegram_bot.texts import Languages
-from web.settings import is_loopback
+from web.same_origin import is_loopback
 
 _BEFORE_FLOWS = -1
 _MAX_CONNECTIONS = 64

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from web.settings import ServiceSettings, data_dir, is_loopback
+from web.same_origin import is_loopback
+from web.settings import ServiceSettings, data_dir
 
 ENV_FILE = Path(__file__).with_name(".env")
 TELEGRAM = "https://api.telegram.org/bot"

@@ -1,4 +1,4 @@
-"""Receive updates by webhook: check the secret in constant time, then parse the body."""
+"""Receive updates by webhook: check the secret in constant time, then read the body."""
 
 import hmac
 import json
@@ -8,18 +8,23 @@ from urllib.parse import urlsplit
 import structlog
 from telegram import Bot, Update
 from tornado.httpserver import HTTPServer
-from tornado.web import Application, HTTPError, RequestHandler
+from tornado.iostream import IOStream
+from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
 from telegram_bot.context import EaselApplication
 from telegram_bot.settings import Settings
+from web.server import MAX_HEAD, SILENCE_S
 
 ALLOWED_UPDATES = ("message", "callback_query", "my_chat_member")
 _HEADER = "X-Telegram-Bot-Api-Secret-Token"
 _MAX_BODY_BYTES = 1024 * 1024
 _MAX_CONNECTIONS = 40
+_MAX_STRANGERS = 200
+"""Connections to the port at most; Telegram opens a fifth of them."""
 log = structlog.get_logger("telegram_bot.webhook")
 
 
+@stream_request_body
 class UpdateHandler(RequestHandler):
     """Takes one update; answers 200 only once it is stored, since Telegram then forgets it."""
 
@@ -31,10 +36,14 @@ class UpdateHandler(RequestHandler):
         secret = self.request.headers.get(_HEADER, "").encode()
         if not hmac.compare_digest(secret, self._secret):
             raise HTTPError(HTTPStatus.FORBIDDEN)
+        self._body = b""
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
 
     async def post(self) -> None:
         try:
-            update = Update.de_json(json.loads(self.request.body), self._bot_application.bot)
+            update = Update.de_json(json.loads(self._body), self._bot_application.bot)
         except (ValueError, KeyError, TypeError) as error:
             raise HTTPError(HTTPStatus.BAD_REQUEST) from error
         await self._bot_application.update_queue.put(update)
@@ -43,14 +52,27 @@ class UpdateHandler(RequestHandler):
         """Log nothing: anybody could fill the log with refused requests."""
 
 
+class Server(HTTPServer):
+    """Takes a bounded number of connections: Telegram tries again what was refused."""
+
+    def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
+        if len(self._connections) >= _MAX_STRANGERS:
+            stream.close()
+        else:
+            super().handle_stream(stream, address)
+
+
 def listen(application: EaselApplication, settings: Settings) -> HTTPServer:
     """Start to listen; the caller stops the server."""
     secret = settings.bot_webhook_secret.get_secret_value()
     path = urlsplit(settings.bot_webhook_url).path or "/"
     parts = {"bot_application": application, "secret": secret}
-    server = HTTPServer(
+    server = Server(
         Application([(path, UpdateHandler, parts)], log_function=lambda _: None),
         max_body_size=_MAX_BODY_BYTES,
+        max_header_size=MAX_HEAD,
+        idle_connection_timeout=SILENCE_S,
+        body_timeout=SILENCE_S,
     )
     server.listen(settings.bot_webhook_port, settings.bot_webhook_host)
     log.info("webhook_listening", host=settings.bot_webhook_host, port=settings.bot_webhook_port)

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from gpu_server import sketch
 from gpu_server.server import create_app
 from gpu_server.settings import Settings
+from web.server import configuration
 
 DEADLINE_S = 60.0
 ROOT = Path(__file__).parent.parent
@@ -38,11 +39,9 @@ def until(condition: Callable[[], Any], what: str) -> None:
 
 
 @contextlib.contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
+def served(app: ASGIApp, **options: Any) -> Iterator[str]:
     """Serve the application on a real uvicorn in a thread of its own; yield its base URL."""
-    config = uvicorn.Config(
-        app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
-    )
+    config = configuration(app, port=0, timeout_graceful_shutdown=1, **options)
     with _in_thread(uvicorn.Server(config)) as url:
         yield url
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
 import structlog
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from web import errors
 from web.errors import EaselError, FieldError, InvalidRequest, Problem
 from web.middleware import ClientGone, Edge, Renderer
+from web.same_origin import LOOPBACK_ONLY, SameOrigin
 from workflows.parameters import InvalidValues
 
 T = TypeVar("T")
@@ -36,8 +37,19 @@ def retry_header(error: EaselError) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
 
 
-def install(app: FastAPI, *, max_body: int, render: Renderer = problem_response) -> None:
-    """Put Easel's edge around `app`. `max_body` is in bytes and enforced while reading."""
+def install(
+    app: FastAPI,
+    *,
+    max_body: int,
+    needs_key: bool = False,
+    same_origin: SameOrigin = LOOPBACK_ONLY,
+    render: Renderer = problem_response,
+) -> None:
+    """Put Easel's edge around `app`.
+
+    `max_body` is in bytes and enforced while reading. Unless the routes need a key, only requests
+    that `same_origin` admits reach them.
+    """
 
     async def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
@@ -50,7 +62,9 @@ def install(app: FastAPI, *, max_body: int, render: Renderer = problem_response)
 
     for kind in (EaselError, InvalidValues, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
-    app.add_middleware(Edge, max_body=max_body, render=render)
+    app.add_middleware(
+        Edge, max_body=max_body, needs_key=needs_key, same_origin=same_origin, render=render
+    )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
 
 
@@ -60,6 +74,12 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
     described = app.openapi()["paths"].get(getattr(route, "path_format", ""), {})
     methods = {name.upper() for name in described} | (getattr(route, "methods", None) or set())
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
+
+
+def without_reasons(checks: Mapping[str, str]) -> dict[str, str]:
+    """Return checks for anybody to read: reasons name addresses, which strangers need not know."""
+    hidden = "not ok; ask with a key for the reason, or read the log"
+    return {name: "ok" if state == "ok" else hidden for name, state in checks.items()}
 
 
 def request_id() -> str:

@@ -115,6 +115,12 @@ class Unauthorized(EaselError, code="unauthorized", status=401):
     retry = "other_pod"
 
 
+class ForeignRequest(Unauthorized, code="unauthorized", status=403):
+    """Not 401: where there are no keys, no other credentials would help."""
+
+    title = "Web pages of other origins may not use this service without a key"
+
+
 class NotFound(EaselError, code="not_found", status=404):
     title = "There is no such thing here"
     retry = "other_pod"

@@ -14,7 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.errors import EaselError, Internal, TooLarge
+from web.errors import EaselError, ForeignRequest, Internal, TooLarge
+from web.same_origin import SameOrigin
 
 log = structlog.get_logger()
 
@@ -48,11 +49,13 @@ class Edge:
 
     app: ASGIApp
     max_body: int
+    needs_key: bool
+    same_origin: SameOrigin
     render: Renderer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, send)  # no service has a WebSocket of its own
             return
         headers = Headers(scope=scope)
         ids = _ids(headers)
@@ -76,7 +79,7 @@ class Edge:
     async def _handle(self, scope: Scope, exchange: "Exchange", declared: str) -> None:
         try:
             if not exchange.declares_too_much(declared):
-                await self.app(_as_get(scope), exchange.receive, exchange.send)
+                await self.app(self._admitted(scope), exchange.receive, exchange.send)
         except ClientGone:
             pass
         except Exception as error:  # the outermost edge
@@ -85,6 +88,17 @@ class Edge:
         if exchange.overflowed:
             response = self.render(exchange.too_large(), Request(scope), exchange.request_id)
             await exchange.refuse_body(response)
+
+    def _admitted(self, scope: Scope) -> Scope:
+        """Return the scope for the routes. Raises ForeignRequest."""
+        if not self.needs_key:
+            shown_anywhere = _SIGNED_LINK.fullmatch(scope["path"]) is not None
+            reason = self.same_origin.refusal(scope, shown_anywhere=shown_anywhere)
+            if reason is not None:
+                raise ForeignRequest(reason)
+        elif not self.same_origin.knows(Headers(scope=scope)):
+            scope = _with_own_host(scope)
+        return _as_get(scope)
 
     async def _answer_fault(self, scope: Scope, exchange: "Exchange", error: Exception) -> None:
         """Answer with the error; log an unexpected one with its id and show nothing of it."""
@@ -172,6 +186,15 @@ class Exchange:
 def _as_get(scope: Scope) -> Scope:
     """Treat HEAD as GET: FastAPI has no answer for HEAD, which monitors often use."""
     return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+
+
+def _with_own_host(scope: Scope) -> Scope:
+    """Replace `Host`, which decides what links say, by the address of the connection."""
+    name, port = scope.get("server") or ("localhost", None)
+    host = f"[{name}]" if ":" in name else name
+    headers = [field for field in scope["headers"] if field[0] != b"host"]
+    own = f"{host}:{port}" if port else host
+    return {**scope, "headers": [*headers, (b"host", own.encode())]}
 
 
 def _loggable(path: str) -> str:

@@ -5,11 +5,13 @@ import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from web.same_origin import is_loopback
 from workflows.catalog import Catalog
 from workflows.catalog import load as load_modes
 
@@ -100,8 +102,10 @@ def _sentence(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
-def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown and logged."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def require_secret_off_loopback(host: str, secret: Any, host_name: str, secret_name: str) -> None:

@@ -30,6 +30,8 @@ _MAX_BREAKS = 5
 _RELEASE_S = CHECK_S + ANSWER_S + 1.0
 """How long a leader that lost the lead may take to notice and release its requests."""
 _HOP_BY_HOP = ("host", "connection", "content-length", "transfer-encoding", "keep-alive")
+_CHECKED_HERE = ("origin", "sec-fetch-site")
+"""What the leader would compare with the address that it is asked at."""
 _LAST_EVENTS = (b"event: result", b".completed", b"event: error")
 _END: Message = {"type": "http.response.body", "body": b""}
 
@@ -96,7 +98,7 @@ class Exchange:
 
     def _relayed_headers(self) -> Headers:
         headers = MutableHeaders(raw=list(self.scope["headers"]))
-        for name in _HOP_BY_HOP:
+        for name in (*_HOP_BY_HOP, *_CHECKED_HERE):
             del headers[name]
         headers.update(edge.trace_headers())
         if self.scope["method"] == "POST" and "idempotency-key" not in headers:

@@ -1,11 +1,13 @@
 """What a replica that does not lead does: hand each request on to the one that does."""
 
 import httpx
+from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.health import out_of_service
+from backend.limits.keys import Keys
 from backend.replication.exchange import LEAD_LOST_HEADER, RELAYED_HEADER, Exchange
 from backend.replication.leadership import Leadership
 from backend.storage.database import DatabaseAway
@@ -22,9 +24,10 @@ _CONNECT_S = 2.0
 class Relay:
     """ASGI middleware: answers here while leading, else hands the request to the leader."""
 
-    def __init__(self, app: ASGIApp, leadership: Leadership) -> None:
+    def __init__(self, app: ASGIApp, leadership: Leadership, keys: Keys) -> None:
         self._app = app
         self._leadership = leadership
+        self._keys = keys
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
         timeout = httpx.Timeout(None, connect=_CONNECT_S)
         self._http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
@@ -52,6 +55,11 @@ class Relay:
         return marking
 
     async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if "content-length" in headers or "transfer-encoding" in headers:
+            # The leader would refuse it too, but only when all of the body has been read here.
+            _, key = get_authorization_scheme_param(headers.get("authorization"))
+            self._keys.owner(key)
         probe = scope["path"] in _PROBES
         exchange = Exchange(
             app=self._app,

@@ -29,6 +29,20 @@ async def owner_of(
     return State.of(request.app).keys.owner(presented)
 
 
+async def is_known(
+    request: Request,
+    credentials: Annotated[
+        HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))
+    ] = None,
+) -> bool:
+    """Return whether the caller has a key, where keys are needed."""
+    try:
+        await owner_of(request, credentials)
+    except errors.Unauthorized:
+        return False
+    return True
+
+
 Service = Annotated[GenerationService, Depends(service_of)]
 
 
@@ -40,6 +54,7 @@ async def read_request(
 
 Body = Annotated[tuple[GenerationRequest, bytes | None], Depends(read_request)]
 Owner = Annotated[str, Depends(owner_of)]
+IsKnown = Annotated[bool, Depends(is_known)]
 Accept = Annotated[str, Header(description="the media type of the answer")]
 IdempotencyKey = Annotated[
     str | None,

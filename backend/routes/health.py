@@ -5,9 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from backend.routes.context import UNAUTHORIZED, Owner, Service
+from backend.routes.context import UNAUTHORIZED, IsKnown, Owner, Service
 from backend.schemas import BackendHealth, RefusalCount
 from gpu_server.schemas import ModeInfo
+from web import edge
 
 router = APIRouter(tags=["platform"])
 
@@ -37,11 +38,11 @@ async def livez() -> dict[str, str]:
 
 
 @router.get("/readyz", summary="A generation could run now", responses={503: {}})
-async def readyz(service: Service, response: Response) -> dict[str, Any]:
+async def readyz(service: Service, response: Response, is_known: IsKnown) -> dict[str, Any]:
     checks = service.platform.checks()
     ready = all(state == "ok" for state in checks.values())
     response.status_code = 200 if ready else 503
-    return {"ready": ready, "checks": checks}
+    return {"ready": ready, "checks": checks if is_known else edge.without_reasons(checks)}
 
 
 @router.get("/metrics", response_class=Response, responses=UNAUTHORIZED)

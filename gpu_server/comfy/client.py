@@ -23,7 +23,7 @@ from gpu_server.comfy.answers import (
     reading,
     refusal,
 )
-from web.settings import is_loopback
+from web.same_origin import is_loopback
 from workflows.catalog import Graph
 
 OUR_NODES_VERSION = 1

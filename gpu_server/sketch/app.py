@@ -5,7 +5,6 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -20,8 +19,9 @@ from gpu_server.sketch.folders import Folders
 from gpu_server.sketch.graphs.definitions import Models, configured_models
 from gpu_server.sketch.routes import connections, easel, files, info, prompts, replies
 from gpu_server.sketch.routes import faults as fault_routes
+from web.same_origin import LOOPBACK_ONLY, is_loopback
+from web.server import configuration
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # A body of an unexpected shape raises one of these; ComfyUI answers it with a 500.
 _SURPRISES = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError)
 
@@ -123,18 +123,16 @@ def create_server(
     Raises:
         ValueError: `host` is not a loopback address. The engine has no authentication.
     """
-    if host not in _LOOPBACK:
+    if not is_loopback(host):
         raise ValueError(f"The sketch engine listens on loopback only, not on {host}.")
-    config = uvicorn.Config(
+    config = configuration(
         app,
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
         ws="websockets-sansio",
         ws_ping_interval=None,
         ws_per_message_deflate=False,
-        access_log=False,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=1,
@@ -180,16 +178,9 @@ class _Gate:
             return
         if scope["path"].startswith("/api/"):
             scope = {**scope, "path": scope["path"].removeprefix("/api")}
-        if _is_foreign(connection):
+        if LOOPBACK_ONLY.refusal(scope) is not None:
             await replies.empty(403)(scope, receive, send)
         elif scope.get("method") == "OPTIONS":
             await replies.empty()(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-
-def _is_foreign(connection: HTTPConnection) -> bool:
-    """Whether a web page of another origin calls a server on loopback."""
-    origin = urlsplit(connection.headers.get("origin", "")).netloc
-    host = connection.headers.get("host", "")
-    return bool(origin) and urlsplit(f"//{host}").hostname in _LOOPBACK and origin != host

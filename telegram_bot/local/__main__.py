@@ -9,7 +9,7 @@ import uvicorn
 from telegram_bot.local.app import create_app
 from telegram_bot.local.settings import ENV_FILE, LocalTelegramSettings
 from telegram_bot.local.state.world import World
-from web import logs
+from web import logs, server
 from web.settings import load_or_exit, stop
 
 _SHUTDOWN_S = 3
@@ -52,12 +52,7 @@ def main() -> None:
         stop(error)
     logs.configure("local_telegram")
     app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,  # its lines would contain the bot's token
-        timeout_graceful_shutdown=_SHUTDOWN_S,
-    )
+    config = server.configuration(app, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_S)
     host = settings.local_telegram_host
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     structlog.get_logger().info("listening", address=address)

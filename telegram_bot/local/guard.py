@@ -1,15 +1,16 @@
 """Keep other websites out, and the page from loading anything foreign."""
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from telegram_bot.local.settings import LOOPBACK
+from web.same_origin import LOOPBACK_ONLY
 
 _MAX_BODY_BYTES = 150 * 1024 * 1024
+_TOO_LARGE = f"A request body may have at most {_MAX_BODY_BYTES} bytes.\n"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -33,40 +34,34 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refusal = _refusal(Headers(scope=scope))
+        refusal = _refusal(scope)
         if refusal is not None:
             status, text = refusal
             await PlainTextResponse(text, status)(scope, receive, send)
             return
+        read = 0
+
+        async def receive_at_most() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > _MAX_BODY_BYTES:
+                raise HTTPException(413, _TOO_LARGE)
+            return message
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        await self.app(scope, receive, send_with_headers)
+        await self.app(scope, receive_at_most, send_with_headers)
 
 
-def _address(url: str) -> tuple[str | None, int | None]:
-    """Split off host name and port, each None where missing."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return None, None
-    return parts.hostname, port
-
-
-def _refusal(headers: Headers) -> tuple[int, str] | None:
-    host = _address(f"//{headers.get('host', '')}")
-    if host[0] not in LOOPBACK:
-        return 403, "This server answers to loopback names only: open it as http://127.0.0.1.\n"
-    origin = headers.get("origin")
-    foreign = origin is not None and _address(origin) != host
-    cross_site = headers.get("sec-fetch-site") == "cross-site"
-    if foreign or (cross_site and headers.get("sec-fetch-mode") != "navigate"):
-        return 403, "Requests from other websites are refused.\n"
-    length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
-        return 413, f"A request body may have at most {_MAX_BODY_BYTES} bytes.\n"
+def _refusal(scope: Scope) -> tuple[int, str] | None:
+    reason = LOOPBACK_ONLY.refusal(scope)
+    if reason is not None:
+        return 403, f"{reason}.\n"
+    length = Headers(scope=scope).get("content-length", "0")
+    if not length.isdecimal() or int(length[:20]) > _MAX_BODY_BYTES:
+        return 413, _TOO_LARGE
     return None

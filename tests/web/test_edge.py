@@ -204,15 +204,15 @@ def test_a_body_at_the_limit_is_taken(http: httpx.Client) -> None:
 
 
 def test_a_body_that_declares_too_much_is_refused_before_it_is_sent(url: str) -> None:
-    head = f"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_BODY + 1}\r\n\r\n"
+    head = f"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MAX_BODY + 1}\r\n\r\n"
     answer = exchange(url, head.encode())
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b'"code":"too_large"' in answer
 
 
 def test_a_client_that_waits_to_be_asked_for_its_body_is_never_asked(url: str) -> None:
-    head = f"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: {10**9}\r\nExpect: 100-continue\r\n"
-    answer = exchange(url, head.encode() + b"\r\n")
+    head = f"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: {10**9}\r\n"
+    answer = exchange(url, head.encode() + b"Expect: 100-continue\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"100 Continue" not in answer
 
@@ -220,7 +220,7 @@ def test_a_client_that_waits_to_be_asked_for_its_body_is_never_asked(url: str) -
 @pytest.mark.parametrize("path", ["/size", "/order", "/form"])
 def test_a_body_of_unknown_length_is_refused_at_the_limit(url: str, path: str) -> None:
     kind = "multipart/form-data; boundary=b" if path == "/form" else "application/json"
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
     part = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
     first = part if path == "/form" else b'"'
     answer = exchange(url, head.encode() + b"Transfer-Encoding: chunked\r\n\r\n", chunked(first))
@@ -269,8 +269,8 @@ def test_a_client_library_sees_the_refusal_of_a_large_upload(http: httpx.Client)
 
 def test_the_length_that_is_declared_is_not_believed(url: str) -> None:
     """Two requests in one: what lies behind the declared length is a request of its own."""
-    head = b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
-    last = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    head = b"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"
+    last = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     answer = exchange(url, head + b"abc" + last)
     assert answer.count(b"HTTP/1.1 ") == 2
     assert b"\r\n\r\n3HTTP/1.1 404 " in answer
@@ -320,6 +320,8 @@ def test_hanging_up_in_the_middle_of_a_body_is_no_error(
     caplog.set_level(logging.INFO)
     where = httpx.URL(url)
     with socket.create_connection((where.host, where.port or 0)) as connection:
-        connection.sendall(b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+        connection.sendall(
+            b"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf"
+        )
     until(lambda: "path='/size'" in caplog.text, "the end of the request to be noticed")
     assert "unhandled" not in caplog.text

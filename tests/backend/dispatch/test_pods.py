@@ -112,6 +112,24 @@ async def test_everything_killed_at_once_goes_on_where_it_was(tmp_path: Path) ->
         assert "Traceback" not in backend.output()
 
 
+async def test_strangers_learn_that_no_pod_answers_but_not_where_it_is(tmp_path: Path) -> None:
+    (nowhere,) = free_ports(1)
+    pod, key = f"http://operator:s3cret@127.0.0.1:{nowhere}", "a-key-of-the-operators"
+    backend = Backend(tmp_path, [pod], backend_api_keys=f"ops:{key}")
+    async with started(backend), httpx.AsyncClient(base_url=backend.url, timeout=30) as http:
+        await backend.up(http, "/livez")
+        told = await http.get("/readyz")
+        assert (told.status_code, told.json()["ready"]) == (503, False)
+        assert "with a key" in told.json()["checks"]["pods"]
+        assert str(nowhere) not in told.text
+        headers = {"Authorization": f"Bearer {key}"}
+        for path in ("/readyz", "/health"):
+            answer = await http.get(path, headers=headers)
+            assert f"http://127.0.0.1:{nowhere}" in answer.text
+            assert "s3cret" not in answer.text
+        assert "s3cret" not in backend.output()
+
+
 async def test_without_a_pod_callers_are_told_and_accepted_ones_wait(tmp_path: Path) -> None:
     (nowhere,) = free_ports(1)
     backend = Backend(tmp_path, [f"http://127.0.0.1:{nowhere}"], backend_no_gpu_patience_s=4)

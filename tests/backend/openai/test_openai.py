@@ -179,6 +179,17 @@ def test_a_refusal_has_openai_shape(
     assert raised.value.param == param
 
 
+def test_a_host_header_that_is_not_ours_decides_no_address(url: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}", "Host": "evil.example"}
+    drawing = {"prompt": "a lake", "size": "256x256", "response_format": "url"}
+    answer = httpx.post(f"{url}/v1/images/generations", json=drawing, headers=headers, timeout=60)
+    address = answer.json()["data"][0]["url"]
+    assert address.startswith(f"{url}/v1/files/")
+    assert httpx.get(address).status_code == 200
+    moved = httpx.get(f"{url}/livez/", headers={"Host": "evil.example"})
+    assert moved.headers.get("location", url).startswith(url)
+
+
 def test_a_wrong_key_is_an_authentication_error(url: str) -> None:
     with (
         openai.OpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0) as client,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 if why_no_postgres():
     pytestmark = pytest.mark.skip(why_no_postgres())
 
+NO_PODS = ["http://127.0.0.1:9"]
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 STATE = b'event: state\ndata: {"status": "queued"}\n\n'
 RESULT = b'event: result\ndata: {"status": "succeeded"}\n\n'
@@ -40,6 +42,7 @@ class Leader:
 
     answers: list[bytes]
     asked: list[str] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
 
@@ -52,6 +55,7 @@ class Leader:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head.decode())
         self.asked.append(head.partition(b"\r\n")[0].decode())
         self.heard.set()
         if self.answers:
@@ -89,7 +93,7 @@ async def relay(lead: Lead, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
     info = lead.connection.info
     database = f"postgresql://{info.user}@{info.host}:{info.port}/{info.dbname}"
     folder: Path = tmp_path_factory.mktemp("relay")
-    backend = Backend(folder, ["http://127.0.0.1:9"], backend_database_url=database)
+    backend = Backend(folder, NO_PODS, backend_database_url=database)
     async with started(backend), httpx.AsyncClient(timeout=30) as http:
         await backend.up(http, "/livez")
         yield backend
@@ -141,6 +145,42 @@ async def test_the_leader_is_asked_for_exactly_what_the_caller_wrote(
         for path in paths:
             assert (await get(relay.url + path)).status_code == 200
     assert leader.asked == [f"GET {path.rstrip('#')} HTTP/1.1" for path in paths]
+
+
+async def test_a_page_of_this_replica_is_not_foreign_to_the_leader(
+    lead: Lead, relay: Backend
+) -> None:
+    async with Leader([plain("200 OK", b"[]")]).up() as leader:
+        await lead.give(leader.url)
+        answer = await get(relay.url + "/modes", Origin=relay.url)
+    assert answer.status_code == 200
+    assert "origin" not in leader.heads[0].lower()
+
+
+async def test_a_follower_asks_for_the_key_before_it_reads_a_body(
+    lead: Lead, relay: Backend, tmp_path: Path
+) -> None:
+    info = lead.connection.info
+    database = f"postgresql://{info.user}@{info.host}:{info.port}/{info.dbname}"
+    key = "a-key-of-the-relay-test"
+    keyed = Backend(
+        tmp_path, NO_PODS, backend_database_url=database, backend_api_keys=f"shop:{key}"
+    )
+    paths = ("/generate", "/generations", "/v1/images/generations", "/v1/images/edits", "/nowhere")
+    sizes = ("Content-Length: 20000000", "Transfer-Encoding: chunked")
+    async with started(keyed), httpx.AsyncClient() as http:
+        await keyed.up(http, "/livez")
+        for path, size, sent in itertools.product(paths, sizes, ("", "Bearer wrong")):
+            _, writer = streams = await asyncio.open_connection(*keyed.url[7:].split(":"))
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {sent}\r\n{size}\r\n\r\n"
+            writer.write(head.encode())
+            assert b" 401 " in await asyncio.wait_for(streams[0].readline(), 30)
+            writer.close()
+        async with Leader([plain("200 OK", b"{}")]).up() as leader:
+            await lead.give(leader.url)
+            headers = {"Authorization": f"bearer {key}"}
+            answer = await http.post(f"{keyed.url}/generate", json={}, headers=headers)
+            assert answer.status_code == 200
 
 
 async def test_nothing_is_handed_on_to_oneself_and_without_a_leader_the_answer_is_no_gpu(

@@ -29,7 +29,7 @@ async def reader(url: str, path: str) -> socket.socket:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(connection, (where.host, where.port))
-    request = f"GET {path} HTTP/1.1\r\nHost: easel\r\nConnection: close\r\n\r\n"
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     await loop.sock_sendall(connection, request.encode())
     return connection
 

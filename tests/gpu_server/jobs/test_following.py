@@ -59,7 +59,9 @@ async def test_a_reader_that_takes_no_events_holds_up_nobody(comfy: Comfy, pod: 
     assert url.port
     slow = await pod.put(width=512, height=512)
     _, writer = await asyncio.open_connection(url.host, url.port, limit=1024)
-    writer.write(f"GET /jobs/{slow.id}/events?previews=true HTTP/1.1\r\nHost: pod\r\n\r\n".encode())
+    writer.write(
+        f"GET /jobs/{slow.id}/events?previews=true HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    )
     await writer.drain()
     for job in (slow, await pod.put(), await pod.put()):
         assert (await pod.ended(job.id)).status is State.succeeded

@@ -10,6 +10,9 @@ from PIL import Image
 from pydantic import SecretStr
 
 from gpu_server.schemas import Job, State
+from gpu_server.server import create_app
+from gpu_server.settings import Settings
+from tests import services
 from tests.gpu_server.engines import Comfy, until
 from tests.gpu_server.pictures.samples import photo, pixels
 from tests.gpu_server.servers import SMALL, Pod, serving, sse_events
@@ -127,6 +130,21 @@ async def test_generate_answers_in_the_format_that_is_accepted(pod: Pod) -> None
     name, data = list(sse_events(stream.text))[-1]
     assert (name, data["status"]) == ("result", "succeeded")
     assert data["images"][0]["data"]
+
+
+def test_strangers_learn_what_is_out_of_order_and_no_address(tmp_path: Path) -> None:
+    token = "open sesame"
+    engine = "http://operator:s3cret@127.0.0.1:9"
+    settings = Settings(gpu_token=SecretStr(token), comfyui_url=engine, easel_data_dir=tmp_path)
+    with services.served(create_app(settings)) as url, httpx.Client(base_url=url) as http:
+        answer = http.get("/readyz")
+        assert (answer.status_code, answer.json()["ready"]) == (503, False)
+        assert answer.json()["checks"]["server"] == "ok"
+        assert "with a key" in answer.json()["checks"]["comfyui"]
+        assert "127.0.0.1" not in answer.text
+        known = http.get("/readyz", headers={"Authorization": f"Bearer {token}"})
+        assert "no answer from http://127.0.0.1:9" in known.json()["checks"]["comfyui"]
+        assert "s3cret" not in known.text
 
 
 async def test_without_the_token_nothing_is_done(comfy: Comfy, tmp_path: Path) -> None:
