@@ -18,6 +18,7 @@ from telegram_bot.messages.callback_data import JobPress, MenuPress
 from telegram_bot.messages.editor import Editor, MessageGone, Place
 from telegram_bot.messages.rate_limiter import Urgency
 from telegram_bot.messages.view import View
+from telegram_bot.metrics import Metrics
 from telegram_bot.settings import Settings
 from telegram_bot.storage.database import Database
 from telegram_bot.storage.deliveries import Deliveries, Delivery
@@ -45,6 +46,7 @@ class Easel:
     languages: Languages
     editor: Editor
     tracker: Tracker
+    metrics: Metrics
 
     async def close(self) -> None:
         await self.backend.close()
