@@ -8,7 +8,7 @@ from telegram_bot.updates import is_unreadable, read
 from tests.services import free_port
 from tests.telegram_bot.conftest import StartBot
 from tests.telegram_bot.service import Service
-from tests.telegram_bot.stack import SMALL, Person, Stack, words
+from tests.telegram_bot.stack import GROUP, SMALL, Person, Stack, words
 
 SECRET = "a-webhook-secret_42"
 HEADERS = {"X-Telegram-Bot-Api-Secret-Token": SECRET}
@@ -46,6 +46,19 @@ def test_by_webhook_an_unreadable_update_is_taken_counted_and_logged_by_its_id_o
         assert answer.status_code == 200
     person = stack.person("en")
     person.reads("Under a picture", after=person.says("/help"))
+    channel = {"id": -100777, "type": "channel", "title": "News"}
+    group = {"id": GROUP, "type": "supergroup", "title": "Easel group"}
+    as_channel = {"message_id": 1, "date": 1, "chat": group, "sender_chat": channel}
+    as_channel["from"] = {"id": 136817688, "is_bot": True, "first_name": "Channel"}
+    as_channel["text"] = "/draw a masked ball"
+    service = as_channel | {"from": {"id": 777000, "is_bot": False, "first_name": "Telegram"}}
+    service |= {"is_automatic_forward": True}
+    for update_id, message in ((778_002, service), (778_003, as_channel)):
+        update = {"update_id": update_id, "message": message}
+        stack.http.post(hook["BOT_WEBHOOK_URL"], json=update, headers=HEADERS)
+    alex = stack.person("en", 1001).in_group()
+    alex.reads("Write as yourself")
+    assert sum("Write as yourself" in words(m) for m in alex.from_bot()) == 1
     own = f"http://127.0.0.1:{bot.env['BOT_METRICS_PORT']}"
     assert stack.http.get(f"{own}/readyz").json()["checks"] == {"telegram": "ok", "database": "ok"}
     metrics = stack.http.get(f"{own}/metrics").text
