@@ -5,9 +5,8 @@ from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import Literal
 
-_CallFault = Literal[
-    "429", "502", "timeout", "401", "403", "photo_refused", "slow", "muted", "no_media"
-]
+_CallFault = Literal["429", "502", "timeout", "401", "403", "photo_refused", "slow"]
+_GroupFault = Literal["muted", "no_media"]
 _UpdateFault = Literal["duplicate_update", "stale_update", "stale_callback"]
 FaultName = _CallFault | _GroupFault | _UpdateFault
 PRESS = "callback_query"
