@@ -177,6 +177,9 @@ class Tracker:
                 generation = await self._gateway.put(tracked)
             except (BackendUnreachable, Internal, NoGpu) as error:
                 await tracked.wait_to_retry(error)
+            else:
+                if not generation.status.ended:  # its last event is of a newer backend
+                    await tracked.wait_to_retry(BackendUnreachable("No final event"))
         return generation
 
     async def _cancel_when_blocked(self, tracked: TrackedGeneration) -> None:
