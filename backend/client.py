@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from backend.schemas import (
     BackendHealth,
     Generation,
@@ -18,7 +20,7 @@ from backend.schemas import (
     RefusalCount,
     UserDeleted,
 )
-from web.client import Peer, form
+from web.client import Message, Peer, form
 from web.errors import EaselError
 
 GenerationEvent = Generation | ProgressEvent | Preview
@@ -85,11 +87,7 @@ class BackendClient:
         params = {"previews": "true"} if previews else {}
         path = f"/generations/{generation_id}/events"
         async with self.peer.stream("GET", path, params=params) as events:
-            yield (
-                _EVENTS[event.event].model_validate_json(event.data)
-                async for event in events
-                if event.event in _EVENTS
-            )
+            yield (known async for event in events if (known := _known(event)) is not None)
 
     async def image(self, generation_id: UUID, number: int, image_format: str = "") -> bytes:
         """Return an image's bytes, as drawn or in another format (png, jpeg, webp)."""
@@ -116,3 +114,12 @@ class BackendClient:
         """Count the refusals of the last 30 days by user and category, most first."""
         answer = await self.peer.request("GET", "/refusals")
         return tuple(RefusalCount.model_validate(count) for count in answer.json())
+
+
+def _known(message: Message) -> GenerationEvent | None:
+    """Read an event; None for one that only a newer client can read."""
+    kind = _EVENTS.get(message.event)
+    try:
+        return kind.model_validate_json(message.data) if kind else None
+    except ValidationError:
+        return None

@@ -1,8 +1,10 @@
 """Check who may use the bot: once, before anything else, for every kind of update."""
 
 from telegram import Chat, Update, User
+from telegram.constants import ChatID
 from telegram.ext import ApplicationHandlerStop
 
+from telegram_bot.addressing import caption_for_bot
 from telegram_bot.context import Context, toast
 from telegram_bot.messages.view import View
 from telegram_bot.settings import Settings
@@ -19,7 +21,8 @@ async def let_in(update: Update, context: Context) -> None:
     """Let an update pass to the flows, or raise ApplicationHandlerStop."""
     user, chat = update.effective_user, update.effective_chat
     easel = context.easel
-    if user is None or user.is_bot:
+    if user is None or user.is_bot or user.id == ChatID.SERVICE_CHAT:
+        await _ask_for_a_person(update, context)
         raise ApplicationHandlerStop
     welcome = allowed(easel.settings, user.id, chat.id if chat else None)
     if welcome and not easel.people.is_banned(user.id):
@@ -28,6 +31,21 @@ async def let_in(update: Update, context: Context) -> None:
         return
     await _turn_away(update, context, user)
     raise ApplicationHandlerStop
+
+
+async def _ask_for_a_person(update: Update, context: Context) -> None:
+    """Tell somebody who writes to the bot as a group or a channel that it has to know the person.
+
+    Posts that Telegram forwards from a channel to its group are nobody's request.
+    """
+    message = update.message
+    if message is None or message.sender_chat is None or message.is_automatic_forward:
+        return
+    settings, words = context.easel.settings, message.text or message.caption or ""
+    addressed = caption_for_bot(message, context.bot) is not None or words.startswith("/")
+    if addressed and allowed(settings, 0, message.chat.id):
+        view = View(context.easel.languages.of(None).html("start.nobody"))
+        await context.easel.editor.send(message.chat.id, view, reply_to=message.message_id)
 
 
 async def _turn_away(update: Update, context: Context, user: User) -> None:

@@ -5,7 +5,6 @@ from urllib.parse import urlsplit
 
 from telegram import Update
 from telegram.ext import ApplicationBuilder, BaseHandler, ContextTypes, ExtBot, TypeHandler
-from telegram.request import HTTPXRequest
 
 from backend.client import BackendClient
 from telegram_bot import access
@@ -27,6 +26,7 @@ from telegram_bot.flows import settings as preferences
 from telegram_bot.generating.tracker import Tracker
 from telegram_bot.messages.editor import Editor
 from telegram_bot.messages.rate_limiter import RateLimiter, Urgency
+from telegram_bot.metrics import Metrics
 from telegram_bot.processor import PerPerson
 from telegram_bot.settings import Settings
 from telegram_bot.storage.database import Database
@@ -34,6 +34,7 @@ from telegram_bot.storage.deliveries import Deliveries
 from telegram_bot.storage.inbox import Inbox
 from telegram_bot.storage.people import People
 from telegram_bot.texts import Languages
+from telegram_bot.transport import Transport, UpdatesTransport
 from web.same_origin import is_loopback
 
 _BEFORE_FLOWS = -1
@@ -50,8 +51,10 @@ def build_application(settings: Settings) -> EaselApplication:
     events = BackendClient.at(settings.bot_backend_url, key, connections=_MAX_STREAMS)
     database = Database(settings.database)
     limiter, inbox, languages = RateLimiter(), Inbox(database), Languages()
-    bot = _bot(settings, limiter)
     deliveries, people = Deliveries(database), People(database)
+    metrics = Metrics(database, deliveries)
+    inbox.report_skips(metrics.skipped)
+    bot = _bot(settings, limiter, metrics)
     catalogue, editor = Catalogue(backend, database), Editor(bot, limiter)
     tracker = Tracker(
         backend=backend,
@@ -74,6 +77,7 @@ def build_application(settings: Settings) -> EaselApplication:
         languages=languages,
         editor=editor,
         tracker=tracker,
+        metrics=metrics,
     )
     application: EaselApplication = (
         ApplicationBuilder()
@@ -101,26 +105,26 @@ def _register(application: EaselApplication, settings: Settings) -> None:
     application.add_error_handler(errors.on_error)
 
 
-def _bot(settings: Settings, limiter: RateLimiter) -> ExtBot[Urgency]:
+def _bot(settings: Settings, limiter: RateLimiter, metrics: Metrics) -> ExtBot[Urgency]:
     url = settings.api_url
     return ExtBot(
         settings.token,
         base_url=url,
         base_file_url=f"{url.removesuffix('/bot')}/file/bot",
-        request=_request(settings, _MAX_CONNECTIONS, settings.bot_api_timeout_s),
-        get_updates_request=_request(settings, 2, settings.bot_api_timeout_s),
+        request=Transport(metrics, **_options(settings, _MAX_CONNECTIONS)),
+        get_updates_request=UpdatesTransport(metrics, **_options(settings, 2)),
         rate_limiter=limiter,
     )
 
 
-def _request(settings: Settings, connections: int, timeout_s: float) -> HTTPXRequest:
+def _options(settings: Settings, connections: int) -> dict[str, Any]:
     local = is_loopback(urlsplit(settings.api_url).hostname or "")
-    return HTTPXRequest(
-        connection_pool_size=connections,
-        read_timeout=timeout_s,
-        write_timeout=timeout_s,
-        connect_timeout=_CONNECT_TIMEOUT_S,
-        pool_timeout=_POOL_TIMEOUT_S,
-        media_write_timeout=2 * timeout_s,
-        httpx_kwargs={"trust_env": not local},
-    )
+    return {
+        "connection_pool_size": connections,
+        "read_timeout": settings.bot_api_timeout_s,
+        "write_timeout": settings.bot_api_timeout_s,
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "pool_timeout": _POOL_TIMEOUT_S,
+        "media_write_timeout": 2 * settings.bot_api_timeout_s,
+        "httpx_kwargs": {"trust_env": not local},
+    }

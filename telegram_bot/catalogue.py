@@ -4,12 +4,13 @@ import asyncio
 from typing import Any
 
 import structlog
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from backend.client import BackendClient
 from backend.schemas import ModeInfo
 from gpu_server.schemas import SKETCH, StyleInfo
 from telegram_bot.storage.database import Database
+from telegram_bot.storage.lenient import parsed
 from web.errors import EaselError, NoGpu
 
 _NO_ENGINE = "none"
@@ -27,8 +28,7 @@ class Catalogue:
     def __init__(self, backend: BackendClient, database: Database) -> None:
         self._backend = backend
         self._database = database
-        stored = database.note(_MODES_NOTE)
-        self._modes: list[ModeInfo] = _MODES.validate_json(stored) if stored else []
+        self._modes = readable(parsed(database.note(_MODES_NOTE)))
         self._engine = database.note(_ENGINE_NOTE)
 
     async def modes(self) -> list[ModeInfo]:
@@ -44,11 +44,11 @@ class Catalogue:
         engine = (await self._backend.health()).engine
         if engine not in (_NO_ENGINE, self._engine):  # without a GPU server the last one stays
             self._engine = engine
-            self._database.set_note(_ENGINE_NOTE, engine)
-        modes = await self._backend.modes()
+            self._database.cache_note(_ENGINE_NOTE, engine)
+        modes = readable((await self._backend.peer.request("GET", "/modes")).json())
         if modes != self._modes:
             self._modes = modes
-            self._database.set_note(_MODES_NOTE, _MODES.dump_json(modes).decode())
+            self._database.cache_note(_MODES_NOTE, _MODES.dump_json(modes).decode())
 
     @property
     def sketches(self) -> bool:
@@ -62,6 +62,8 @@ class Catalogue:
                 await self.refresh()
             except EaselError as error:
                 log.debug("modes_refresh_failed", code=error.code)
+            except ValueError:  # an answer of another version; the modes known so far stay
+                log.warning("modes_unreadable")
             await asyncio.sleep(_REFRESH_INTERVAL_S if self._engine else _FIRST_REFRESH_INTERVAL_S)
 
     async def takes_photos(self) -> bool:
@@ -77,6 +79,19 @@ class Catalogue:
         if not fitting:
             raise NoGpu("The backend has no mode for this")
         return next((mode for mode in fitting if mode.name == preferred), fitting[0])
+
+
+def readable(raw: object) -> list[ModeInfo]:
+    """Return the modes that this version can read and draw; a newer backend may have others."""
+    modes = []
+    for item in raw if isinstance(raw, list) else ():
+        try:
+            mode = ModeInfo.model_validate(item)
+        except ValidationError:
+            continue
+        if mode.styles:
+            modes.append(mode)
+    return modes
 
 
 def style_of(mode: ModeInfo, name: str | None) -> StyleInfo:

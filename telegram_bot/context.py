@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from telegram import CallbackQuery, Chat, Message, Update, User
-from telegram.error import BadRequest
+from telegram.error import BadRequest, ChatMigrated
 from telegram.ext import Application, CallbackContext, ExtBot
 
 from backend.client import BackendClient
@@ -18,6 +18,7 @@ from telegram_bot.messages.callback_data import JobPress, MenuPress
 from telegram_bot.messages.editor import Editor, MessageGone, Place
 from telegram_bot.messages.rate_limiter import Urgency
 from telegram_bot.messages.view import View
+from telegram_bot.metrics import Metrics
 from telegram_bot.settings import Settings
 from telegram_bot.storage.database import Database
 from telegram_bot.storage.deliveries import Deliveries, Delivery
@@ -45,6 +46,7 @@ class Easel:
     languages: Languages
     editor: Editor
     tracker: Tracker
+    metrics: Metrics
 
     async def close(self) -> None:
         await self.backend.close()
@@ -90,8 +92,13 @@ class Context(CallbackContext[ExtBot[Urgency], dict[Any, Any], dict[Any, Any], E
         """Change the message under a pressed button."""
         if (message := query.message) is not None:
             held = isinstance(message, Message) and not message.text
-            with suppress(MessageGone):
-                await self.easel.editor.edit(Place(message.chat.id, message.message_id, held), view)
+            place = Place(message.chat.id, message.message_id, held)
+            try:
+                await self.easel.editor.edit(place, view)
+            except ChatMigrated as moved:  # the menu stayed behind in the old group
+                await self.easel.editor.send(moved.new_chat_id, view)
+            except MessageGone:
+                return
 
     def in_background(self, update: Update, work: Awaitable[None]) -> None:
         """Run work that outlives its handler. After a crash the update is handled again."""

@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable
 from typing import Any
 
-import structlog
 from telegram import Update
 from telegram.ext import BaseUpdateProcessor
 
@@ -14,8 +13,6 @@ from telegram_bot.storage.inbox import Inbox
 _MAX_CONCURRENT = 2000
 _MAX_WAITING = 100
 """Updates of one person: more would keep those of everybody else from being handled."""
-
-log = structlog.get_logger("telegram_bot.processor")
 
 
 class PerPerson(BaseUpdateProcessor):
@@ -51,11 +48,10 @@ class PerPerson(BaseUpdateProcessor):
             self._inbox.handled(update.update_id)
 
     def _drop(self, update: object, coroutine: Awaitable[Any]) -> None:
-        log.warning("update_dropped", reason="too many updates of one person")
         if asyncio.iscoroutine(coroutine):
             coroutine.close()
         if isinstance(update, Update):
-            self._inbox.handled(update.update_id)
+            self._inbox.skip(update.update_id, "too_many")
 
     async def initialize(self) -> None:
         """Open nothing; the base class requires the method."""

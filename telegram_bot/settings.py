@@ -31,6 +31,7 @@ class Settings(ServiceSettings):
     bot_webhook_host: str = "127.0.0.1"
     bot_webhook_port: int = Field(8443, ge=1, le=65535)
     bot_api_base_url: str = ""
+    bot_metrics_port: int = Field(8090, ge=0, le=65535)
     bot_api_timeout_s: float = Field(20, ge=1, le=120)
     bot_retention_days: int = Field(7, ge=1, le=3650)
     bot_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -1,18 +1,24 @@
 """Receive updates by webhook: check the secret in constant time, then read the body."""
 
+import asyncio
 import hmac
-import json
+import time
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import structlog
-from telegram import Bot, Update
+from telegram import Bot
+from telegram.error import InvalidToken, TelegramError
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
 from telegram_bot.context import EaselApplication
+from telegram_bot.metrics import Contact
 from telegram_bot.settings import Settings
+from telegram_bot.storage.inbox import NotStored
+from telegram_bot.storage.lenient import parsed
+from telegram_bot.updates import read
 from web.server import MAX_HEAD, SILENCE_S
 
 ALLOWED_UPDATES = ("message", "callback_query", "my_chat_member")
@@ -21,6 +27,7 @@ _MAX_BODY_BYTES = 1024 * 1024
 _MAX_CONNECTIONS = 40
 _MAX_STRANGERS = 200
 """Connections to the port at most; Telegram opens a fifth of them."""
+_WATCH_INTERVAL_S = 30.0
 log = structlog.get_logger("telegram_bot.webhook")
 
 
@@ -42,11 +49,13 @@ class UpdateHandler(RequestHandler):
         self._body += chunk
 
     async def post(self) -> None:
+        update = read(parsed(self._body.decode(errors="replace")), self._bot_application.bot)
+        if update is None:
+            raise HTTPError(HTTPStatus.BAD_REQUEST)
         try:
-            update = Update.de_json(json.loads(self._body), self._bot_application.bot)
-        except (ValueError, KeyError, TypeError) as error:
-            raise HTTPError(HTTPStatus.BAD_REQUEST) from error
-        await self._bot_application.update_queue.put(update)
+            await self._bot_application.update_queue.put(update)
+        except NotStored as error:  # Telegram comes again
+            raise HTTPError(HTTPStatus.SERVICE_UNAVAILABLE) from error
 
     def log_exception(self, *_: object) -> None:
         """Log nothing: anybody could fill the log with refused requests."""
@@ -87,3 +96,28 @@ async def announce(bot: Bot, settings: Settings) -> None:
         secret_token=settings.bot_webhook_secret.get_secret_value(),
         max_connections=_MAX_CONNECTIONS,
     )
+
+
+async def watch(bot: Bot, settings: Settings, contact: Contact) -> None:
+    """Ask Telegram whether it can deliver, and announce the webhook again if it was replaced.
+
+    Raises InvalidToken when the token is revoked.
+    """
+    while True:
+        since = time.time()
+        await asyncio.sleep(0 if not contact.made_at else _WATCH_INTERVAL_S)
+        try:
+            info = await bot.get_webhook_info()
+            if info.url != settings.bot_webhook_url:
+                log.warning("webhook_replaced", hint="another process uses this token")
+                contact.failed("another process replaced the webhook")
+                await announce(bot, settings)
+            elif info.last_error_date and info.last_error_date.timestamp() > since:
+                contact.failed(f"it cannot deliver: {info.last_error_message}")
+            else:
+                contact.made()
+        except InvalidToken:
+            raise
+        except TelegramError as error:
+            contact.failed(type(error).__name__)
+            log.warning("webhook_not_checked", reason=type(error).__name__)

@@ -40,7 +40,7 @@ class Finding:
 
 def report(host: Host, *, as_json: bool) -> int:
     """Print every finding; return 0, or 3 when there is a fault."""
-    checks = (_python, _disk, _gpu, _ports, _engine, _models, _settings, _clock)
+    checks = (_python, _disk, _gpu, _ports, _engine, _models, _settings, _bot, _clock)
     findings = [finding for check in checks for finding in _findings(check, host)]
     healthy = all(finding.result != "fault" for finding in findings)
     if as_json:
@@ -192,6 +192,23 @@ def _settings(host: Host) -> Iterator[Finding]:
             yield Finding(f"settings {service}", "fault", text, f"Correct {service}/.env.")
         else:
             yield Finding(f"settings {service}", "ok", "valid")
+
+
+def _bot(host: Host) -> Iterator[Finding]:
+    """Ask a bot that runs here whether it hears people."""
+    for service in service_table(host):
+        running = Supervisord(host).processes().get(service.name, {}).get("pid")
+        if service.name != "telegram_bot" or service.ready_url is None or not running:
+            continue
+        try:
+            checks = httpx.get(service.ready_url, timeout=5, trust_env=False).json()["checks"]
+            wrong = [f"{name}: {state}" for name, state in checks.items() if state != "ok"]
+        except (httpx.HTTPError, ValueError, KeyError):
+            wrong = [f"{service.ready_url} does not answer"]
+        if wrong:
+            yield Finding("bot", "fault", "; ".join(wrong), "See ./startup.sh logs telegram_bot.")
+        else:
+            yield Finding("bot", "ok", "Telegram is reached, and the bot hears people")
 
 
 def _clock(host: Host) -> Iterator[Finding]:

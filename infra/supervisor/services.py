@@ -128,12 +128,16 @@ def _local_telegram(host: Host) -> Service | None:
 def _telegram_bot(host: Host) -> Service | None:
     if not _in_tree(host, "telegram_bot"):
         return None
-    command = _module("telegram_bot")
+    bot = Service("telegram_bot", _module("telegram_bot"), starts_s=2)
+    if host.setting("BOT_METRICS_PORT") != "0":
+        own = host.port("BOT_METRICS_PORT", 8090)
+        ready_url = base_url("127.0.0.1", own) + "/readyz"
+        bot = replace(bot, ready_url=ready_url, port=own, live_path="/livez")
     if host.setting("BOT_TOKEN"):
-        return Service("telegram_bot", command, starts_s=2)
+        return bot
     port = host.port("LOCAL_TELEGRAM_PORT", 8081)
     local = {"BOT_API_BASE_URL": f"http://127.0.0.1:{port}/bot"}
-    return Service("telegram_bot", command, env=local, after=("local_telegram",), starts_s=2)
+    return replace(bot, env=local, after=("local_telegram",))
 
 
 def _server(

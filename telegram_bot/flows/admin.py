@@ -12,6 +12,7 @@ from telegram import Update
 from telegram.error import Forbidden, TelegramError
 from telegram.ext import CommandHandler, filters
 
+from telegram_bot.addressing import argument
 from telegram_bot.context import PAUSED, Context, Declined, the_message, the_query, the_user, toast
 from telegram_bot.flows import menus
 from telegram_bot.messages import presenter
@@ -118,7 +119,7 @@ async def unban(update: Update, context: Context) -> None:
 
 async def pause(update: Update, context: Context) -> None:
     """Refuse new requests, except from admins; generations in progress continue."""
-    context.easel.database.set_note(PAUSED, _argument(update)[:200])
+    context.easel.database.set_note(PAUSED, argument(the_message(update))[:200])
     await context.reply(update, View(context.texts.html("admin.paused")))
 
 
@@ -130,7 +131,7 @@ async def resume(update: Update, context: Context) -> None:
 async def broadcast(update: Update, context: Context) -> None:
     """Preview a broadcast and count its recipients; a button sends it."""
     easel, texts, owner = context.easel, context.texts, the_user(update).id
-    text = _argument(update)
+    text = argument(the_message(update))
     if not text or utf16_length(text) > _MAX_BROADCAST:
         await context.reply(update, View(texts.html("admin.broadcast_what", n=_MAX_BROADCAST)))
         return
@@ -178,17 +179,12 @@ async def _broadcast(update: Update, context: Context, note: str) -> None:
     easel.database.set_note(note, None)
 
 
-def _argument(update: Update) -> str:
-    _, _, argument = (the_message(update).text or "").partition(" ")
-    return argument.strip()
-
-
 def _target_user(update: Update) -> int | None:
-    argument = _argument(update)
-    if _ID.fullmatch(argument):
-        return int(argument)
+    words = argument(the_message(update))
+    if _ID.fullmatch(words):
+        return int(words)
     replied = the_message(update).reply_to_message
-    return replied.from_user.id if replied and replied.from_user and not argument else None
+    return replied.from_user.id if replied and replied.from_user and not words else None
 
 
 COMMANDS: dict[str, Handler] = {

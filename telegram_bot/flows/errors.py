@@ -10,6 +10,7 @@ from telegram.ext import CommandHandler, MessageHandler, filters
 
 from telegram_bot.context import Context
 from telegram_bot.messages import presenter
+from telegram_bot.messages.refusals import forbids_writing
 from telegram_bot.messages.view import View
 from web.errors import EaselError, Internal, NotFound
 
@@ -21,8 +22,9 @@ async def on_error(update: object, context: Context) -> None:
     error = context.error
     code = secrets.token_hex(3).upper()
     chat = update.effective_chat if isinstance(update, Update) else None
-    if isinstance(error, Forbidden):
-        if chat is not None and chat.type == Chat.PRIVATE:
+    if isinstance(error, TelegramError) and forbids_writing(error):
+        private = chat is not None and chat.type == Chat.PRIVATE
+        if chat is not None and private and isinstance(error, Forbidden):
             context.easel.people.set_blocked(chat.id, True)
         log.info("bot_blocked")
         return

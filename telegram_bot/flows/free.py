@@ -4,7 +4,7 @@ from telegram import Update
 from telegram.ext import CommandHandler, MessageHandler, filters
 
 from backend.schemas import ModeInfo
-from telegram_bot.addressing import text_for_bot
+from telegram_bot.addressing import argument, text_for_bot
 from telegram_bot.catalogue import style_of
 from telegram_bot.context import (
     Context,
@@ -37,8 +37,8 @@ async def on_text(update: Update, context: Context) -> None:
 
 async def on_draw(update: Update, context: Context) -> None:
     """Handle /draw: draw the text after it, or ask for a prompt."""
-    _, _, text = (the_message(update).text or "").partition(" ")
-    if text.strip():
+    text = argument(the_message(update))
+    if text:
         await prompt(update, context, text)
     else:
         await _ask_for_prompt(update, context, await context.easel.catalogue.choose())

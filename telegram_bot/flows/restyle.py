@@ -2,11 +2,11 @@
 
 import asyncio
 
-from telegram import Message, Update
+from telegram import Chat, Message, Update
 from telegram.ext import CommandHandler, MessageHandler, filters
 
 from backend.schemas import ModeInfo
-from telegram_bot.addressing import text_for_bot
+from telegram_bot.addressing import argument, caption_for_bot
 from telegram_bot.catalogue import schema_of, strengths, style_of
 from telegram_bot.context import (
     Context,
@@ -34,16 +34,13 @@ _MAX_ALBUM = 10
 async def on_photo(update: Update, context: Context) -> None:
     """Begin with a photo, or with an image sent as a file."""
     message = the_message(update)
-    text = text_for_bot(message, context.bot)
+    text = caption_for_bot(message, context.bot)
     if text is None and not _belongs_to_album(update, context):
+        if message.chat.type == Chat.PRIVATE:  # a command that does not go with a photo
+            await context.reply(update, View(context.texts.html("start.unknown")))
         return
-    sent = photos.sent_photo(message)
-    if sent is None:
-        await context.reply(update, View(context.texts.html("restyle.not_a_photo")))
-        return
-    file_id, size = sent
-    if size > photos.MAX_BYTES:
-        await context.reply(update, View(context.texts.html("error.too_large")))
+    file_id = await _photo_in(update, context, message)
+    if file_id is None:
         return
     if message.media_group_id:
         await _collect(update, context, file_id, text or "")
@@ -54,15 +51,29 @@ async def on_photo(update: Update, context: Context) -> None:
 async def on_command(update: Update, context: Context) -> None:
     """Handle /restyle: begin with the photo it replies to, or ask for one."""
     replied = the_message(update).reply_to_message
-    sent = photos.sent_photo(replied) if replied else None
-    _, _, text = (the_message(update).text or "").partition(" ")
-    if sent:
-        await begin(update, context, photos.from_file(sent[0]), text)
+    if replied and photos.sent_file(replied):
+        if file_id := await _photo_in(update, context, replied):
+            text = argument(the_message(update))
+            await begin(update, context, photos.from_file(file_id), text)
         return
     mode = await context.easel.catalogue.choose(takes_image=True)
     context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="style"))
     keyboard = (menus.cancel_row(context.texts, the_user(update).id),)
     await context.reply(update, View(context.texts.html("restyle.send_photo"), keyboard))
+
+
+async def _photo_in(update: Update, context: Context, message: Message) -> str | None:
+    """Return the file id of a message's photo; if it cannot be used, say why."""
+    sent = photos.sent_file(message)
+    key = "restyle.not_a_photo"
+    if sent is not None:
+        file_id, size = sent
+        if size > photos.MAX_BYTES:
+            key = "error.too_large"
+        elif message.photo or await photos.is_image_file(context.bot, file_id):
+            return file_id
+    await context.reply(update, View(context.texts.html(key)))
+    return None
 
 
 async def begin(update: Update, context: Context, photo: str, text: str) -> None:

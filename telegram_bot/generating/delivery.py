@@ -13,6 +13,7 @@ from telegram_bot.generating.gateway import Gateway
 from telegram_bot.generating.tracked import TrackedGeneration
 from telegram_bot.messages import presenter
 from telegram_bot.messages.editor import Editor
+from telegram_bot.messages.refusals import forbids_pictures, forbids_writing
 from telegram_bot.messages.view import View
 
 _NOTIFY_AFTER_S = 30.0
@@ -51,6 +52,7 @@ class PictureDelivery:
         # A chat that Telegram throttles must not delay the pictures of other chats.
         await self._editor.limiter.resumed(tracked.message.row.chat_id)
         async with self._in_memory:
+            forbidden = False
             only_file = tracked.person.preferences.as_file
             seed = generation.images[0].seed if generation.images else generation.seed
             for as_file in (True,) if only_file else (False, True):
@@ -66,7 +68,11 @@ class PictureDelivery:
                 try:
                     return await tracked.message.finish(view)
                 except BadRequest as refusal:
+                    if forbids_writing(refusal):
+                        raise
+                    forbidden = forbidden or forbids_pictures(refusal)
                     log.warning(
                         "picture_rejected", generation_id=str(tracked.id), reason=refusal.message
                     )
-        return await tracked.message.finish(presenter.not_taken(tracked.texts, tracked.id))
+        shown = presenter.no_pictures_here if forbidden else presenter.not_taken
+        return await tracked.message.finish(shown(tracked.texts, tracked.id))

@@ -72,6 +72,8 @@ class Gateway:
             async with self._requests:
                 tracked.raise_if_cancelled()
                 request = delivery.request.model_dump(exclude_unset=True)
+                if not request:  # its row was damaged; the backend may have it under its id
+                    return await self._backend.get(tracked.id)
                 return await self._backend.put(tracked.id, request, photo)
         finally:
             self._pending_requests -= 1

@@ -2,15 +2,18 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from backend.schemas import ModeInfo
 from telegram_bot.catalogue import schema_of, style_of
 
-# Phones turn two hyphens into a dash.
-_OPTION = re.compile(r"(?:(?<=\s)|^)(?:--|—|–)(?P<name>[a-zA-Z][\w-]*)(?:=|[ \t]*)", re.MULTILINE)
+# Phones turn two hyphens into a dash, which is also punctuation: then the name has to be known.
+_OPTION = re.compile(
+    r"(?:(?<=\s)|^)(?P<dash>--|—|–)(?P<name>[a-zA-Z][\w-]*)(?:=|[^\S\r\n]*)", re.MULTILINE
+)
+_NEARLY = 0.8
 _ALIASES = {
     "no": "negative_prompt",
     "n": "count",
@@ -40,7 +43,8 @@ class Options:
 
 def parse(text: str, mode: ModeInfo, style: str | None) -> Options:
     """Check the values against the mode's JSON Schema; `style` applies if the text has none."""
-    matches = list(_OPTION.finditer(text))
+    names = {*_ALIASES, *_offered(mode), *mode.parameters.get("properties", {}), "strength"}
+    matches = [match for match in _OPTION.finditer(text) if _begins_option(match, names)]
     if not matches:
         return Options(text.strip())
     options = Options("")
@@ -50,9 +54,11 @@ def parse(text: str, mode: ModeInfo, style: str | None) -> Options:
         body = text[match.end() : following.start() if following else len(text)]
         name = match["name"].lower()
         name = _ALIASES.get(name, name)
-        value, _, prompt = (body, "", "") if name == "negative_prompt" else body.partition(" ")
+        value, *prompt = re.split(
+            r"[\r\n]" if name == "negative_prompt" else r"\s", body, maxsplit=1
+        )
         raw[name] = value.strip()
-        rest.append(prompt)
+        rest += prompt
     options.prompt = re.sub(r" {2,}", " ", " ".join(rest)).strip()
     style = raw.get("style") or style
     for name, value in raw.items():
@@ -60,12 +66,18 @@ def parse(text: str, mode: ModeInfo, style: str | None) -> Options:
     return options
 
 
+def _begins_option(match: re.Match[str], names: Collection[str]) -> bool:
+    name = match["name"].lower()
+    near = difflib.get_close_matches(name, names, n=1, cutoff=_NEARLY)
+    return match["dash"] == "--" or bool(near)
+
+
 def _take(options: Options, name: str, value: str, mode: ModeInfo, style: str | None) -> None:
     if name == "size":
         _take_size(options, value, mode, style)
     elif name == "style":
         _take_style(options, value, mode)
-    elif (schema := schema_of(mode, name)) is None or schema.get("contentEncoding"):
+    elif (schema := schema_of(mode, name)) is None or not _can_be_written(schema):
         offered = _offered(mode)
         near = difflib.get_close_matches(name, offered, n=1)
         key = "option.misspelt" if near else "option.unknown"
@@ -82,10 +94,15 @@ def _take(options: Options, name: str, value: str, mode: ModeInfo, style: str | 
 def _offered(mode: ModeInfo) -> list[str]:
     """Return the options of this mode, as people write them."""
     schemas: Mapping[str, Mapping[str, Any]] = mode.parameters.get("properties", {})
-    own = [
-        n for n, schema in schemas.items() if n != "prompt" and not schema.get("contentEncoding")
-    ]
+    own = [n for n, schema in schemas.items() if n != "prompt" and _can_be_written(schema)]
     return list(dict.fromkeys(["style", *(_SHORT.get(name, name) for name in own)]))
+
+
+def _can_be_written(schema: Mapping[str, Any]) -> bool:
+    """Return whether a parameter can be given in a text; a newer backend may have other types."""
+    return schema.get("type") in ("string", "integer", "number") and not schema.get(
+        "contentEncoding"
+    )
 
 
 def _take_number(options: Options, name: str, value: str, schema: Mapping[str, Any]) -> None:

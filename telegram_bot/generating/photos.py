@@ -10,6 +10,8 @@ from telegram_bot.messages.view import Media
 MAX_BYTES = 20 * 1024 * 1024
 """The largest file that Telegram lets a bot download."""
 
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8")
+
 
 def from_file(file_id: str) -> str:
     return f"file:{file_id}"
@@ -39,12 +41,20 @@ async def result(
     return Media("photo", await backend.image(generation, number, "jpeg"), f"easel-{seed}.jpg")
 
 
-def sent_photo(message: Message) -> tuple[str, int] | None:
-    """Return file id and size of a photo, or of an image sent as a file; None for anything else."""
+def sent_file(message: Message) -> tuple[str, int] | None:
+    """Return file id and size of a photo or of a file; None for anything else."""
     if message.photo:
         largest = message.photo[-1]
         return largest.file_id, largest.file_size or 0
     document = message.document
-    if document and (document.mime_type or "").startswith("image/"):
-        return document.file_id, document.file_size or 0
-    return None
+    return (document.file_id, document.file_size or 0) if document else None
+
+
+async def is_image_file(bot: Bot, file_id: str) -> bool:
+    """Return whether a file's bytes are an image: the type that an app declares may be wrong.
+
+    Raises TelegramError.
+    """
+    file = await bot.get_file(file_id)
+    content = bytes(await file.download_as_bytearray())
+    return content.startswith(_SIGNATURES) or (content[:4], content[8:12]) == (b"RIFF", b"WEBP")

@@ -22,6 +22,7 @@ from telegram_bot.generating.tracked import TrackedGeneration
 from telegram_bot.messages import presenter
 from telegram_bot.messages.editor import Editor
 from telegram_bot.messages.live_message import LiveMessage
+from telegram_bot.messages.refusals import forbids_writing
 from telegram_bot.storage.deliveries import DAY_S, Deliveries, Delivery, State
 from telegram_bot.storage.people import People
 from telegram_bot.texts import Languages
@@ -106,13 +107,12 @@ class Tracker:
         blocked = asyncio.create_task(self._cancel_when_blocked(tracked))
         try:
             await self._run_to_end(tracked)
-        except Forbidden:
-            self._end(tracked, State.revoking if tracked.cancelled.is_set() else State.failed)
-            if tracked.delivery.chat_id == tracked.delivery.user_id:
-                self.people.set_blocked(tracked.delivery.user_id, True)
-            log.info("bot_blocked", generation_id=str(tracked.id))
         except TelegramError as error:
-            self._end(tracked, State.failed)
+            stopped = forbids_writing(error) and tracked.cancelled.is_set()
+            self._end(tracked, State.revoking if stopped else State.failed)
+            in_private = tracked.delivery.chat_id == tracked.delivery.user_id
+            if isinstance(error, Forbidden) and in_private:
+                self.people.set_blocked(tracked.delivery.user_id, True)
             log.warning("delivery_failed", generation_id=str(tracked.id), reason=error.message)
         finally:
             self.tracked.pop(tracked.id, None)
@@ -177,6 +177,9 @@ class Tracker:
                 generation = await self._gateway.put(tracked)
             except (BackendUnreachable, Internal, NoGpu) as error:
                 await tracked.wait_to_retry(error)
+            else:
+                if not generation.status.ended:  # its last event is of a newer backend
+                    await tracked.wait_to_retry(BackendUnreachable("No final event"))
         return generation
 
     async def _cancel_when_blocked(self, tracked: TrackedGeneration) -> None:

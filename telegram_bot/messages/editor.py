@@ -14,7 +14,7 @@ from telegram import (
     ReplyParameters,
 )
 from telegram.constants import ParseMode
-from telegram.error import BadRequest, TelegramError
+from telegram.error import BadRequest, ChatMigrated, TelegramError
 from telegram.ext import ExtBot
 
 from telegram_bot.messages.rate_limiter import RateLimiter, Urgency
@@ -131,13 +131,13 @@ class Editor:
 
     async def remove(self, chat_id: int, message_id: int) -> bool:
         """Delete a message; False if Telegram refuses: it is gone, or older than 48 hours."""
-        with suppress(BadRequest):
+        with suppress(BadRequest, ChatMigrated):
             return await self.bot.delete_message(chat_id, message_id)
         return False
 
     async def set_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard = ()) -> None:
         """Replace the buttons under a message, or remove them."""
-        with suppress(BadRequest):
+        with suppress(BadRequest, ChatMigrated):
             await self.bot.edit_message_reply_markup(
                 chat_id, message_id, reply_markup=markup(keyboard)
             )

@@ -19,6 +19,7 @@ from telegram.error import (
 
 from telegram_bot.messages.editor import Editor, MessageGone, Place, may_have_arrived
 from telegram_bot.messages.rate_limiter import EditSkipped, Urgency
+from telegram_bot.messages.refusals import forbids_writing
 from telegram_bot.messages.view import Keyboard, View
 from telegram_bot.storage.deliveries import Deliveries, Delivery
 from web.following import ReadOnly
@@ -36,7 +37,7 @@ class LiveMessage:
 
     Only its own methods change its state: it keeps the message columns of the delivery's `row`.
     `ending`: its final view is due, and nothing else is shown after that. `blocked`: Telegram says
-    that the person has blocked the bot.
+    that the bot may not write there.
 
     After a send of unknown outcome (`unsure`) the message is searched for by `first_keyboard`, the
     keyboard it begins with. If that fails it is not sent again before the final view, and pictures
@@ -113,12 +114,12 @@ class LiveMessage:
             await self._put(view, Urgency.PROGRESS)
         except (MessageGone, ChatMigrated) as lost:
             self._forget_message(lost)
-        except Forbidden:
-            self.blocked.set()
         except EditSkipped:
             self._edited_at = time.monotonic()
             self._changed.set()
-        except (NetworkError, RetryAfter) as error:
+        except (Forbidden, NetworkError, RetryAfter) as error:
+            if forbids_writing(error):
+                self.blocked.set()
             log.debug("progress_skipped", reason=type(error).__name__)
 
     async def _put(self, view: View, urgency: Urgency) -> Message | None:
@@ -151,6 +152,7 @@ class LiveMessage:
             )
         except TelegramError as error:
             self.first_keyboard, self._searched = view.keyboard, False
+            self._edited_at = time.monotonic()
             self._update(unsure=may_have_arrived(error))
             self._changed.set()
             raise

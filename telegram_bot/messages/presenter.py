@@ -212,6 +212,12 @@ def not_taken(texts: Texts, job: UUID) -> View:
     return View(texts.html("job.not_taken", code=code_of(job)), ((retry,),), blank=True)
 
 
+def no_pictures_here(texts: Texts, job: UUID) -> View:
+    """Show that the group forbids photos and files: what is missing, and who can change it."""
+    retry = Button(texts.plain("button.png"), JobPress(job, "png"))
+    return View(texts.html("job.no_pictures_here"), ((retry,),))
+
+
 def _queued(texts: Texts, generation: Generation) -> Markup:
     position = shown_position(generation.position)
     if position is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from telegram.error import RetryAfter, TelegramError
+from telegram.error import ChatMigrated, RetryAfter, TelegramError
 from telegram.ext import BaseRateLimiter
 
 Answer = bool | dict[str, Any] | list[dict[str, Any]]
@@ -60,7 +60,10 @@ _OVERALL = (1.0, {_U.RESULT: 28, _U.REPLY: 24, _U.BULK: 12, _U.PROGRESS: 10})
 
 
 class RateLimiter(BaseRateLimiter[Urgency]):
-    """Lets calls wait their turn; after a 429 only that chat waits, and its progress is skipped."""
+    """Lets calls wait their turn; after a 429 only that chat waits, and its progress is skipped.
+
+    What is sent to a group that became a supergroup goes to its new id.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -93,6 +96,10 @@ class RateLimiter(BaseRateLimiter[Urgency]):
             await self._wait_turn(chat, urgency)
             try:
                 return await callback(*args, **kwargs)
+            except ChatMigrated as moved:
+                if not endpoint.startswith("send"):
+                    raise  # the message to edit did not move with its group
+                chat = data["chat_id"] = moved.new_chat_id
             except RetryAfter as flood:
                 self._paused[chat] = self._clock() + _seconds(flood)
                 if urgency is Urgency.PROGRESS:

@@ -4,9 +4,13 @@ Each statement is its own transaction in a write-ahead log: a killed process los
 """
 
 import sqlite3
+from collections import deque
 from pathlib import Path
+from typing import Any
 
-from web import sqlite
+import structlog
+
+from web.sqlite import FileRefused, migrate
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS deliveries (
@@ -52,27 +56,75 @@ CREATE TABLE IF NOT EXISTS albums (
 );
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL);
 """
+_STEPS = (_SCHEMA,)
+"""Step n takes a file of schema version n to n + 1; released steps never change."""
+
+_MAX_UNWRITTEN = 10_000
+log = structlog.get_logger("telegram_bot.storage.database")
 
 
 class Database:
-    """One connection for the one thread that uses it."""
+    """One connection for the one thread that uses it.
+
+    `fault` says why the last write failed; None if it did not.
+
+    Raises:
+        FileRefused: The file cannot be opened, is damaged or of a newer release.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
-        self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.execute("PRAGMA secure_delete = ON")
-        sqlite.migrate(self._connection, path, [_SCHEMA])
-        path.chmod(0o600)
+        self.fault: str | None = None
+        self._unwritten: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=_MAX_UNWRITTEN)
+        try:
+            self._connection = _open(path)
+        except OSError as error:
+            raise FileRefused(
+                f"the bot's data cannot be kept in {path.parent}: {error.strerror}; "
+                "make it a folder that this user can write to, or set EASEL_DATA_DIR"
+            ) from error
+        except sqlite3.Error as error:
+            raise FileRefused.of(path, error) from error
 
     def close(self) -> None:
         self._connection.close()
 
     def run(self, statement: str, *values: object) -> int:
         """Run a statement; return the number of rows it changed."""
-        return self._connection.execute(statement, values).rowcount
+        self._catch_up()
+        return self._run(statement, values)
+
+    def note_down(self, statement: str, *values: object) -> None:
+        """Record what has already happened: if the disk refuses it, repeat it before later writes.
+
+        A full disk must not stop the work that a write only records.
+        """
+        self._unwritten.append((statement, values))
+        try:
+            self._catch_up()
+        except sqlite3.OperationalError:
+            return  # `fault` has the reason
+
+    def _catch_up(self) -> None:
+        while self._unwritten:
+            statement, values = self._unwritten.popleft()
+            try:
+                self._run(statement, values)
+            except sqlite3.OperationalError:
+                self._unwritten.appendleft((statement, values))
+                raise
+
+    def _run(self, statement: str, values: tuple[Any, ...]) -> int:
+        try:
+            changed = self._connection.execute(statement, values).rowcount
+        except sqlite3.OperationalError as error:
+            if self.fault is None:
+                log.warning("database_not_written", reason=str(error))
+            self.fault = f"it cannot be written ({error}): free some space, or repair the disk"
+            raise
+        if self.fault is not None:
+            log.info("database_written_again")
+            self.fault = None
+        return changed
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         return self._connection.execute(query, values).fetchall()
@@ -95,3 +147,22 @@ class Database:
             self.run("DELETE FROM notes WHERE name = ?", name)
         else:
             self.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", name, text)
+
+    def cache_note(self, name: str, text: str) -> None:
+        """Keep a text that is known again after a restart without this note, only later."""
+        self.note_down("INSERT OR REPLACE INTO notes VALUES (?, ?)", name, text)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+    connection.row_factory = sqlite3.Row
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        damaged = sqlite3.DatabaseError(found)
+        damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damaged
+    migrate(connection, path, _STEPS)
+    path.chmod(0o600)
+    return connection

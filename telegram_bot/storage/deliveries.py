@@ -1,14 +1,16 @@
 """Which picture is due in which chat: one row per generation, from the request to its expiry."""
 
-import json
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from pydantic import TypeAdapter
+import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from backend.schemas import GenerationRequest
+from telegram_bot.storage import lenient
 from telegram_bot.storage.database import Database
 
 DAY_S = 86400.0
@@ -80,6 +82,7 @@ class Delivery:
 
 
 _ROW = TypeAdapter(Delivery)
+log = structlog.get_logger("telegram_bot.storage.deliveries")
 
 
 class Deliveries:
@@ -102,6 +105,9 @@ class Deliveries:
         places = ",".join("?" * len(PENDING))
         return self._where(f"state IN ({places}) ORDER BY created_at", *PENDING)
 
+    def count_pending(self) -> int:
+        return self._count(f"state IN ({','.join('?' * len(PENDING))})", *PENDING)
+
     def in_progress(self, user_id: int, chat_id: int) -> list[Delivery]:
         """Return what may still bring this person a picture in this chat, newest first."""
         return self._where(
@@ -111,11 +117,12 @@ class Deliveries:
         )
 
     def set_state(self, generation: UUID, state: State) -> None:
-        self._db.run("UPDATE deliveries SET state = ? WHERE generation = ?", state, str(generation))
+        statement = "UPDATE deliveries SET state = ? WHERE generation = ?"
+        self._db.note_down(statement, state, str(generation))
 
     def set_message(self, delivery: Delivery) -> None:
         """Write where its message is and what is known of it; no other column."""
-        self._db.run(
+        self._db.note_down(
             "UPDATE deliveries SET chat_id = ?, message_id = ?, unsure = ?, holds_media = ?"
             " WHERE generation = ?",
             *(delivery.chat_id, delivery.message_id, delivery.unsure, delivery.holds_media),
@@ -124,7 +131,7 @@ class Deliveries:
 
     def set_delivered(self, generation: UUID, file_id: str | None) -> None:
         """Write that the picture was delivered; from now on only the backend keeps the prompt."""
-        self._db.run(
+        self._db.note_down(
             "UPDATE deliveries SET state = ?, file_id = ?, request = '{}' WHERE generation = ?",
             *(State.delivered, file_id, str(generation)),
         )
@@ -172,7 +179,7 @@ class Deliveries:
 
     def of_user(self, user_id: int) -> list[UUID]:
         rows = self._db.rows("SELECT generation FROM deliveries WHERE user_id = ?", user_id)
-        return [UUID(row["generation"]) for row in rows]
+        return [known for row in rows if (known := _uuid(row["generation"]))]
 
     def forget(self, generation: UUID) -> None:
         self._db.run("DELETE FROM deliveries WHERE generation = ?", str(generation))
@@ -180,9 +187,9 @@ class Deliveries:
     def forget_ended(self, days: int) -> None:
         """Delete rows and reports of that age; the backend has deleted the pictures by then."""
         before = time.time() - days * DAY_S
-        self._db.run("DELETE FROM reports WHERE at < ?", before)
+        self._db.note_down("DELETE FROM reports WHERE at < ?", before)
         ended = "state IN ('delivered', 'failed', 'cancelled')"
-        self._db.run(f"DELETE FROM deliveries WHERE created_at < ? AND {ended}", before)  # noqa: S608
+        self._db.note_down(f"DELETE FROM deliveries WHERE created_at < ? AND {ended}", before)  # noqa: S608
 
     def report(self, generation: UUID, user_id: int) -> bool:
         """Count a report; False if this person has reported it before."""
@@ -196,15 +203,36 @@ class Deliveries:
             " ORDER BY last DESC LIMIT ?",
             limit,
         )
-        return [(UUID(row["generation"]), int(row["n"])) for row in rows]
+        ids = ((_uuid(row["generation"]), int(row["n"])) for row in rows)
+        return [(generation, n) for generation, n in ids if generation]
 
     def count_reports(self) -> int:
         return self._db.count("SELECT count(*) FROM reports")
 
     def _where(self, clauses: str, *values: object) -> list[Delivery]:
         rows = self._db.rows(f"SELECT * FROM deliveries WHERE {clauses}", *values)  # noqa: S608
-        read = [{**dict(row), "request": json.loads(row["request"])} for row in rows]
-        return [_ROW.validate_python(row) for row in read]
+        return [delivery for row in rows if (delivery := _delivery(dict(row)))]
 
     def _count(self, clauses: str, *values: object) -> int:
         return self._db.count(f"SELECT count(*) FROM deliveries WHERE {clauses}", *values)  # noqa: S608
+
+
+def _delivery(row: dict[str, Any]) -> Delivery | None:
+    """Read a row; None for one that cannot be read, so that it keeps nobody from the others.
+
+    A request that cannot be read is empty: the backend may know the generation by its id.
+    """
+    request = lenient.read(GenerationRequest, row["request"])
+    try:
+        return _ROW.validate_python({**row, "request": request or GenerationRequest()})
+    except ValidationError as error:
+        columns = sorted({str(fault["loc"][0]) for fault in error.errors() if fault["loc"]})
+        log.warning("delivery_unreadable", generation_id=row["generation"], columns=columns)
+        return None
+
+
+def _uuid(text: object) -> UUID | None:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        return None

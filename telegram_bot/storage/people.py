@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from telegram_bot.storage import lenient
 from telegram_bot.storage.database import Database
 
 Step = Literal["prompt", "style", "strength", "words"]
@@ -53,7 +54,7 @@ class People:
 
     def record(self, user_id: int, language_code: str, private: bool) -> None:
         """Record a person; `private`: in their own chat, so the bot can write to them."""
-        self._db.run(
+        self._db.note_down(
             "INSERT INTO people (user_id, language_code, private, seen_at) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (user_id) DO UPDATE SET language_code = excluded.language_code,"
             " private = max(private, excluded.private), seen_at = excluded.seen_at,"
@@ -68,8 +69,8 @@ class People:
         return Person(
             user_id=user_id,
             language_code=row["language_code"],
-            preferences=Preferences.model_validate_json(row["preferences"]),
-            draft=Draft.model_validate_json(row["draft"]) if row["draft"] else None,
+            preferences=lenient.read(Preferences, row["preferences"]) or Preferences(),
+            draft=lenient.read(Draft, row["draft"]) if row["draft"] else None,
         )
 
     def prefer(self, user_id: int, **changes: object) -> Preferences:
@@ -83,7 +84,7 @@ class People:
         self._db.run("UPDATE people SET draft = ? WHERE user_id = ?", text, user_id)
 
     def set_blocked(self, user_id: int, blocked: bool) -> None:
-        self._db.run("UPDATE people SET blocked = ? WHERE user_id = ?", blocked, user_id)
+        self._db.note_down("UPDATE people SET blocked = ? WHERE user_id = ?", blocked, user_id)
 
     def reachable(self, after: int = 0) -> list[int]:
         """Return the ids that a broadcast reaches, in order, from the one after `after`."""
@@ -130,4 +131,4 @@ class People:
         return [(row["photo"], row["caption"]) for row in rows]
 
     def forget_albums(self, older_than_s: float) -> None:
-        self._db.run("DELETE FROM albums WHERE at < ?", time.time() - older_than_s)
+        self._db.note_down("DELETE FROM albums WHERE at < ?", time.time() - older_than_s)

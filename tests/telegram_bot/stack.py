@@ -93,6 +93,7 @@ class Stack:
             "BOT_BACKEND_URL": self.url["backend"],
             "BOT_API_BASE_URL": f"{self.url['local_telegram']}/bot",
             "EASEL_DATA_DIR": str(self.folder),
+            "BOT_METRICS_PORT": str(free_port()),
         }
         name = f"telegram_bot_{len(self._services)}"
         service = Service(name, "telegram_bot", self.folder, own | env)

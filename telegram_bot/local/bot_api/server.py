@@ -135,6 +135,10 @@ async def _apply(fault: Fault) -> None:
             raise TooManyRequests(fault.seconds)
         case "photo_refused":
             raise BadRequest("PHOTO_INVALID_DIMENSIONS")
+        case "muted":
+            raise BadRequest("not enough rights to send text messages to the chat")
+        case "no_media":
+            raise BadRequest("not enough rights to send photos to the chat")
         case "401":
             raise ApiError(401, "Unauthorized")
         case "403":

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 _CallFault = Literal["429", "502", "timeout", "401", "403", "photo_refused", "slow"]
+_GroupFault = Literal["muted", "no_media"]
 _UpdateFault = Literal["duplicate_update", "stale_update", "stale_callback"]
-FaultName = _CallFault | _UpdateFault
+FaultName = _CallFault | _GroupFault | _UpdateFault
 PRESS = "callback_query"
 _ALL_CHATS = 0
 

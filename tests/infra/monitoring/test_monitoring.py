@@ -12,9 +12,13 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
 from backend.main import create_app
 from backend.settings import Settings
+from telegram_bot.metrics import Metrics
+from telegram_bot.storage.database import Database
+from telegram_bot.storage.deliveries import Deliveries
 from tests.gpu_server.engines import engine
 from tests.gpu_server.servers import Pod, serving
 
@@ -43,6 +47,9 @@ async def metrics(pod: Pod, tmp_path: Path) -> set[str]:
     texts = [await asyncio.to_thread(asyncio.run, _of_backend(settings))]
     async with httpx.AsyncClient() as http:
         texts.append((await http.get(f"{pod.url}/metrics")).text)
+    bot = Database(tmp_path / "bot.sqlite3")
+    texts.append(generate_latest(Metrics(bot, Deliveries(bot)).registry).decode())
+    bot.close()
     names = {name for text in texts for name in _series(text)}
     assert {"easel_queue_depth", "easel_gpu_comfyui_up"} <= names
     return names

@@ -14,6 +14,8 @@ from PIL import Image
 from infra.supervisor.status import Status
 from tests.infra.supervisor.conftest import ROOT, LabHost, free_port, until
 
+PORTS = ("COMFYUI_PORT", "GPU_PORT", "BACKEND_PORT", "LOCAL_TELEGRAM_PORT", "BOT_METRICS_PORT")
+
 
 @pytest.fixture
 def backend(lab: LabHost) -> str:
@@ -21,10 +23,7 @@ def backend(lab: LabHost) -> str:
 
     Its pictures are in a folder whose name has to be quoted in a URL.
     """
-    ports = {
-        name: str(free_port())
-        for name in ("COMFYUI_PORT", "GPU_PORT", "BACKEND_PORT", "LOCAL_TELEGRAM_PORT")
-    }
+    ports = {name: str(free_port()) for name in PORTS}
     url = f"http://127.0.0.1:{ports['BACKEND_PORT']}"
     lab.environment |= ports | {
         "EASEL_SERVICE_TABLE": "",

@@ -107,3 +107,12 @@ def test_a_broadcast_goes_on_where_the_bot_was_killed(
     assert told["message_id"] == preview["message_id"]
     for person in (ann, masha):
         assert [words(m) for m in person.from_bot()].count("Maintenance tonight") == 1
+
+
+def test_the_words_of_an_admins_command_may_begin_on_the_next_line(
+    admin: Person, ann: Person
+) -> None:
+    ann.sees(words, "the menu", ann.says("/start"))
+    admin.reads(f"{ann.id} is banned", after=admin.says(f"/ban\n{ann.id}"))
+    admin.reads("may use the bot again", after=admin.says(f"/unban\t{ann.id}"))
+    admin.reads("Hello everybody", after=admin.says("/broadcast\nHello everybody, it is open"))

@@ -156,3 +156,8 @@ def test_what_the_backend_refuses_is_told_in_the_persons_own_language(
     refused = words(masha.reads(told, after=asked))
     assert "pixels" not in refused
     assert "image" not in refused
+
+
+def test_a_command_may_end_its_line(ann: Person, stack: Stack) -> None:
+    ann.gets_picture(after=ann.says(f"/draw\nfox\nin the deep snow {SMALL}"))
+    assert stack.generations(ann.id)[0]["prompt"] == "fox\nin the deep snow"

@@ -97,3 +97,34 @@ def test_a_photo_in_a_group_is_restyled_on_request(alex: Person, stack: Stack) -
     picture = alex.gets_picture(after=asked)
     assert words(picture).startswith("Anime")
     assert [m for m in alex.from_bot(after=sent) if m["message_id"] < asked] == []
+
+
+@pytest.mark.parametrize("command", ["/restyle", "/restyle@easel_local_bot", "/draw"])
+@pytest.mark.parametrize("who", ["ann", "alex"])
+def test_a_command_in_a_caption_restyles_the_photo_with_the_words_after_it(
+    who: str, command: str, stack: Stack, request: pytest.FixtureRequest
+) -> None:
+    person: Person = request.getfixturevalue(who)
+    caption = f"{command}\nas a watercolour --style anime --strength 0.5"
+    person.gets_picture(after=person.sends(photo=photo(), caption=caption))
+    newest = stack.generations(person.id)[0]
+    assert (newest["prompt"], newest["mode"]) == ("as a watercolour", "restyle")
+
+
+def test_a_command_of_another_bot_in_a_caption_is_not_for_this_one(
+    alex: Person, stack: Stack
+) -> None:
+    before = len(stack.generations(alex.id))
+    ignored = alex.sends(photo=photo(), caption="/restyle@other_bot @easel_local_bot in oil")
+    answered = alex.says("/help")
+    alex.reads("Under a picture", after=answered)
+    assert all(m["message_id"] > answered for m in alex.from_bot(after=ignored))
+    assert len(stack.generations(alex.id)) == before
+
+
+def test_an_image_file_is_known_by_its_bytes_whatever_the_app_calls_it(ann: Person) -> None:
+    for name in ("IMG_0001", "picture.bin", "letter.pdf"):
+        sent = ann.sends(document=photo(), file_name=name)
+        ann.sees(lambda m: "✅ Realism" in buttons(m), "the styles", sent)
+    sent = ann.sends(document=b"no picture at all", file_name="picture.png")
+    ann.reads("I can use photos and image files", after=sent)

@@ -24,6 +24,12 @@ FREE, RESTYLE = published("free"), published("restyle")
         ("fox --no ice, sky --n 2", "fox", {"negative_prompt": "ice, sky", "count": 2}),
         ("a well-known fox -- running", "a well-known fox -- running", {}),
         ("a fox--seed 3", "a fox--seed 3", {}),
+        ("fox --ar 2:3\nin snow", "fox in snow", {"width": 832, "height": 1248}),
+        ("fox\t--seed 4\tin snow", "fox\t in snow", {"seed": 4}),
+        ("fox --seed 4\u00a0in snow", "fox in snow", {"seed": 4}),
+        ("fox\n--no trees, people\nmorning", "fox\n morning", {"negative_prompt": "trees, people"}),
+        ("a quiet forest —misty, blue", "a quiet forest —misty, blue", {}),
+        ("fox —the red one— on a hill", "fox —the red one— on a hill", {}),
     ],
 )  # fmt: skip
 def test_options_are_taken_out_of_the_prompt(
@@ -75,3 +81,13 @@ def test_an_unknown_option_is_answered_with_those_the_mode_has(
 def test_a_wrong_option_is_a_fault_with_its_own_text(text: str, key: str) -> None:
     faults = parse(text, FREE, None).faults
     assert key in [fault.key for fault in faults]
+
+
+def test_a_parameter_of_a_type_that_is_not_known_yet_is_no_option_and_harms_no_other() -> None:
+    later = {"palette": {"anyOf": [{"type": "array"}]}, "tiled": {"type": "boolean"}}
+    properties = FREE.parameters["properties"] | later
+    mode = FREE.model_copy(update={"parameters": {"properties": properties}})
+    assert parse("fox --seed 4", mode, None).values == {"seed": 4}
+    [fault] = parse("fox --palette x", mode, None).faults
+    assert fault.key == "option.unknown"
+    assert "palette" not in fault.values["known"]

@@ -3,9 +3,11 @@
 from itertools import pairwise
 
 import pytest
+from telegram.error import ChatMigrated
 
+from telegram_bot.messages.rate_limiter import RateLimiter
 from tests.services import until
-from tests.telegram_bot.stack import SMALL, TOKEN, Person, Stack, buttons, is_finished
+from tests.telegram_bot.stack import GROUP, SMALL, TOKEN, Person, Stack, buttons, is_finished
 
 
 @pytest.mark.parametrize("method", ["sendMessage", "editMessageMedia"])
@@ -94,3 +96,48 @@ def test_a_finished_message_has_been_edited_only_a_few_times(ann: Person, stack:
     gaps = [later - earlier for earlier, later in pairwise(edits[:-1])]
     assert all(gap > 1.9 for gap in gaps)
     assert is_finished(picture)
+
+
+def test_a_muted_bot_stops_writing_and_the_gpu_is_not_kept_busy_for_it(
+    alex: Person, stack: Stack
+) -> None:
+    stack.slow_engine(1)
+    try:
+        stack.fault("muted", "sendMessage", chat_id=GROUP, count=1000)
+        before = len(stack.calls("sendMessage"))
+        alex.says(f"/draw a silent film {SMALL}")
+        until(
+            lambda: any(
+                g["prompt"] == "a silent film" and g["status"] == "cancelled"
+                for g in stack.generations(alex.id)
+            ),
+            "it is cancelled",
+        )
+        assert len(stack.calls("sendMessage")) - before <= 3
+    finally:
+        stack.slow_engine(0)
+        stack.http.delete(f"{stack.url['local_telegram']}/chat/faults")
+
+
+def test_in_a_group_that_forbids_photos_the_bot_says_who_can_allow_them(
+    alex: Person, stack: Stack
+) -> None:
+    stack.fault("no_media", "editMessageMedia", chat_id=GROUP, count=1000)
+    try:
+        sent = alex.says(f"/draw a hidden gallery {SMALL}")
+        told = alex.reads("An admin of the group can allow it", after=sent)
+        assert buttons(told) == ["📄 PNG file"]
+    finally:
+        stack.http.delete(f"{stack.url['local_telegram']}/chat/faults")
+
+
+async def test_what_is_sent_to_a_group_that_moved_arrives_in_its_new_place() -> None:
+    data = {"chat_id": -5}
+
+    async def call() -> bool:
+        if data["chat_id"] == -5:
+            raise ChatMigrated(-1005)
+        return True
+
+    assert await RateLimiter().process_request(call, (), {}, "sendMessage", data, None)
+    assert data == {"chat_id": -1005}
