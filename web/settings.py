@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from dotenv import dotenv_values
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from web.env_file import EnvFileError, read_env_file
 from workflows.catalog import Catalog
 from workflows.catalog import load as load_modes
 
@@ -64,7 +64,12 @@ class PlatformSettings(ServiceSettings):
 
 def load(kind: type[S], env_file: Path) -> S:
     """Load a service's settings; the environment wins over `env_file`. Raises SettingsError."""
-    variables = {**dotenv_values(env_file), **os.environ} if env_file.is_file() else os.environ
+    try:
+        variables = {**read_env_file(env_file), **os.environ}
+    except EnvFileError as error:
+        raise SettingsError(str(error)) from error
+    except OSError as error:
+        raise SettingsError(f"{env_file} cannot be read: {error.strerror}") from error
     known = {name.upper() for name in kind.model_fields}
     for name in variables:
         if name.startswith(kind.own_prefix()) and name not in known:
@@ -72,7 +77,9 @@ def load(kind: type[S], env_file: Path) -> S:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{name} is not a setting{hint}")
     try:
-        return kind(_env_file=env_file if env_file.is_file() else None)
+        return kind(
+            _env_file=env_file if env_file.is_file() else None, _env_file_encoding="utf-8-sig"
+        )
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from error
 

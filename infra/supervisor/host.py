@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
+from web.env_file import EnvFileError, read_env_file
 
 SHARED_PREFIXES = ("EASEL_", "COMFYUI_")
 FILE_PREFIXES = (*SHARED_PREFIXES, "HF_TOKEN")
@@ -137,15 +137,14 @@ def _why_unread(name: str) -> str:
 
 def _read_env(path: Path) -> dict[str, str]:
     try:
-        values = dotenv_values(path, interpolate=False) if path.is_file() else {}
+        return read_env_file(path)
     except OSError as error:
         raise HostError(
             f"{path} cannot be read: {error.strerror}. Make the user who runs Easel its owner "
             "(chown) and let nobody else read it (chmod 600)."
         ) from error
-    except UnicodeDecodeError as error:
-        raise HostError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from error
-    return {name: value for name, value in values.items() if value is not None}
+    except EnvFileError as error:
+        raise HostError(f"{error}. Write each setting as NAME=value on one line.") from error
 
 
 def _first_process_environment() -> dict[str, str]:
