@@ -14,7 +14,7 @@ from typing import Any, Literal
 import httpx
 
 from infra.supervisor import comfyui, lifecycle, processes
-from infra.supervisor.host import Host, HostError, unread_settings
+from infra.supervisor.host import Host, HostError, env_files, unread_settings
 from infra.supervisor.services import Service, service_table
 from infra.supervisor.settings_check import WITH_SETTINGS, settings_faults
 from infra.supervisor.supervisord import Supervisord
@@ -180,6 +180,10 @@ def _own_checkpoint(host: Host, name: str) -> Finding:
 def _settings(host: Host) -> Iterator[Finding]:
     for sentence in unread_settings(host):
         yield Finding("settings host", "fault", sentence, "Move or correct that line.")
+    for file in env_files(host):
+        if file.stat().st_mode & 0o077:
+            text = f"Other users can read {file}, which may hold secrets."
+            yield Finding("settings mode", "warning", text, f"chmod 600 {file}")
     names = [name for name in WITH_SETTINGS if (host.root / name / "settings.py").is_file()]
     faults = settings_faults(host, names)
     for name in names:

@@ -25,6 +25,7 @@ HOST_SETTINGS = frozenset(
 )
 """What a host's `.env` may hold; its template describes each."""
 _POD_DIR = Path("/workspace")
+_SERVICE_FOLDERS = ("telegram_bot", "gpu_server", "backend")
 _SERVICE_PREFIXES = {
     "BACKEND_": "backend/.env",
     "GPU_": "gpu_server/.env",
@@ -95,7 +96,7 @@ def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = _POD_DIR) 
             if name not in environ:
                 exported.setdefault(name, value)
     settings: dict[str, str] = {}
-    for service in ("telegram_bot", "gpu_server", "backend"):
+    for service in _SERVICE_FOLDERS:
         settings |= _read_env(root / service / ".env")
     settings |= {**exported, **environ}
     state = pod or root / "data"
@@ -112,6 +113,13 @@ def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = _POD_DIR) 
         settings=settings,
         exported=exported,
     )
+
+
+def env_files(host: Host) -> list[Path]:
+    """Return the `.env` files of this host that exist."""
+    places = [host.root, *(host.root / name for name in _SERVICE_FOLDERS)]
+    files = [place / ".env" for place in (*places, *([host.pod_dir] if host.pod_dir else []))]
+    return [file for file in files if file.is_file()]
 
 
 def unread_settings(host: Host) -> list[str]:
@@ -161,4 +169,7 @@ def _prefixed(values: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str,
 
 def _directory(settings: Mapping[str, str], name: str, root: Path, default: Path) -> Path:
     chosen = settings.get(name, "").strip()
-    return (root / Path(chosen).expanduser()).absolute() if chosen else default.absolute()
+    try:
+        return (root / Path(chosen).expanduser()).absolute() if chosen else default.absolute()
+    except RuntimeError as error:
+        raise HostError(f"{name} names the home folder of a user who does not exist.") from error

@@ -92,6 +92,9 @@ def test_packages_that_cannot_be_installed_leave_the_old_ones_in_use(bare_checko
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["ready"]
     assert "not installed" in shown.stderr
+    (bare_checkout / ".env").write_text("COMFYUI_PORT=8188\n")
+    (bare_checkout / ".env").chmod(0o644)
+    assert "chmod 600" in startup(bare_checkout, "doctor").stdout
     assert startup(bare_checkout, "stop").stdout == "Nothing was running.\n"
 
 
