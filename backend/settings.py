@@ -1,5 +1,6 @@
 """Settings of the backend; `.env.template` beside this file describes each."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -8,10 +9,12 @@ from obstore.store import from_url
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from web.settings import PlatformSettings, require_secret_off_loopback
+from web.settings import PlatformSettings, base_url, require_secret_off_loopback
 
 ENV_FILE = Path(__file__).with_name(".env")
 _MIN_KEY_LENGTH = 16
+_KEY = re.compile(rf"[!-~]{{{_MIN_KEY_LENGTH},}}")
+_KEY_NAME = re.compile(r"[^\s:,]+")
 
 
 class Settings(PlatformSettings):
@@ -26,9 +29,9 @@ class Settings(PlatformSettings):
     backend_user_max_active: int = Field(4, ge=1)
     backend_rate_per_minute: int = Field(30, ge=0)
     backend_daily_images: int = Field(0, ge=0)
-    backend_result_ttl_hours: float = Field(168, gt=0)
-    backend_generation_timeout_s: float = Field(180, gt=0)
-    backend_no_gpu_patience_s: float = Field(1800, gt=0)
+    backend_result_ttl_hours: float = Field(168, gt=0, le=876_000)
+    backend_generation_timeout_s: float = Field(180, gt=0, le=604_800)
+    backend_no_gpu_patience_s: float = Field(1800, gt=0, le=31_536_000)
     backend_cors_origins: Annotated[list[str], NoDecode] = Field(default=[])
     backend_public_url: str = ""
     backend_signing_certificate: Path | None = None
@@ -69,27 +72,38 @@ class Settings(PlatformSettings):
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return [part.strip().rstrip("/") for part in value.split(",") if part.strip()]
+        return [part.strip() for part in value.split(",") if part.strip()]
 
     @field_validator("backend_gpu_servers")
     @classmethod
     def _are_urls(cls, value: list[str]) -> list[str]:
-        for url in value:
-            if not url.startswith(("http://", "https://")):
-                raise ValueError(f"'{url}' must begin with http:// or https://")
         if not value:
             raise ValueError("at least one pod's base URL is needed")
-        return list(dict.fromkeys(value))
+        return list(dict.fromkeys(base_url(url, user=True) for url in value))
+
+    @field_validator("backend_cors_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str]) -> list[str]:
+        """Bring origins into the form in which browsers send them."""
+        origins = [url if url == "*" else base_url(url, path=False).lower() for url in value]
+        ports = {"http": ":80", "https": ":443"}
+        return [url.removesuffix(ports.get(url.partition(":")[0], "")) for url in origins]
+
+    @field_validator("backend_public_url", "backend_advertise_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        return base_url(value)
 
     @field_validator("backend_images_url")
     @classmethod
     def _is_a_store(cls, value: str) -> str:
         try:
-            if not value.startswith("file://"):  # its folder is created when the store is opened
+            if not value.startswith("file:///"):  # its folder is created when the store is opened
                 from_url(value or "memory:///")
         except (BaseError, ValueError) as error:
             raise ValueError(
-                "must be the URL of an object store, such as s3://bucket/folder"
+                "must be the URL of an object store, such as s3://bucket/folder, "
+                "or of a folder with its whole path, such as file:///srv/images"
             ) from error
         return value
 
@@ -98,15 +112,18 @@ class Settings(PlatformSettings):
     def _named_keys(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        keys = {}
+        keys: dict[str, str] = {}
         for part in filter(None, (part.strip() for part in value.split(","))):
             name, _, key = part.partition(":")
-            if not name or len(key) < _MIN_KEY_LENGTH or name in keys:
+            name, known = name.strip(), (*keys, *keys.values())
+            if not _KEY_NAME.fullmatch(name) or not _KEY.fullmatch(key) or {name, key} & {*known}:
                 raise ValueError(
-                    "must be name:key pairs, comma-separated, with names that differ and keys "
-                    f"of at least {_MIN_KEY_LENGTH} characters"
+                    "must be name:key pairs, comma-separated, with names and keys that differ, "
+                    f"each key at least {_MIN_KEY_LENGTH} printable ASCII characters without blanks"
                 )
             keys[name] = key
+        if not keys:
+            raise ValueError("must be name:key pairs, comma-separated; there is none")
         return keys
 
     @model_validator(mode="after")

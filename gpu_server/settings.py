@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from web.settings import POD, PlatformSettings, require_secret_off_loopback
+from web.settings import POD, PlatformSettings, base_url, require_secret_off_loopback
 
 ENV_FILE = Path(__file__).with_name(".env")
 
@@ -18,8 +18,8 @@ class Settings(PlatformSettings):
         default_factory=lambda: POD / "models" if (POD / "models").is_dir() else Path("data/models")
     )
     gpu_max_jobs: int = Field(16, ge=1, le=1000)
-    gpu_job_timeout_s: float = Field(180, gt=0)
-    gpu_result_ttl_s: float = Field(3600, gt=0)
+    gpu_job_timeout_s: float = Field(180, gt=0, le=604_800)
+    gpu_result_ttl_s: float = Field(3600, gt=0, le=31_536_000)
     gpu_encode_workers: int = Field(2, ge=1, le=64)
     gpu_warm_up: bool = False
     gpu_safety_strictness: float = Field(0.0, ge=0, le=1)
@@ -37,12 +37,15 @@ class Settings(PlatformSettings):
 
     @property
     def engine_url(self) -> str:
-        return (self.comfyui_url or f"http://127.0.0.1:{self.comfyui_port}").rstrip("/")
+        return self.comfyui_url or f"http://127.0.0.1:{self.comfyui_port}"
+
+    @field_validator("comfyui_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        return base_url(value, user=True)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         token = self.gpu_token.get_secret_value()
         require_secret_off_loopback(self.gpu_host, token, "GPU_HOST", "GPU_TOKEN")
-        if self.comfyui_url and not self.comfyui_url.startswith(("http://", "https://")):
-            raise ValueError("COMFYUI_URL must begin with http:// or https://")
         return self

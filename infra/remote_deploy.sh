@@ -13,6 +13,7 @@ home=$WORKDIR-deploy
 releases=$home/releases
 shared=$home/shared
 deployed=$home/deployed
+adopted= # whether this deploy stopped a checkout that ran before
 
 say() { printf '%s\n' "$*" >&2; }
 fail() {
@@ -39,8 +40,8 @@ lock() {
   flock -n 9 || fail "another deploy is running on this host; try again when it has finished" 75
 }
 
-startup() { # closes the lock, or the services would hold it while they run
-  (cd "$WORKDIR" && ./startup.sh "$@") </dev/null 9>&-
+startup_in() { # closes the lock, or the services would hold it while they run
+  (cd "$1" && ./startup.sh "${@:2}") </dev/null 9>&-
 }
 
 point_to() {
@@ -53,7 +54,10 @@ adopt() {
   if rmdir "$WORKDIR" 2>/dev/null; then return 0; fi
   [ -n "$ADOPT" ] || fail "$WORKDIR is a checkout that deploy did not make. deploy --adopt stops it, \
 keeps it as a release for --rollback, and moves its settings and data to $shared"
-  if [ -x "$WORKDIR/startup.sh" ]; then startup stop; fi
+  if [ -x "$WORKDIR/startup.sh" ]; then
+    startup_in "$WORKDIR" stop
+    adopted=yes
+  fi
   local name
   name=adopted-$(date +%Y%m%d%H%M%S)
   mv "$WORKDIR" "$releases/$name"
@@ -110,6 +114,46 @@ prune() {
   done
 }
 
+# Install the packages of release $1 and check the settings with it, while the old one still runs.
+prepare() {
+  local code=0
+  startup_in "$releases/$1" setup || code=$?
+  if [ "$code" -eq 2 ] && ! grep -qw setup "$releases/$1/startup.sh"; then return 0; fi # an older release
+  [ "$code" -ne 0 ] || return 0
+  say "release $1 cannot be set up here ($code), see above; ${2:-no release} stays in use"
+  forget "$1"
+  if [ -n "$adopted" ]; then startup_in "$WORKDIR" start || true; fi
+  exit "$code"
+}
+
+forget() { # removes a release that never came up
+  if [ -e "$deployed/$1" ] || [ "$1" = "$(release_in_use)" ]; then return 0; fi
+  rm -rf "${releases:?}/$1"
+}
+
+# Put release $1 in use and wait until it is ready; go back to $2, which ran before, when it is not.
+put_in_use() {
+  local code=0
+  point_to "$1"
+  say "release $1 is in use (previous: ${2:-none})"
+  startup_in "$WORKDIR" "$([ -n "$2" ] && echo restart || echo start)" || code=$?
+  [ "$code" -ne 0 ] || return 0
+  say "release $1 did not come up ($code), see above"
+  if [ -n "$2" ] && [ "$1" != "$2" ]; then
+    point_to "$2"
+    forget "$1"
+    if startup_in "$WORKDIR" restart; then
+      say "went back to release $2, which is in use and ready; nothing else was changed"
+    else
+      say "went back to release $2, but it did not come up either: easel-ssh status, easel-ssh logs"
+    fi
+  else
+    touch "$deployed/$1" # there is no other
+    say "correct what is named above, then deploy again"
+  fi
+  exit "$code"
+}
+
 deploy() {
   local previous
   lock
@@ -118,20 +162,10 @@ deploy() {
   keep_shared
   if [ -e "$deployed/$RELEASE" ]; then say "release $RELEASE is already on the host"; else unpack; fi
   link_shared "$releases/$RELEASE"
+  prepare "$RELEASE" "$previous"
+  put_in_use "$RELEASE" "$previous"
   touch "$deployed/$RELEASE"
-  point_to "$RELEASE"
-  say "release $RELEASE is in use (previous: ${previous:-none})"
-  run_release "$([ -n "$previous" ] && echo restart || echo start)"
   prune # only now that this release works: the one to roll back to might be the oldest
-}
-
-run_release() {
-  local code=0
-  startup "$1" || code=$?
-  if [ "$code" -ne 0 ]; then
-    say "release $RELEASE did not come up ($1: $code); easel-ssh deploy --rollback goes back"
-    exit "$code"
-  fi
 }
 
 rollback() {
@@ -144,9 +178,8 @@ rollback() {
   [ -e "$deployed/$RELEASE" ] || fail "there is no release $RELEASE; releases: $(by_age | tr '\n' ' ')"
   keep_shared
   link_shared "$releases/$RELEASE"
-  point_to "$RELEASE"
-  say "release $RELEASE is in use (previous: $current)"
-  run_release restart
+  prepare "$RELEASE" "$current"
+  put_in_use "$RELEASE" "$current"
 }
 
 check() {

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from web.same_origin import is_loopback
-from web.settings import ServiceSettings, data_dir
+from web.settings import ServiceSettings, base_url, data_dir
 
 ENV_FILE = Path(__file__).with_name(".env")
 TELEGRAM = "https://api.telegram.org/bot"
@@ -75,8 +75,10 @@ class Settings(ServiceSettings):
             return value
         parts = [part.strip() for part in value.split(",") if part.strip()]
         for part in parts:
-            if not re.fullmatch(r"-?\d{1,16}", part):
+            if not re.fullmatch(r"-?[1-9][0-9]{0,15}", part):
                 raise ValueError(f"'{part[:40]}' is not a Telegram id; give numbers and commas")
+        if not parts:  # a lone comma must not admit everybody
+            raise ValueError("no Telegram id is in it; give numbers and commas, or leave it empty")
         return frozenset(int(part) for part in parts)
 
     @field_validator("bot_token")
@@ -90,9 +92,13 @@ class Settings(ServiceSettings):
     @field_validator("bot_backend_url", "bot_api_base_url", "bot_webhook_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        value = value.rstrip("/")
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("it must begin with http:// or https://")
+        return base_url(value)
+
+    @field_validator("bot_api_base_url")
+    @classmethod
+    def _ends_in_bot(cls, value: str) -> str:
+        if value and not value.endswith("/bot"):
+            raise ValueError("it must end in /bot, such as http://127.0.0.1:8081/bot")
         return value
 
     @model_validator(mode="after")

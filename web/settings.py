@@ -1,16 +1,18 @@
 """Settings of a service, from the environment and its `.env` file; a bad one is one sentence."""
 
 import difflib
+import ipaddress
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from web.env_file import EnvFileError, read_env_file
 from web.same_origin import is_loopback
 from workflows.catalog import Catalog
 from workflows.catalog import load as load_modes
@@ -36,12 +38,79 @@ class SettingsError(ValueError):
 class ServiceSettings(BaseSettings):
     """Base of each service's settings. A variable is its field's name in capitals."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        extra="ignore", frozen=True, env_ignore_empty=True, allow_inf_nan=False
+    )
 
     @classmethod
     def own_prefix(cls) -> str:
         """Return the prefix of this service's variables: an unknown one is a spelling mistake."""
         raise NotImplementedError
+
+    @field_validator("*")
+    @classmethod
+    def _makes_sense(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what no setting of its kind can mean: a path, a secret, an address."""
+        if isinstance(value, Path):
+            return expanded(value)
+        if isinstance(value, SecretStr) and not _PRINTABLE.fullmatch(value.get_secret_value()):
+            raise ValueError("it must be of printable ASCII characters without blanks")
+        if isinstance(value, str) and (info.field_name or "").endswith("_host"):
+            require_host(value)
+        return value
+
+
+_PRINTABLE = re.compile(r"[!-~]*")
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with `~` as the home folder. Raises ValueError for an unknown user's."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path} names the home folder of a user who does not exist") from error
+
+
+def require_host(value: str) -> None:
+    """Raise ValueError unless a value is an IP address or a host name, without a port."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(value):
+            raise ValueError(
+                "it must be an IP address or a host name, without http:// and without a port"
+            ) from None
+
+
+def base_url(value: str, *, path: bool = True, user: bool = False) -> str:
+    """Return an HTTP address without a slash at its end; raise ValueError when it is none.
+
+    `path` and `user` say whether it may have a path, and a user's name with a password.
+    """
+    url = value.strip().rstrip("/")
+    if not url:
+        return ""
+    if re.search(r"\s", url):
+        raise ValueError("an address has no blanks; separate several with commas")
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("an address must begin with http:// or https://")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("the port of an address is a number from 1 to 65535") from None
+    if port == 0:
+        raise ValueError("the port of an address is a number from 1 to 65535")
+    if not parts.hostname:
+        raise ValueError("an address must name a host, as http://host:port does")
+    if "@" in parts.netloc and not user:
+        raise ValueError("an address must not hold a user's name or a password")
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        raise ValueError("an address must not have a ? or #")
+    if parts.path and not path:
+        raise ValueError("an origin is scheme, host and port only, such as https://example.org")
+    return url
 
 
 class PlatformSettings(ServiceSettings):
@@ -66,7 +135,12 @@ class PlatformSettings(ServiceSettings):
 
 def load(kind: type[S], env_file: Path) -> S:
     """Load a service's settings; the environment wins over `env_file`. Raises SettingsError."""
-    variables = {**dotenv_values(env_file), **os.environ} if env_file.is_file() else os.environ
+    try:
+        variables = {**read_env_file(env_file), **os.environ}
+    except EnvFileError as error:
+        raise SettingsError(str(error)) from error
+    except OSError as error:
+        raise SettingsError(f"{env_file} cannot be read: {error.strerror}") from error
     known = {name.upper() for name in kind.model_fields}
     for name in variables:
         if name.startswith(kind.own_prefix()) and name not in known:
@@ -74,7 +148,9 @@ def load(kind: type[S], env_file: Path) -> S:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{name} is not a setting{hint}")
     try:
-        return kind(_env_file=env_file if env_file.is_file() else None)
+        return kind(
+            _env_file=env_file if env_file.is_file() else None, _env_file_encoding="utf-8-sig"
+        )
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from error
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from infra.supervisor import backup, checks, comfyui, demo, doctor, lifecycle, pod
+from infra.supervisor import backup, checks, comfyui, demo, doctor, lifecycle
 from infra.supervisor.host import Host, HostError, read_host
 from infra.supervisor.services import service_table
 from infra.supervisor.status import as_json, as_table, prober, read_status
@@ -39,18 +39,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _start(host: Host, arguments: argparse.Namespace) -> int:
-    _keep_host_keys(host)
     rows = lifecycle.start(host, arguments.services)
     print(as_table(rows))
     print(comfyui.engine_sentence(host))
     return 0
 
 
-def _keep_host_keys(host: Host) -> None:
-    try:
-        pod.keep_host_keys(host)
-    except HostError as error:  # the services can run without them
-        print(f"warning: {error}", file=sys.stderr)
+def _setup(host: Host, _arguments: argparse.Namespace) -> int:
+    lifecycle.check(host)
+    print("The packages are installed, and the settings are in order.")
+    return 0
 
 
 def _restart(host: Host, arguments: argparse.Namespace) -> int:
@@ -88,7 +86,6 @@ def _doctor(host: Host, arguments: argparse.Namespace) -> int:
 
 
 def _demo(host: Host, _arguments: argparse.Namespace) -> int:
-    _keep_host_keys(host)
     print(as_table(lifecycle.start(host)), flush=True)
     demo.draw(host)
     return 0
@@ -133,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         ("restart", _restart, "stop, then start"),
         ("status", _status, "show the services; exit 3 when one is not ready"),
         ("doctor", _doctor, "look for faults of this host and say how to mend them"),
+        ("setup", _setup, "install the packages and check the settings; start and stop nothing"),
         ("logs", _logs, "show the end of the services' logs"),
         ("demo", _demo, "start and draw a picture in each mode"),
         ("test", _test, "run every check and the tests; arguments go to pytest"),

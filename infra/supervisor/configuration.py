@@ -100,7 +100,8 @@ def _program_section(host: Host, service: Service) -> str:
     lines = {
         "command": shlex.join(child),
         "autostart": "false",  # the launcher starts them, in their order
-        "autorestart": "true",
+        "autorestart": "unexpected",
+        "exitcodes": "2",  # a wrong setting: another try cannot help
         "startsecs": service.starts_s,
         "startretries": service.retries,
         "stopwaitsecs": service.stop_s,

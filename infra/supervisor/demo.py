@@ -8,7 +8,7 @@ import httpx
 
 from infra.supervisor import comfyui
 from infra.supervisor.host import Host, HostError
-from infra.supervisor.services import base_url, service_table
+from infra.supervisor.services import backend_url, service_table
 
 _PHOTO = Path(__file__).parents[1] / "demo" / "photo.jpg"
 _DRAW_TIMEOUT_S = 600.0
@@ -30,7 +30,7 @@ def draw(host: Host) -> None:
     """Save `data/demo/free.png` and `restyle.png`, and say what to try next."""
     folder = host.root / "data" / "demo"
     folder.mkdir(parents=True, exist_ok=True)
-    base = base_url(host.address("BACKEND_HOST"), host.port("BACKEND_PORT", 8000))
+    base = backend_url(host)
     photo = base64.b64encode(_PHOTO.read_bytes()).decode()
     first_key = host.setting("BACKEND_API_KEYS").split(",")[0]
     key = first_key.partition(":")[2].strip()

@@ -14,18 +14,15 @@ from typing import Any, Literal
 import httpx
 
 from infra.supervisor import comfyui, lifecycle, processes
-from infra.supervisor.host import Host, HostError, unread_settings
+from infra.supervisor.host import Host, HostError, env_files, unread_settings
 from infra.supervisor.services import Service, service_table
+from infra.supervisor.settings_check import WITH_SETTINGS, settings_faults
 from infra.supervisor.supervisord import Supervisord
 
 _UNHEALTHY = 3
 _MIN_FREE_BYTES = 2 * 10**9
 _MIN_COMFYUI = (0, 38, 0)  # the first with every node of the shipped graphs
 _CLOCK_TOLERANCE_S = 30
-_SETTINGS_CHECK = (
-    "import sys; from importlib import import_module; from web.settings import load_or_exit; "
-    "m = import_module(sys.argv[1]); load_or_exit(m.Settings, m.ENV_FILE)"
-)
 
 
 @dataclass(frozen=True)
@@ -183,15 +180,19 @@ def _own_checkpoint(host: Host, name: str) -> Finding:
 def _settings(host: Host) -> Iterator[Finding]:
     for sentence in unread_settings(host):
         yield Finding("settings host", "fault", sentence, "Move or correct that line.")
-    for service in ("gpu_server", "backend", "telegram_bot"):
-        if not (host.root / service / "settings.py").is_file():
-            continue
-        done = _python_output(host, "-c", _SETTINGS_CHECK, f"{service}.settings")
-        if done.returncode:
-            text = (done.stderr.strip().splitlines() or ["cannot be read"])[-1]
-            yield Finding(f"settings {service}", "fault", text, f"Correct {service}/.env.")
+    for file in env_files(host):
+        if file.stat().st_mode & 0o077:
+            text = f"Other users can read {file}, which may hold secrets."
+            yield Finding("settings mode", "warning", text, f"chmod 600 {file}")
+    names = [name for name in WITH_SETTINGS if (host.root / name / "settings.py").is_file()]
+    faults = settings_faults(host, names)
+    for name in names:
+        if name in faults:
+            yield Finding(f"settings {name}", "fault", faults[name], f"Correct {name}/.env.")
         else:
-            yield Finding(f"settings {service}", "ok", "valid")
+            yield Finding(f"settings {name}", "ok", "valid")
+    if "settings" in faults:
+        yield Finding("settings", "fault", faults["settings"], "See the message.")
 
 
 def _bot(host: Host) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
+from web.env_file import EnvFileError, read_env_file
 
 SHARED_PREFIXES = ("EASEL_", "COMFYUI_")
 FILE_PREFIXES = (*SHARED_PREFIXES, "HF_TOKEN")
@@ -25,6 +25,7 @@ HOST_SETTINGS = frozenset(
 )
 """What a host's `.env` may hold; its template describes each."""
 _POD_DIR = Path("/workspace")
+_SERVICE_FOLDERS = ("telegram_bot", "gpu_server", "backend")
 _SERVICE_PREFIXES = {
     "BACKEND_": "backend/.env",
     "GPU_": "gpu_server/.env",
@@ -95,7 +96,7 @@ def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = _POD_DIR) 
             if name not in environ:
                 exported.setdefault(name, value)
     settings: dict[str, str] = {}
-    for service in ("telegram_bot", "gpu_server", "backend"):
+    for service in _SERVICE_FOLDERS:
         settings |= _read_env(root / service / ".env")
     settings |= {**exported, **environ}
     state = pod or root / "data"
@@ -112,6 +113,13 @@ def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = _POD_DIR) 
         settings=settings,
         exported=exported,
     )
+
+
+def env_files(host: Host) -> list[Path]:
+    """Return the `.env` files of this host that exist."""
+    places = [host.root, *(host.root / name for name in _SERVICE_FOLDERS)]
+    files = [place / ".env" for place in (*places, *([host.pod_dir] if host.pod_dir else []))]
+    return [file for file in files if file.is_file()]
 
 
 def unread_settings(host: Host) -> list[str]:
@@ -137,15 +145,14 @@ def _why_unread(name: str) -> str:
 
 def _read_env(path: Path) -> dict[str, str]:
     try:
-        values = dotenv_values(path, interpolate=False) if path.is_file() else {}
+        return read_env_file(path)
     except OSError as error:
         raise HostError(
             f"{path} cannot be read: {error.strerror}. Make the user who runs Easel its owner "
             "(chown) and let nobody else read it (chmod 600)."
         ) from error
-    except UnicodeDecodeError as error:
-        raise HostError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from error
-    return {name: value for name, value in values.items() if value is not None}
+    except EnvFileError as error:
+        raise HostError(f"{error}. Write each setting as NAME=value on one line.") from error
 
 
 def _first_process_environment() -> dict[str, str]:
@@ -162,4 +169,7 @@ def _prefixed(values: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str,
 
 def _directory(settings: Mapping[str, str], name: str, root: Path, default: Path) -> Path:
     chosen = settings.get(name, "").strip()
-    return (root / Path(chosen).expanduser()).absolute() if chosen else default.absolute()
+    try:
+        return (root / Path(chosen).expanduser()).absolute() if chosen else default.absolute()
+    except RuntimeError as error:
+        raise HostError(f"{name} names the home folder of a user who does not exist.") from error

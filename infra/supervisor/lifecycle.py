@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from infra.supervisor import comfyui, processes
 from infra.supervisor.configuration import local_directory, write_configuration
 from infra.supervisor.host import Host, HostError, unread_settings
 from infra.supervisor.services import Service, service_table
+from infra.supervisor.settings_check import check_settings
 from infra.supervisor.status import Status, prober, read_status
 from infra.supervisor.supervisord import Supervisord
 
@@ -22,8 +22,10 @@ _POLL_S = 0.1
 _LOCK_TIMEOUT_S = 600.0
 _STOP_MARGIN_S = 5.0
 """How long to wait for a stop beyond the `stop_s` after which the supervisor kills."""
-_TRIES = 3
-"""A service that ends this often during one start is broken, even if retries are left."""
+_TRIES = 2
+"""A service that ends this often before it was ready is broken, even if retries are left."""
+_PAUSES = {"BACKOFF", "FATAL"}
+"""States in which the supervisor waits before it tries again, or has given up."""
 _SETTINGS_EXIT = "exit status 2"
 """How Easel's services end when a setting is wrong: another try cannot help."""
 _LOG_LINES = 15
@@ -34,6 +36,8 @@ _LINE_START = 80
 def start(host: Host, names: Sequence[str] = ()) -> list[Status]:
     """Start what does not run and wait until it is ready; quick and harmless when all runs."""
     services = _wanted(host, names)
+    if Supervisord(host).runs():  # what has changed is stopped
+        check_settings(host, services)
     make_directories(host)
     with _lock(host):
         return _begin(host, services).wait()
@@ -71,11 +75,16 @@ def _goes_on(info: dict[str, Any]) -> bool:
 def restart(host: Host, names: Sequence[str] = ()) -> list[Status]:
     """Stop, then start; without names the supervisor too, which then reads every new setting.
 
-    Stops nothing when a setting would prevent the start.
+    Stops nothing when a setting or a mode would prevent the start.
     """
-    _wanted(host, names)
+    check(host, names)
     stop(host, names)
     return start(host, names)
+
+
+def check(host: Host, names: Sequence[str] = ()) -> None:
+    """Raise `HostError` for a setting or a mode with which the services would not start."""
+    check_settings(host, _wanted(host, names))
 
 
 def select(services: Sequence[Service], names: Sequence[str]) -> list[Service]:
@@ -94,7 +103,7 @@ class _Start:
     """A start that waits until its services are ready, and notices those that will not be.
 
     `held` wait for others to be ready. `older_pids` are processes that ran before, by service:
-    their end tells nothing about the present settings.
+    their end tells nothing about the present settings. `log_size` is that of the supervisor's log.
     """
 
     host: Host
@@ -102,7 +111,7 @@ class _Start:
     services: Sequence[Service]
     held: list[Service]
     older_pids: dict[str, int]
-    pids: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    log_size: int
     first: str = ""
     since: float = field(default_factory=time.monotonic)
 
@@ -129,24 +138,30 @@ class _Start:
         """Raise `HostError` for a service that was given up, keeps ending, or is too late."""
         pairs = [*zip(self.services, rows, strict=True)]
         for service, row in pairs:
-            older = self.older_pids.get(row.name)
-            if row.pid and row.pid != older:
-                self.pids[row.name].add(row.pid)
-            started = older is None or bool(self.pids[row.name])
-            ended = row.state == "FATAL" or (row.state == "BACKOFF" and started)
-            if service in self.held or not ended:
-                continue
-            end = self.supervisord.last_exit(row.name)
-            if end == _SETTINGS_EXIT:
-                raise self._failure(service, "it does not accept its settings.", lines=1)
-            if row.state == "FATAL" or len(self.pids[row.name]) >= _TRIES:
-                raise self._failure(service, f"it keeps ending ({end or row.detail}).")
+            if not row.ready and service not in self.held:
+                self._check_ends(service, row)
         # The first that is not ready is the cause; those after it only wait.
         service, row = next((service, row) for service, row in pairs if not row.ready)
         if service.name != self.first:
             self.first, self.since = service.name, time.monotonic()
         if time.monotonic() - self.since > service.ready_s:
             raise self._failure(service, f"not ready after {service.ready_s:.0f} s: {row.detail}")
+
+    def _check_ends(self, service: Service, row: Status) -> None:
+        """Judge by how it ended, in whatever state: a slow start ends as a running program."""
+        exits = self.supervisord.exits(row.name, self.log_size)
+        exits = exits[row.name in self.older_pids :]
+        if not exits and row.state != "FATAL":
+            return
+        end = exits[-1] if exits else row.detail
+        rejected = end == _SETTINGS_EXIT
+        if not rejected and row.state != "FATAL" and len(exits) < _TRIES:
+            return
+        if rejected or row.state not in _PAUSES:
+            self.supervisord.stop(row.name)  # it would be started again without end
+        if rejected:
+            raise self._failure(service, "it does not accept its settings.", lines=1)
+        raise self._failure(service, f"it keeps ending ({end}).")
 
     def _failure(self, service: Service, reason: str, lines: int = _LOG_LINES) -> HostError:
         message = f"{service.name} did not become ready: {reason}"
@@ -172,6 +187,7 @@ def _begin(host: Host, services: Sequence[Service]) -> _Start:
         supervisord.launch()
     infos = supervisord.processes()  # again, as an update stops what has changed
     idle = _idle(services, infos)
+    log_size = supervisord.log_size()
     for service in idle:
         supervisord.stop(service.name)  # one that waits for its next try starts now instead
         if not service.after:
@@ -181,6 +197,7 @@ def _begin(host: Host, services: Sequence[Service]) -> _Start:
         supervisord=supervisord,
         services=services,
         held=[service for service in idle if service.after],
+        log_size=log_size,
         older_pids={name: info["pid"] for name, info in infos.items() if info["pid"]},
     )
 

@@ -71,8 +71,7 @@ def service_table(host: Host) -> list[Service]:
 
 
 def _built_in(host: Host) -> list[Service]:
-    address, port = host.address("BACKEND_HOST"), host.port("BACKEND_PORT", 8000)
-    backend = _server(host, "backend", address=address, port=port)
+    backend = _backend(host)
     candidates = [_engine(host), _gpu_server(host), backend]
     if not host.setting("BOT_TOKEN"):
         candidates.append(_local_telegram(host))
@@ -101,6 +100,30 @@ def _engine(host: Host) -> Service | None:
     return Service("comfyui", sketch, ready_url=url, port=port)
 
 
+def _is_here(host: Host, name: str) -> bool:
+    chosen = {part.strip() for part in host.setting("EASEL_SERVICES").split(",")} - {""}
+    return not chosen or name in chosen
+
+
+def backend_url(host: Host) -> str:
+    return base_url(host.address("BACKEND_HOST"), host.port("BACKEND_PORT", 8000))
+
+
+def _callers_default(host: Host, name: str, default: str, url: str, service: str) -> dict[str, str]:
+    """Point those who call a service of this host at the port it has here, unless they are told."""
+    told = host.setting(name).rstrip("/") not in {"", default}
+    return {} if told or not _is_here(host, service) else {name: url}
+
+
+def _backend(host: Host) -> Service | None:
+    address, port = host.address("BACKEND_HOST"), host.port("BACKEND_PORT", 8000)
+    service = _server(host, "backend", address=address, port=port)
+    pod = base_url(host.address("GPU_HOST"), host.port("GPU_PORT", 8100))
+    default = "http://127.0.0.1:8100"
+    callee = _callers_default(host, "BACKEND_GPU_SERVERS", default, pod, "gpu_server")
+    return service and replace(service, env={"BACKEND_PORT": str(port)} | callee)
+
+
 def _require_address(name: str, text: str) -> None:
     try:
         address = httpx.URL(text)
@@ -113,22 +136,29 @@ def _require_address(name: str, text: str) -> None:
 def _gpu_server(host: Host) -> Service | None:
     address, port = host.address("GPU_HOST"), host.port("GPU_PORT", 8100)
     service = _server(host, "gpu_server", address=address, port=port)
-    if service is None or comfyui.engine(host) == "external":
-        return service
+    if service is None:
+        return None
+    env = {"GPU_PORT": str(port)}
+    if comfyui.engine(host) == "external":
+        return replace(service, env=env | {"COMFYUI_URL": host.setting("COMFYUI_URL")})
     # The GPU server notices when ComfyUI hangs and kills it; the supervisor starts it again.
-    return replace(service, env={"GPU_COMFYUI_PID_FILE": str(host.pid_file("comfyui"))})
+    env |= {"COMFYUI_PORT": str(host.port("COMFYUI_PORT", 8188))}
+    return replace(service, env=env | {"GPU_COMFYUI_PID_FILE": str(host.pid_file("comfyui"))})
 
 
 def _local_telegram(host: Host) -> Service | None:
     address, port = "127.0.0.1", host.port("LOCAL_TELEGRAM_PORT", 8081)
     service = _server(host, "telegram_bot.local", address=address, port=port, ready_path="/")
-    return service and replace(service, name="local_telegram", live_path="/")
+    env = {"LOCAL_TELEGRAM_PORT": str(port)}
+    return service and replace(service, name="local_telegram", live_path="/", env=env)
 
 
 def _telegram_bot(host: Host) -> Service | None:
     if not _in_tree(host, "telegram_bot"):
         return None
-    bot = Service("telegram_bot", _module("telegram_bot"), starts_s=2)
+    default = "http://127.0.0.1:8000"
+    env = _callers_default(host, "BOT_BACKEND_URL", default, backend_url(host), "backend")
+    bot = Service("telegram_bot", _module("telegram_bot"), env=env, starts_s=2)
     if host.setting("BOT_METRICS_PORT") != "0":
         own = host.port("BOT_METRICS_PORT", 8090)
         ready_url = base_url("127.0.0.1", own) + "/readyz"
@@ -137,7 +167,7 @@ def _telegram_bot(host: Host) -> Service | None:
         return bot
     port = host.port("LOCAL_TELEGRAM_PORT", 8081)
     local = {"BOT_API_BASE_URL": f"http://127.0.0.1:{port}/bot"}
-    return replace(bot, env=local, after=("local_telegram",))
+    return replace(bot, env=env | local, after=("local_telegram",))
 
 
 def _server(

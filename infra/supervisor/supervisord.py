@@ -92,17 +92,22 @@ class Supervisord:
             return False
         return True
 
-    def last_exit(self, name: str) -> str:
-        """Return how a program last ended, as in "exit status 2"; empty when it never did.
+    def log_size(self) -> int:
+        """Return how many bytes its log has now, for `exits`."""
+        return self._log.stat().st_size if self._log.exists() else 0
+
+    def exits(self, name: str, since: int) -> list[str]:
+        """Return how a program ended by itself, as in "exit status 2", since its log had this size.
 
         From its log, as its calls do not tell the status of one that ended too quickly.
         """
         try:
-            text = self._log.read_text(errors="replace")
+            with self._log.open("rb") as log:
+                log.seek(since if since <= self.log_size() else 0)  # it has been rotated
+                text = log.read().decode(errors="replace")
         except OSError:
-            return ""
-        exits = re.findall(rf" exited: {re.escape(name)} \(([^;)]*)", text)
-        return exits[-1] if exits else ""
+            return []
+        return re.findall(rf" exited: {re.escape(name)} \(([^;)]*)", text)
 
     def launch(self) -> None:
         """End what an earlier one left behind, start it, and wait until it answers."""

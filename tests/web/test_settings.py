@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from backend import settings as backend
 from gpu_server import settings as gpu_server
+from telegram_bot import settings as telegram_bot
 from tests.services import Program
 from web import settings
 from web.settings import ServiceSettings, SettingsError
@@ -151,3 +152,116 @@ def test_each_wrong_setting_of_a_service_is_one_sentence_without_secrets(
     assert "\n" not in sentence
     assert SECRET not in sentence
     assert "short-secret" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        (b"# mine\nSHOP_TOKEN: " + SECRET.encode(), "line 2"),
+        (b"SHOP_PORT=1\nSHOP_TOKEN " + SECRET.encode(), "line 2"),
+        (b"SHOP_PORT=1\n\nSHOP_TOKEN='" + SECRET.encode() + b"\nSHOP_HOST=::1\n", "line 3"),
+        (b"set SHOP_TOKEN=" + SECRET.encode(), "line 1"),
+        (f"SHOP_TOKEN={SECRET}\n".encode("utf-16"), "UTF-8"),
+        (f"SHOP_TOKEN={SECRET}\n".encode("utf-16-le"), "UTF-8"),
+    ],
+)
+def test_a_line_that_cannot_be_read_stops_the_start_by_its_number(
+    env_file: Path, written: bytes, line: str
+) -> None:
+    env_file.write_bytes(written)
+    with pytest.raises(SettingsError) as refused:
+        settings.load(Shop, env_file)
+    assert line in str(refused.value)
+    assert str(env_file) in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+def test_what_editors_and_shells_write_is_read(env_file: Path) -> None:
+    text = f"\ufeffSHOP_PORT = 1234 # mine\r\n\r\nexport SHOP_TOKEN='{SECRET}'\r\n"
+    env_file.write_bytes(text.encode())
+    loaded = settings.load(Shop, env_file)
+    assert (loaded.shop_port, loaded.shop_token.get_secret_value()) == (1234, SECRET)
+
+
+KEY = "k" * 16
+IMPOSSIBLE: dict[type[ServiceSettings], list[tuple[str, str]]] = {
+    backend.Settings: [
+        *(("BACKEND_HOST", value) for value in ("http://0.0.0.0", "127.0.0.1:8000", "a b")),
+        *(("BACKEND_PORT", value) for value in ("0", "70000", "-1", "8000.5")),
+        ("BACKEND_API_KEYS", ","),
+        ("BACKEND_API_KEYS", f"a:{KEY},b:{KEY}"),
+        ("BACKEND_API_KEYS", f"a:{KEY},a:{KEY}2"),
+        ("BACKEND_API_KEYS", f"a:{KEY} {KEY}"),
+        ("BACKEND_API_KEYS", "a:ключ-из-букв-которых-нет-в-заголовках"),
+        ("BACKEND_GPU_SERVERS", "http://a:8100 http://b:8100"),
+        ("BACKEND_GPU_SERVERS", "http://a:81000"),
+        ("BACKEND_GPU_SERVERS", "http://a:0"),
+        ("BACKEND_GPU_SERVERS", "http://"),
+        ("BACKEND_GPU_TOKEN", "two words"),
+        ("BACKEND_CORS_ORIGINS", "https://example.org/app"),
+        ("BACKEND_CORS_ORIGINS", "example.org"),
+        ("BACKEND_CORS_ORIGINS", "https://a.org https://b.org"),
+        ("BACKEND_PUBLIC_URL", "easel.example.org"),
+        ("BACKEND_PUBLIC_URL", "https://me:secret@example.org"),
+        ("BACKEND_ADVERTISE_URL", "10.0.0.5:8000"),
+        ("BACKEND_IMAGES_URL", "file://data/images"),
+        ("BACKEND_RESULT_TTL_HOURS", "nan"),
+        ("BACKEND_RESULT_TTL_HOURS", "1e300"),
+        ("BACKEND_GENERATION_TIMEOUT_S", "inf"),
+        ("BACKEND_NO_GPU_PATIENCE_S", "-5"),
+        ("BACKEND_DAILY_IMAGES", "-1"),
+        ("EASEL_WORKFLOWS_DIR", "~nobody-of-this-name/modes"),
+    ],
+    gpu_server.Settings: [
+        ("GPU_HOST", "127.0.0.1:8100"),
+        ("GPU_TOKEN", "two words"),
+        ("GPU_JOB_TIMEOUT_S", "nan"),
+        ("GPU_RESULT_TTL_S", "inf"),
+        ("GPU_SAFETY_STRICTNESS", "nan"),
+        ("COMFYUI_PORT", "0"),
+        ("COMFYUI_URL", "http://a b"),
+        ("COMFYUI_URL", "http://a:99999"),
+    ],
+    telegram_bot.Settings: [
+        ("BOT_ALLOWED_USERS", ","),
+        ("BOT_ALLOWED_USERS", "0"),
+        ("BOT_ALLOWED_USERS", "1 2"),
+        ("BOT_ADMINS", "@me"),
+        ("BOT_BACKEND_URL", "127.0.0.1:8000"),
+        ("BOT_BACKEND_KEY", "two words"),
+        ("BOT_WEBHOOK_URL", "https://me:secret@example.org/hook"),
+        ("BOT_WEBHOOK_HOST", "https://example.org"),
+        ("BOT_API_TIMEOUT_S", "nan"),
+        ("BOT_API_BASE_URL", "http://127.0.0.1:8081"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"), [(k, *pair) for k, pairs in IMPOSSIBLE.items() for pair in pairs]
+)
+def test_a_value_that_cannot_work_is_refused_by_name(
+    env_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[ServiceSettings],
+    name: str,
+    value: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}: ") as refused:
+        settings.load(kind, env_file)
+    assert KEY not in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_values_are_brought_into_the_form_that_works(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("BACKEND_CORS_ORIGINS", "https://Example.org:443/, http://localhost:3000")
+    monkeypatch.setenv("BACKEND_GPU_SERVERS", "http://a:8100/ ,http://a:8100")
+    monkeypatch.setenv("EASEL_WORKFLOWS_DIR", "~/modes")
+    loaded = settings.load(backend.Settings, env_file)
+    assert loaded.backend_cors_origins == ["https://example.org", "http://localhost:3000"]
+    assert loaded.backend_gpu_servers == ["http://a:8100"]
+    assert loaded.easel_workflows_dir == Path("/home/me/modes")

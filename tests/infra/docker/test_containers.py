@@ -196,6 +196,11 @@ def test_every_service_that_others_wait_for_has_a_health_check() -> None:
             assert own or _all(_read(ROOT / str(files[other])), "HEALTHCHECK"), other
 
 
+def test_the_logs_of_every_service_are_bounded() -> None:
+    for name, service in _compose()["services"].items():
+        assert service["logging"]["options"].keys() >= {"max-size", "max-file"}, name
+
+
 def test_volumes_of_services_are_declared() -> None:
     compose = _compose()
     used = {v.partition(":")[0] for s in compose["services"].values() for v in s["volumes"]}

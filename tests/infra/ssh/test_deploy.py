@@ -196,15 +196,37 @@ def test_check_changes_nothing(pod: Pod, checkout: Checkout, via: str) -> None:
     assert pod.workdir.is_dir()
 
 
-def test_a_release_that_does_not_come_up_says_how_to_go_back(pod: Pod, checkout: Checkout) -> None:
+def test_a_release_that_does_not_come_up_is_replaced_by_the_one_before(
+    pod: Pod, checkout: Checkout
+) -> None:
     assert deploy(pod, checkout).returncode == 0
     (checkout.folder / "fails").touch()
     checkout.commit("two")
     done = deploy(pod, checkout)
     assert done.returncode == 3
-    assert b"--rollback" in done.stderr
-    assert deploy(pod, checkout, "--rollback").returncode == 0
+    assert b"went back to release" in done.stderr
+    assert done.stdout.endswith(b"restart \n")
     assert version(pod) == "one"
+    assert len(releases(pod)) == 1
+    (checkout.folder / "fails").unlink()
+    checkout.commit("three")
+    assert deploy(pod, checkout).returncode == 0
+    assert version(pod) == "three"
+
+
+def test_a_release_that_cannot_be_set_up_never_replaces_one_that_runs(
+    pod: Pod, checkout: Checkout, via: str
+) -> None:
+    assert deploy(pod, checkout, via=via).returncode == 0
+    startup = checkout.folder / "startup.sh"
+    startup.write_text(STARTUP.replace("case $1 in", "case $1 in\n  setup) exit 1 ;;", 1))
+    checkout.commit("two")
+    done = deploy(pod, checkout, via=via)
+    assert done.returncode == 1
+    assert b"stays in use" in done.stderr + done.stdout
+    assert b"restart" not in done.stdout
+    assert version(pod) == "one"
+    assert len(releases(pod)) == 1
 
 
 def test_a_damaged_archive_changes_nothing(pod: Pod, checkout: Checkout, via: str) -> None:

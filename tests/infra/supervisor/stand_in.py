@@ -1,8 +1,8 @@
-"""Serve as a small service in tests of supervision: stand_in.py NAME PORT [--exit-code N].
+"""Serve as a small service in tests: stand_in.py NAME PORT [--exit-code N [--after S]].
 
 NAME is a path. It answers 200 (503 while the file NAME.unready exists), says so in its log at
-/livez, and at SIGTERM shuts down as a server does. With --exit-code it ends at once, as a service
-with a wrong setting does.
+/livez, and at SIGTERM shuts down as a server does. With --exit-code it ends at once or
+after S seconds, as a service with a wrong setting does.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -33,9 +34,11 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("port", type=int)
     parser.add_argument("--exit-code", type=int)
+    parser.add_argument("--after", type=float, default=0)
     options = parser.parse_args()
     print(f"{options.name} begins as {os.getpid()}", flush=True)
     if options.exit_code is not None:
+        time.sleep(options.after)
         print("error: COLOUR is 'plaid'; allowed: red, blue", flush=True)
         sys.exit(options.exit_code)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.supervisor import comfyui, lifecycle, pod
+from infra.supervisor import comfyui, lifecycle
 from infra.supervisor.host import Host, HostError, read_host
 from infra.supervisor.services import service_table
 
@@ -185,31 +185,22 @@ def test_comfyui_is_not_installed_over_something_else(checkout: Path, tmp_path: 
         comfyui.install(at_home(checkout, COMFYUI_DIR=str(tmp_path / "ComfyUI")))
 
 
+def keep_host_keys(system: Path, kept: Path) -> None:
+    script = Path(lifecycle.__file__).with_name("host_keys.sh")
+    subprocess.run((str(script), str(system), str(kept)), check=True)
+
+
 def test_a_pods_host_keys_outlive_a_reset(tmp_path: Path) -> None:
     system, kept = tmp_path / "ssh", tmp_path / "volume" / ".ssh_host"
     system.mkdir()
     (system / "ssh_host_ed25519_key").write_text("first")
     (system / "ssh_host_ed25519_key.pub").write_text("public")
-    pod.sync_host_keys(system, kept)
+    keep_host_keys(system, kept)
     (system / "ssh_host_ed25519_key").write_text("made anew after a reset")
-    assert pod.sync_host_keys(system, kept)
+    keep_host_keys(system, kept)
     assert (system / "ssh_host_ed25519_key").read_text() == "first"
     assert (kept / "ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
     assert kept.stat().st_mode & 0o777 == 0o700
-    assert not pod.sync_host_keys(system, kept)
-
-
-def test_host_keys_that_cannot_be_made_are_reported_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = tmp_path / "bin" / "ssh-keygen"
-    broken.parent.mkdir()
-    broken.write_text("#!/bin/sh\nexit 1\n")
-    broken.chmod(0o755)
-    monkeypatch.setenv("PATH", str(broken.parent))
-    (tmp_path / "ssh").mkdir()
-    with pytest.raises(HostError, match="SSH host keys cannot be kept"):
-        pod.sync_host_keys(tmp_path / "ssh", tmp_path / "kept")
 
 
 def test_a_pod_without_any_host_key_gets_one_that_is_kept(tmp_path: Path) -> None:
@@ -217,14 +208,30 @@ def test_a_pod_without_any_host_key_gets_one_that_is_kept(tmp_path: Path) -> Non
         pytest.skip("ssh-keygen is not installed")
     system, kept = tmp_path / "ssh", tmp_path / ".ssh_host"
     system.mkdir()
-    pod.sync_host_keys(system, kept)
-    derived = subprocess.run(
-        ("ssh-keygen", "-y", "-f", str(kept / "ssh_host_ed25519_key")),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert (
-        derived.stdout.split()[:2]
-        == ((system / "ssh_host_ed25519_key.pub").read_text().split()[:2])
-    )
+    keep_host_keys(system, kept)
+    kept_key = (kept / "ssh_host_ed25519_key").read_text()
+    assert (system / "ssh_host_ed25519_key").read_text() == kept_key != ""
+
+
+@pytest.mark.parametrize("file", ["", "gpu_server", "backend"])
+def test_a_port_moves_those_who_call_the_service_too(checkout: Path, file: str) -> None:
+    (checkout / "telegram_bot" / ".env").write_text("BOT_BACKEND_URL=http://127.0.0.1:8000\n")
+    ports = {"GPU_PORT": "8101", "BACKEND_PORT": "8001", "COMFYUI_PORT": "8189"}
+    if file:
+        text = "".join(f"{name}={value}\n" for name, value in ports.items())
+        (checkout / file / ".env").write_text(text)
+    host = at_home(checkout, **({} if file else ports))
+    table = {service.name: service for service in service_table(host)}
+    assert table["backend"].env["BACKEND_GPU_SERVERS"] == "http://127.0.0.1:8101"
+    assert table["telegram_bot"].env["BOT_BACKEND_URL"] == "http://127.0.0.1:8001"
+    for name, service in (("GPU_PORT", "gpu_server"), ("BACKEND_PORT", "backend")):
+        assert table[service].env[name] == ports[name] == str(table[service].port)
+    assert table["gpu_server"].env["COMFYUI_PORT"] == "8189"
+
+
+def test_who_calls_a_service_elsewhere_is_left_alone(checkout: Path) -> None:
+    told = at_home(checkout, GPU_PORT="8101", BACKEND_GPU_SERVERS="http://10.0.0.5:8100")
+    away = at_home(checkout, GPU_PORT="8101", EASEL_SERVICES="backend")
+    for host in (told, away):
+        [backend] = [one for one in service_table(host) if one.name == "backend"]
+        assert "BACKEND_GPU_SERVERS" not in backend.env

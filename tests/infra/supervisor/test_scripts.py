@@ -13,7 +13,14 @@ import pytest
 
 from tests.infra.supervisor.conftest import ROOT, LabHost
 
-SCRIPTS = ("startup.sh", "infra/install_test_packages.sh", "requirements/compile.sh", ".ci/run")
+SCRIPTS = (
+    "startup.sh",
+    "infra/supervisor/host_keys.sh",
+    "infra/remote_deploy.sh",
+    "infra/install_test_packages.sh",
+    "requirements/compile.sh",
+    ".ci/run",
+)
 REQUIREMENTS = ("all", "backend", "bot", "dev", "gpu", "ops")
 
 
@@ -32,6 +39,9 @@ def bare_checkout(tmp_path: Path) -> Path:
     (checkout / "requirements").mkdir(parents=True)
     shutil.copy(ROOT / "startup.sh", checkout)
     shutil.copytree(ROOT / "infra" / "supervisor", checkout / "infra" / "supervisor")
+    (checkout / "web").mkdir()
+    for module in ("__init__.py", "env_file.py"):
+        shutil.copy(ROOT / "web" / module, checkout / "web")
     for name in (*REQUIREMENTS, "gate"):
         (checkout / "requirements" / f"{name}.txt").touch()
     return checkout
@@ -50,24 +60,80 @@ def startup(checkout: Path, *argv: str, **environ: str) -> subprocess.CompletedP
     )
 
 
-def test_startup_sets_up_once_and_again_when_the_requirements_change(bare_checkout: Path) -> None:
-    first = startup(bare_checkout, "status", "--json")
+def test_startup_sets_up_once_and_beside_it_when_the_requirements_change(
+    bare_checkout: Path,
+) -> None:
+    first = startup(bare_checkout, "setup")
     assert first.returncode == 0, first.stderr
     assert "Installing requirements/all.txt requirements/gate.txt" in first.stderr
-    assert json.loads(first.stdout)["ready"]
-    assert startup(bare_checkout, "status").stderr == ""
+    assert startup(bare_checkout, "setup").stderr == ""
+    old = (bare_checkout / ".venv").resolve()
     (bare_checkout / "requirements" / "backend.txt").write_text("# newer\n")
-    (bare_checkout / ".env").write_text("EASEL_SERVICES=backend  # and nothing else\n")
-    changed = startup(bare_checkout, "status")
+    (bare_checkout / ".env").write_text("\ufeffEASEL_SERVICES=backend  # and nothing else\r\n")
+    changed = startup(bare_checkout, "setup")
     assert "Installing requirements/ops.txt requirements/backend.txt\n" in changed.stderr
+    assert (bare_checkout / ".venv").resolve() != old
+    assert (old / "bin" / "python").exists()  # for services that still run with it
+
+
+def test_packages_that_cannot_be_installed_leave_the_old_ones_in_use(bare_checkout: Path) -> None:
+    never = startup(bare_checkout, "status")
+    assert (never.returncode, never.stdout) == (1, "")
+    assert "./startup.sh setup" in never.stderr
+    assert startup(bare_checkout, "setup").returncode == 0
+    old = (bare_checkout / ".venv").resolve()
+    everything = bare_checkout / "requirements" / "all.txt"
+    everything.write_text(f"nothing-such==1 --hash=sha256:{'0' * 64}\n")
+    failed = startup(bare_checkout, "start", PIP_NO_INDEX="1")
+    assert failed.returncode == 1
+    assert "cannot be installed" in failed.stderr
+    assert [*bare_checkout.glob(".venv-*")] == [old]
+    shown = startup(bare_checkout, "status", "--json")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["ready"]
+    assert "not installed" in shown.stderr
+    (bare_checkout / ".env").write_text("COMFYUI_PORT=8188\n")
+    (bare_checkout / ".env").chmod(0o644)
+    assert "chmod 600" in startup(bare_checkout, "doctor").stdout
+    assert startup(bare_checkout, "stop").stdout == "Nothing was running.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("EASEL_SERVICES=backnd\n", "EASEL_SERVICES names backnd; allowed: comfyui"),
+        ("# mine\nEASEL_CHECKPOINT: s3cret\n", ".env, line 2: it is not NAME=value"),
+    ],
+)
+def test_a_wrong_line_of_the_hosts_file_is_named_before_anything_is_installed(
+    bare_checkout: Path, text: str, said: str
+) -> None:
+    (bare_checkout / ".env").write_text(text)
+    done = startup(bare_checkout, "start")
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Creating" not in done.stderr
+    assert "s3cret" not in done.stderr
 
 
 def test_startup_without_a_python_says_what_to_install(bare_checkout: Path) -> None:
     tools = bare_checkout / "bin"
     tools.mkdir()
-    for tool in ("dirname", "readlink", "mkdir", "sha256sum", "grep", "sed", "tail", "rm"):
+    for tool in (
+        "dirname",
+        "readlink",
+        "mkdir",
+        "sha256sum",
+        "grep",
+        "sed",
+        "tail",
+        "rm",
+        "cat",
+        "cut",
+        "head",
+    ):
         (tools / tool).symlink_to(shutil.which(tool) or tool)
-    done = startup(bare_checkout, "status", PATH=str(tools), EASEL_PYTHON="")
+    done = startup(bare_checkout, "start", PATH=str(tools), EASEL_PYTHON="")
     assert done.returncode == 1
     assert "apt-get install python3 python3-venv" in done.stderr
 

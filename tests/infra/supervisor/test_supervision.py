@@ -149,6 +149,21 @@ def test_a_wrong_setting_stops_the_start_at_once_with_the_services_sentence(lab:
     assert lab.run("start").returncode == 0
 
 
+@pytest.mark.parametrize("code", [1, 2])
+def test_a_service_that_ends_after_a_slow_start_is_shown_and_not_tried_without_end(
+    lab: LabHost, code: int
+) -> None:
+    lab.add("backend", "--exit-code", str(code), "--after", "1.5", starts_s=1)
+    start = lab.run("start")
+    assert start.returncode == 1
+    reason = "does not accept its settings" if code == 2 else "keeps ending (exit status 1)"
+    assert reason in start.stderr
+    assert "COLOUR is 'plaid'" in start.stderr
+    begun = (lab.path / "log" / "backend.log").read_text().count("begins as")
+    assert begun <= 3
+    assert lab.status()["backend"].pid is None
+
+
 def test_a_service_that_does_not_get_ready_says_why(lab: LabHost) -> None:
     lab.add("gpu_server", ready_s=0.5)
     (lab.path / "gpu_server.unready").touch()
@@ -255,6 +270,28 @@ def test_a_restart_with_a_wrong_setting_stops_nothing(lab: LabHost) -> None:
     done = lab.run("restart")
     assert done.returncode == 1
     assert "backendd" in done.stderr
+    assert is_alive(pid)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"BACKEND_RATE_PER_MINUTE": "-1"}, "backend: BACKEND_RATE_PER_MINUTE: "),
+        ({"EASEL_WORKFLOWS_DIR": "nowhere"}, "'nowhere' does not exist"),
+    ],
+)
+def test_a_restart_with_a_setting_that_a_service_would_refuse_stops_nothing(
+    lab: LabHost, wrong: dict[str, str], named: str
+) -> None:
+    lab.add("backend")
+    assert lab.run("start").returncode == 0
+    pid = lab.pid("backend")
+    lab.environment |= {"EASEL_SERVICE_TABLE": "", **wrong}
+    for command in ("restart", "start", "setup"):
+        done = lab.run(command)
+        assert done.returncode == 1
+        assert named in done.stderr
+        assert "Nothing was changed" in done.stderr
     assert is_alive(pid)
 
 
