@@ -136,14 +136,18 @@ class JobExecution:
                 continue
             except Lost as loss:
                 deaths += loss.was_running
-                if deaths >= _MAX_DEATHS:
-                    raise errors.EngineLost("ComfyUI ended twice while drawing this") from loss
+                _require_alive(deaths, loss)
                 self.engine.suspect()
             except WorkerDead as dead:
-                if run is None or not await self.engine.restart("worker_dead", run.boot):
+                deaths += dead.was_running
+                will_return = await self.engine.restart("worker_dead", run.boot if run else 0)
+                if job.is_stopping:
+                    raise errors.Cancelled from dead
+                if not will_return:
                     raise errors.EngineLost(
                         "ComfyUI takes jobs but runs none; it must be restarted"
                     ) from dead
+                _require_alive(deaths, dead)
             else:
                 if entry.status == "success":
                     return _outputs(entry, rendered)
@@ -272,6 +276,12 @@ class _Trouble:
             self._began = now
         self._last = now
         return now - self._began > self.limit_s
+
+
+def _require_alive(deaths: int, last: Exception) -> None:
+    """Raise EngineLost if ComfyUI has ended under this job too often."""
+    if deaths >= _MAX_DEATHS:
+        raise errors.EngineLost("ComfyUI ended twice while drawing this") from last
 
 
 def _outputs(entry: HistoryEntry, rendered: Rendered) -> Outputs:
