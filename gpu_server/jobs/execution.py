@@ -72,7 +72,7 @@ class JobExecution:
         gone = False
         while True:
             async with self._slot(job):
-                outputs = await self._attempts(job, output_class=self._output_class(again=gone))
+                outputs = await self._attempts(job, again=gone)
             job.show_stage("encoding")
             try:
                 return await self._finish(job, outputs)
@@ -113,7 +113,7 @@ class JobExecution:
                 await self._after_silence(job, trouble, error)
             await self._engine_ready(job)
 
-    async def _attempts(self, job: Job, output_class: str) -> Outputs:
+    async def _attempts(self, job: Job, *, again: bool) -> Outputs:
         trouble = _Trouble(self.timeouts.engine_back_s)
         deaths = 0
         tried: set[Failure] = set()
@@ -121,7 +121,7 @@ class JobExecution:
             await self._engine_ready(job)
             run: PromptRun | None = None
             try:
-                rendered = await self._render(job, output_class)
+                rendered = await self._render(job, self._output_class(again=again))
                 run = PromptRun(
                     job=job,
                     rendered=rendered,
