@@ -35,7 +35,12 @@ class Timeouts:
     mute_s: float = 4.0
     """Silence of a running prompt after which the event socket is replaced."""
     dead_s: float = 12.0
-    """Silence after which a prompt reported as running means a dead worker thread."""
+    """Silence between nodes after which a prompt reported as running means a dead worker thread."""
+    quiet_node_s: float = 30.0
+    """How much longer a node may be silent. This and the next matter only for a ComfyUI that does
+    not say whether its worker thread lives: one without our nodes."""
+    load_s_per_gb: float = 10.0
+    """How much longer still for each GB of the model file that the node may be loading."""
     not_started_s: float = 5.0
     """How long a prompt may wait while nothing runs before the worker thread counts as dead."""
     loading_s: float = 900.0

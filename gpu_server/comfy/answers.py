@@ -104,6 +104,8 @@ class EngineInfo:
     version: str
     boot_id: str = ""
     has_our_nodes: bool = False
+    worker_alive: bool | None = None
+    """Whether the thread that runs prompts lives; None where ComfyUI does not say."""
 
 
 def refusal(graph: Graph, answer: Mapping[str, Any], status: int) -> GraphRefused:

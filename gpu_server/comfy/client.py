@@ -1,6 +1,7 @@
 """ComfyUI over HTTP: send requests and read answers; decide nothing."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from web.same_origin import is_loopback
 from workflows.catalog import Graph
 
 OUR_NODES_VERSION = 1
+_WORKER_ENDED = re.compile(r"Exception in thread [^\n]*\(prompt_worker\)")
 
 _KEEP_ALIVE_S = 4.0
 """How long to keep idle connections; if ComfyUI closed them first, a request could fail."""
@@ -104,7 +106,18 @@ class ComfyClient:
                 version=str(system.get("comfyui_version", "")),
                 boot_id=str(nodes.get("boot_id", "")),
                 has_our_nodes=nodes.get("version") == OUR_NODES_VERSION,
+                worker_alive=nodes.get("worker_alive"),
             )
+
+    async def tells_of_dead_worker(self) -> bool:
+        """Whether ComfyUI's own log says that the thread which runs prompts ended by an exception.
+
+        Nothing of the log is kept. False where ComfyUI shows no log.
+        """
+        answer = await self._object("/internal/logs/raw")
+        with reading("GET /internal/logs/raw"):
+            log = "".join(str(entry["m"]) for entry in answer.get("entries", ()))
+        return _WORKER_ENDED.search(log) is not None
 
     async def node_definition(self, node_class: str) -> dict[str, Any] | None:
         """Return a class's definition from `/object_info`, or None if ComfyUI lacks the class."""

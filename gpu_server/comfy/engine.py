@@ -70,6 +70,15 @@ class Engine:
         return self.fault is None or self._is_killed
 
     @property
+    def has_dead_worker(self) -> bool:
+        """Whether ComfyUI says that the thread which runs prompts has ended."""
+        return self.info is not None and self.info.worker_alive is False
+
+    @property
+    def says_worker_lives(self) -> bool:
+        return self.info is not None and self.info.worker_alive is True
+
+    @property
     def has_our_nodes(self) -> bool:
         return self.info is not None and self.info.has_our_nodes
 
@@ -121,6 +130,8 @@ class Engine:
         if boot != self.boots or self._is_killed:
             return True
         pid = self._pid()
+        if pid is None and self.fault is not None:
+            return False
         log.error("engine_fault", reason=reason, restarted=pid is not None)
         self.fault = _FAULTS[reason]
         self._leave_service()
@@ -161,6 +172,8 @@ class Engine:
             return
         self._misses = 0
         self.is_stranger = False
+        if self.has_dead_worker:
+            await self.restart("worker_dead", self.boots)
         if self.fault is None:
             self.in_service.set()
 

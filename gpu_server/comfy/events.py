@@ -49,6 +49,9 @@ class Watch:
     posted_at: float | None = None
     started_at: float | None = None
     last_sign_at: float = field(default_factory=time.monotonic)
+    """When a frame last showed that the worker moves on; monotonic."""
+    longest_pause_s: float = 0.0
+    """The longest time between two such frames."""
     alive: bool = False
     """Whether any frame has named this prompt."""
     suspect: bool = False
@@ -63,7 +66,10 @@ class Watch:
     _verdict: HistoryEntry | None = None
 
     def touch(self) -> None:
-        self.last_sign_at = time.monotonic()
+        now = time.monotonic()
+        if self.alive:
+            self.longest_pause_s = max(self.longest_pause_s, now - self.last_sign_at)
+        self.last_sign_at = now
         self.alive = True
         self.changed.set()
 
@@ -101,6 +107,12 @@ class Watch:
     def begin_node(self, node: str) -> None:
         self.start()
         self.progress.executing(node)
+
+    def learn_node(self, node: str) -> None:
+        """Take the node that a new socket is told; only another one is a sign of life."""
+        if node != self.progress.node and node in self.progress.graph:
+            self.begin_node(node)
+            self.touch()
 
 
 @dataclass(kw_only=True)
@@ -195,11 +207,8 @@ class EventChannel:
     def _handle_message(self, kind: str, data: dict[str, Any]) -> None:
         prompt_id = data.get("prompt_id")
         if prompt_id is None and kind == "executing" and data.get("node") is not None:
-            # Sent once after connecting during a job: a sign of life that does not name the prompt.
+            # The node that ComfyUI began last, told to every new socket: it may long have died.
             self.node_on_connect = str(data["node"])
-            for watch in self._watches.values():
-                if watch.started_at is not None:
-                    watch.touch()
             return
         watched = self._watches.get(str(prompt_id))
         if watched is not None:

@@ -17,6 +17,8 @@ LOADERS = (
     "LoraLoaderModelOnly",
 )
 SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+_UNKNOWN_BYTES = 8 * 10**9
+"""Taken as the size of a file that is in no manifest: that of a large checkpoint."""
 
 
 def files_of(graph: Graph, node_class: str | None = None) -> list[str]:
@@ -30,6 +32,36 @@ def files_of(graph: Graph, node_class: str | None = None) -> list[str]:
         if isinstance(value, str) and value.endswith(SUFFIXES)
     ]
     return list(dict.fromkeys(names))
+
+
+def largest_to_load(graph: Graph, node_id: str, *, is_loaded: bool) -> int:
+    """Return the bytes of the largest model file that this node may have to load now.
+
+    ComfyUI moves weights to the GPU in the first node that uses them, not in their loader; once
+    `is_loaded`, only files that the node itself names count.
+    """
+    names = _named_by(graph[node_id]["inputs"].values())
+    if not names and not is_loaded:
+        names = _named_by(
+            v for key in _above(graph, node_id) for v in graph[key]["inputs"].values()
+        )
+    sizes = {file.dest.partition("/")[2]: file.size for file in load_manifest().files}
+    return max((sizes.get(name, _UNKNOWN_BYTES) for name in names), default=0)
+
+
+def _named_by(values: Iterable[object]) -> list[str]:
+    return [value for value in values if isinstance(value, str) and value.endswith(SUFFIXES)]
+
+
+def _above(graph: Graph, node_id: str) -> set[str]:
+    """Return the nodes that this one gets its inputs from, near and far."""
+    seen: set[str] = set()
+    waiting = [node_id]
+    while waiting:
+        links = (v for v in graph[waiting.pop()]["inputs"].values() if isinstance(v, list) and v)
+        waiting += (new := {str(v[0]) for v in links} & graph.keys() - seen)
+        seen |= new
+    return seen
 
 
 def missing_models(faults: Iterable[NodeFault]) -> tuple[str, ...]:

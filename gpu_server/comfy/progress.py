@@ -37,6 +37,8 @@ class Progress:
     """Seconds spent in loaders that have finished."""
     clock: float = field(default_factory=time.monotonic)
     """When the current node began; monotonic."""
+    has_stepped: bool = False
+    """Whether a node has told a step: the models it works with are loaded."""
     _done: float = 0.0
     _current: str | None = None
     _current_share: float = 0.0
@@ -52,14 +54,22 @@ class Progress:
             self._finish(str(node))
         self._update()
 
+    @property
+    def node(self) -> str | None:
+        """The node that runs; None between two prompts, and before the first frame of a node."""
+        return self._current
+
     def executing(self, node: str) -> None:
-        """Begin this node; the one before it is done."""
+        """Begin this node; the one before it is done. Repeating the current one changes nothing."""
+        if node == self._current:
+            return
         self._close_current()
         self._current = node
         self.stage = self._name(node)
         self._update()
 
     def step(self, node: str, value: float, maximum: float) -> None:
+        self.has_stepped = True
         if node != self._current:
             self.executing(node)
         self._current_share = value / maximum if maximum else 0.0

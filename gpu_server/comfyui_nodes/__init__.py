@@ -1,4 +1,4 @@
-"""Easel's nodes and routes for ComfyUI: raw image output, an identity, removal of job files.
+"""Easel's nodes and routes for ComfyUI: raw output, identity, worker, removal of files.
 
 Linked or copied to ComfyUI's `custom_nodes/easel_nodes`, this folder runs inside ComfyUI, so it
 imports only itself and what ComfyUI has installed.
@@ -6,7 +6,7 @@ imports only itself and what ComfyUI has installed.
 
 import sys
 
-if "folder_paths" in sys.modules:  # inside ComfyUI; elsewhere only ppm and jobs work
+if "folder_paths" in sys.modules:  # inside ComfyUI; elsewhere only ppm, jobs and worker work
     from server import PromptServer
 
     from .output import EaselOutput

@@ -8,6 +8,7 @@ import folder_paths
 from aiohttp import web
 
 from .jobs import is_job_id, remove_job
+from .worker import Worker
 
 _FOLDERS = ("input", "output", "temp")
 
@@ -15,8 +16,10 @@ _FOLDERS = ("input", "output", "temp")
 def add_routes(routes: web.RouteTableDef) -> None:
     """Add `GET /easel` (identity) and `DELETE /easel/jobs/{job},{job},…` (remove jobs' files).
 
-    `boot_id` changes with every start; `output` is for clients on the same disk.
+    `boot_id` changes with every start; `output` is for clients on the same disk; `worker_alive` is
+    null until the worker thread was seen.
     """
+    worker = Worker()
     identity = {
         "version": 1,
         "boot_id": str(uuid4()),
@@ -25,7 +28,7 @@ def add_routes(routes: web.RouteTableDef) -> None:
     }
 
     async def identify(_: web.Request) -> web.Response:
-        return web.json_response(identity)
+        return web.json_response({**identity, "worker_alive": worker.is_alive()})
 
     routes.get("/easel")(identify)
     routes.delete("/easel/jobs/{jobs}")(_delete_job)

@@ -72,7 +72,7 @@ class JobExecution:
         gone = False
         while True:
             async with self._slot(job):
-                outputs = await self._attempts(job, output_class=self._output_class(again=gone))
+                outputs = await self._attempts(job, again=gone)
             job.show_stage("encoding")
             try:
                 return await self._finish(job, outputs)
@@ -113,7 +113,7 @@ class JobExecution:
                 await self._after_silence(job, trouble, error)
             await self._engine_ready(job)
 
-    async def _attempts(self, job: Job, output_class: str) -> Outputs:
+    async def _attempts(self, job: Job, *, again: bool) -> Outputs:
         trouble = _Trouble(self.timeouts.engine_back_s)
         deaths = 0
         tried: set[Failure] = set()
@@ -121,7 +121,7 @@ class JobExecution:
             await self._engine_ready(job)
             run: PromptRun | None = None
             try:
-                rendered = await self._render(job, output_class)
+                rendered = await self._render(job, self._output_class(again=again))
                 run = PromptRun(
                     job=job,
                     rendered=rendered,
@@ -136,14 +136,18 @@ class JobExecution:
                 continue
             except Lost as loss:
                 deaths += loss.was_running
-                if deaths >= _MAX_DEATHS:
-                    raise errors.EngineLost("ComfyUI ended twice while drawing this") from loss
+                _require_alive(deaths, loss)
                 self.engine.suspect()
             except WorkerDead as dead:
-                if run is None or not await self.engine.restart("worker_dead", run.boot):
+                deaths += dead.was_running
+                will_return = await self.engine.restart("worker_dead", run.boot if run else 0)
+                if job.is_stopping:
+                    raise errors.Cancelled from dead
+                if not will_return:
                     raise errors.EngineLost(
                         "ComfyUI takes jobs but runs none; it must be restarted"
                     ) from dead
+                _require_alive(deaths, dead)
             else:
                 if entry.status == "success":
                     return _outputs(entry, rendered)
@@ -272,6 +276,12 @@ class _Trouble:
             self._began = now
         self._last = now
         return now - self._began > self.limit_s
+
+
+def _require_alive(deaths: int, last: Exception) -> None:
+    """Raise EngineLost if ComfyUI has ended under this job too often."""
+    if deaths >= _MAX_DEATHS:
+        raise errors.EngineLost("ComfyUI ended twice while drawing this") from last
 
 
 def _outputs(entry: HistoryEntry, rendered: Rendered) -> Outputs:

@@ -17,6 +17,7 @@ from gpu_server.comfy.answers import HistoryEntry, PostUnknown, Unreachable
 from gpu_server.comfy.client import ComfyClient
 from gpu_server.comfy.engine import Engine
 from gpu_server.comfy.events import EventChannel, Watch
+from gpu_server.comfy.model_files import largest_to_load
 from gpu_server.comfy.progress import Progress
 from gpu_server.jobs.job import Job, Submission
 from gpu_server.schemas import State
@@ -30,6 +31,8 @@ Place = Literal["running", "waiting", "stuck", "nowhere"]
 """Where ComfyUI has a prompt; `stuck`: it waits and nothing runs, as with a dead worker."""
 _STOP_CHECK_S = 0.25
 """Interval between checks of whether a prompt that is to be stopped has ended."""
+_PAUSES = 3
+"""How many times its longest pause so far a node may be silent: on a CPU every step is slow."""
 _HISTORY_PAUSE_S = 0.05
 """Pause before looking again for a prompt that is nowhere."""
 
@@ -41,8 +44,11 @@ class Lost(Exception):
     was_running: bool
 
 
+@dataclass(eq=False)
 class WorkerDead(Exception):
     """ComfyUI answers and accepts prompts, but runs none."""
+
+    was_running: bool
 
 
 @dataclass(kw_only=True)
@@ -170,12 +176,14 @@ class PromptRun:
     async def _reconcile(self, watch: Watch) -> HistoryEntry | None:
         """Ask ComfyUI after a silence. Returns how the prompt ended, if it has."""
         answer = await self._find()
+        if isinstance(answer, str) and answer != "nowhere" and self._has_dead_worker():
+            raise WorkerDead(was_running=answer == "running")
         if answer != "stuck":
             self._stuck_since = None
         elif self._stuck_since is None:
             self._stuck_since = time.monotonic()
         elif time.monotonic() - self._stuck_since > self.timeouts.not_started_s:
-            raise WorkerDead
+            raise WorkerDead(was_running=False)
         match answer:
             case "running":
                 watch.start()
@@ -218,16 +226,32 @@ class PromptRun:
         if self._running_since is None or not self.channel.open.is_set():
             self._running_since = now
         silent_s = now - max(watch.last_sign_at, self._running_since)
-        if silent_s > self.timeouts.dead_s and not watch.alive:
-            raise WorkerDead
+        if silent_s <= self.timeouts.mute_s:
+            return
         replaced_at = self._reconnected_at
-        if silent_s > self.timeouts.mute_s and (
-            replaced_at is None or now - replaced_at > self.timeouts.dead_s
-        ):
+        if replaced_at is None or now - replaced_at > self.timeouts.dead_s:
             await self._replace_socket(watch)
             if self.channel.node_on_connect is not None:
-                watch.begin_node(self.channel.node_on_connect)
-                watch.touch()
+                watch.learn_node(self.channel.node_on_connect)
+            return
+        self.engine.suspect()
+        if self.engine.says_worker_lives:
+            return
+        if silent_s > self._patience_s(watch) or await self.comfy.tells_of_dead_worker():
+            raise WorkerDead(was_running=True)
+
+    def _has_dead_worker(self) -> bool:
+        return self.engine.has_dead_worker and self.engine.boots == self.boot
+
+    def _patience_s(self, watch: Watch) -> float:
+        """How long a ComfyUI that cannot say whether its worker lives may be silent."""
+        progress, limits = watch.progress, self.timeouts
+        if progress.node not in progress.graph:
+            return limits.dead_s
+        size = largest_to_load(progress.graph, progress.node, is_loaded=progress.has_stepped)
+        loading_s = limits.load_s_per_gb * size / 1e9
+        slow_s = _PAUSES * watch.longest_pause_s
+        return limits.dead_s + limits.quiet_node_s + loading_s + slow_s
 
     async def _replace_socket(self, watch: Watch) -> None:
         log.info("event_channel_mute", prompt_id=watch.prompt_id)
@@ -240,6 +264,7 @@ class PromptRun:
         if time.monotonic() - self._stop_sent_at < self.timeouts.tick_s:
             return
         self._stop_sent_at = self._check_at = time.monotonic()
+        self.engine.suspect()  # a dead worker stops nothing
         await self.comfy.drop([self.job.prompt_id])
         await self.comfy.interrupt(self.job.prompt_id)
 

@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
+import structlog
+
 from gpu_server import schemas
 from gpu_server.jobs.cleanup import Leftover
 from gpu_server.jobs.job import Job
 from gpu_server.schemas import JobRequest
 from web import sqlite
+
+log = structlog.get_logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,11 +70,30 @@ class Records:
 
     @_in_thread
     def open(self) -> None:
+        """Open the file; a damaged one is set aside, since the backend has its jobs drawn again."""
         (self._folder / "jobs").mkdir(parents=True, exist_ok=True)
         path = self._folder / "jobs.sqlite3"
+        try:
+            self._connect(path)
+        except sqlite3.OperationalError:  # no space, no permission: the file itself is in order
+            raise
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            aside = path.with_name("jobs.sqlite3.damaged")
+            log.error("jobs_set_aside", reason=str(error), kept_as=aside.name)
+            path.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            self._connect(path)
+
+    def _connect(self, path: Path) -> None:
+        """Raise DatabaseError if the file is damaged."""
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
         sqlite.migrate(self._db, path, [_SCHEMA])
+        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
 
     @_in_thread
     def close(self) -> None:
@@ -134,12 +157,30 @@ class Records:
 
     @_in_thread
     def all(self) -> list[Job | Leftover]:
-        """Return the jobs on disk, oldest first, and what ComfyUI still has of deleted ones."""
+        """Return the jobs on disk, oldest first, and what ComfyUI still has of deleted ones.
+
+        A row that cannot be read is dropped, and so are files that belong to no job: a kill between
+        file and row leaves them.
+        """
         rows = self._db.execute(
             "SELECT id, request, fingerprint, attempt, created, ended, outcome, clean, forgotten"
             " FROM jobs ORDER BY created"
-        )
-        return [_job(row) for row in rows]
+        ).fetchall()
+        found: list[Job | Leftover] = []
+        for row in rows:
+            try:
+                found.append(_job(row))
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                log.error("job_unreadable", error=type(error).__name__)  # its text has the prompt
+                self._db.execute("DELETE FROM jobs WHERE id IS ?", (row[0],))
+        self._remove_strays({str(job.id) for job in found if isinstance(job, Job)})
+        return found
+
+    def _remove_strays(self, jobs: set[str]) -> None:
+        for folder in (self._folder / "jobs").iterdir():
+            if folder.name not in jobs:
+                log.info("stray_files_removed")
+                shutil.rmtree(folder, ignore_errors=True)
 
     @_in_thread
     def image(self, job: UUID, number: int) -> bytes | None:

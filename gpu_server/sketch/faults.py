@@ -19,6 +19,7 @@ FaultName = Literal[
     "frozen",  # the whole server stands still for `seconds`
     "restart",  # sockets cut, queue and history lost, new boot id, temp emptied
     "worker_dead",  # HTTP works and prompts are accepted, but nothing ever runs
+    "worker_dies",  # the worker thread ends after a node of the running prompt
     "lost_prompt",  # accepted with 200, then nowhere to be found
     "post_lost",  # accepted, but the connection is cut before the answer
     "silent_drop_node_errors",  # 200 with node_errors; the named output never runs

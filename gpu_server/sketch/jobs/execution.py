@@ -74,7 +74,7 @@ class Execution:
         order = execution_order(
             self._job.graph, self._job.outputs, self._is_cached, self._is_output
         )
-        success = all(self._execute(node_id) for node_id in order)
+        success = all(self._survive(node_id) for node_id in order)
         if success:
             self._record("execution_success", {})
         self._env.sockets.executing(self.client, None)
@@ -101,6 +101,13 @@ class Execution:
                 return [self._overrides.style, self._overrides.prompt]
             case _:
                 return None
+
+    def _survive(self, node_id: str) -> bool:
+        """Execute a node. Raises what ends the worker thread if the fault `worker_dies` strikes."""
+        success = self._execute(node_id)
+        if self._env.faults.strikes("worker_dies"):
+            raise RuntimeError("the worker thread ends between two nodes")
+        return success
 
     def _execute(self, node_id: str) -> bool:
         if self._is_cached(node_id):

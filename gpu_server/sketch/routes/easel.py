@@ -13,7 +13,13 @@ async def get_easel(request: Request) -> Response:
     engine = engine_of(request)
     output = str(engine.folders["output"])
     return json_reply(
-        {"version": 1, "boot_id": engine.boot_id, "engine": "sketch", "output": output}
+        {
+            "version": 1,
+            "boot_id": engine.boot_id,
+            "engine": "sketch",
+            "output": output,
+            "worker_alive": engine.worker.runs_jobs,
+        }
     )
 
 

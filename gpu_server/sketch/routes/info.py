@@ -41,6 +41,12 @@ async def get_system_stats(_: Request) -> Response:
     )
 
 
+async def get_logs(request: Request) -> Response:
+    """Answer with the one fact of ComfyUI's log that tells something about its state."""
+    entries = [{"t": "", "m": text} for text in engine_of(request).worker.last_words]
+    return json_reply({"entries": entries, "size": {"cols": 80, "rows": 25}})
+
+
 async def get_object_info(request: Request) -> Response:
     class_type = request.path_params.get("class_type")
     return json_reply(engine_of(request).definitions.object_info(class_type))
@@ -57,6 +63,7 @@ async def get_models(request: Request) -> Response:
 ROUTES = [
     Route("/", home),
     Route("/system_stats", get_system_stats),
+    Route("/internal/logs/raw", get_logs),
     Route("/object_info", get_object_info),
     Route("/object_info/{class_type}", get_object_info),
     Route("/models", get_models),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -303,3 +304,72 @@ async def test_a_graph_of_which_a_part_is_dropped_counts_as_refused(comfy: Comfy
     assert ended.error is not None
     assert ended.error.code == "engine_error"
     assert (await pod.ended((await pod.put()).id)).status is State.succeeded
+
+
+async def test_a_worker_that_dies_under_a_job_is_noticed_although_its_node_is_repeated(
+    comfy: Comfy, pod: Pod
+) -> None:
+    await comfy.fault("worker_dies", count=1)
+    ended = await pod.ended((await pod.put()).id)
+    assert ended.error is not None
+    assert ended.error.code == "engine_lost"
+    status, checks = await pod.readiness()
+    assert status == 503
+    assert "takes jobs and runs none" in checks["comfyui"]
+
+
+async def test_a_cancellation_does_not_wait_for_a_dead_worker(comfy: Comfy, tmp_path: Path) -> None:
+    patient = replace(QUICK, poll_s=60, mute_s=60, cancel_s=60)
+    async with serving(comfy.url, tmp_path / "data", patient) as pod:
+        await comfy.fault("worker_dies", count=1)
+        job = await pod.put()
+
+        async def died() -> bool:
+            return (await comfy.http.get("/easel")).json()["worker_alive"] is False
+
+        await until(died, "the worker dies")
+        assert (await pod.client.delete(job.id)).outcome == "cancelled"
+        assert await pod.unready()
+
+
+async def test_a_worker_that_died_without_a_job_of_ours_is_noticed(comfy: Comfy, pod: Pod) -> None:
+    await comfy.fault("worker_dies", count=1)
+    size = {"width": 64, "height": 64, "batch_size": 1, "color": 0}
+    graph: dict[str, Any] = {"1": {"class_type": "EmptyImage", "inputs": size}}
+    graph["2"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
+    (await comfy.http.post("/prompt", json={"prompt": graph})).raise_for_status()
+    await until(pod.unready, "the GPU server is not ready")
+
+
+@pytest.mark.parametrize("shows_log", [True, False])
+async def test_without_our_nodes_a_worker_that_died_in_a_node_is_noticed(
+    tmp_path: Path, *, shows_log: bool
+) -> None:
+    app = sketch.create_app(tmp_path / "engine", plain=True, faults=True)
+
+    async def without_log(scope: Scope, receive: Receive, send: Send) -> None:
+        hidden = scope.get("path") == "/internal/logs/raw" and not shows_log
+        await app({**scope, "path": "/none"} if hidden else scope, receive, send)
+
+    with services.served(without_log) as url:
+        limits = QUICK if not shows_log else replace(QUICK, quiet_node_s=600)
+        async with (
+            httpx.AsyncClient(base_url=url) as http,
+            serving(url, tmp_path / "data", limits) as pod,
+        ):
+            await http.post("/sketch/faults", json={"fault": "worker_dies", "count": 1})
+            ended = await pod.ended((await pod.put()).id)
+            assert ended.error is not None
+            assert ended.error.code == "engine_lost"
+            assert await pod.unready()
+
+
+async def test_without_our_nodes_a_long_load_of_a_model_is_waited_for(tmp_path: Path) -> None:
+    patient = replace(QUICK, load_s_per_gb=10)
+    async with (
+        engine(tmp_path / "comfyui", plain=True) as comfy,
+        serving(comfy.url, tmp_path / "data", patient) as pod,
+    ):
+        await comfy.fault("slow_load", seconds=4, count=1)
+        assert (await pod.ended((await pod.put()).id)).status is State.succeeded
+        assert await pod.metric("easel_gpu_jobs_resubmitted_total") == 0

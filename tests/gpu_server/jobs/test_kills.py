@@ -179,7 +179,7 @@ async def test_a_job_that_kills_the_engine_every_time_ends_and_the_next_is_drawn
         assert (await pod.ended((await pod.put()).id)).status is State.succeeded
 
 
-@pytest.mark.parametrize("fault", ["cuda_fault", "worker_dead"])
+@pytest.mark.parametrize("fault", ["cuda_fault", "worker_dead", "worker_dies"])
 async def test_a_supervised_engine_is_restarted_and_the_job_goes_on(
     killable: tuple[EngineProcess, Comfy], tmp_path: Path, fault: str
 ) -> None:
@@ -246,5 +246,26 @@ async def test_without_our_nodes_a_restart_of_the_engine_is_noticed_too(tmp_path
         await until(pod.unready, "the pod is out of service")
         process.kill()
         process.start()
+        await pod.until_ready()
+        assert (await pod.ended((await pod.put()).id)).status is State.succeeded
+
+
+async def test_a_job_that_kills_the_worker_every_time_ends_and_the_next_is_drawn(
+    killable: tuple[EngineProcess, Comfy], tmp_path: Path
+) -> None:
+    process, comfy = killable
+    async with (
+        supervised(process),
+        serving(comfy.url, tmp_path / "data", gpu_comfyui_pid_file=process.pid_file) as pod,
+    ):
+        await comfy.fault("worker_dies")
+        deadly = await pod.put()
+        await until(partial(_started_since, process, 1), "it is started again")
+        await process.up(comfy.http)
+        await comfy.fault("worker_dies")
+        ended = await pod.ended(deadly.id)
+        assert ended.error is not None
+        assert ended.error.code == "engine_lost"
+        await until(partial(_started_since, process, 2), "it is started again")
         await pod.until_ready()
         assert (await pod.ended((await pod.put()).id)).status is State.succeeded

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from gpu_server.schemas import State
 from tests.gpu_server.engines import Comfy
 from tests.gpu_server.servers import SMALL, serving
@@ -92,3 +94,62 @@ async def test_a_finished_job_of_the_first_release_keeps_its_images_and_timings(
         assert found.engine == "sketch 1"
         assert found.timings.total_ms == 5
         assert await pod.client.image(job, 0) == b"jpeg"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "id = 'no uuid'",
+        "request = '{'",
+        "request = '[]'",
+        "request = '{}'",
+        'outcome = \'{"status": "odd"}\'',
+        "created = 'yesterday'",
+    ],
+)
+async def test_a_row_that_cannot_be_read_stops_neither_the_start_nor_the_others(
+    comfy: Comfy, tmp_path: Path, change: str
+) -> None:
+    folder, good = tmp_path / "gpu_server", uuid4()
+    insert(folder, good, None)
+    with closing(sqlite3.connect(folder / "jobs.sqlite3")) as database:
+        columns = "id, request, fingerprint, attempt, created, ended, outcome, clean, forgotten"
+        copy = columns.replace("id,", f"'{uuid4()}',", 1)
+        database.execute(f"INSERT INTO jobs SELECT {copy} FROM jobs")  # noqa: S608
+        database.execute(f"UPDATE jobs SET {change} WHERE id != ?", (str(good),))  # noqa: S608
+        database.commit()
+    async with serving(comfy.url, tmp_path) as pod:
+        assert (await pod.ended(good)).status is State.succeeded
+
+
+@pytest.mark.parametrize("damage", [b"no database at all", None])
+async def test_a_damaged_file_of_jobs_is_set_aside_and_the_start_goes_on(
+    comfy: Comfy, tmp_path: Path, damage: bytes | None
+) -> None:
+    folder = tmp_path / "gpu_server"
+    insert(folder, uuid4(), None)
+    path = folder / "jobs.sqlite3"
+    path.write_bytes(damage * 99 if damage else path.read_bytes()[:5000])
+    async with serving(comfy.url, tmp_path) as pod:
+        assert (folder / "jobs.sqlite3.damaged").exists()
+        assert (await pod.ended((await pod.put()).id)).status is State.succeeded
+
+
+async def test_files_of_a_job_without_a_row_are_removed_at_the_start(
+    comfy: Comfy, tmp_path: Path
+) -> None:
+    stray = tmp_path / "gpu_server" / "jobs" / str(uuid4())
+    stray.mkdir(parents=True)
+    (stray / "photo").write_bytes(b"a person")
+    async with serving(comfy.url, tmp_path) as pod:
+        assert pod.kept_files() == []
+
+
+async def test_a_job_taken_up_after_a_restart_leaves_no_picture_in_the_engine(
+    comfy: Comfy, tmp_path: Path
+) -> None:
+    job = uuid4()
+    insert(tmp_path / "gpu_server", job, None)
+    async with serving(comfy.url, tmp_path) as pod:
+        assert (await pod.ended(job)).status is State.succeeded
+        assert not [path for path in (comfy.folder / "temp").rglob("*") if path.is_file()]
