@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
@@ -38,7 +38,7 @@ _OBJECT = "a JSON object"
 
 class UnsupportedMediaType(InvalidRequest, code="invalid_request", status=415):
     title = "A body of this type is not taken here"
-    headers = {"Accept-Encoding": "identity"}
+    headers: ClassVar[dict[str, str]] = {"Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True)
