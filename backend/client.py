@@ -107,7 +107,7 @@ class BackendClient:
         return GenerationList.model_validate_json(answer.content)
 
     async def delete_user(self, user: str) -> UserDeleted:
-        answer = await self.peer.request("DELETE", f"/users/{user}", timeout_s=45)
+        answer = await self.peer.request("DELETE", "/users", params={"user": user}, timeout_s=45)
         return UserDeleted.model_validate_json(answer.content)
 
     async def refusals(self) -> tuple[RefusalCount, ...]:

@@ -1,15 +1,14 @@
 """Read requests to draw from HTTP: JSON (photo in base64) or a form (photo as a file)."""
 
 import asyncio
-import json
 from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import FormData, UploadFile
 
 from gpu_server.pictures import uploads
-from web import edge
+from web import content, edge
+from web.content import Part
 from web.errors import EaselError, FieldError, InvalidImage, InvalidRequest, TooLarge
 from workflows.catalog import Catalog
 from workflows.parameters import InvalidValues, check, json_schema
@@ -19,8 +18,6 @@ B = TypeVar("B", bound=BaseModel)
 PARTS = ["image", "request"]
 MAX_BODY = 30_000_000
 """Largest body in bytes: a photo of 20 MB in base64 and the request around it."""
-_MAX_REQUEST = 1_000_000
-"""Largest JSON in a form, in bytes."""
 _LARGE = 500_000
 """Characters of base64 from which on a photo is decoded in a thread: it takes milliseconds."""
 
@@ -50,12 +47,10 @@ async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, by
     `kind` is a model with a field `mode` that keeps the mode's values as extra fields. Raises
     InvalidRequest with every fault, or InvalidImage or TooLarge if only the photo is wrong.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "multipart/form-data":
-        async with request.form(max_files=2, max_fields=2, max_part_size=_MAX_REQUEST) as form:
-            fields, image = await _parts(form)
+    if content.is_form(request):
+        fields, image = _from_parts(await content.read_form(request))
     else:
-        fields = _parse(await request.body(), "body")
+        fields = await content.read_json(request)
         image = fields.pop("image", None)
     wrong_photo: EaselError | None = None
     photo = None
@@ -80,41 +75,27 @@ async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, by
     raise InvalidRequest.of([*faults, *(wrong_photo.errors if wrong_photo else [])])
 
 
-async def _parts(form: FormData) -> tuple[dict[str, Any], str | bytes | None]:
-    """Return the request of a form and its photo, a file or base64."""
+def _from_parts(parts: list[Part]) -> tuple[dict[str, Any], str | bytes | None]:
+    """Return the request of a form and its photo: a file, its bytes without a name, or base64."""
+    named = content.once_each(parts)
     faults = [
         FieldError(field=name[:60], message="is not a known part", allowed=PARTS)
-        for name in form
+        for name in named
         if name not in PARTS
     ]
-    if "request" not in form:
+    if "request" not in named:
         faults.append(FieldError(field="request", message="is required", allowed="a JSON object"))
     if faults:
         raise InvalidRequest.of(faults)
-    fields = _parse(await _content(form["request"]), "request")
-    image = form.get("image")
+    fields = content.parse_json(named["request"].content, "request")
+    image = named.get("image")
     if image is not None and fields.get("image") is not None:
-        raise _invalid("image", "is given twice", uploads.ALLOWED)
+        fault = FieldError(field="image", message="is given twice", allowed=uploads.ALLOWED)
+        raise InvalidRequest.of([fault])
     inline = fields.pop("image", None)
-    return fields, inline if image is None else await _content(image)
-
-
-async def _content(part: UploadFile | str) -> str | bytes:
-    return await part.read() if isinstance(part, UploadFile) else part
-
-
-def _parse(text: str | bytes, field: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _invalid(field, "is not valid JSON", "a JSON object") from error
-    if not isinstance(fields, dict):
-        raise _invalid(field, "must be an object", "a JSON object")
-    return fields
-
-
-def _invalid(field: str, message: str, allowed: str) -> InvalidRequest:
-    return InvalidRequest.of([FieldError(field=field, message=message, allowed=allowed)])
+    if image is None:
+        return fields, inline
+    return fields, uploads.from_form(image.content, is_file=image.is_file)
 
 
 async def _photo(image: Any) -> bytes | None:
@@ -130,7 +111,8 @@ async def _photo(image: Any) -> bytes | None:
 def _value_faults(
     catalog: Catalog, kind: type[BaseModel], fields: dict[str, Any], *, has_image: bool
 ) -> list[FieldError]:
-    mode = fields.get("mode", kind.model_fields["mode"].default)
+    named = fields.get("mode")
+    mode = kind.model_fields["mode"].default if named is None else named
     own = kind.model_fields.keys() - {"style"}
     values = {name: value for name, value in fields.items() if name not in own}
     if has_image:
@@ -157,11 +139,11 @@ def documented(catalog: Catalog, kind: type[BaseModel]) -> dict[str, Any]:
         },
         "required": ["request"],
     }
-    content = {
-        "application/json": {"schema": schema, "examples": examples},
-        "multipart/form-data": {"schema": form},
+    kinds = {
+        content.JSON_TYPE: {"schema": schema, "examples": examples},
+        content.FORM_TYPE: {"schema": form},
     }
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "content": kinds}}
 
 
 def _mode_schema(catalog: Catalog, kind: type[BaseModel], name: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def problem_response(error: EaselError, _: Request, request_id: str) -> Response
 
 def retry_header(error: EaselError) -> dict[str, str]:
     if error.retry_after is None:
-        return {}
+        return dict(error.headers)
     return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
 
 

@@ -5,7 +5,7 @@ that the answer names.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -13,6 +13,8 @@ Retry = Literal["never", "same_pod", "other_pod"]
 """Where another try can help: nowhere, on the same pod, or only on another one."""
 
 CODES: dict[str, type["EaselError"]] = {}
+MAX_NAMED = 40
+"""How many wrong fields an answer names."""
 UNCHECKED = "unchecked"
 """The category of a refusal because the safety check is out of order: nobody's offence."""
 
@@ -49,13 +51,15 @@ class EaselError(Exception):
     """An error with a code that programs rely on, and the HTTP status of its answer.
 
     `title` says what the code means; `detail` what was wrong and what to do, for a person. After
-    `retry_after` seconds another try can help. `category` is why content was refused.
+    `retry_after` seconds another try can help. `category` is why content was refused. The answer
+    has `headers` as well.
     """
 
     code: ClassVar[str]
     status: ClassVar[int]
     title: ClassVar[str]
     retry: ClassVar[Retry] = "never"
+    headers: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, *, code: str, status: int) -> None:
         cls.code, cls.status = code, status
@@ -76,6 +80,15 @@ class EaselError(Exception):
         self.category = category
         super().__init__(self.detail)
 
+    @classmethod
+    def of(cls, errors: Sequence[FieldError]) -> Self:
+        """Name every wrong field at once, in the detail too; of very many the first."""
+        shown = list(errors[:MAX_NAMED])
+        if len(errors) > MAX_NAMED:
+            message = f"has {len(errors) - MAX_NAMED} more faults"
+            shown.append(FieldError(field="body", message=message))
+        return cls("; ".join(f"{e.field}: {e.message}" for e in shown), errors=shown)
+
     def problem(self, request_id: str = "") -> Problem:
         return Problem(
             type=f"urn:easel:error:{self.code}",
@@ -91,11 +104,6 @@ class EaselError(Exception):
 
 class InvalidRequest(EaselError, code="invalid_request", status=422):
     title = "The request is not valid"
-
-    @classmethod
-    def of(cls, errors: Sequence[FieldError]) -> "InvalidRequest":
-        """Name every wrong field at once, in the detail too."""
-        return cls("; ".join(f"{e.field}: {e.message}" for e in errors), errors=errors)
 
 
 class InvalidImage(EaselError, code="invalid_image", status=422):

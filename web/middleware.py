@@ -185,7 +185,10 @@ class Exchange:
 
 def _as_get(scope: Scope) -> Scope:
     """Treat HEAD as GET: FastAPI has no answer for HEAD, which monitors often use."""
-    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+    if scope["method"] != "HEAD":
+        return scope
+    headers = [field for field in scope["headers"] if field[0] != b"range"]  # for GET only
+    return {**scope, "method": "GET", "headers": headers}
 
 
 def _with_own_host(scope: Scope) -> Scope:

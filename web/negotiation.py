@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 from web.errors import FieldError, InvalidRequest
 
+_MOST = 50
+"""How many types of a header, and parameters of a type, are looked at."""
+
 
 def best(accept: str, offered: Sequence[str]) -> str | None:
     """Return the preferred type, the first offered by default, or None if none is acceptable."""
     if not accept.strip():
         return offered[0]
-    wanted = [_parse(part) for part in accept.split(",") if part.strip()]
+    wanted = [_parse(part) for part in accept.split(",", _MOST)[:_MOST] if part.strip()]
     scored = [(_quality(kind, wanted), -index, kind) for index, kind in enumerate(offered)]
     quality, _, kind = max(scored)
     return kind if quality > 0 else None
@@ -27,11 +30,11 @@ def choose(accept: str, offered: Sequence[str]) -> str:
 
 
 def _parse(part: str) -> tuple[str, float]:
-    kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    kind, *parameters = (piece.strip().lower() for piece in part.split(";", _MOST)[:_MOST])
     for parameter in parameters:
         if parameter.startswith("q="):
             try:
-                return kind, min(max(float(parameter[2:]), 0.0), 1.0)
+                return kind, min(max(float(parameter[2:20]), 0.0), 1.0)
             except ValueError:
                 return kind, 0.0
     return kind, 1.0

@@ -53,8 +53,7 @@ class Request(BaseModel):
     def _leave_out_nulls(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        own = cls.model_fields.keys() - {"style"}
-        return {name: value for name, value in data.items() if value is not None or name in own}
+        return {name: value for name, value in data.items() if value is not None}
 
     @property
     def values(self) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def complete(request: R, catalog: Catalog, *, has_image: bool = False) -> R:
 def check(catalog: Catalog, mode: str, values: Mapping[str, Any]) -> Request:
     """Build the request for `mode`: fill in defaults, choose a seed; may raise InvalidValues.
 
-    A null parameter counts as left out. An image parameter is only checked for presence, since its
+    Null counts as left out. An image parameter is only checked for presence, since its
     bytes travel separately.
     """
     chosen = catalog.modes.get(mode) if isinstance(mode, str) else None
@@ -122,6 +121,9 @@ def _check_values(mode: Mode, present: Mapping[str, Any], faults: list[Fault]) -
     unknown = [name for name in present if name not in parameters]
     for name in unknown[:MAX_UNKNOWN]:
         faults.append(_unknown(name, name, [*parameters, "style"], what="field"))
+    if len(unknown) > MAX_UNKNOWN:
+        more = f"has {len(unknown) - MAX_UNKNOWN} more unknown fields"
+        faults.append(Fault("body", more, [*parameters, "style"]))
     for name, parameter in parameters.items():
         default = secrets.randbelow(FREE_SEEDS) if parameter.type == "seed" else parameter.default
         value = present.get(name, default)

@@ -1,7 +1,7 @@
 """OpenAI's Images API: the official client works unchanged."""
 
+import asyncio
 import base64
-import json
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
-from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, StreamingResponse
 
 from backend.openai import translation
@@ -20,7 +19,7 @@ from backend.routes.context import IdempotencyKey, Owner, Service, abandon_on_di
 from backend.routes.images import image_response
 from backend.state import State
 from gpu_server.pictures import uploads
-from web import edge, errors, sse, waiting
+from web import content, edge, errors, sse, waiting
 
 _ERROR_FIELDS = {
     "message": {"type": "string"},
@@ -60,25 +59,29 @@ SignedLinks = Annotated[Links, Depends(links_of)]
 
 
 async def _read_json(request: Request) -> ImageRequest:
-    try:
-        fields = json.loads(await request.body())
-    except (ValueError, RecursionError) as error:
-        raise errors.InvalidRequest("The body is not valid JSON") from error
-    return _validated(fields)
+    if content.is_form(request):
+        raise errors.InvalidRequest("The body must be application/json")
+    return _validated(await content.read_json(request))
 
 
 async def _read_form(request: Request) -> tuple[ImageRequest, bytes]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip()
-    if kind != "multipart/form-data":
+    if not content.is_form(request):
         raise errors.InvalidRequest("The body must be multipart/form-data")
-    async with request.form(max_files=16, max_fields=40, max_part_size=100_000) as form:
-        if "mask" in form:
-            raise errors.InvalidRequest("mask: is not supported; leave it out")
-        files = [f for key in ("image", "image[]") for f in form.getlist(key)]
-        if len(files) != 1 or not isinstance(files[0], UploadFile):
-            raise errors.InvalidRequest(f"image: exactly one file is needed, {len(files)} came")
-        fields = {key: value for key, value in form.items() if isinstance(value, str)}
-        return _validated(fields), uploads.check_bytes(await files[0].read())
+    parts = await content.read_form(request)
+    images = [part for part in parts if part.name in ("image", "image[]")]
+    fields = content.once_each([part for part in parts if part not in images])
+    if "mask" in fields:
+        raise errors.InvalidRequest("mask: is not supported; leave it out")
+    if len(images) != 1:
+        raise errors.InvalidRequest(f"image: exactly one is needed, {len(images)} came")
+    photo = uploads.from_form(images[0].content, is_file=images[0].is_file)
+    if isinstance(photo, str):
+        photo = await asyncio.to_thread(uploads.from_base64, photo)
+    if sum(len(part.content) for part in fields.values()) > content.MAX_JSON:
+        raise errors.TooLarge("The fields besides the image may have at most 1 MB")
+    texts = {name: part.text() for name, part in fields.items()}
+    given = {name: text for name, text in texts.items() if text}
+    return _validated(given), uploads.check_bytes(photo)
 
 
 def _validated(fields: Any) -> ImageRequest:

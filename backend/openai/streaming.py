@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi.sse import format_sse_event
@@ -14,7 +15,8 @@ from backend.routes.context import survives_disconnect
 from backend.service import GenerationService
 from backend.storage.generations import GenerationRow
 from gpu_server.pictures import encoding
-from gpu_server.schemas import Preview
+from gpu_server.pictures.provenance import Origin, xmp_packet
+from gpu_server.schemas import SKETCH, Preview
 from web import VERSION, errors
 
 
@@ -48,11 +50,22 @@ async def _partial_images(
         if isinstance(event.data, Preview) and due and shown < call.partial_images:
             preview = base64.b64decode(event.data.data)
             image = await asyncio.to_thread(
-                encoding.as_format, preview, call.request.format, f"Easel {VERSION}"
+                encoding.as_format,
+                preview,
+                call.request.format,
+                f"Easel {VERSION}",
+                xmp_packet(_origin(row, service.view(row).engine)),
             )
             body = translation.image_event(f"{kind}.partial_image", call, image, call.size)
             yield body | {"partial_image_index": shown}
             shown += 1
+
+
+def _origin(row: GenerationRow, engine: str) -> Origin:
+    is_ai = not engine.startswith(SKETCH)
+    created = datetime.fromtimestamp(row.created, UTC)
+    model = row.model if is_ai else engine
+    return Origin(row.request.mode, row.request.style, model, ai=is_ai, created=created)
 
 
 def _encoded(body: dict[str, Any]) -> bytes:

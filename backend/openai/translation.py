@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend.schemas import USER_CHARACTERS, USER_LENGTH, GenerationRequest
 from gpu_server.pictures.formats import ImageFormat
@@ -34,6 +34,11 @@ class ImageRequest(BaseModel):
     partial_images: int | None = Field(0, ge=0, le=3)
     seed: int | None = Field(None, description="not in OpenAI's API: as everywhere in Easel")
     strength: float | None = Field(None, description="not in OpenAI's API: for easel-restyle")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, data: Any) -> Any:
+        return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
 
     # Accepted without effect.
     quality: str | None = None
@@ -141,6 +146,30 @@ _CODES = {
 }
 
 
+_NAMES = {
+    "count": "n",
+    "width": "size",
+    "height": "size",
+    "format": "output_format",
+    "mode": "model",
+    "style": "model",
+}
+"""Easel's names of fields → OpenAI's."""
+
+
+def _name(field: str) -> str:
+    return _NAMES.get(field, field)
+
+
+def _sentence(fault: errors.FieldError) -> str:
+    side = f"{fault.field} " if fault.field in ("width", "height") else ""
+    allowed = fault.allowed
+    if isinstance(allowed, list):
+        allowed = ", ".join(allowed)
+    hint = f"; allowed: {allowed}" if allowed and len(allowed) < 500 else ""
+    return f"{_name(fault.field)}: {side}{fault.message}{hint}"
+
+
 def error_body(error: errors.EaselError) -> tuple[int, dict[str, Any]]:
     """Return the status and body of an error in OpenAI's shape, where our 422 is a 400."""
     if error.status == 429:
@@ -149,13 +178,13 @@ def error_body(error: errors.EaselError) -> tuple[int, dict[str, Any]]:
         kind = "server_error"
     else:
         kind = "invalid_request_error"
-    param = error.errors[0].field if error.errors else None
+    param = _name(error.errors[0].field) if error.errors else None
     if param is None and isinstance(error, ModelNotFound):
         param = "model"
     shaped = {
-        "message": error.detail,
+        "message": "; ".join(map(_sentence, error.errors)) or error.detail,
         "type": kind,
-        "param": {"count": "n", "width": "size", "height": "size"}.get(param or "", param),
+        "param": param,
         "code": _CODES.get(error.code, error.code),
     }
     return (400 if error.status == 422 else error.status), {"error": shaped}

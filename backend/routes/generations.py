@@ -105,7 +105,13 @@ def router(catalog: Catalog) -> APIRouter:
         summary="Cancel it, or delete it with its pictures when it has ended",
         responses=NOT_FOUND,
     )(delete_generation)
-    routes.delete("/users/{user}", summary="Delete everything kept of a user")(delete_user)
+    routes.delete(
+        "/users",
+        summary="Delete everything kept of a user, whatever the name",
+        description="Programs that build addresses change names such as `..`, so that "
+        "`/users/{user}` cannot reach them; this can. Empty: all unnamed users.",
+    )(delete_user_by_query)
+    routes.delete("/users/{user:path}", summary="Delete everything kept of a user")(delete_user)
     return routes
 
 
@@ -195,6 +201,14 @@ async def delete_generation(generation_id: UUID, service: Service, owner: Owner)
 
 async def delete_user(
     user: Annotated[str, Path(max_length=USER_LENGTH, pattern=USER_CHARACTERS)],
+    service: Service,
+    owner: Owner,
+) -> UserDeleted:
+    return await service.delete_user(owner, user)
+
+
+async def delete_user_by_query(
+    user: Annotated[str, Query(max_length=USER_LENGTH, pattern=USER_CHARACTERS)],
     service: Service,
     owner: Owner,
 ) -> UserDeleted:

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 
 from fastapi import Request, Response
+from starlette.datastructures import Headers
 
 from backend.service import GenerationService
 from backend.storage.generations import GenerationRow
@@ -13,9 +14,14 @@ from gpu_server.pictures import encoding
 from gpu_server.pictures.formats import ImageFormat, media_type
 from gpu_server.pictures.provenance import Origin, Signer, xmp_packet
 from gpu_server.schemas import SKETCH
-from web import VERSION
+from web import VERSION, errors
 
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
+_TAG = re.compile(r'(?:W/)?"[^"]*"')
+
+
+class PreconditionFailed(errors.Conflict, code="conflict", status=412):
+    title = "The image is not the one that If-Match names"
 
 
 async def image_response(
@@ -39,22 +45,37 @@ async def image_response(
         "X-Generation-ID": str(row.public_id),
         "X-Seed": str(row.request.seed + number),
     }
-    if tag in request.headers.get("if-none-match", ""):
+    conditions = request.headers if request.method == "GET" else Headers()
+    if not _matches(conditions.get("if-match", "*"), tag, weakly=False):
+        raise PreconditionFailed
+    if _matches(conditions.get("if-none-match", ""), tag, weakly=True):
         return Response(status_code=304, headers=headers)
     kind = media_type(wanted)
     if converted:
         data = await asyncio.to_thread(_convert, service.signer, row, data, wanted)
-    if converted or "range" not in request.headers:
+    # A resumed download of another image, or one named by date, must start anew.
+    is_same = conditions.get("if-range", tag).strip() == tag
+    if converted or "range" not in conditions or not is_same:
         return Response(data, media_type=kind, headers=headers)
-    return _range_response(data, request.headers["range"], kind, headers)
+    return _range_response(data, conditions["range"], kind, headers)
+
+
+def _matches(wanted: str, tag: str, *, weakly: bool) -> bool:
+    """Tell whether a list of tags has `tag` (RFC 9110, section 8.8.3.2), or is `*`."""
+    if wanted.strip() == "*":
+        return True
+    if weakly:
+        return tag.removeprefix("W/") in {w.removeprefix("W/") for w in _TAG.findall(wanted)}
+    return not tag.startswith("W/") and tag in _TAG.findall(wanted)
 
 
 def _range_response(data: bytes, ranges: str, kind: str, headers: dict[str, str]) -> Response:
     """Answer with one range (RFC 9110, section 14), or with the whole if several are requested."""
     match = _RANGE.fullmatch(ranges.strip())
-    if match is None or match.groups() == ("", ""):
+    first, last = match.groups() if match else ("", "")
+    is_backwards = bool(first and last) and int(last) < int(first)
+    if not (first or last) or is_backwards:
         return Response(data, media_type=kind, headers=headers)
-    first, last = match.groups()
     size = len(data)
     start = int(first) if first else max(size - int(last), 0)
     stop = min(int(last), size - 1) + 1 if first and last else size

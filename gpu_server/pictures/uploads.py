@@ -9,21 +9,29 @@ import binascii
 import io
 import re
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from gpu_server.pictures import containers
+from gpu_server.pictures.containers import Photo
 from web.errors import EaselError, FieldError, InvalidImage, TooLarge
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
-MAX_SCANS = 64
-"""Most scans in a JPEG; cameras and programs write about ten at most."""
 ALLOWED = "a PNG, JPEG or WebP image of at most 20 MB and 40 megapixels, not animated"
 
 _PART = 1 << 20
 """Characters of base64 decoded at once; other threads run in between."""
-_JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # markers with a length, and the end
-_SCAN, _END = b"\xda", b"\xd9"
+_MAGIC = (b"\x89PNG", b"\xff\xd8", b"RIFF")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image of each EXIF orientation upright."""
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
 
 
@@ -62,6 +70,13 @@ def _unpacked(packed: str) -> bytes:
     return base64.b64decode(packed, altchars=altchars, validate=True)
 
 
+def from_form(part: bytes, *, is_file: bool) -> bytes | str:
+    """Return a form's photo: its bytes, or the base64 text that it is."""
+    if is_file or part.startswith(_MAGIC):
+        return part
+    return part.decode(errors="replace")
+
+
 def check_bytes(data: bytes) -> bytes:
     """Return `data` if it has 1 to MAX_BYTES bytes. Raises InvalidImage or TooLarge."""
     if not data:
@@ -79,7 +94,12 @@ def decode(data: bytes) -> Image.Image:
     """
     check_bytes(data)
     try:
-        return _decode(data)
+        photo = containers.take_apart(data)
+        if photo is None:
+            raise _refused("is not a PNG, JPEG or WebP image")
+        return _decode(photo)
+    except containers.TooManyParts as error:
+        raise _refused(str(error)) from error
     except Image.DecompressionBombError as error:
         raise _refused("has over 40 megapixels") from error
     except UnidentifiedImageError as error:
@@ -88,28 +108,17 @@ def decode(data: bytes) -> Image.Image:
         raise _refused("is damaged or cut off") from error
 
 
-def _decode(data: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+def _decode(photo: Photo) -> Image.Image:
+    with Image.open(io.BytesIO(photo.data), formats=(photo.format,)) as image:
         if image.width * image.height > MAX_PIXELS:
             raise _refused(f"has {image.width} × {image.height} pixels")
         if min(image.size) < 16:
             raise _refused(f"is only {image.width} × {image.height} pixels")
-        if image.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
-            raise _refused(f"has over {MAX_SCANS} scans")
-        # Phones append further images to a JPEG (format MPO): the first is the photo.
-        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        if getattr(image, "n_frames", 1) > 1:
             raise _refused("is animated")
         image.load()
-        return _as_rgb(ImageOps.exif_transpose(image))
-
-
-def _scans(data: bytes) -> int:
-    """Count a JPEG's scans up to the limit: 60 bytes can ask for one, which may take a second."""
-    scans, at = 0, 2
-    while scans <= MAX_SCANS and (marker := _JPEG_MARKER.search(data, at)) and marker[1] != _END:
-        scans += marker[1] == _SCAN
-        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return scans
+        turn = _TURNS.get(photo.orientation)
+        return _as_rgb(image if turn is None else image.transpose(turn))
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -79,6 +79,54 @@ def test_a_body_that_is_no_request_is_refused(http: httpx.Client, body: bytes) -
         assert faults(answer) == {"body": "a JSON object"}
 
 
+@pytest.mark.parametrize("path", ["/generate", "/v1/images/generations"])
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b'{"junk":[' + b"[]," * 9_000_000 + b"[]]}", {}, 413),
+        (b'{"junk":[' + b"[]," * 30_000 + b"[]]}", {}, 422),
+        (b'{"prompt":"a","prompt":"b"}', {}, 422),
+        (b'{"seed":' + b"9" * 5000 + b"}", {}, 422),
+        (b'{"a":' * 40 + b"1" + b"}" * 40, {}, 422),
+        (b"\x1f\x8b", {"Content-Encoding": "gzip"}, 415),
+        (b'{"prompt":"a"}', {"Content-Type": "text/plain"}, 415),
+    ],
+    ids=["large", "wide", "twice", "digits", "deep", "gzip", "text"],
+)
+def test_a_body_that_would_cost_much_is_refused_in_words(
+    http: httpx.Client, path: str, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    answer = http.post(path, content=body, headers=headers)
+    status = 400 if status == 422 and path.startswith("/v1") else status
+    assert answer.status_code == status, answer.text[:300]
+    assert len(answer.content) < 5000
+    assert ("accept-encoding" in answer.headers) == (status == 415)
+
+
+@pytest.mark.parametrize("user", ["", ".", "..", "a/b", "%", "a%2Fb", "имя"])
+def test_every_user_can_be_deleted(http: httpx.Client, user: str) -> None:
+    http.post("/generations", json={**GOOD["free"], "user": user})
+    assert http.delete("/users", params={"user": user}).json()["generations"] >= 1
+
+
+def test_conditions_are_answered_as_http_has_them(http: httpx.Client) -> None:
+    made = http.post("/generate", json={**GOOD["free"], "user": None, "format": None}).json()
+    path = f"/generations/{made['id']}/images/0"
+    tag = http.get(path).headers["etag"]
+    for headers, status in [
+        ({"If-None-Match": "*"}, 304),
+        ({"If-None-Match": f'"x", W/{tag}'}, 304),
+        ({"If-None-Match": '"x"'}, 200),
+        ({"If-Match": '"x"'}, 412),
+        ({"If-Range": '"x"', "Range": "bytes=0-1"}, 200),
+        ({"If-Range": tag, "Range": "bytes=0-1"}, 206),
+        ({"Range": "bytes=-0"}, 416),
+        ({"Range": "bytes=9-1"}, 200),
+    ]:
+        assert http.get(path, headers=headers).status_code == status, headers
+    assert http.head(path, headers={"Range": "bytes=0-1"}).status_code == 200
+
+
 @pytest.mark.parametrize(("parts", "wrong"), WRONG_FORMS, ids=range(len(WRONG_FORMS)))
 def test_a_form_with_wrong_parts_is_told_which(
     http: httpx.Client, parts: list[Any], wrong: set[str]

@@ -66,6 +66,44 @@ def with_exif(orientation: int) -> Image.Exif:
     return exif
 
 
+def with_much_metadata(kind: str) -> bytes:
+    """Give a picture more metadata than pixels: a profile, XMP and texts of megabytes each."""
+    data = saved(plain(), kind, quality=95)
+    junk = np.random.default_rng(7).bytes(1_500_000)
+    if kind == "JPEG":
+        segments = (junk[at : at + 60_000] for at in range(0, len(junk), 60_000))
+        packed = [
+            b"\xff" + bytes([marker]) + struct.pack(">H", len(segment) + 2) + segment
+            for segment in segments
+            for marker in (0xE1, 0xE2, 0xFE)
+        ]
+        return data[:2] + b"".join(packed) + data[2:]
+    packed = [
+        chunk(b"iCCP", b"ICC\0\0" + zlib.compress(junk)),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"x" * 2_000_000),
+        chunk(b"zTXt", b"a\0\0" + zlib.compress(b"x" * 50_000_000, 9)),
+    ]
+    return data[:33] + b"".join(packed) + data[33:-12] + packed[2] + data[-12:]
+
+
+def in_parts(kind: bytes, length: int, number: int) -> bytes:
+    """Build a PNG with its pixels behind this number of chunks of a kind."""
+    rows = (b"\0" + bytes(COLOUR) * SIZE[0]) * SIZE[1]
+    return png(SIZE, rows, chunk(kind, bytes(length)) * number)
+
+
+def with_markers(marker: bytes, number: int) -> bytes:
+    """Build a JPEG with this number of short segments before its pixels."""
+    data = saved(plain(), "JPEG", quality=95)
+    return data[:2] + marker * number + data[2:]
+
+
+def with_riff_chunks(number: int) -> bytes:
+    data = saved(plain(), "WEBP", lossless=True)
+    body = data[8:] + b"junk\0\0\0\0" * number
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
 def animated(kind: str) -> bytes:
     return saved(plain(), kind, save_all=True, append_images=[halves()], duration=100)
 
@@ -111,6 +149,13 @@ GOOD: dict[str, bytes] = {
     ),
     "a phone's, with a film behind it": saved(plain(), "JPEG", quality=95) + b"\xff\xda\0\2" * 500,
     "progressive": saved(plain(), "JPEG", quality=95, progressive=True),
+    "png with much metadata": with_much_metadata("PNG"),
+    "jpeg with much metadata": with_much_metadata("JPEG"),
+    "16 MB of nothing before its pixels": with_markers(b"\0" * 16_000_000, 1),
+    "pixels in many parts": in_parts(b"IDAT", 0, 10_000),
+    "transparent palette": saved(plain("P"), "PNG", transparency=bytes(256)),
+    "grey and alpha": saved(plain("LA"), "PNG"),
+    "webp with exif": saved(plain(), "WEBP", lossless=True, exif=with_exif(1)),
     "with a script behind it": saved(plain(), "PNG") + b"<script>alert(1)</script>",
 }
 
@@ -125,11 +170,11 @@ BAD: dict[str, tuple[bytes, str]] = {
     "largest png": (declared(2**31 - 1, 2**31 - 1), "has over 40 megapixels"),
     "41 megapixels": (declared(8200, 5000), "has 8200 × 5000 pixels"),
     "webp bomb": (webp_canvas(16_383, 16_383), "has over 40 megapixels"),
-    "text bomb": (
-        png(SIZE, b"", chunk(b"zTXt", b"a\0\0" + zlib.compress(b"x" * 50_000_000, 9))),
-        "is damaged or cut off",
-    ),
     "scan bomb": (drawn_over_again(100_000), "has over 64 scans"),
+    "marker bomb": (with_markers(b"\xff\xfe\0\2", 4_000_000), "has over 2000 markers"),
+    "empty chunks": (in_parts(b"tEXt", 0, 1_500_000), "has over 20000 chunks"),
+    "pixels in too many parts": (in_parts(b"IDAT", 0, 1_500_000), "has over 20000 chunks"),
+    "webp chunks": (with_riff_chunks(2_000_000), "has over 20000 chunks"),
     "strip": (saved(plain(size=(1, 3000)), "PNG"), "is only 1 × 3000 pixels"),
     "dot": (saved(plain(size=(15, 15)), "PNG"), "is only 15 × 15 pixels"),
     "animated png": (animated("PNG"), "is animated"),

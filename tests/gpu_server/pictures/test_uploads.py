@@ -54,7 +54,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_words(kind: str) -> None:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_bombs_are_refused_before_they_are_unpacked() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for kind in ("bomb", "largest png", "41 megapixels", "webp bomb", "text bomb"):
+    for kind in ("bomb", "largest png", "41 megapixels", "webp bomb"):
         with pytest.raises(InvalidImage):
             uploads.decode(samples.BAD[kind][0])
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
