@@ -2,10 +2,12 @@
 
 import uvicorn
 
+from gpu_server.jobs.records import open_file
 from gpu_server.server import create_app
 from gpu_server.settings import ENV_FILE, Settings
 from web import logs, server
 from web.settings import load_or_exit, stop
+from web.sqlite import FileRefused
 from workflows.catalog import CatalogError
 
 
@@ -14,7 +16,8 @@ def main() -> None:
     logs.configure("gpu_server", settings.gpu_log_level)
     try:
         app = create_app(settings)
-    except CatalogError as error:
+        open_file(settings.easel_data_dir / "gpu_server").close()
+    except (CatalogError, FileRefused) as error:
         stop(error)
     config = server.configuration(
         app, host=settings.gpu_host, port=settings.gpu_port, timeout_graceful_shutdown=5

@@ -1,4 +1,4 @@
-"""Receive updates by webhook: check the secret in constant time, then read the body."""
+"""Receive updates by webhook: check the secret in constant time before keeping a body."""
 
 import asyncio
 import hmac
@@ -41,14 +41,17 @@ class UpdateHandler(RequestHandler):
 
     def prepare(self) -> None:
         secret = self.request.headers.get(_HEADER, "").encode()
-        if not hmac.compare_digest(secret, self._secret):
-            raise HTTPError(HTTPStatus.FORBIDDEN)
+        self._is_telegram = hmac.compare_digest(secret, self._secret)
         self._body = b""
 
     def data_received(self, chunk: bytes) -> None:
-        self._body += chunk
+        """Keep Telegram's body; others are read to their end, so that they see the refusal."""
+        if self._is_telegram:
+            self._body += chunk
 
     async def post(self) -> None:
+        if not self._is_telegram:
+            raise HTTPError(HTTPStatus.FORBIDDEN)
         update = read(parsed(self._body.decode(errors="replace")), self._bot_application.bot)
         if update is None:
             raise HTTPError(HTTPStatus.BAD_REQUEST)

@@ -70,30 +70,8 @@ class Records:
 
     @_in_thread
     def open(self) -> None:
-        """Open the file; a damaged one is set aside, since the backend has its jobs drawn again."""
-        (self._folder / "jobs").mkdir(parents=True, exist_ok=True)
-        path = self._folder / "jobs.sqlite3"
-        try:
-            self._connect(path)
-        except sqlite3.OperationalError:  # no space, no permission: the file itself is in order
-            raise
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            aside = path.with_name("jobs.sqlite3.damaged")
-            log.error("jobs_set_aside", reason=str(error), kept_as=aside.name)
-            path.replace(aside)
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-            self._connect(path)
-
-    def _connect(self, path: Path) -> None:
-        """Raise DatabaseError if the file is damaged."""
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
-        sqlite.migrate(self._db, path, [_SCHEMA])
-        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
+        """Raise FileRefused if the file cannot be used."""
+        self._db = open_file(self._folder)
 
     @_in_thread
     def close(self) -> None:
@@ -192,6 +170,47 @@ class Records:
 
     def _files(self, job: UUID) -> Path:
         return self._folder / "jobs" / str(job)
+
+
+def open_file(folder: Path) -> sqlite3.Connection:
+    """Open the file; a damaged one is set aside, since the backend has its jobs drawn again.
+
+    Raises:
+        FileRefused: The disk is full, or the file cannot be written or is of a newer release.
+    """
+    path = folder / "jobs.sqlite3"
+    try:
+        (folder / "jobs").mkdir(parents=True, exist_ok=True)
+        return _connected(path)
+    except OSError as error:
+        raise sqlite.FileRefused(
+            f"jobs cannot be kept in {folder}: {error.strerror}; make it a folder that this user "
+            "can write to, or set EASEL_DATA_DIR"
+        ) from error
+    except sqlite3.OperationalError as error:  # the file itself is in order
+        raise sqlite.FileRefused.of(path, error) from error
+    except sqlite3.DatabaseError as error:
+        aside = path.with_name("jobs.sqlite3.damaged")
+        log.error("jobs_set_aside", reason=str(error), kept_as=aside.name)
+        path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _connected(path)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """Raise DatabaseError if the file is damaged."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+        sqlite.migrate(db, path, [_SCHEMA])
+        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _job(row: tuple[Any, ...]) -> Job | Leftover:
