@@ -149,7 +149,7 @@ class Records:
             try:
                 found.append(_job(row))
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                log.error("job_unreadable", error=type(error).__name__)  # its text has the prompt
+                log.warning("job_unreadable", error=type(error).__name__)  # its text has the prompt
                 self._db.execute("DELETE FROM jobs WHERE id IS ?", (row[0],))
         self._remove_strays({str(job.id) for job in found if isinstance(job, Job)})
         return found
@@ -191,7 +191,7 @@ def open_file(folder: Path) -> sqlite3.Connection:
         raise sqlite.FileRefused.of(path, error) from error
     except sqlite3.DatabaseError as error:
         aside = path.with_name("jobs.sqlite3.damaged")
-        log.error("jobs_set_aside", reason=str(error), kept_as=aside.name)
+        log.warning("jobs_set_aside", reason=str(error), kept_as=aside.name)
         path.replace(aside)
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -204,13 +204,17 @@ def _connected(path: Path) -> sqlite3.Connection:
     try:
         db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
         sqlite.migrate(db, path, [_SCHEMA])
-        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
+        _check(db)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _check(db: sqlite3.Connection) -> None:
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
 
 
 def _job(row: tuple[Any, ...]) -> Job | Leftover:
