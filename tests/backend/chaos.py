@@ -59,8 +59,8 @@ class Chaos:
         await asyncio.gather(*(self._restart(each) for each in self._processes))
         await self._until_all_ended()
 
-    async def broken(self) -> list[str]:
-        """Return every invariant that does not hold, with an example; empty if all do."""
+    async def broken(self) -> dict[str, list[str]]:
+        """Return what every invariant that does not hold is broken by; empty if all hold."""
         known = await self._known()
         lost = self.accepted - self.cancelled - self.unsure - known.keys()
         wrong = {one for one in known.keys() - self.unsure if not self._as_expected(one, known)}
@@ -75,7 +75,7 @@ class Chaos:
             "left behind": set(await self._left_behind(succeeded)),
             "traceback": {p.module for p in self._processes if "Traceback" in p.output()},
         }
-        return [f"{len(ids)} {what}: {min(ids)}" for what, ids in found.items() if ids]
+        return {what: sorted(ids) for what, ids in found.items() if ids}
 
     @property
     def _processes(self) -> list[Process]:
