@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
@@ -79,7 +80,7 @@ class Records:
         except sqlite3.DatabaseError as error:
             self._db.close()
             aside = path.with_name("jobs.sqlite3.damaged")
-            log.error("jobs_set_aside", reason=str(error), kept_as=aside.name)
+            log.exception("jobs_set_aside", reason=str(error), kept_as=aside.name)
             path.replace(aside)
             for suffix in ("-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -169,7 +170,8 @@ class Records:
             try:
                 found.append(_job(row))
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                log.error("job_unreadable", error=type(error).__name__)  # its text has the prompt
+                kind = type(error).__name__  # and no more: its text may quote the prompt
+                log.error("job_unreadable", error=kind)  # noqa: TRY400
                 self._db.execute("DELETE FROM jobs WHERE id IS ?", (row[0],))
         self._remove_strays({str(job.id) for job in found if isinstance(job, Job)})
         return found
@@ -195,7 +197,8 @@ class Records:
 def _job(row: tuple[Any, ...]) -> Job | Leftover:
     job_id, request, fingerprint, attempt, created, ended, outcome, clean, forgotten = row
     if forgotten:
-        return Leftover.of_deleted(UUID(job_id), attempt)
+        return Leftover.of_deleted(UUID(job_id), int(attempt))
+    datetime.fromtimestamp(created, UTC)  # raises if it is no time
     kept = json.loads(request)
     own = {name: kept[name] for name in _REQUEST_FIELDS}
     width, height = kept["size"]
@@ -207,10 +210,10 @@ def _job(row: tuple[Any, ...]) -> Job | Leftover:
         is_kept=bool(kept["kept"]),
         created_at=created,
     )
-    job.resume(attempt)
+    job.resume(int(attempt))
     if outcome is not None:
         ended_as = schemas.Job.model_validate_json(outcome)
-        job.restore(ended_as, ended_at=ended or 0.0, is_clean=bool(clean))
+        job.restore(ended_as, ended_at=float(ended or 0), is_clean=bool(clean))
     return job
 
 
