@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
@@ -220,7 +221,8 @@ def _check(db: sqlite3.Connection) -> None:
 def _job(row: tuple[Any, ...]) -> Job | Leftover:
     job_id, request, fingerprint, attempt, created, ended, outcome, clean, forgotten = row
     if forgotten:
-        return Leftover.of_deleted(UUID(job_id), attempt)
+        return Leftover.of_deleted(UUID(job_id), int(attempt))
+    datetime.fromtimestamp(created, UTC)  # raises if it is no time
     kept = json.loads(request)
     own = {name: kept[name] for name in _REQUEST_FIELDS}
     width, height = kept["size"]
@@ -232,10 +234,10 @@ def _job(row: tuple[Any, ...]) -> Job | Leftover:
         is_kept=bool(kept["kept"]),
         created_at=created,
     )
-    job.resume(attempt)
+    job.resume(int(attempt))
     if outcome is not None:
         ended_as = schemas.Job.model_validate_json(outcome)
-        job.restore(ended_as, ended_at=ended or 0.0, is_clean=bool(clean))
+        job.restore(ended_as, ended_at=float(ended or 0), is_clean=bool(clean))
     return job
 
 
