@@ -158,6 +158,7 @@ class ModeInfo(BaseModel):
     default_style: str
     takes_image: bool
     available: bool
+    reason: str | None = Field(None, description="why the mode is out of service: its faults")
     parameters: dict[str, Any]
     texts: dict[str, Any] = Field(description="parameter → its texts by language")
     styles: list[StyleInfo]
