@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Easel on this host: set up what is missing, then hand over to `infra.supervisor`.
-# ./startup.sh [start|stop|restart|status|logs|doctor|models|demo|test|install-comfyui] [--help]
+# ./startup.sh [start|stop|restart|status|logs|doctor|modes|models|demo|test|install-comfyui] [--help]
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 

@@ -45,7 +45,7 @@ class Catalogue:
         if engine not in (_NO_ENGINE, self._engine):  # without a GPU server the last one stays
             self._engine = engine
             self._database.set_note(_ENGINE_NOTE, engine)
-        modes = await self._backend.modes()
+        modes = [mode for mode in await self._backend.modes() if mode.styles]  # the rest is broken
         if modes != self._modes:
             self._modes = modes
             self._database.set_note(_MODES_NOTE, _MODES.dump_json(modes).decode())

@@ -1,7 +1,7 @@
 """The catalogue: one folder per mode, with a `mode.toml` and ComfyUI graphs in API format.
 
-Loading checks everything that can be checked without a ComfyUI. A mode with a fault is left out, with
-every fault as a sentence; the others are served.
+Loading checks everything that can be checked without a ComfyUI. A mode with a fault is left
+out, with every fault as a sentence; the others are served.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Run one command of `./startup.sh`, such as start, stop, status or logs.
 
-Exit: 0 done, 1 failed, 2 usage, 3 a service is not ready, 130 interrupted.
+Exit: 0 done, 1 failed, 2 usage, 3 a service is not ready, 4 a mode is broken, 130 interrupted.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from infra.supervisor import checks, comfyui, demo, doctor, lifecycle, pod
+from infra.supervisor import checks, comfyui, demo, doctor, lifecycle, modes, pod
 from infra.supervisor.host import Host, HostError, read_host
 from infra.supervisor.services import service_table
 from infra.supervisor.status import as_json, as_table, prober, read_status
@@ -105,6 +105,12 @@ def _models(host: Host, arguments: argparse.Namespace) -> NoReturn:
     os.execve(sys.executable, argv, environment)  # noqa: S606
 
 
+def _modes(host: Host, arguments: argparse.Namespace) -> int:
+    if arguments.action == "list":
+        return modes.show(host, as_json=arguments.json)
+    return modes.check(host, arguments.names, as_json=arguments.json)
+
+
 def _install_comfyui(host: Host, _arguments: argparse.Namespace) -> int:
     comfyui.install(host)
     return 0
@@ -123,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         ("demo", _demo, "start and draw a picture in each mode"),
         ("test", _test, "run every check and the tests; arguments go to pytest"),
         ("models", _models, "list, verify or pull model files"),
+        ("modes", _modes, "list the modes, or check them for faults"),
         ("install-comfyui", _install_comfyui, "install a ComfyUI into COMFYUI_DIR"),
     ):
         command = commands.add_parser(name, help=text, add_help=name != "models")
@@ -130,6 +137,10 @@ def _parser() -> argparse.ArgumentParser:
         if name in {"start", "stop", "restart"}:
             command.add_argument("services", nargs="*", metavar="SERVICE")
         elif name in {"status", "doctor"}:
+            command.add_argument("--json", action="store_true", help="output for programs")
+        elif name == "modes":
+            command.add_argument("action", choices=("list", "check"))
+            command.add_argument("names", nargs="*", metavar="NAME", help="check these only")
             command.add_argument("--json", action="store_true", help="output for programs")
         elif name == "logs":
             command.add_argument("service", nargs="?", metavar="SERVICE")
