@@ -110,8 +110,8 @@ TOML_MISTAKES = [
     ('type = "seed"', 'type = "integer"', ["parameters.seed.type must be 'seed'"]),
     (
         'title = { en = "Seed", ru = "Сид" }',
-        'title = { en = "Seed" }',
-        ["parameters.seed.title.ru"],
+        'title = { ru = "Сид" }',
+        ["parameters.seed.title.en"],
     ),
     ("default = 1\n", "default = 9\n", ["parameters.count", "the default is out of range"]),
     ('ignores = ["negative_prompt"]', "", ["'realism'", "nor ignores 'negative_prompt'"]),
@@ -187,7 +187,11 @@ GRAPH_MISTAKES: list[tuple[str, Callable[[dict[str, Any]], object], list[str]]] 
         ["does not depend on the seed"],
     ),
     ("exported for the editor", lambda graph: graph.update(nodes=[], links=[]), ["API format"]),
-    ("a node without class", lambda graph: graph["22"].pop("class_type"), ["node '22'", "class_type"]),
+    (
+        "a node without class",
+        lambda graph: graph["22"].pop("class_type"),
+        ["node '22'", "class_type"],
+    ),
     ("a node without inputs", lambda graph: graph["22"].pop("inputs"), ["node '22'", "inputs"]),
 ]
 
