@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Easel on this host: set up what is missing, then hand over to `infra.supervisor`.
-# ./startup.sh [start|stop|restart|status|logs|doctor|setup|backup|restore|models|demo|test|install-comfyui] [--help]
+# ./startup.sh [start|stop|restart|status|logs|doctor|modes|setup|backup|restore|models|demo|test|install-comfyui] [--help]
 #
 # Each set of packages has a virtual environment of its own, $venv-<digest>, made beside the others:
 # a set-up that fails changes nothing, and an older release finds its own again. $venv links to the

@@ -81,6 +81,7 @@ class Platform:
                 limit=self.max_queue,
                 oldest_seconds=round(queue.oldest_s(), 1),
             ),
+            broken_modes={name: "; ".join(why) for name, why in self.catalog.broken.items()},
         )
 
     def exposition(self) -> bytes:

@@ -33,9 +33,7 @@ async def _measure(rounds: int, seed: int, *, replicated: bool) -> Figures:
 
 def main() -> int:
     options = parser("chaos", __doc__)
-    options.add_argument(
-        "--rounds", type=int, default=150, help="rounds with each database"
-    )
+    options.add_argument("--rounds", type=int, default=150, help="rounds with each database")
     options.add_argument("--seed", type=int, default=1)
     arguments = options.parse_args()
     figures: Figures = {"machine": machine()}

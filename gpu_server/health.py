@@ -118,6 +118,7 @@ class PodHealth:
             running=running,
             loaded_model=self.execution.loaded_model,
             styles={mode.name: self._styles(mode) for mode in self.catalog},
+            broken_modes={name: "; ".join(why) for name, why in self.catalog.broken.items()},
         )
 
     def metrics(self, gpu: dict[str, Any] | None) -> bytes:

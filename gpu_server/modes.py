@@ -1,6 +1,6 @@
 """The answer to `GET /modes`, here and at the backend."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gpu_server import schemas
 from workflows import parameters
@@ -11,7 +11,7 @@ def describe_modes(
     catalog: Catalog, health: Mapping[str, Mapping[str, schemas.StyleHealth]]
 ) -> list[schemas.ModeInfo]:
     """Return the catalogue with each style's availability; `health`: mode → style → health."""
-    return [
+    working = [
         schemas.ModeInfo(
             name=mode.name,
             title=mode.spec.title.model_dump(),
@@ -44,3 +44,19 @@ def describe_modes(
         )
         for mode in catalog
     ]
+    return [*working, *(_broken(name, faults) for name, faults in catalog.broken.items())]
+
+
+def _broken(name: str, faults: Sequence[str]) -> schemas.ModeInfo:
+    return schemas.ModeInfo(
+        name=name,
+        title={"en": name},
+        description={},
+        default_style="",
+        takes_image=False,
+        available=False,
+        reason="; ".join(faults),
+        parameters={},
+        texts={},
+        styles=[],
+    )

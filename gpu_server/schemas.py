@@ -136,6 +136,7 @@ class Health(BaseModel):
     running: int
     loaded_model: str | None
     styles: dict[str, dict[str, StyleHealth]] = Field(description="mode → style → health")
+    broken_modes: dict[str, str] = Field({}, description="mode → why it is out of service")
 
 
 class StyleInfo(BaseModel):
@@ -158,6 +159,7 @@ class ModeInfo(BaseModel):
     default_style: str
     takes_image: bool
     available: bool
+    reason: str | None = Field(None, description="why the mode is out of service: its faults")
     parameters: dict[str, Any]
     texts: dict[str, Any] = Field(description="parameter → its texts by language")
     styles: list[StyleInfo]

@@ -175,7 +175,7 @@ class Service:
         Skipped while jobs recovered from disk are unfinished: they load the models they need.
         """
         await self.runner.ready.wait()
-        if not self.warms_up or self.runner.unfinished():
+        if not (self.warms_up and self.catalog.modes) or self.runner.unfinished():
             return
         await self.engine.in_service.wait()
         mode = next(iter(self.catalog))

@@ -46,6 +46,7 @@ class Catalogue:
             self._engine = engine
             self._database.cache_note(_ENGINE_NOTE, engine)
         modes = readable((await self._backend.peer.request("GET", "/modes")).json())
+        modes = [mode for mode in modes if mode.styles]  # the rest is broken
         if modes != self._modes:
             self._modes = modes
             self._database.cache_note(_MODES_NOTE, _MODES.dump_json(modes).decode())

@@ -1,14 +1,14 @@
 """The catalogue: one folder per mode, with a `mode.toml` and ComfyUI graphs in API format.
 
-Loading checks everything that can be checked without a ComfyUI, so that a mistake in a folder is
-one clear sentence at start-up instead of a failed generation.
+Loading checks everything that can be checked without a ComfyUI. A mode with a fault is left
+out, with every fault as a sentence; the others are served.
 """
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,11 @@ Graph = dict[str, Node]
 
 
 class CatalogError(ValueError):
-    """A mode's folder has a mistake; the message names the file, the key and the fault."""
+    """A mode's folder has faults; each names the file, the key and what is wrong."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Mode:
 @dataclass(frozen=True)
 class Catalog:
     modes: Mapping[str, Mode]
+    broken: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """A mode that is left out → its faults, a sentence each."""
 
     def __iter__(self) -> Iterator[Mode]:
         return iter(self.modes.values())
@@ -67,54 +73,132 @@ class Catalog:
         `plain` graph keeps its own graphs.
         """
         own: dict[str, Scalar] = {"checkpoint": checkpoint, "controlnet": controlnet}
-        return Catalog({name: _plain(mode, own, base) for name, mode in self.modes.items()})
+        modes = {name: _plain(mode, own, base) for name, mode in self.modes.items()}
+        return Catalog(modes, self.broken)
 
 
 def load(*folders: Path) -> Catalog:
     """Load the modes of Easel and of further `folders` (each holding one folder per mode).
 
-    Raises CatalogError when a folder has a mistake or two modes share a name.
+    What cannot be loaded is in the result's `broken`; of two modes with one name the first is kept.
     """
     modes: dict[str, Mode] = {}
+    broken: dict[str, Sequence[str]] = {}
     for folder in (Path(__file__).parent, *folders):
-        if not folder.is_dir():
-            raise CatalogError(f"the workflows folder '{folder.name}' does not exist")
-        for toml in sorted(folder.glob("*/mode.toml")):
-            mode = load_mode(toml.parent)
-            if mode.name in modes:
-                raise CatalogError(f"the mode '{mode.name}' exists twice")
-            modes[mode.name] = mode
-    return Catalog(dict(sorted(modes.items(), key=lambda item: (item[1].spec.order, item[0]))))
+        try:
+            places = sorted(place for place in folder.iterdir() if _is_mode(place))
+        except OSError as error:
+            broken[folder.name] = [f"the workflows folder '{folder.name}': {_reason(error)}"]
+            continue
+        for place in places:
+            if place.name in modes or place.name in broken:
+                fault = f"the mode '{place.name}' exists twice; rename this folder"
+                broken[f"{folder.name}/{place.name}"] = [fault]
+                continue
+            try:
+                modes[place.name] = load_mode(place)
+            except CatalogError as error:
+                broken[place.name] = error.faults
+    ordered = sorted(modes.items(), key=lambda item: (item[1].spec.order, item[0]))
+    return Catalog(dict(ordered), broken)
+
+
+def _is_mode(place: Path) -> bool:
+    """Whether a folder is meant as a mode, even if its `mode.toml` is missing or unreadable."""
+    if place.name.startswith((".", "_")) or not place.is_dir():
+        return False
+    try:
+        names = {path.name for path in place.iterdir()}
+    except OSError:
+        return True
+    return any(name.endswith((".toml", ".json")) for name in names)
 
 
 def load_mode(folder: Path) -> Mode:
-    """Load one mode. Raises CatalogError when its folder has a mistake."""
+    """Load one mode. Raises CatalogError with every fault that its folder has."""
     where = f"{folder.name}/mode.toml"
     try:
-        spec = ModeSpec.model_validate(tomllib.loads((folder / "mode.toml").read_text("utf-8")))
+        spec = ModeSpec.model_validate(tomllib.loads(_read(folder / "mode.toml")))
     except ValidationError as error:
-        raise CatalogError(f"{where}: {_in_words(error)}") from error
-    except (OSError, ValueError) as error:  # TOML and UTF-8 have their own ValueErrors
-        raise CatalogError(f"{where}: {error}") from error
-    graphs = {name: _load_graph(folder, graph) for name, graph in spec.graphs.items()}
+        raise CatalogError(*(f"{where}: {fault}" for fault in _in_words(error))) from error
+    except (OSError, ValueError, RecursionError) as error:  # TOML and UTF-8 have own ValueErrors
+        raise CatalogError(f"{where}: {_reason(error)}") from error
+    graphs: dict[str, Graph] = {}
+    faults: list[str] = []
+    for name, graph in spec.graphs.items():
+        try:
+            graphs[name] = _load_graph(folder, graph)
+        except CatalogError as error:
+            faults += error.faults
     mode = Mode(folder.name, spec, graphs)
     for name in spec.styles:
-        for fault in _faults_in_style(mode, name):
-            raise CatalogError(f"{where}: the style '{name}' {fault}")
+        faults += (f"{where}: the style '{name}' {fault}" for fault in _faults_in_style(mode, name))
+    if faults:
+        raise CatalogError(*dict.fromkeys(faults))
     return mode
+
+
+def _read(path: Path) -> str:
+    """Read a hand-edited file: UTF-8, with or without a byte order mark."""
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("it is in UTF-16; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8; save it as UTF-8") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say what is wrong, without a path of this host."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
 
 
 def find_node(graph: Graph, title: str) -> str:
     """Return the id of the only node with this title. Raises CatalogError if it is not unique."""
-    ids = [key for key, node in graph.items() if node.get("_meta", {}).get("title") == title]
+    ids = [key for key, node in graph.items() if title_of(node) == title]
     if len(ids) != 1:
         raise CatalogError(f"{len(ids)} nodes have the title '{title}'; exactly one is needed")
     return ids[0]
 
 
+def title_of(node: Node) -> str:
+    return str(node.get("_meta", {}).get("title", ""))
+
+
+def find_input(graph: Graph, target: str) -> tuple[str, str]:
+    """Return the node and the input that `Node title.input` names; either may have dots.
+
+    Raises CatalogError unless exactly one existing input is meant.
+    """
+    dots = [at for at, letter in enumerate(target) if letter == "."]
+    splits = [(target[:at], target[at + 1 :]) for at in dots]
+    titles = [title_of(node) for node in graph.values()]
+    known = [split for split in splits if split[0] in titles]
+    if not known:
+        title, _, _ = target.rpartition(".")
+        raise CatalogError(f"0 nodes have the title '{title}'; exactly one is needed")
+    found = [
+        (key, name)
+        for title, name in known
+        for key in [find_node(graph, title)]
+        if name in graph[key]["inputs"]
+    ]
+    if not found:
+        title, name = known[-1]
+        inputs = ", ".join(graph[find_node(graph, title)]["inputs"])
+        raise CatalogError(f"the node '{title}' has no input '{name}'; it has {inputs}")
+    if len(found) > 1:
+        raise CatalogError("two inputs can be meant; change a title")
+    return found[0]
+
+
 def source_of(value: Any) -> str | None:
     """Return the id of the node an input's value links to, or None for a plain value."""
-    return value[0] if isinstance(value, list) and len(value) == 2 else None
+    is_link = isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+    return value[0] if is_link else None
 
 
 def downstream(graph: Graph, start: str) -> list[str]:
@@ -131,54 +215,67 @@ def downstream(graph: Graph, start: str) -> list[str]:
         reached |= new
 
 
-def _in_words(error: ValidationError) -> str:
+def _in_words(error: ValidationError) -> list[str]:
     faults = [(".".join(map(str, fault["loc"])), str(fault["msg"])) for fault in error.errors()]
     texts = [f"{key}: {message.removeprefix('Value error, ')}" for key, message in faults]
-    return "; ".join(text.removeprefix(": ") for text in texts)
+    return [text.removeprefix(": ") for text in texts]
 
 
 def _load_graph(folder: Path, spec: GraphSpec) -> Graph:
     where = f"{folder.name}/{spec.file}"
     try:
-        graph: Graph = json.loads((folder / spec.file).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CatalogError(f"{where}: {error}") from error
-    if not _is_graph(graph):
-        raise CatalogError(
-            f"{where}: this is not a graph in API format; use 'Export (API)' in ComfyUI"
-        )
-    for value, target in spec.bind.items():
-        title, _, name = target.rpartition(".")
-        try:
-            inputs = graph[find_node(graph, title)]["inputs"]
-        except CatalogError as error:
-            raise CatalogError(f"{where}: '{value}' is bound to '{target}', but {error}") from error
-        if name not in inputs:
-            raise CatalogError(f"{where}: the node '{title}' has no input '{name}' (for '{value}')")
-    _check_output(graph, spec, where)
+        graph: Graph = json.loads(_read(folder / spec.file))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CatalogError(f"{where}: {_reason(error)}") from error
+    faults = _faults_in_nodes(graph)
+    if not faults:
+        faults = [*_faults_in_bindings(graph, spec), *_faults_in_output(graph, spec)]
+    if faults:
+        raise CatalogError(*(f"{where}: {fault}" for fault in faults))
     return graph
 
 
-def _is_graph(graph: Any) -> bool:
-    return isinstance(graph, dict) and all(
-        isinstance(node, dict)
-        and isinstance(node.get("class_type"), str)
-        and isinstance(node.get("inputs"), dict)
-        and isinstance(node.get("_meta", {}), dict)
-        for node in graph.values()
-    )
+def _faults_in_nodes(graph: Any) -> list[str]:
+    if not isinstance(graph, dict) or "nodes" in graph or not graph:
+        return ["this is not a graph in API format; use 'Export (API)' in ComfyUI"]
+    faults = []
+    for key, node in graph.items():
+        if not isinstance(node, dict):
+            faults.append(f"'{key}' is not a node; remove this key")
+            continue
+        if not isinstance(node.get("class_type"), str):
+            faults.append(f"node '{key}': class_type must be the name of a node's class")
+        if not isinstance(node.get("inputs"), dict):
+            faults.append(f"node '{key}': inputs must be an object, {{}} if there are none")
+        if not isinstance(node.get("_meta", {}), dict):
+            faults.append(f"node '{key}': _meta must be an object")
+    return faults
 
 
-def _check_output(graph: Graph, spec: GraphSpec, where: str) -> None:
+def _faults_in_bindings(graph: Graph, spec: GraphSpec) -> Iterator[str]:
+    for value, target in spec.bind.items():
+        try:
+            find_input(graph, target)
+        except CatalogError as error:
+            yield f"'{value}' is bound to '{target}', but {error}"
+
+
+def _faults_in_output(graph: Graph, spec: GraphSpec) -> Iterator[str]:
     """Require one image per seed: one SaveImage, downstream of the node that takes the seed."""
     outputs = [key for key, node in graph.items() if node["class_type"] == "SaveImage"]
     if len(outputs) != 1:
-        raise CatalogError(f"{where}: it has {len(outputs)} SaveImage nodes; exactly one is needed")
+        yield f"it has {len(outputs)} SaveImage nodes; exactly one is needed"
+    elif "images" not in graph[outputs[0]]["inputs"]:
+        yield f"node '{outputs[0]}': its input 'images' is missing"
     if "seed" not in spec.bind:
-        raise CatalogError(f"{where}: nothing is bound to 'seed'")
-    seeded = find_node(graph, spec.bind["seed"].rpartition(".")[0])
-    if outputs[0] not in downstream(graph, seeded):
-        raise CatalogError(f"{where}: its SaveImage node does not depend on the seed")
+        yield "nothing is bound to 'seed'"
+        return
+    try:
+        seeded, _ = find_input(graph, spec.bind["seed"])
+    except CatalogError:
+        return  # told with the bindings
+    if len(outputs) == 1 and outputs[0] not in downstream(graph, seeded):
+        yield "its SaveImage node does not depend on the seed"
 
 
 def _faults_in_style(mode: Mode, name: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from workflows.catalog import Graph, Mode, downstream, find_node, source_of
+from workflows.catalog import Graph, Mode, downstream, find_input, source_of
 from workflows.parameters import Request
 from workflows.spec import Scalar
 
@@ -75,13 +75,12 @@ def render(
     for name, value in values.items():
         if name not in bind:
             raise RenderError(f"nothing in the graph takes '{name}'")
-        title, _, entry = bind[name].rpartition(".")
-        graph[find_node(graph, title)]["inputs"][entry] = value
+        key, entry = find_input(graph, bind[name])
+        graph[key]["inputs"][entry] = value
     seeds = tuple(request.seed + k for k in range(request.count))
     if len(seeds) > 1:
         graph = _fan_out(graph, bind["seed"], seeds)
-    _set_outputs(graph, prefix, output_class)
-    outputs = tuple(key for key, node in graph.items() if node["class_type"] == output_class)
+    outputs = _set_outputs(graph, prefix, output_class)
     return Rendered(graph, outputs, seeds, *size)
 
 
@@ -115,8 +114,7 @@ def _fan_out(graph: Graph, seed_target: str, seeds: tuple[int, ...]) -> Graph:
     Image k is then exactly the image of its seed alone, unlike in a latent batch, and models are
     loaded and prompts encoded only once.
     """
-    title, _, entry = seed_target.rpartition(".")
-    sampler = find_node(graph, title)
+    sampler, entry = find_input(graph, seed_target)
     repeated = downstream(graph, sampler)
     fanned: Graph = {key: node for key, node in graph.items() if key not in repeated}
     for k, seed in enumerate(seeds):
@@ -134,12 +132,14 @@ def _relink(value: Any, names: Mapping[str, str]) -> Any:
     return value if source not in names else [names[str(source)], value[1]]
 
 
-def _set_outputs(graph: Graph, prefix: str, output_class: str) -> None:
-    for key, node in graph.items():
-        if node["class_type"] != "SaveImage":
-            continue
+def _set_outputs(graph: Graph, prefix: str, output_class: str) -> tuple[str, ...]:
+    """Replace every SaveImage by `output_class`; return their ids, as previews are no outputs."""
+    outputs = tuple(key for key, node in graph.items() if node["class_type"] == "SaveImage")
+    for key in outputs:
+        node = graph[key]
         node["class_type"] = output_class
         inputs = {"images": node["inputs"]["images"]}
         if output_class != "PreviewImage":
             inputs["filename_prefix"] = str(PurePosixPath(prefix) / f"image-{key}")
         node["inputs"] = inputs
+    return outputs

@@ -29,10 +29,16 @@ class Record(BaseModel):
 
 
 class Text(Record):
-    """A text for people, in each language of the bot."""
+    """A text for people, in each language of the bot; a plain string, or `en` alone, is all."""
 
     en: str
-    ru: str
+    ru: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _english_for_all(cls, data: Any) -> Any:
+        data = {"en": data} if isinstance(data, str) else data
+        return {"ru": data["en"], **data} if isinstance(data, dict) and "en" in data else data
 
 
 class Parameter(Record):
@@ -141,7 +147,7 @@ class GraphSpec(Record):
 
 class Style(Record):
     title: Text
-    description: Text
+    description: Text = Text(en="")
     graph: str
     prompt: str = "{prompt}"
     negative_prompt: str = "{negative_prompt}"
@@ -156,7 +162,7 @@ class ModeSpec(Record):
     """The content of a `mode.toml`."""
 
     title: Text
-    description: Text
+    description: Text = Text(en="")
     order: int = 100
     default_style: str
     parameters: dict[str, Parameter]

@@ -1,6 +1,6 @@
 """Run one command of `./startup.sh`, such as start, stop, status or logs.
 
-Exit: 0 done, 1 failed, 2 usage, 3 a service is not ready, 130 interrupted.
+Exit: 0 done, 1 failed, 2 usage, 3 a service is not ready, 4 a mode is broken, 130 interrupted.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from infra.supervisor import backup, checks, comfyui, demo, doctor, lifecycle
+from infra.supervisor import backup, checks, comfyui, demo, doctor, lifecycle, modes
 from infra.supervisor.host import Host, HostError, read_host
 from infra.supervisor.services import service_table
 from infra.supervisor.status import as_json, as_table, prober, read_status
@@ -102,6 +102,12 @@ def _models(host: Host, arguments: argparse.Namespace) -> NoReturn:
     os.execve(sys.executable, argv, environment)  # noqa: S606
 
 
+def _modes(host: Host, arguments: argparse.Namespace) -> int:
+    if arguments.action == "list":
+        return modes.show(host, as_json=arguments.json)
+    return modes.check(host, arguments.names, as_json=arguments.json)
+
+
 def _install_comfyui(host: Host, _arguments: argparse.Namespace) -> int:
     comfyui.install(host)
     return 0
@@ -137,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         ("backup", _backup, "save databases, images and photos in FILE while all runs"),
         ("restore", _restore, "put a backup in the place of the present data"),
         ("models", _models, "list, verify or pull model files"),
+        ("modes", _modes, "list the modes, or check them for faults"),
         ("install-comfyui", _install_comfyui, "install a ComfyUI into COMFYUI_DIR"),
     ):
         command = commands.add_parser(name, help=text, add_help=name != "models")
@@ -149,6 +156,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "file", metavar="FILE", help="a .tar, or .tar.gz (smaller, slower)"
             )
+        elif name == "modes":
+            command.add_argument("action", choices=("list", "check"))
+            command.add_argument("names", nargs="*", metavar="NAME", help="check these only")
+            command.add_argument("--json", action="store_true", help="output for programs")
         elif name == "logs":
             command.add_argument("service", nargs="?", metavar="SERVICE")
             command.add_argument("-f", "--follow", action="store_true", help="show new lines")

@@ -58,7 +58,7 @@ def test_a_title_the_graph_lacks_is_refused_with_file_and_value(folder: Path) ->
     graph = folder / "sdxl.json"
     graph.write_text(graph.read_text("utf-8").replace('"Sampler"', '"KSampler"'), "utf-8")
     with pytest.raises(CatalogError, match=r"wallpaper/sdxl\.json.*'Sampler'"):
-        catalog.load(folder.parent)
+        catalog.load_mode(folder)
 
 
 async def test_the_example_draws_a_picture_of_its_size(folder: Path, tmp_path: Path) -> None:
