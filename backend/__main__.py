@@ -12,7 +12,6 @@ from backend.storage.database import DatabaseRefused
 from gpu_server.pictures.provenance import ProvenanceError
 from web import logs, server
 from web.settings import load_or_exit, stop
-from workflows.catalog import CatalogError
 
 _SHUTDOWN_TIMEOUT_S = 5
 
@@ -38,7 +37,7 @@ def main() -> None:
     logs.configure("backend", settings.backend_log_level)
     try:
         app = create_app(settings)
-    except (CatalogError, DatabaseRefused, ProvenanceError) as error:
+    except (DatabaseRefused, ProvenanceError) as error:
         stop(error)
     config = server.configuration(
         app,

@@ -17,7 +17,7 @@ from backend.storage.storage import Storage
 from gpu_server.pictures import uploads
 from policy import Policy
 from web import errors
-from web.fingerprint import fingerprint
+from web.content import fingerprint
 from workflows import parameters
 from workflows.catalog import Catalog
 

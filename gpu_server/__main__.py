@@ -8,7 +8,6 @@ from gpu_server.settings import ENV_FILE, Settings
 from web import logs, server
 from web.settings import load_or_exit, stop
 from web.sqlite import FileRefused
-from workflows.catalog import CatalogError
 
 
 def main() -> None:
@@ -17,7 +16,7 @@ def main() -> None:
     try:
         app = create_app(settings)
         open_file(settings.easel_data_dir / "gpu_server").close()
-    except (CatalogError, FileRefused) as error:
+    except FileRefused as error:
         stop(error)
     config = server.configuration(
         app, host=settings.gpu_host, port=settings.gpu_port, timeout_graceful_shutdown=5

@@ -26,7 +26,7 @@ from gpu_server.schemas import JobRequest, State
 from gpu_server.timeouts import Timeouts
 from policy import Policy
 from web import errors
-from web.fingerprint import fingerprint
+from web.content import fingerprint
 from web.following import News
 from web.sse import Event
 from workflows import parameters

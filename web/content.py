@@ -5,6 +5,7 @@ may hold is bounded first, by counting.
 """
 
 import asyncio
+import hashlib
 import json
 import re
 from collections import Counter
@@ -223,3 +224,11 @@ def _unsupported(header: str, value: str, allowed: str | list[str]) -> Unsupport
 
 def _fault(field: str, message: str, allowed: str) -> InvalidRequest:
     return InvalidRequest.of([FieldError(field=field, message=message, allowed=allowed)])
+
+
+async def fingerprint(request: dict[str, Any], photo: bytes | None) -> str:
+    """Return the SHA-256 of a request and its photo, in hexadecimal."""
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode())
+    if photo is not None:
+        await asyncio.to_thread(digest.update, photo)
+    return digest.hexdigest()

@@ -14,19 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from workflows.spec import GraphSpec, ModeSpec, Scalar, Style
-
-Node = dict[str, Any]
-Graph = dict[str, Node]
-"""A ComfyUI graph in API format: node id → `{"class_type", "inputs", "_meta": {"title"}}`."""
-
-
-class CatalogError(ValueError):
-    """A mode's folder has faults; each names the file, the key and what is wrong."""
-
-    def __init__(self, *faults: str) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
+from workflows.graph import Graph, downstream, find_input
+from workflows.spec import CatalogError, GraphSpec, ModeSpec, Scalar, Style
 
 
 @dataclass(frozen=True)
@@ -154,65 +143,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     return error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
-
-
-def find_node(graph: Graph, title: str) -> str:
-    """Return the id of the only node with this title. Raises CatalogError if it is not unique."""
-    ids = [key for key, node in graph.items() if title_of(node) == title]
-    if len(ids) != 1:
-        raise CatalogError(f"{len(ids)} nodes have the title '{title}'; exactly one is needed")
-    return ids[0]
-
-
-def title_of(node: Node) -> str:
-    return str(node.get("_meta", {}).get("title", ""))
-
-
-def find_input(graph: Graph, target: str) -> tuple[str, str]:
-    """Return the node and the input that `Node title.input` names; either may have dots.
-
-    Raises CatalogError unless exactly one existing input is meant.
-    """
-    dots = [at for at, letter in enumerate(target) if letter == "."]
-    splits = [(target[:at], target[at + 1 :]) for at in dots]
-    titles = [title_of(node) for node in graph.values()]
-    known = [split for split in splits if split[0] in titles]
-    if not known:
-        title, _, _ = target.rpartition(".")
-        raise CatalogError(f"0 nodes have the title '{title}'; exactly one is needed")
-    found = [
-        (key, name)
-        for title, name in known
-        for key in [find_node(graph, title)]
-        if name in graph[key]["inputs"]
-    ]
-    if not found:
-        title, name = known[-1]
-        inputs = ", ".join(graph[find_node(graph, title)]["inputs"])
-        raise CatalogError(f"the node '{title}' has no input '{name}'; it has {inputs}")
-    if len(found) > 1:
-        raise CatalogError("two inputs can be meant; change a title")
-    return found[0]
-
-
-def source_of(value: Any) -> str | None:
-    """Return the id of the node an input's value links to, or None for a plain value."""
-    is_link = isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
-    return value[0] if is_link else None
-
-
-def downstream(graph: Graph, start: str) -> list[str]:
-    """Return `start` and every node that depends on it, in the graph's order."""
-    reached = {start}
-    while True:
-        new = {
-            key
-            for key, node in graph.items()
-            if key not in reached and any(source_of(v) in reached for v in node["inputs"].values())
-        }
-        if not new:
-            return [key for key in graph if key in reached]
-        reached |= new
 
 
 def _in_words(error: ValidationError) -> list[str]:

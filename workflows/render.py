@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from workflows.catalog import Graph, Mode, downstream, find_input, source_of
+from workflows.catalog import Mode
+from workflows.graph import Graph, downstream, find_input, source_of
 from workflows.parameters import Request
 from workflows.spec import Scalar
 

@@ -24,6 +24,14 @@ OWN_TYPES: dict[str, ParameterType] = {
 """Parameters that rendering knows by name, and the type each must have."""
 
 
+class CatalogError(ValueError):
+    """A mode's folder has faults; each names the file, the key and what is wrong."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from workflows.catalog import Graph
+from workflows.graph import Graph
 
 
 class ComfyError(Exception):

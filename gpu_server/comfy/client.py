@@ -25,7 +25,7 @@ from gpu_server.comfy.answers import (
     refusal,
 )
 from web.same_origin import is_loopback
-from workflows.catalog import Graph
+from workflows.graph import Graph
 
 OUR_NODES_VERSION = 1
 _WORKER_ENDED = re.compile(r"Exception in thread [^\n]*\(prompt_worker\)")

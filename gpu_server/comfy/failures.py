@@ -5,7 +5,7 @@ from enum import Enum, auto
 from gpu_server.comfy.answers import GraphRefused, HistoryEntry
 from gpu_server.comfy.model_files import LOADERS, advice, files_of, missing_models
 from web import errors
-from workflows.catalog import Graph
+from workflows.graph import Graph
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate mem", "allocation on device")
 _CUDA_FAULT = (

@@ -5,7 +5,7 @@ from functools import cache
 
 from gpu_server.comfy.answers import NodeFault
 from gpu_server.models.manifest import load_manifest
-from workflows.catalog import Graph
+from workflows.graph import Graph
 
 LOADERS = (
     "CheckpointLoaderSimple",

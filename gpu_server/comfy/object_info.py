@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpu_server.comfy.answers import NodeFault
-from workflows.catalog import Graph, Node
+from workflows.graph import Graph, Node
 
 Definition = Mapping[str, Any]
 Fetch = Callable[[str], Awaitable[dict[str, Any] | None]]

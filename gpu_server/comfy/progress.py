@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gpu_server.comfy.model_files import LOADERS
-from workflows.catalog import Graph, Node
+from workflows.graph import Graph, Node
 
 _STAGES = {
     **dict.fromkeys(LOADERS, "loading model"),

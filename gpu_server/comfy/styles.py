@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from gpu_server.comfy.model_files import advice, files_of, missing_models
 from gpu_server.comfy.object_info import Definitions
-from workflows.catalog import Catalog, Graph, Mode
+from workflows.catalog import Catalog, Mode
+from workflows.graph import Graph
 from workflows.parameters import Request
 from workflows.render import render, size_of
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from infra.supervisor import backup, checks, comfyui, demo, doctor, lifecycle, modes
+from infra.supervisor import comfyui, lifecycle
+from infra.supervisor.commands import backup, checks, demo, doctor, modes
 from infra.supervisor.host import Host, HostError, read_host
 from infra.supervisor.services import service_table
 from infra.supervisor.status import as_json, as_table, prober, read_status

@@ -10,9 +10,10 @@ from gpu_server.schemas import State
 from tests.gpu_server.engines import engine
 from tests.gpu_server.servers import serving
 from workflows import catalog
-from workflows.catalog import Catalog, CatalogError
+from workflows.catalog import Catalog
 from workflows.parameters import check
 from workflows.render import Rendered, render, size_of
+from workflows.spec import CatalogError
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "workflows.md").read_text("utf-8")

@@ -7,7 +7,8 @@ import pytest
 
 from tests.workflows import recorded
 from workflows import catalog as workflows
-from workflows.catalog import Catalog, Graph
+from workflows.catalog import Catalog
+from workflows.graph import Graph
 from workflows.parameters import check
 from workflows.render import Rendered, render, size_of
 

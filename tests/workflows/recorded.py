@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gpu_server
-from workflows.catalog import Graph
+from workflows.graph import Graph
 
 CHECKPOINT = "my-model.safetensors"
 CONTROLNET = "my-canny.safetensors"

@@ -11,7 +11,7 @@ import pytest
 import workflows as package
 from tests.workflows.drawing import by_title, draw
 from workflows import catalog as workflows
-from workflows.catalog import CatalogError
+from workflows.spec import CatalogError
 
 FREE = Path(package.__file__).parent / "free"
 

@@ -7,7 +7,8 @@ import pytest
 from gpu_server.comfy.object_info import faults_in
 from tests.workflows import recorded
 from tests.workflows.drawing import EVERY_STYLE, OWN, draw
-from workflows.catalog import Catalog, Graph
+from workflows.catalog import Catalog
+from workflows.graph import Graph
 from workflows.render import OUTPUT_CLASSES
 from workflows.spec import Parameter, Scalar
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.workflows.drawing import EVERY_STYLE, OWN, PLAIN, by_title, changes, draw
 from workflows import catalog as workflows
-from workflows.catalog import Catalog, Graph, Mode
+from workflows.catalog import Catalog, Mode
+from workflows.graph import Graph
 from workflows.parameters import Request, check
 from workflows.render import RenderError, render, size_of
 

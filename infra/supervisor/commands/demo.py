@@ -10,7 +10,7 @@ from infra.supervisor import comfyui
 from infra.supervisor.host import Host, HostError
 from infra.supervisor.services import backend_url, service_table
 
-_PHOTO = Path(__file__).parents[1] / "demo" / "photo.jpg"
+_PHOTO = Path(__file__).parents[2] / "demo" / "photo.jpg"
 _DRAW_TIMEOUT_S = 600.0
 """How long to wait for one picture: the first loads a model."""
 _FREE: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""What the commands of `./startup.sh` do that is more than starting and stopping."""
