@@ -19,6 +19,8 @@ _NUMBERS: dict[str, tuple[type, ...]] = {"INT": (int,), "FLOAT": (int, float)}
 _ANY = "*"
 _NOT_A_CHOICE = "is not one of the choices"
 _DYNAMIC = "COMFY_"
+_LIST = "__value__"
+"""In an object with this key ComfyUI takes a list as a value; any other list is a link."""
 _LINKED_ONLY = {
     *("AUDIO", "CLIP", "CLIP_VISION", "CLIP_VISION_OUTPUT", "CONDITIONING", "CONTROL_NET"),
     *("GUIDER", "IMAGE", "LATENT", "MASK", "MODEL", "NOISE", "SAMPLER", "SIGMAS", "STYLE_MODEL"),
@@ -89,7 +91,9 @@ class _Check:
         return faults
 
     def _fault_in_link(self, link: list[Any], spec: list[Any]) -> str | None:
-        node_id, output = link if len(link) == 2 else (None, None)
+        if len(link) != 2 or not isinstance(link[0], str):
+            return f'is a list, which ComfyUI takes as {{"{_LIST}": […]}} only'
+        node_id, output = link
         if node_id not in self.graph or not isinstance(output, int) or output < 0:
             return "is linked to nothing"
         source = self.definitions.get(self.graph[node_id]["class_type"])
@@ -107,6 +111,8 @@ def _is_dynamic(spec: list[Any]) -> bool:
 
 def _fault_in_value(value: Any, spec: list[Any]) -> str | None:
     options: Mapping[str, Any] = spec[1] if len(spec) > 1 else {}
+    if isinstance(value, dict) and _LIST in value:
+        value = value[_LIST]
     kind = spec[0]
     choices = options.get("options") if kind == "COMBO" else kind
     if isinstance(choices, list):  # else only the node itself knows them

@@ -175,6 +175,15 @@ def test_the_check_finds_custom_types_that_do_not_match() -> None:
     assert [(fault.node_id, fault.field) for fault in faults_in(saved, CUSTOM)] == [("1", "colour")]
 
 
+@pytest.mark.parametrize("points", [[[1, 2], [3, 4]], [{"x": 1}, {"x": 2}], [0.5], [["0", 0], 1]])
+def test_a_list_is_a_value_only_as_comfyui_wraps_it(points: list[Any]) -> None:
+    wrapped = ("Picker", {"colour": {"__value__": points}, "voice": "Ann"})
+    bare = ("Picker", {"colour": points, "voice": "Ann"})
+    [fault] = faults_in(custom(wrapped, bare), CUSTOM)
+    assert (fault.node_id, fault.field) == ("1", "colour")
+    assert "__value__" in fault.message
+
+
 @pytest.mark.parametrize("name", ["Odd", "Number"])
 def test_an_unreadable_definition_is_a_fault_of_its_own_node_only(name: str) -> None:
     graph = custom((name, {"a": 1}), ("Picker", {"colour": "#fff", "voice": "Ann"}))
