@@ -6,11 +6,14 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from infra.ssh.connection.framing import Sink
 from infra.ssh.redact import Redactor, redact_text
+
+_MB = 1_000_000
+_MB_PER_LINE = 32
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,46 @@ class Console:
         finally:
             out.flush()
             err.flush()
+
+    @contextlib.contextmanager
+    def progress(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """Yield a function to call with the bytes done and the bytes in all, however often.
+
+        On a terminal it keeps one line up to date; elsewhere each 32 MB make a line.
+        """
+        if self.as_json:
+            yield lambda _done, _total: None
+            return
+        progress = _Progress(name, sys.stderr.isatty())
+        try:
+            yield progress.show
+        finally:
+            progress.end()
+
+
+@dataclass(eq=False)
+class _Progress:
+    """How far a transfer has come, on standard error."""
+
+    name: str
+    terminal: bool
+    _shown: str = ""
+
+    def show(self, done: int, total: int) -> None:
+        if self.terminal:
+            text = f"{self.name}  {100 * done // max(total, 1)} % of {total / _MB:.1f} MB"
+        else:
+            step = done // _MB // _MB_PER_LINE * _MB_PER_LINE
+            text = f"{self.name}: {step} of {total // _MB} MB" if step else ""
+        if not total or text == self._shown:
+            return
+        self._shown = text
+        begin, end = ("\r", "\x1b[K") if self.terminal else ("", "\n")
+        print(f"{begin}{text}{end}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self.terminal and self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def write_stdout(data: bytes) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import paramiko
+
 from infra.ssh.connection import hostkeys
 from infra.ssh.connection.login import load_key, login, loose_permissions
 from infra.ssh.connection.remote import Remote
@@ -74,11 +76,27 @@ def _route_checks(session: Session, route: Route) -> Iterator[_Check]:
             probe = probe.replace("{workdir}", shlex.quote(session.target.workdir))
             _, out, _ = remote.read(probe, timeout=timeout)
             yield _Check(f"{route.via} exec", "ok", "commands run, their exit status comes back")
+            if route.via == "direct":
+                yield _sftp_check(remote, timeout)
     except SshError as error:
         yield _Check(f"{route.via} {error.code}", "fail", str(error))
         return
     values = dict(line.split("\t", 1) for line in out.splitlines() if "\t" in line)
     yield from _host_checks(route, session.target, values)
+
+
+def _sftp_check(remote: Remote, timeout: float) -> _Check:
+    """Try SFTP, which other programs need."""
+    try:
+        with remote.open_channel() as channel:
+            channel.settimeout(timeout)
+            channel.invoke_subsystem("sftp")
+            paramiko.SFTPClient(channel).close()
+    except (SshError, paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
+        reason = str(error) or "it hung up"
+        detail = f"{reason}; push and pull do not need it, but scp and other programs do"
+        return _Check("direct sftp", "warn", detail)
+    return _Check("direct sftp", "ok", "answers")
 
 
 def _key_check(route: Route) -> _Check:

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.infra.ssh import sshd
 
 PROGRAM = Path(__file__).resolve().parents[3] / "infra" / "ssh_manager.py"
+
+_OPERATORS_OWN = ("SSH_AUTH_SOCK", "RUNPOD_API_KEY", "EASEL_RUNPOD_API")
 
 STARTUP = """#!/bin/bash
 # stands in for Easel's startup.sh: echoes its arguments
@@ -59,6 +62,13 @@ class Pod:
     def known_hosts(self) -> Path:
         return self.folder / "known_hosts"
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """Return this environment with a configuration and a home of the test's own."""
+        own = {"EASEL_SSH_CONFIG": str(self.config), "HOME": str(self.folder)}
+        ours = {name: value for name, value in os.environ.items() if name not in _OPERATORS_OWN}
+        return {**ours, **own}
+
     def route(self, server: sshd.Sshd) -> dict[str, object]:
         return {
             "host": "127.0.0.1",
@@ -88,7 +98,7 @@ class Pod:
         """Start easel-ssh; it ends with the test at the latest."""
         process = subprocess.Popen(
             [*before, sys.executable, str(PROGRAM), *arguments],
-            env={**os.environ, "EASEL_SSH_CONFIG": str(self.config), **(env or {})},
+            env={**self.environ, **(env or {})},
             cwd=cwd,
             stdin=stdin,
             stdout=subprocess.PIPE,
@@ -164,9 +174,8 @@ def start_sshd(tmp_path: Path) -> Iterator[Callable[..., sshd.Sshd]]:
     """Start further servers, which end with the test."""
     started: list[sshd.Sshd] = []
 
-    def start(name: str, key: Path, *, port: int = 0, environment: str = "") -> sshd.Sshd:
-        folder = tmp_path / name
-        started.append(sshd.start(folder, key, gateway=False, port=port, environment=environment))
+    def start(name: str, key: Path, **settings: Any) -> sshd.Sshd:
+        started.append(sshd.start(tmp_path / name, key, gateway=False, **settings))
         return started[-1]
 
     yield start

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,11 +104,18 @@ def _parent_of_sshd(pid: int) -> int | None:
 
 
 def start(
-    folder: Path, user_key: Path, *, gateway: bool, port: int = 0, environment: str = ""
+    folder: Path,
+    user_key: Path,
+    *,
+    gateway: bool,
+    port: int = 0,
+    environment: str = "",
+    options: Sequence[str] = ("Subsystem sftp internal-sftp",),
 ) -> Sshd:
     """Start a server and wait until it accepts connections.
 
-    Its sessions get `environment`, as in "A=b C=d".
+    Its sessions get `environment`, as in "A=b C=d"; `options` are further lines of an ordinary
+    server's configuration.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "host_key").exists():
@@ -137,7 +145,7 @@ def start(
         shell.chmod(0o755)
         lines += ["DisableForwarding yes", "PermitTTY yes", f"ForceCommand {shell}"]
     else:
-        lines += ["AllowTcpForwarding yes", "Subsystem sftp internal-sftp"]
+        lines += ["AllowTcpForwarding yes", *options]
     (folder / "sshd_config").write_text("\n".join(lines) + "\n")
     process = subprocess.Popen(
         [SSHD, "-D", "-f", folder / "sshd_config", "-E", folder / "sshd.log"],
