@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from infra.supervisor import comfyui, lifecycle
-from infra.supervisor.commands import backup, checks, demo, doctor, modes
+from infra.supervisor.commands import backup, checks, demo, doctor
 from infra.supervisor.host import Host, HostError, read_host
 from infra.supervisor.services import service_table
 from infra.supervisor.status import as_json, as_table, prober, read_status
@@ -104,6 +104,8 @@ def _models(host: Host, arguments: argparse.Namespace) -> NoReturn:
 
 
 def _modes(host: Host, arguments: argparse.Namespace) -> int:
+    from infra.supervisor.commands import modes  # noqa: PLC0415 - needs pydantic, as services do
+
     if arguments.action == "list":
         return modes.show(host, as_json=arguments.json)
     return modes.check(host, arguments.names, as_json=arguments.json)

@@ -1,4 +1,4 @@
-"""Check the settings and modes of this host's services, as each would at its start.
+"""Check the settings of this host's services, as each would at its start.
 
 `python -m infra.supervisor.settings_check SERVICE…` prints a JSON object: service → what is wrong,
 in a sentence; services in order are left out. A process of its own, as it imports the services.
@@ -20,7 +20,7 @@ WITH_SETTINGS = ("gpu_server", "backend", "telegram_bot")
 def settings_faults(
     host: Host, names: Sequence[str], further: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return for each service with a wrong setting or mode the sentence that says so."""
+    """Return for each service with a wrong setting the sentence that says so."""
     done = subprocess.run(  # noqa: S603
         (sys.executable, "-m", "infra.supervisor.settings_check", *names),
         cwd=host.root,
@@ -49,13 +49,9 @@ def main(names: Sequence[str]) -> None:
     faults: dict[str, str] = {}
     for name in names:
         module = import_module(f"{name}.settings")
-        from web.settings import PlatformSettings, load  # noqa: PLC0415 - costs the launcher 0.3 s
-
         try:
-            settings = load(module.Settings, module.ENV_FILE)
-            if isinstance(settings, PlatformSettings):
-                settings.load_catalog()
-        except ValueError as error:  # of settings or of the catalogue
+            import_module("web.settings").load(module.Settings, module.ENV_FILE)
+        except ValueError as error:
             faults[name] = str(error)
     print(json.dumps(faults))
 

@@ -149,8 +149,9 @@ def test_an_unknown_mode_is_refused(mode: Any) -> None:
 
 def test_thousands_of_unknown_fields_make_a_short_answer() -> None:
     refused = faults("free", {**GOOD["free"], **{f"field {n}": n for n in range(10_000)}})
-    assert len(refused) == MAX_UNKNOWN
+    assert len(refused) == MAX_UNKNOWN + 1
     assert "field 0" in refused
+    assert refused["body"][0] == f"has {10_000 - MAX_UNKNOWN} more unknown fields"
 
 
 def test_width_and_height_come_together_and_within_twice_the_models_pixels() -> None:

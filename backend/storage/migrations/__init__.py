@@ -4,6 +4,7 @@ A released version never changes. A new one should let the release before it wor
 with columns that may be NULL: `deploy --rollback` shares the data.
 """
 
+import logging
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ class NewerSchema(Exception):
 
 def upgrade(connection: sa.Connection) -> None:
     """Bring the schema to this release's version, whole or not at all. Raises NewerSchema."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each connection
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -255,7 +255,7 @@ async def test_a_backend_that_cannot_take_up_a_row_ends_that_row_and_runs(tmp_pa
     ("setting", "value", "said"),
     [
         ("BACKEND_HOST", "0.0.0.0", "BACKEND_API_KEYS"),
-        ("BACKEND_API_KEYS", "alice:short", "at least 16 characters"),
+        ("BACKEND_API_KEYS", "alice:short", "at least 16 printable ASCII characters"),
         ("BACKEND_MAX_QUEU", "1", "did you mean BACKEND_MAX_QUEUE"),
         ("BACKEND_GPU_SERVERS", "somewhere", "http://"),
     ],

@@ -16,6 +16,8 @@ class FaultProxy:
     """Passes bytes on until a test makes it fail."""
 
     target: tuple[str, int]
+    own_host: bytes = b""
+    """The `Host` that clients name; the peer is told its own, as a reverse proxy does."""
     delay_s: float = 0.0
     """Added to everything that comes back."""
     limit_s: float | None = None
@@ -74,6 +76,10 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(READ):
                 await self._passing.wait()
+                if self.own_host:
+                    data = data.replace(
+                        self.own_host, b"%s:%d" % (self.target[0].encode(), self.target[1])
+                    )
                 if data.startswith(b"POST /prompt"):
                     self.posts += 1
                     if self.swallow_posts:
@@ -121,6 +127,7 @@ async def fault_proxy(url: str) -> AsyncIterator[tuple[FaultProxy, str]]:
     proxy.speak_again()
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
+    proxy.own_host = b"0.0.0.0:%d" % port
     try:
         yield proxy, f"http://0.0.0.0:{port}"
     finally:

@@ -133,7 +133,7 @@ async def test_generate_answers_in_the_format_that_is_accepted(pod: Pod) -> None
 
 
 def test_strangers_learn_what_is_out_of_order_and_no_address(tmp_path: Path) -> None:
-    token = "open sesame"
+    token = "open-sesame"
     engine = "http://operator:s3cret@127.0.0.1:9"
     settings = Settings(gpu_token=SecretStr(token), comfyui_url=engine, easel_data_dir=tmp_path)
     with services.served(create_app(settings)) as url, httpx.Client(base_url=url) as http:
@@ -148,7 +148,7 @@ def test_strangers_learn_what_is_out_of_order_and_no_address(tmp_path: Path) -> 
 
 
 async def test_without_the_token_nothing_is_done(comfy: Comfy, tmp_path: Path) -> None:
-    token = SecretStr("open sesame")
+    token = SecretStr("open-sesame")
     async with serving(comfy.url, tmp_path / "data", gpu_token=token) as pod:
         async with httpx.AsyncClient(base_url=pod.url) as stranger:
             for method, path in (

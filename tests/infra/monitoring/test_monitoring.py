@@ -60,7 +60,7 @@ async def _of_backend(settings: Settings) -> str:
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://backend") as http,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
     ):
         return (await http.get("/metrics")).text
 

@@ -277,7 +277,7 @@ def test_a_restart_with_a_wrong_setting_stops_nothing(lab: LabHost) -> None:
     ("wrong", "named"),
     [
         ({"BACKEND_RATE_PER_MINUTE": "-1"}, "backend: BACKEND_RATE_PER_MINUTE: "),
-        ({"EASEL_WORKFLOWS_DIR": "nowhere"}, "'nowhere' does not exist"),
+        ({"BACKEND_GPU_SERVERS": "http://a http://b"}, "backend: BACKEND_GPU_SERVERS: "),
     ],
 )
 def test_a_restart_with_a_setting_that_a_service_would_refuse_stops_nothing(
