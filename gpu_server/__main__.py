@@ -3,6 +3,7 @@
 import uvicorn
 
 from gpu_server.jobs.records import open_file
+from gpu_server.models.manifest import ManifestError
 from gpu_server.server import create_app
 from gpu_server.settings import ENV_FILE, Settings
 from web import logs, server
@@ -16,7 +17,7 @@ def main() -> None:
     try:
         app = create_app(settings)
         open_file(settings.easel_data_dir / "gpu_server").close()
-    except FileRefused as error:
+    except (FileRefused, ManifestError) as error:
         stop(error)
     config = server.configuration(
         app, host=settings.gpu_host, port=settings.gpu_port, timeout_graceful_shutdown=5

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from gpu_server import bodies, routes
+from gpu_server.comfy import model_files
 from gpu_server.comfy.client import ComfyClient
 from gpu_server.comfy.engine import Engine
 from gpu_server.comfy.events import EventChannel
@@ -22,6 +23,7 @@ from gpu_server.jobs.images import JobImages
 from gpu_server.jobs.records import Records
 from gpu_server.jobs.runner import Runner
 from gpu_server.metrics import Metrics
+from gpu_server.models.manifest import load_manifest
 from gpu_server.safety.guard import Guard
 from gpu_server.service import Service
 from gpu_server.settings import Settings
@@ -46,6 +48,7 @@ class Pod:
 def create_app(settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> FastAPI:
     """Create the application. While its lifespan lasts it keeps connecting to ComfyUI."""
     catalog = settings.load_catalog()
+    model_files.know(load_manifest(own=settings.own_models))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from web.settings import POD, PlatformSettings, base_url, require_secret_off_loopback
+from web.settings import POD, PlatformSettings, base_url, on_pod, require_secret_off_loopback
 
 ENV_FILE = Path(__file__).with_name(".env")
 
@@ -17,6 +17,7 @@ class Settings(PlatformSettings):
     gpu_models_dir: Path = Field(
         default_factory=lambda: POD / "models" if (POD / "models").is_dir() else Path("data/models")
     )
+    easel_models_file: Path | None = None
     gpu_max_jobs: int = Field(16, ge=1, le=1000)
     gpu_job_timeout_s: float = Field(180, gt=0, le=604_800)
     gpu_result_ttl_s: float = Field(3600, gt=0, le=31_536_000)
@@ -39,6 +40,18 @@ class Settings(PlatformSettings):
     def engine_url(self) -> str:
         return self.comfyui_url or f"http://127.0.0.1:{self.comfyui_port}"
 
+    @property
+    def models_file(self) -> Path:
+        """Where the entries of a person's own model files are kept."""
+        place = POD if on_pod() else self.easel_data_dir
+        return self.easel_models_file or place / "models.json"
+
+    @property
+    def own_models(self) -> Path | None:
+        """The same file, unless it is the default one and does not exist."""
+        is_there = self.easel_models_file is not None or self.models_file.exists()
+        return self.models_file if is_there else None
+
     @field_validator("comfyui_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
@@ -49,3 +62,16 @@ class Settings(PlatformSettings):
         token = self.gpu_token.get_secret_value()
         require_secret_off_loopback(self.gpu_host, token, "GPU_HOST", "GPU_TOKEN")
         return self
+
+
+class DownloadSettings(Settings):
+    """What fetching model files needs beside; no service holds these tokens."""
+
+    hf_token: SecretStr = SecretStr("")
+    hf_endpoint: str = ""
+    civitai_token: SecretStr = SecretStr("")
+
+    @field_validator("hf_endpoint")
+    @classmethod
+    def _is_mirror(cls, value: str) -> str:
+        return base_url(value)

@@ -1,10 +1,9 @@
 """The model files that a graph loads, and what to do about missing ones."""
 
 from collections.abc import Iterable, Sequence
-from functools import cache
 
 from gpu_server.comfy.answers import NodeFault
-from gpu_server.models.manifest import load_manifest
+from gpu_server.models.manifest import Manifest, load_manifest
 from workflows.graph import Graph
 
 LOADERS = (
@@ -19,6 +18,16 @@ LOADERS = (
 SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 _UNKNOWN_BYTES = 8 * 10**9
 """Taken as the size of a file that is in no manifest: that of a large checkpoint."""
+
+
+def know(manifest: Manifest) -> None:
+    """Take sizes, and which files can be pulled, from this manifest from now on."""
+    _sizes.clear()
+    _sizes.update({file.dest.partition("/")[2]: file.size for file in manifest.files})
+
+
+_sizes: dict[str, int] = {}
+know(load_manifest())
 
 
 def files_of(graph: Graph, node_class: str | None = None) -> list[str]:
@@ -45,8 +54,7 @@ def largest_to_load(graph: Graph, node_id: str, *, is_loaded: bool) -> int:
         names = _named_by(
             v for key in _above(graph, node_id) for v in graph[key]["inputs"].values()
         )
-    sizes = {file.dest.partition("/")[2]: file.size for file in load_manifest().files}
-    return max((sizes.get(name, _UNKNOWN_BYTES) for name in names), default=0)
+    return max((_sizes.get(name, _UNKNOWN_BYTES) for name in names), default=0)
 
 
 def _named_by(values: Iterable[object]) -> list[str]:
@@ -72,11 +80,9 @@ def missing_models(faults: Iterable[NodeFault]) -> tuple[str, ...]:
 def advice(names: Sequence[str], style: str = "") -> str:
     """Say that ComfyUI lacks these model files, and how to get them."""
     lack = f"ComfyUI has no {', '.join(sorted(names))}"
-    if not _published().issuperset(names):
-        return f"{lack}; put it into the folder of ComfyUI's models where its loader looks"
+    if not _sizes.keys() >= set(names):
+        return (
+            f"{lack}, and no list of models names it; fetch it with `./startup.sh models add URL "
+            "--to FOLDER`, or put it into the folder of ComfyUI's models where its loader looks"
+        )
     return f"{lack}; fetch it with `./startup.sh models pull{style and f' --style {style}'}`"
-
-
-@cache
-def _published() -> frozenset[str]:
-    return frozenset(file.dest.partition("/")[2] for file in load_manifest().files)

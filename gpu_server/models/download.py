@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from pydantic import SecretStr
 
 from gpu_server.models.files import (
     Hash,
@@ -28,9 +27,8 @@ from gpu_server.models.files import (
 from gpu_server.models.manifest import ModelFile
 from gpu_server.models.part import DownloadError, NoSpace, Part, Transient, WrongContent, opened
 from gpu_server.models.safetensors import DamagedModel, check_header
+from gpu_server.models.sites import DEFAULT_SITES, Sites
 
-_TOKEN_ORIGIN = httpx.URL("https://huggingface.co")
-_TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 _MAX_PAUSE_S = 60.0
 _MAX_WRONG_CONTENTS = 2  # fetch a wrong file once more, in case it was corrupted on the way
 _MARGIN_BYTES = 256 * 2**20  # a disk filled to the last byte breaks other programs
@@ -43,9 +41,7 @@ class Downloader:
     client: httpx.Client
     models_dir: Path
     progress: Progress
-    token: SecretStr | None = None
-    token_origin: httpx.URL = _TOKEN_ORIGIN
-    """The only origin to send the token to, and no host it redirects to."""
+    sites: Sites = DEFAULT_SITES
     tries: int = 6
     """Failed attempts in a row, without progress, before giving up on a file."""
     pause_s: float = 1.0
@@ -54,11 +50,11 @@ class Downloader:
     def pull(self, files: Sequence[ModelFile]) -> list[ModelFile]:
         """Fetch the files that are not installed and return them; may raise DownloadError."""
         missing = [file for file in files if not self._is_installed(file)]
-        self._check_space(missing)
+        self.check_space(missing)
         for file in missing:
             path = self.models_dir / file.dest
             with opened(path, file) as part:
-                self._fetch(file, part)
+                self.fetch(file, part)
                 part.put_in_place()
                 write_record(path, file)
         return missing
@@ -69,7 +65,7 @@ class Downloader:
             return verify(self.models_dir, file, self.progress)
         return state is State.INSTALLED
 
-    def _check_space(self, files: Sequence[ModelFile]) -> None:
+    def check_space(self, files: Sequence[ModelFile]) -> None:
         self.models_dir.mkdir(parents=True, exist_ok=True)
         arrived = sum(bytes_arrived(self.models_dir / file.dest) for file in files)
         needed = sum(file.size for file in files) - arrived
@@ -80,12 +76,12 @@ class Downloader:
                 f"{free / 1e9:.1f} GB free. Free some space, or fetch less with --style."
             )
 
-    def _fetch(self, file: ModelFile, part: Part) -> None:
-        """Repeat attempts until the part is the complete file."""
+    def fetch(self, file: ModelFile, part: Part) -> str:
+        """Repeat attempts until the part is the complete file; return its hash."""
         failures = wrong = reached = 0
         while True:
             try:
-                self._attempt(file, part)
+                return self._attempt(file, part)
             except WrongContent as error:
                 part.clear()
                 wrong += 1
@@ -94,46 +90,38 @@ class Downloader:
             except Transient as error:
                 failures = 1 if part.size > reached else failures + 1
                 reached = max(reached, part.size)
-                if failures >= self.tries:
-                    raise DownloadError(
-                        f"{file.id}: {error}, {failures} times in a row. "
-                        "The part that arrived is kept; run the same command again to resume."
-                    ) from error
+                if failures >= min(self.tries, error.tries or self.tries):
+                    text = f"{file.id}: {error}, {failures} times in a row. {error.advice}"
+                    raise DownloadError(text) from error
                 own = self.pause_s * 2 ** (failures - 1) * random.uniform(0.5, 1.0)  # noqa: S311
                 time.sleep(min(max(own, error.pause_s), _MAX_PAUSE_S))
-            else:
-                return
 
-    def _attempt(self, file: ModelFile, part: Part) -> None:
-        """Request what is missing, if anything, then check the complete file."""
-        if part.size > file.size:
+    def _attempt(self, file: ModelFile, part: Part) -> str:
+        """Request what is missing, if anything, then check the complete file; return its hash."""
+        can_continue = part.size <= file.size if file.sha256 else part.etag != ""
+        if not can_continue or (not file.sha256 and part.size >= file.size):
             part.clear()
         digest: Hash = hashlib.sha256()
         hash_file(part.path, digest, file, self.progress)
         if part.size < file.size:
-            try:
-                digest = self._stream(file, part, digest)
-            except httpx.RequestError as error:
-                raise Transient(f"the connection broke ({type(error).__name__})") from error
-        if digest.hexdigest() != file.sha256:
+            digest = self._stream(file, part, digest)
+        if file.sha256 and digest.hexdigest() != file.sha256:
             raise WrongContent("its hash is not the one in models.json")
         try:
             check_header(part.path)
         except DamagedModel as error:
             raise DownloadError(f"{file.id} is not a valid safetensors file: {error}.") from error
+        return digest.hexdigest()
 
     def _stream(self, file: ModelFile, part: Part, digest: Hash) -> Hash:
         """Append what is missing and return the hash of the whole; `digest` is of the part."""
         begin = part.size
-        headers = {"Accept-Encoding": "identity", **self._authorization(file.url)}
+        headers = {}
         if begin:
             headers["Range"] = f"bytes={begin}-"
             if etag := part.etag:
                 headers["If-Range"] = etag
-        with self.client.stream(
-            "GET", file.url, headers=headers, follow_redirects=True, timeout=_TIMEOUT
-        ) as answer:
-            _check_status(file, answer)
+        with self.sites.get(self.client, file.url, file.id, headers) as answer:
             if answer.status_code == httpx.codes.PARTIAL_CONTENT:
                 _check_range(file, answer, begin)
             else:  # the whole file: it changed on the server, or the server has no ranges
@@ -155,33 +143,6 @@ class Downloader:
             self.progress(file, done)
         if done < file.size:
             raise Transient(f"the server ended after {done} of {file.size} bytes")
-
-    def _authorization(self, url: str) -> dict[str, str]:
-        # httpx drops this header when it follows a redirect to another origin.
-        origin, target = self.token_origin, httpx.URL(url)
-        is_same = all(
-            getattr(target, name) == getattr(origin, name) for name in ("scheme", "host", "port")
-        )
-        token = self.token.get_secret_value() if self.token else ""
-        return {"Authorization": f"Bearer {token}"} if token and is_same else {}
-
-
-def _check_status(file: ModelFile, answer: httpx.Response) -> None:
-    status, codes = answer.status_code, httpx.codes
-    if status in {codes.OK, codes.PARTIAL_CONTENT}:
-        return
-    if status == codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-        raise WrongContent("the server has fewer bytes than the part")
-    if status in {codes.REQUEST_TIMEOUT, codes.TOO_MANY_REQUESTS} or status >= 500:
-        after = answer.headers.get("Retry-After", "")
-        pause_s = float(after) if after.isdecimal() else 0.0
-        raise Transient(f"{answer.url.host} answers {status}", pause_s)
-    if status in {codes.UNAUTHORIZED, codes.FORBIDDEN}:
-        raise DownloadError(
-            f"{file.id}: {answer.url.host} answers {status}. Accept the model's licence there and "
-            "set HF_TOKEN to a token that may read it."
-        )
-    raise DownloadError(f"{file.id}: {answer.url.host} answers {status} for {file.url}.")
 
 
 def _check_range(file: ModelFile, answer: httpx.Response, begin: int) -> None:

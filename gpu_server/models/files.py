@@ -75,6 +75,11 @@ def verify(models_dir: Path, file: ModelFile, progress: Progress) -> bool:
     return True
 
 
+def hash_of(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
 def hash_file(path: Path, digest: Hash, file: ModelFile, progress: Progress) -> None:
     done = 0
     with path.open("rb") as source:

@@ -24,11 +24,20 @@ class NoSpace(DownloadError):
 
 
 class Transient(Exception):
-    """One attempt failed; the server asked to wait `pause_s` before the next."""
+    """One attempt failed; the server asked to wait `pause_s` before the next.
 
-    def __init__(self, message: str, pause_s: float = 0.0) -> None:
+    After `tries` failures in a row, if set, `advice` tells what to do.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        pause_s: float = 0.0,
+        advice: str = "The part that arrived is kept; run the same command again to resume.",
+        tries: int | None = None,
+    ) -> None:
         super().__init__(message)
-        self.pause_s = pause_s
+        self.pause_s, self.advice, self.tries = pause_s, advice, tries
 
 
 class WrongContent(Transient):
@@ -67,6 +76,10 @@ class Part:
 
     def clear(self) -> None:
         self._content.truncate(0)
+
+    def discard(self) -> None:
+        self.path.unlink()
+        self._etag.unlink(missing_ok=True)
 
     def put_in_place(self) -> None:
         """Make the part the file itself, durably."""

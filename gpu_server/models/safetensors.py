@@ -28,9 +28,7 @@ def check_header(path: Path) -> None:
     """Raise DamagedModel if lengths, JSON or offsets do not fit the file."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or not 2 <= length <= min(_MAX_HEADER, size - 8):
-            raise DamagedModel(f"its header would be {length} bytes long, the file has {size}")
+        length = _header_length(file.read(8), size)
         raw = file.read(length)
     try:
         header = json.loads(raw)
@@ -47,6 +45,20 @@ def check_header(path: Path) -> None:
         end = stop
     if end != size - 8 - length:
         raise DamagedModel(f"its tensors take {end} bytes, the file has {size - 8 - length}")
+
+
+def check_start(start: bytes, size: int) -> None:
+    """Raise DamagedModel if a file of this size that starts so cannot be safetensors."""
+    _header_length(start[:8], size)
+    if start[8:9] not in (b"{", b""):
+        raise DamagedModel("its header is not JSON")
+
+
+def _header_length(start: bytes, size: int) -> int:
+    length = int.from_bytes(start, "little")
+    if size < 8 or not 2 <= length <= min(_MAX_HEADER, size - 8):
+        raise DamagedModel(f"its header would be {length} bytes long, the file has {size}")
+    return length
 
 
 def _span(name: str, entry: Any) -> tuple[int, int, str]:

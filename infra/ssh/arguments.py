@@ -83,8 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("destination", metavar="FILE", nargs="?", default=".")
     sub = command("tunnel", "forward ports on 127.0.0.1 to the host (direct only)")
     sub.add_argument("ports", nargs="+", type=_ports, metavar="LPORT:RPORT")
-    sub = command("models", "list, verify or pull the host's models")
-    sub.add_argument("action", nargs="?", default="list", choices=("list", "verify", "pull"))
+    sub = command("models", "list, verify or pull the host's models, or add one")
+    sub.add_argument("action", nargs="?", default="list", choices=("list", "verify", "pull", "add"))
+    sub.add_argument("names", nargs="*", metavar="MODEL|URL", help="only these files; what to add")
+    for name in ("to", "name", "id"):
+        sub.add_argument(f"--{name}", help="as in ./startup.sh models add")
     sub.add_argument("--style", metavar="STYLE", help="only the files that this style needs")
     sub.add_argument("--profile", metavar="PROFILE", help="starter or full")
     sub = command("hosts", "list the targets, or trust a host key")

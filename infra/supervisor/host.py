@@ -14,13 +14,13 @@ from pathlib import Path
 from web.env_file import EnvFileError, read_env_file
 
 SHARED_PREFIXES = ("EASEL_", "COMFYUI_")
-FILE_PREFIXES = (*SHARED_PREFIXES, "HF_TOKEN")
+FILE_PREFIXES = (*SHARED_PREFIXES, "HF_TOKEN", "HF_ENDPOINT", "CIVITAI_TOKEN")
 HOST_SETTINGS = frozenset(
     [
         *("EASEL_SERVICES", "EASEL_DATA_DIR", "EASEL_LOG_DIR", "EASEL_RUN_DIR"),
         *("EASEL_CHECKPOINT", "EASEL_CONTROLNET", "EASEL_CHECKPOINT_SIZE", "EASEL_WORKFLOWS_DIR"),
         *("COMFYUI_URL", "COMFYUI_DIR", "COMFYUI_PORT", "COMFYUI_PYTHON", "COMFYUI_ARGS"),
-        "HF_TOKEN",
+        *("EASEL_MODELS_FILE", "HF_TOKEN", "HF_ENDPOINT", "CIVITAI_TOKEN"),
     ]
 )
 """What a host's `.env` may hold; its template describes each."""

@@ -17,10 +17,10 @@ def status(session: Session) -> Outcome:
 
 
 def models(session: Session) -> Outcome:
-    """Run `models list|verify|pull` for the model files of the host."""
+    """Run `models list|verify|pull|add` for the model files of the host."""
     options = session.options
-    command = ["models", options.action]
-    for name in ("style", "profile"):
+    command = ["models", options.action, *options.names]
+    for name in ("style", "profile", "to", "name", "id"):
         if getattr(options, name) is not None:
             command += [f"--{name}", getattr(options, name)]
     return _run_or_read(session, *command)

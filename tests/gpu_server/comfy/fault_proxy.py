@@ -77,9 +77,8 @@ class FaultProxy:
             while data := await reader.read(READ):
                 await self._passing.wait()
                 if self.own_host:
-                    data = data.replace(
-                        self.own_host, b"%s:%d" % (self.target[0].encode(), self.target[1])
-                    )
+                    host, port = self.target
+                    data = data.replace(self.own_host, f"{host}:{port}".encode())
                 if data.startswith(b"POST /prompt"):
                     self.posts += 1
                     if self.swallow_posts:

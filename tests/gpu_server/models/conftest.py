@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from gpu_server.models.download import Downloader
 from gpu_server.models.manifest import ModelFile
@@ -63,8 +62,6 @@ def downloader(tmp_path: Path) -> Iterator[Callable[..., Downloader]]:
 
         def make(**options: Any) -> Downloader:
             chosen: dict[str, Any] = {"pause_s": 0.0, "progress": lambda *_: None} | options
-            if isinstance(chosen.get("token"), str):
-                chosen["token"] = SecretStr(chosen["token"])
             return Downloader(client, tmp_path / "models", **chosen)
 
         yield make

@@ -19,6 +19,7 @@ class Request(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.origin.requests.append({name.lower(): value for name, value in self.headers.items()})
+        self.origin.paths.append(self.path)
         turn = self.origin.turns.pop(0) if self.origin.turns else serve
         turn(self)
 
@@ -56,6 +57,7 @@ class Origin:
     etag: str = '"one"'
     turns: list[Turn] = field(default_factory=list)
     requests: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     url: str = ""
 
 
@@ -127,6 +129,10 @@ def send_without_length(body: Callable[[bytes], bytes]) -> Turn:
 
 def fail_with(status: int, **headers: str) -> Turn:
     return lambda request: request.answer(status, b"sorry", **headers)
+
+
+def show_a_page(request: Request) -> None:
+    request.answer(200, b"<title>Log in</title>", Content_Type="text/html; charset=utf-8")
 
 
 def redirect_to(url: str) -> Turn:

@@ -3,15 +3,17 @@
 import fcntl
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
+from pydantic import SecretStr
 
 from gpu_server.models.download import Downloader
 from gpu_server.models.files import State, part_of, state_of
 from gpu_server.models.manifest import ModelFile
 from gpu_server.models.part import DownloadError, NoSpace
+from gpu_server.models.sites import HUGGING_FACE, Site, Sites
 from tests.gpu_server.models import origin as turns
 from tests.gpu_server.models.conftest import MODEL, described
 from tests.gpu_server.models.origin import Origin, running
@@ -199,28 +201,97 @@ def test_a_busy_server_is_retried_and_eventually_given_up(
         downloader(tries=3).pull([model])
 
 
-def test_a_missing_file_and_a_forbidden_one_are_told_apart(
-    downloader: Make, model: ModelFile, origin: Origin
+def test_a_missing_file_is_told_without_the_query_of_its_address(
+    downloader: Make, origin: Origin
 ) -> None:
-    origin.turns = [turns.fail_with(404), turns.fail_with(403)]
-    with pytest.raises(DownloadError, match="answers 404"):
-        downloader().pull([model])
-    with pytest.raises(DownloadError, match="HF_TOKEN"):
-        downloader().pull([model])
-    assert len(origin.requests) == 2
+    origin.turns = [turns.fail_with(404)]
+    with pytest.raises(DownloadError, match=r"answers 404 for http://[0-9.:]+/x\.$"):
+        downloader().pull([described(f"{origin.url}/x?key=secret", MODEL)])
 
 
-def test_the_token_goes_to_its_own_host_only_and_never_across_a_redirect(
+@pytest.mark.parametrize("variable", ["HF_TOKEN", "CIVITAI_TOKEN"])
+@pytest.mark.parametrize("refuse", [turns.fail_with(401), turns.fail_with(403), turns.show_a_page])
+def test_a_refusal_names_the_variable_of_its_own_host(
+    downloader: Make, model: ModelFile, origin: Origin, refuse: turns.Turn, variable: str
+) -> None:
+    origin.turns = [refuse] * 2
+    other = {"HF_TOKEN": "CIVITAI_TOKEN", "CIVITAI_TOKEN": "HF_TOKEN"}[variable]
+    sites = Sites((Site("https://elsewhere.example", other), Site(origin.url, variable)))
+    with pytest.raises(DownloadError, match=f"licence there and set {variable} to") as without:
+        downloader(sites=sites).pull([model])
+    assert other not in str(without.value)
+    held = Sites((replace(sites.known[1], token=SecretStr("s3cret")),))
+    with pytest.raises(DownloadError, match=f"account that {variable} belongs to") as refused:
+        downloader(sites=held).pull([model])
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_host_without_a_token_setting_is_told_so(
     downloader: Make, model: ModelFile, origin: Origin
 ) -> None:
-    with running(MODEL) as elsewhere:
-        origin.turns = [turns.redirect_to(f"{elsewhere.url}/signed")]
-        own = httpx.URL(origin.url)
-        stranger = described(f"{elsewhere.url}/b", MODEL, id="b", dest="vae/b.safetensors")
-        downloader(token="hf_secret", token_origin=own).pull([model, stranger])
-        assert origin.requests[0]["authorization"] == "Bearer hf_secret"
-        assert len(elsewhere.requests) == 2
-        assert not any("authorization" in request for request in elsewhere.requests)
+    origin.turns = [turns.fail_with(401)]
+    with pytest.raises(DownloadError, match="no token for this host") as refused:
+        downloader().pull([model])
+    assert "HF_TOKEN" not in str(refused.value)
+
+
+def test_each_token_goes_to_its_own_host_only_and_never_across_a_redirect(
+    downloader: Make, model: ModelFile, origin: Origin
+) -> None:
+    with running(MODEL) as other, running(MODEL) as storage:
+        origin.turns = [turns.redirect_to(f"{storage.url}/signed")]
+        other.turns = [turns.redirect_to(f"{origin.url}/b")]
+        sites = Sites(
+            (
+                Site(origin.url, "HF_TOKEN", SecretStr("hf_secret")),
+                Site(other.url, "CIVITAI_TOKEN", SecretStr("civitai_secret")),
+            )
+        )
+        second = described(f"{other.url}/b", MODEL, id="b", dest="vae/b.safetensors")
+        third = described(f"{storage.url}/c", MODEL, id="c", dest="vae/c.safetensors")
+        downloader(sites=sites).pull([model, second, third])
+        sent = [request.get("authorization") for request in (*origin.requests, *other.requests)]
+        assert sent == ["Bearer hf_secret", None, "Bearer civitai_secret"]
+        assert len(storage.requests) == 2
+        assert not any("authorization" in request for request in storage.requests)
+
+
+def test_a_mirror_serves_in_place_of_its_site_and_gets_no_token(
+    downloader: Make, origin: Origin, target: Path
+) -> None:
+    mirror = replace(HUGGING_FACE, token=SecretStr("hf_secret"), mirror=f"{origin.url}/hf")
+    file = described("https://huggingface.co/o/r/resolve/main/a.safetensors", MODEL)
+    downloader(sites=Sites((mirror,))).pull([file])
+    assert target.read_bytes() == MODEL
+    assert origin.paths == ["/hf/o/r/resolve/main/a.safetensors"]
+    assert "authorization" not in origin.requests[0]
+    target.unlink()
+    origin.turns = [turns.fail_with(401)]
+    with pytest.raises(DownloadError, match="HF_ENDPOINT names this mirror"):
+        downloader(sites=Sites((mirror,))).pull([file])
+
+
+def test_a_signed_address_that_expired_is_requested_from_the_origin_again(
+    downloader: Make, model: ModelFile, origin: Origin, target: Path
+) -> None:
+    with running(MODEL) as storage:
+        signed = [turns.redirect_to(f"{storage.url}/signed?{n}") for n in range(9)]
+        storage.turns = [
+            turns.fail_with(403),
+            turns.cut_after(1_000_000),
+            turns.fail_with(403),
+            turns.fail_with(403),
+        ]
+        origin.turns = list(signed)
+        sites = Sites((Site(origin.url, "HF_TOKEN"),))
+        downloader(sites=sites).pull([model])
+        assert target.read_bytes() == MODEL
+        assert storage.paths == [f"/signed?{n}" for n in range(5)]
+        assert storage.requests[-1]["range"] == "bytes=1000000-"
+        target.unlink()
+        origin.turns, storage.turns = list(signed), [turns.fail_with(403)] * 9
+        with pytest.raises(DownloadError, match=r"4 times in a row.* set HF_TOKEN"):
+            downloader(sites=sites).pull([model])
 
 
 def test_a_file_that_is_not_safetensors_is_refused_even_with_the_right_hash(
