@@ -28,7 +28,6 @@ from gpu_server.models.part import DownloadError, NoSpace
 from gpu_server.models.sites import CIVITAI, HUGGING_FACE, Sites
 from gpu_server.settings import ENV_FILE, DownloadSettings
 from web.settings import load_or_exit
-from workflows.catalog import CatalogError
 
 _TERMINAL_INTERVAL_S, _PLAIN_INTERVAL_S = 0.2, 10.0
 _BAR_WIDTH = 24
@@ -47,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         with _downloader(models_dir, settings) as downloader:
             run: Callable[..., int] = arguments.run
             return run(downloader, files, lacking, as_json=arguments.json)
-    except (ManifestError, CatalogError) as error:
+    except ManifestError as error:
         return _fail(_USAGE, error)
     except NoSpace as error:
         return _fail(_NO_SPACE, error)

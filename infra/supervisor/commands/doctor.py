@@ -223,7 +223,7 @@ def _clock(host: Host) -> Iterator[Finding]:
             yield Finding("clock", "warning", "Telegram cannot be reached", remedy)
             return
     else:
-        behind = max((host.root / "pyproject.toml").stat().st_mtime - time.time(), 0)
+        behind = max((host.root / "startup.sh").stat().st_mtime - time.time(), 0)
     if abs(behind) > _CLOCK_TOLERANCE_S:
         remedy = "Set the clock (chrony, ntp); TLS and tokens depend on it."
         yield Finding("clock", "fault", f"it is wrong by {abs(behind):.0f} s", remedy)
