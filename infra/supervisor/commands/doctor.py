@@ -160,7 +160,7 @@ def _models(host: Host) -> Iterator[Finding]:
     text = f"{len(present)} of {len(rows)} files in {host.models_dir}, hashes checked"
     if broken:
         remedy = "./startup.sh models verify, then ./startup.sh models pull"
-        text = f"unverified or of the wrong size: {', '.join(broken)}"
+        text = f"unverified, of the wrong size or in no list: {', '.join(broken)}"
         yield Finding("models", "fault", text, remedy)
     elif not present:
         yield Finding("models", "fault", text, "./startup.sh models pull")
