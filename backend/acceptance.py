@@ -156,7 +156,7 @@ class Acceptance:
         await self.storage.rows.add(row)
 
     async def _under_another_id(self, row: GenerationRow) -> GenerationRow:
-        """Give the row another id inside, as another API key has its own: nobody can tell.
+        """Give the row another inner id, since another API key has this one; callers see the same.
 
         Raises Taken if the id is this key's own.
         """

@@ -35,7 +35,7 @@ MAX_FAILURES = 3
 _HOPELESS_CHECK_S = 5.0  # between checks for generations that no pod can draw
 _ORPHAN_SCAN_S = 5.0  # between scans for committed generations that no scheduler picked up
 _SETTLE_S = 3600.0
-"""How long pods keep by default what nobody had them forget."""
+"""How long, by default, pods keep a result that they were not told to forget."""
 
 
 @dataclass(kw_only=True, eq=False)

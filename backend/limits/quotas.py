@@ -9,8 +9,8 @@ from web.errors import QuotaExceeded, RateLimited
 _MINUTE_S = 60.0
 DAY_S = 86_400.0
 AHEAD_S = 60.0
-"""What is dated later than this from now was written while the clock was wrong: it counts for
-nobody, or its user would be kept waiting until that date."""
+"""An entry dated further ahead than this was written while the clock was wrong. It does not count:
+its user would have to wait until that date."""
 
 
 @dataclass(frozen=True, kw_only=True)

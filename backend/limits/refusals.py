@@ -40,7 +40,7 @@ class Refusals:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._recent: dict[tuple[str, str], list[float]] = {}
-        """Their times by the monotonic clock, which nobody can set."""
+        """Times on the monotonic clock, which setting the system's time does not move."""
 
     async def open(self) -> None:
         """Load the refusals from before a restart that still count."""

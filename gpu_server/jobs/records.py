@@ -206,7 +206,7 @@ def _connected(path: Path) -> sqlite3.Connection:
         db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
         sqlite.migrate(db, path, [_SCHEMA])
         _check(db)
-    except BaseException:
+    except (sqlite3.Error, sqlite.FileRefused):
         db.close()
         raise
     return db

@@ -69,7 +69,7 @@ def restore(host: Host, archive: Path) -> None:
     aside = Path(tempfile.mkdtemp(prefix=".restore-", dir=host.data_dir))
     try:
         _verify(archive, aside / "fresh")
-    except BaseException:
+    except BaseException:  # Ctrl-C, too, leaves nothing behind
         shutil.rmtree(aside)
         raise
     ran = lifecycle.stop(host)
@@ -79,7 +79,7 @@ def restore(host: Host, archive: Path) -> None:
         _swap(host.data_dir, aside, moves)
         if services:
             lifecycle.start(host, services)
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C, too, must bring the old data back
         lifecycle.stop(host)
         for source, target in reversed(moves):
             target.rename(source)
