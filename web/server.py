@@ -7,7 +7,6 @@ generation pays several times. So the bounds are set here.
 
 import asyncio
 import resource
-from functools import cache
 from itertools import chain
 from typing import Any, Final
 
@@ -35,6 +34,12 @@ class HeadTooLarge(TooLarge, code="too_large", status=431):
     title = f"The headers may have at most {MAX_FIELDS} lines and {MAX_HEAD // 1024} KiB"
 
 
+def _most_connections() -> int:
+    """Leave a third of the file descriptors to databases, files and connections of our own."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(_MAX_CONNECTIONS, allowed * 2 // 3) if allowed > 0 else _MAX_CONNECTIONS
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds on a request's head and on how long a request takes to come.
 
@@ -42,6 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     silence_s = SILENCE_S
+    most_connections = _most_connections()
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -55,7 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > _max_connections():
+        if len(self.connections) > self.most_connections:
             self._refuse(RateLimited("Too many connections are open here", retry_after=1))
         else:
             self._watch()
@@ -133,19 +139,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unwatch()
         if not self._is_answering():
             body = error.problem().model_dump_json().encode()
+            wait = b"retry-after: %d\r\n" % error.retry_after if error.retry_after else b""
             head = (
-                b"content-type: application/problem+json\r\n"
-                b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+                b"content-type: application/problem+json\r\n%s"
+                b"content-length: %d\r\nconnection: close\r\n\r\n" % (wait, len(body))
             )
             self.transport.write(STATUS_LINE[error.status] + head + body)
         self.transport.close()
-
-
-@cache
-def _max_connections() -> int:
-    """Leave a third of the file descriptors to databases, files and connections of our own."""
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(_MAX_CONNECTIONS, allowed * 2 // 3) if allowed > 0 else _MAX_CONNECTIONS
 
 
 def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:

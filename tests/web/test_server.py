@@ -20,6 +20,10 @@ class Impatient(BoundedProtocol):
     silence_s = 0.1
 
 
+class Small(BoundedProtocol):
+    most_connections = 2
+
+
 def make_app() -> FastAPI:
     app = FastAPI()
 
@@ -106,3 +110,23 @@ def test_a_second_request_has_as_long_as_the_first(url: str) -> None:
         while part := connection.recv(1000):
             said += part
     assert said.count(b"HTTP/1.1 ") == 1
+
+
+def test_who_comes_when_all_connections_are_taken_is_told_to_come_again() -> None:
+    with served(make_app(), http=Small) as url, contextlib.ExitStack() as open_here:
+        for _ in range(Small.most_connections):
+            connection = open_here.enter_context(connected(url))
+            connection.sendall(HEAD % b"size" + b"Content-Length: 1\r\n\r\n")
+        refused = httpx.get(f"{url}/nowhere")
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["code"] == "rate_limited"
+        open_here.close()
+        assert until_taken(url).status_code == 404
+
+
+def until_taken(url: str) -> httpx.Response:
+    """Ask until the server has noticed that connections were closed."""
+    while (answer := httpx.get(f"{url}/nowhere")).status_code == 429:
+        pass
+    return answer
