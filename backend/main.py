@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
-from starlette.middleware.cors import CORSMiddleware
 
 from backend.acceptance import Acceptance
 from backend.dispatch.dispatcher import Dispatcher
@@ -20,7 +19,7 @@ from backend.metrics import Metrics
 from backend.openai import routes as openai_routes
 from backend.replication.leadership import Leadership
 from backend.replication.relay import Relay
-from backend.routes import generations, health
+from backend.routes import documentation, generations, health
 from backend.scheduling.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
@@ -32,6 +31,8 @@ from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
 from policy import Policy
 from web import VERSION, edge
+from web.api import document, front_page
+from web.api.cross_origin import CrossOrigin
 from web.errors import EaselError
 from web.same_origin import SameOrigin
 from web.settings import without_password
@@ -67,9 +68,11 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPIOffline(
         title="Easel",
         version=VERSION,
-        description="Pictures from your own GPU: modes, styles, a queue that loses nothing.",
+        description="Draws pictures on your own GPU, for people in Telegram and for programs.",
         lifespan=lifespan,
+        **document.options(documentation.TAGS, settings.backend_public_url),
     )
+    front_page.add(app, documentation.ADDRESSES)
     state.install(app)
     _add_middleware(app, settings, leadership)
     app.include_router(generations.router(resources.catalog))
@@ -88,14 +91,10 @@ def _add_middleware(app: FastAPI, settings: Settings, leadership: Leadership | N
         needs_key=bool(settings.backend_api_keys),
         same_origin=_same_origin(settings),
         render=render_error,
+        verbatim="/users/",
     )
     if settings.backend_cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.backend_cors_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-        )
+        app.add_middleware(CrossOrigin, origins=settings.backend_cors_origins)
 
 
 def _same_origin(settings: Settings) -> SameOrigin:
