@@ -1,0 +1,29 @@
+"""What the user of a client sees: pictures, and errors."""
+
+import base64
+import io
+from typing import Any
+
+from PIL import Image
+
+
+def pictures(reported: Any) -> list[Image.Image]:
+    """Decode what a step reported: one picture or several, as base64."""
+    assert not (isinstance(reported, dict) and "error" in reported), reported
+    several = [reported] if isinstance(reported, str) else reported
+    opened = [Image.open(io.BytesIO(base64.b64decode(data))) for data in several]
+    for picture in opened:
+        picture.load()
+    return opened
+
+
+def sizes(reported: Any) -> list[tuple[int, int]]:
+    return [picture.size for picture in pictures(reported)]
+
+
+def error(reported: Any) -> dict[str, Any]:
+    """Return class, message and status of the error that the step must have met."""
+    assert isinstance(reported, dict), reported
+    assert "error" in reported, reported
+    found: dict[str, Any] = reported["error"]
+    return found
