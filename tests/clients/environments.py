@@ -90,11 +90,12 @@ class Client:
             program = PROGRAMS / f"{name}.mjs"
             command = ["node", "--import", str(PROGRAMS / "report.mjs"), "--input-type=module"]
         inherited = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+        report = scratch / "report.json"
         try:
             done = subprocess.run(
                 command,
                 cwd=scratch if self.installer == "pip" else self.folder,
-                env=inherited | dict(environment),
+                env={**inherited, **environment, "REPORT": str(report)},
                 input=program.read_text("utf-8"),
                 capture_output=True,
                 text=True,
@@ -105,7 +106,7 @@ class Client:
             raise Broken(str(error)) from error
         if done.returncode:
             raise Broken(done.stderr[-3000:])
-        reported: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        reported: dict[str, Any] = json.loads(report.read_text("utf-8"))
         return reported
 
 

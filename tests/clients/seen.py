@@ -11,7 +11,9 @@ def pictures(reported: Any) -> list[Image.Image]:
     """Decode what a step reported: one picture or several, as base64."""
     assert not (isinstance(reported, dict) and "error" in reported), reported
     several = [reported] if isinstance(reported, str) else reported
-    opened = [Image.open(io.BytesIO(base64.b64decode(data))) for data in several]
+    opened: list[Image.Image] = []
+    for data in several:
+        opened.append(Image.open(io.BytesIO(base64.b64decode(data))))
     for picture in opened:
         picture.load()
     return opened
@@ -22,7 +24,7 @@ def sizes(reported: Any) -> list[tuple[int, int]]:
 
 
 def error(reported: Any) -> dict[str, Any]:
-    """Return class, message and status of the error that the step must have met."""
+    """Return class and message of the error that the step must have met."""
     assert isinstance(reported, dict), reported
     assert "error" in reported, reported
     found: dict[str, Any] = reported["error"]

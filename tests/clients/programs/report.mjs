@@ -1,13 +1,14 @@
-// Report what each step of a client's program came to, as one line of JSON at its end.
+// Report what each step of a client's program came to, into the file that REPORT names.
+import fs from "node:fs";
+
 const reported = {};
 
 globalThis.step = async (name, action) => {
   try {
     reported[name] = await action();
   } catch (error) {
-    const status = error.status ?? error.statusCode ?? null;
-    reported[name] = { error: { class: error.constructor.name, message: error.message, status } };
+    reported[name] = { error: { class: error.constructor.name, message: error.message } };
   }
 };
 
-process.on("exit", () => process.stdout.write(`\n${JSON.stringify(reported)}\n`));
+process.on("exit", () => fs.writeFileSync(process.env.REPORT, JSON.stringify(reported)));

@@ -1,4 +1,4 @@
-"""Report what each step of a client's program came to, as one line of JSON at its end.
+"""Report what each step of a client's program came to, into the file that REPORT names.
 
 The programs beside this file are as a client's user writes them, without types: what they import
 lies in environments that mypy does not see.
@@ -9,6 +9,7 @@ import atexit
 import base64
 import inspect
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ def step(action: Callable[[], Any]) -> None:
         _reported[action.__name__] = asyncio.run(result) if inspect.iscoroutine(result) else result
     except Exception as error:
         said = {"class": type(error).__name__, "message": str(error)}
-        said["status"] = getattr(error, "status_code", None)
         _reported[action.__name__] = {"error": said}
 
 
@@ -33,4 +33,6 @@ def encoded(picture: bytes | str | Path) -> str:
     return base64.b64encode(content).decode()
 
 
-atexit.register(lambda: print(json.dumps(_reported)))
+@atexit.register
+def _write() -> None:
+    Path(os.environ["REPORT"]).write_text(json.dumps(_reported), "utf-8")
