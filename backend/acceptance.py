@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from uuid import UUID, uuid4
 
 from backend.dispatch.dispatcher import Dispatcher
@@ -23,6 +25,10 @@ from workflows.catalog import Catalog
 
 _DECODED_AT_ONCE = 2
 """Photos decoded at a time: one of 40 megapixels takes some 450 MB meanwhile."""
+
+
+_JUDGED_AT_ONCE = 4000
+"""Characters of a prompt from which on it is judged in a thread: 32,000 take 50 ms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,20 +56,23 @@ class Acceptance:
         *,
         key: str | None = None,
         wait: bool = False,
+        whole_prompt: str | None = None,
     ) -> tuple[GenerationRow, bool]:
         """Accept a generation, or find the one that the id or key already has.
 
-        `key` is the caller's idempotency key; with `wait` the caller waits for the images. Return
-        the committed row, and whether it is new.
+        `key` is the caller's idempotency key; with `wait` the caller waits for the images. Where
+        the request has only the beginning of the prompt, `whole_prompt` is all of it: that is what
+        the policy judges. Return the committed row, and whether it is new.
 
         Raises Conflict if the id or the key was used for another request, and other EaselErrors or
         InvalidValues if the request, the policy, the limits or the state of the pods forbid it.
         """
         with self.metrics.counting_refusals():
-            request_hash = await fingerprint(request.model_dump(), photo)
+            whole = {} if whole_prompt is None else {"prompt": whole_prompt}
+            request_hash = await fingerprint(request.model_dump() | whole, photo)
             try:
                 self.refusals.check(owner, request.user)
-                request = await self._complete(owner, request, photo)
+                request = await self._complete(owner, request, photo, whole)
                 self._require_pod(request, wait=wait)
                 mode = self.catalog.modes[request.mode]
                 row = GenerationRow(
@@ -94,7 +103,11 @@ class Acceptance:
         return row, True
 
     async def _complete(
-        self, owner: str, request: GenerationRequest, photo: bytes | None
+        self,
+        owner: str,
+        request: GenerationRequest,
+        photo: bytes | None,
+        whole: Mapping[str, str],
     ) -> GenerationRequest:
         """Return the request with every value filled in, once it is known to be drawable."""
         request = parameters.complete(request, self.catalog, has_image=photo is not None)
@@ -105,9 +118,10 @@ class Acceptance:
             async with self._decoding:
                 await asyncio.to_thread(uploads.decode, photo)
         # The prompt policy is always on, for every way in.
-        refusal = self.policy.check(
-            request.wanted_words, request.unwanted_words, photo=mode.takes_image
-        )
+        judged = request.model_copy(update=whole)
+        words, unwanted = judged.wanted_words, judged.unwanted_words
+        check = partial(self.policy.check, words, unwanted, photo=mode.takes_image)
+        refusal = await asyncio.to_thread(check) if len(words) > _JUDGED_AT_ONCE else check()
         if refusal is not None:
             self.metrics.refused.labels(refusal.category).inc()
             await self.refusals.note(owner, request.user, refusal.category)

@@ -17,7 +17,8 @@ from backend.limits.keys import Keys
 from backend.limits.quotas import Quotas
 from backend.limits.refusals import Refusals
 from backend.metrics import Metrics
-from backend.openai import routes as openai_routes
+from backend.openai import failures, routes
+from backend.openai.models import Models
 from backend.replication.leadership import Leadership
 from backend.replication.relay import Relay
 from backend.routes import generations, health
@@ -42,8 +43,9 @@ from workflows.catalog import Catalog
 def create_app(settings: Settings) -> FastAPI:
     """Return the application; it schedules during its lifespan, or while it leads.
 
-    Raises CatalogError if a mode is broken, ProvenanceError if images could not be signed,
-    DatabaseRefused if the database is damaged, of a newer release or cannot be opened.
+    Raises UnknownAlias if a setting names a model that does not exist, ProvenanceError if images
+    could not be signed, DatabaseRefused if the database is damaged, of a newer release or cannot be
+    opened.
     """
     last_written = prepare(settings.database_url, settings.images_url)
     certificate, key = settings.backend_signing_certificate, settings.backend_signing_key
@@ -57,7 +59,13 @@ def create_app(settings: Settings) -> FastAPI:
     leadership = None
     if settings.is_shared:
         leadership = Leadership(settings.backend_database_url.get_secret_value(), settings.own_url)
-    state = State(keys=Keys(settings.backend_api_keys), leadership=leadership)
+    Models(resources.catalog, settings.backend_model_aliases).check_aliases()
+    state = State(
+        keys=Keys(settings.backend_api_keys),
+        leadership=leadership,
+        model_aliases=settings.backend_model_aliases,
+        answers_chats=settings.backend_chat_completions,
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -73,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
     state.install(app)
     _add_middleware(app, settings, leadership)
     app.include_router(generations.router(resources.catalog))
-    app.include_router(openai_routes.router)
+    app.include_router(routes.router)
     app.include_router(health.router)
     return app
 
@@ -108,9 +116,8 @@ def _same_origin(settings: Settings) -> SameOrigin:
 
 
 def render_error(error: EaselError, request: Request, request_id: str) -> Response:
-    """Render a problem; below /v1 in OpenAI's shape."""
-    is_openai = request.url.path.startswith("/v1/")
-    render = openai_routes.render_error if is_openai else edge.problem_response
+    """Render a problem; where OpenAI's clients call, in OpenAI's shape."""
+    render = failures.answer if routes.is_openai(request.url.path) else edge.problem_response
     return render(error, request, request_id)
 
 

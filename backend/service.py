@@ -154,6 +154,10 @@ class GenerationService:
             if previews and preview is not None and news.is_new_preview(preview):
                 yield Event("preview", preview, active.version)
 
+    def can_draw(self, mode: str, style: str) -> bool:
+        """Whether a pod can draw this now."""
+        return any(one.available for one in self.dispatcher.pods.style_states(mode, style))
+
     def preview_due(self, row: GenerationRow, progress: float) -> bool:
         """Whether drawing has got at least this far, from 0 to 1."""
         active = self.dispatcher.queue.active.get(row.id)

@@ -1,6 +1,7 @@
 """What the routes and the entry point share of a running application."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 
@@ -15,6 +16,9 @@ class State:
     keys: Keys
     leadership: Leadership | None
     """None: the only replica, which always schedules."""
+    model_aliases: Mapping[str, str] = field(default_factory=dict)
+    """Further names of models in OpenAI's API → the models they mean."""
+    answers_chats: bool = True
     service: GenerationService | None = None
     """None until this process schedules."""
 
