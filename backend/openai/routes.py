@@ -11,11 +11,19 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, StreamingResponse
 
+from backend.limits.people import of_person
 from backend.openai import translation
 from backend.openai.links import Links
 from backend.openai.streaming import size_of, stream
 from backend.openai.translation import ImageCall, ImageRequest
-from backend.routes.context import IdempotencyKey, Owner, Service, abandon_on_disconnect, owner_of
+from backend.routes.context import (
+    IdempotencyKey,
+    Owner,
+    Person,
+    Service,
+    abandon_on_disconnect,
+    owner_of,
+)
 from backend.routes.images import image_response
 from backend.state import State
 from gpu_server.pictures import uploads
@@ -110,14 +118,16 @@ class ImagesCaller:
 
     service: Service
     owner: Owner
+    person: Person
     links: SignedLinks
     request: Request
     idempotency_key: IdempotencyKey = None
 
     async def answer(self, call: ImageCall, photo: bytes | None) -> Response:
         service, key = self.service, self.idempotency_key
+        wanted = of_person(call.request, self.person)
         row, _ = await service.acceptance.accept(
-            uuid4(), self.owner, call.request, photo, key=key, wait=True
+            uuid4(), self.owner, wanted, photo, key=key, wait=True
         )
         if call.stream:
             kind = "image_generation" if photo is None else "image_edit"
