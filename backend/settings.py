@@ -28,6 +28,7 @@ class Settings(PlatformSettings):
     backend_images_url: str = ""
     backend_max_queue: int = Field(1000, ge=1)
     backend_user_max_active: int = Field(4, ge=1)
+    backend_user_header: str = Field("", max_length=100, pattern=r"^([A-Za-z0-9-]+)?$")
     backend_rate_per_minute: int = Field(30, ge=0)
     backend_daily_images: int = Field(0, ge=0)
     backend_result_ttl_hours: float = Field(168, gt=0, le=876_000)

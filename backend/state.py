@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 
 from backend.limits.keys import Keys
+from backend.limits.people import People
 from backend.replication.leadership import Leadership
 from backend.service import GenerationService
 from web.errors import NoGpu
@@ -14,6 +15,7 @@ from web.errors import NoGpu
 @dataclass(kw_only=True)
 class State:
     keys: Keys
+    people: People
     leadership: Leadership | None
     """None: the only replica, which always schedules."""
     model_aliases: Mapping[str, str] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 from backend.schemas import USER_CHARACTERS, USER_LENGTH
+from backend.state import State
 
 
 class NamesPerson(BaseModel):
@@ -23,6 +24,7 @@ class NamesPerson(BaseModel):
     )
 
 
-def person_of(_: Request, body: NamesPerson) -> str:
-    """Return the name of the person, or an empty one."""
-    return body.safety_identifier or body.user or ""
+def person_of(request: Request, body: NamesPerson) -> str:
+    """Return the name of the person, or an empty one; a header goes before what the body says."""
+    named = State.of(request.app).people.named_by(request.headers)
+    return named or body.safety_identifier or body.user or ""

@@ -35,7 +35,7 @@ from backend.storage.generations import GenerationRow
 from gpu_server import bodies
 from gpu_server.pictures.formats import MEDIA_TYPES, ImageFormat
 from gpu_server.schemas import Result
-from web import errors, negotiation, sse, waiting
+from web import edge, errors, negotiation, sse, waiting
 from workflows.catalog import Catalog
 
 _WAITING = """\
@@ -43,6 +43,10 @@ Hanging up cancels the generation. So does a proxy with a time limit on requests
 100 s). Behind one, use `PUT /generations/{id}` under an id of your own, then its `/events` (resumed
 with `Last-Event-ID` after a cut) or `GET /generations/{id}`. Or send an `Idempotency-Key`: then the
 generation goes on, and the same request under the same key waits for the same pictures."""
+Wait = Annotated[
+    float,
+    Query(ge=0, le=60, allow_inf_nan=False, description="seconds to wait for the end, at most 60"),
+]
 _KNOWN: dict[int | str, dict[str, Any]] = {
     200: {"model": Generation, "description": "Known already"}
 }
@@ -88,7 +92,11 @@ def router(catalog: Catalog) -> APIRouter:
     routes.get(
         "/generations", summary="Newest first", responses=errors.documented(errors.InvalidRequest)
     )(list_generations)
-    routes.get("/generations/{generation_id}", responses=NOT_FOUND)(get_generation)
+    routes.get(
+        "/generations/{generation_id}",
+        summary="Its state, at once or at its end",
+        responses=NOT_FOUND,
+    )(get_generation)
     routes.get(
         "/generations/{generation_id}/events",
         summary="Server-sent events: state, progress, preview, result",
@@ -163,8 +171,13 @@ async def list_generations(
     return await service.page(owner, user, limit, cursor)
 
 
-async def get_generation(generation_id: UUID, service: Service, owner: Owner) -> Generation:
-    return service.view(await service.get(generation_id, owner))
+async def get_generation(
+    generation_id: UUID, service: Service, owner: Owner, request: Request, wait: Wait = 0
+) -> Generation:
+    row = await service.get(generation_id, owner)
+    if not wait:
+        return service.view(row)
+    return await edge.unless_disconnected(request, service.ended_within(row, wait))
 
 
 async def get_events(
