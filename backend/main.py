@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
-from starlette.middleware.cors import CORSMiddleware
 
 from backend.acceptance import Acceptance
 from backend.dispatch.dispatcher import Dispatcher
@@ -23,7 +22,7 @@ from backend.openai import failures, routes
 from backend.openai.models import Models
 from backend.replication.leadership import Leadership
 from backend.replication.relay import Relay
-from backend.routes import generations, health
+from backend.routes import documentation, generations, health
 from backend.scheduling.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
@@ -35,6 +34,8 @@ from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
 from policy import Policy
 from web import VERSION, edge
+from web.api import document, front_page
+from web.api.cross_origin import CrossOrigin
 from web.errors import EaselError
 from web.same_origin import SameOrigin
 from web.settings import without_password
@@ -81,9 +82,11 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPIOffline(
         title="Easel",
         version=VERSION,
-        description="Pictures from your own GPU: modes, styles, a queue that loses nothing.",
+        description="Draws pictures on your own GPU, for people in Telegram and for programs.",
         lifespan=lifespan,
+        **document.options(documentation.TAGS, settings.backend_public_url),
     )
+    front_page.add(app, documentation.ADDRESSES)
     state.install(app)
     _add_middleware(app, resources, leadership)
     app.include_router(generations.router(resources.catalog))
@@ -111,14 +114,10 @@ def _add_middleware(app: FastAPI, resources: "Resources", leadership: Leadership
         same_origin=_same_origin(settings),
         render=render_error,
         on_error=resources.metrics.answered_with,
+        verbatim="/users/",
     )
     if settings.backend_cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.backend_cors_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-        )
+        app.add_middleware(CrossOrigin, origins=settings.backend_cors_origins)
 
 
 def _same_origin(settings: Settings) -> SameOrigin:

@@ -27,7 +27,7 @@ from backend.storage.row import whose
 from backend.storage.storage import Storage
 from gpu_server.pictures.provenance import Signer
 from gpu_server.schemas import Result, State
-from web import errors
+from web import errors, sse
 from web.following import News
 from web.sse import Event
 from workflows.catalog import Catalog
@@ -143,11 +143,11 @@ class GenerationService:
                 yield event
             if active.is_dropped:
                 return
+        # The row in memory: the one in the database may be deleted by now.
         ended = active.row if active is not None else await self.get(row.public_id, row.owner)
-        if with_images and ended.status is State.succeeded:
-            yield Event("result", await self.result(ended))
-        else:
-            yield Event("result", views.ended(ended))
+        has_images = with_images and ended.status is State.succeeded
+        result = await self.result(ended) if has_images else views.ended(ended)
+        yield Event("result", result, sse.END)
 
     async def _changes(
         self, active: ActiveGeneration, after: int, *, previews: bool
