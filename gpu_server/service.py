@@ -128,8 +128,6 @@ class Service:
     ) -> AsyncIterator[Event]:
         """Yield the job's changes, the newest of each kind, and at last its `result`."""
         news, loop = News(), asyncio.get_running_loop()
-        # Of a redrawn photo nothing is shown before the finished image has passed the guard.
-        previews = previews and not self.catalog.modes[job.request.mode].takes_image
         async for _ in job.changes(after, spacing_s=_SHOW_EVERY_S):
             if job.is_over:
                 continue

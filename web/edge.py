@@ -3,7 +3,7 @@
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import structlog
@@ -46,19 +46,25 @@ def install(
     needs_key: bool = False,
     same_origin: SameOrigin = LOOPBACK_ONLY,
     render: Renderer = problem_response,
+    on_error: Callable[[EaselError], None] = lambda _: None,
     verbatim: str = "",
 ) -> None:
     """Put Easel's edge around `app`.
 
     `max_body` is in bytes and enforced while reading. Unless the routes need a key, only requests
-    that `same_origin` admits reach them. Below the path `verbatim` every slash counts.
+    that `same_origin` admits reach them. Each error that is answered goes to `on_error` too. Below
+    the path `verbatim` every slash counts.
     """
+
+    def rendered(error: EaselError, request: Request, request_id: str) -> Response:
+        on_error(error)
+        return render(error, request, request_id)
 
     async def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
             # Starlette names only the methods of the first route at this path.
             error = HTTPException(405, headers={"Allow": ", ".join(_methods(app, request))})
-        response = render(as_easel_error(error), request, request_id())
+        response = rendered(as_easel_error(error), request, request_id())
         if isinstance(error, HTTPException):
             response.headers.update(error.headers or {})
         return response
@@ -70,7 +76,7 @@ def install(
         max_body=max_body,
         needs_key=needs_key,
         same_origin=same_origin,
-        render=render,
+        render=rendered,
         verbatim=verbatim,
     )
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

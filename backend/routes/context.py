@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials
 
+from backend.limits.people import of_person
 from backend.replication.leadership import RELAYED_KEY
 from backend.schemas import GenerationRequest
 from backend.service import GenerationService
@@ -40,16 +41,25 @@ async def is_known(request: Request, credentials: Credentials = None) -> bool:
 
 
 Service = Annotated[GenerationService, Depends(service_of)]
+Owner = Annotated[str, Depends(owner_of)]
+
+
+async def person_of(request: Request, _: Owner) -> str:
+    """Return the person whom the header names, or "". Raises InvalidRequest."""
+    return State.of(request.app).people.named_by(request.headers)
+
+
+Person = Annotated[str, Depends(person_of)]
 
 
 async def read_request(
-    request: Request, service: Service
+    request: Request, service: Service, person: Person
 ) -> tuple[GenerationRequest, bytes | None]:
-    return await bodies.read(request, GenerationRequest, service.catalog)
+    wanted, photo = await bodies.read(request, GenerationRequest, service.catalog)
+    return of_person(wanted, person), photo
 
 
 Body = Annotated[tuple[GenerationRequest, bytes | None], Depends(read_request)]
-Owner = Annotated[str, Depends(owner_of)]
 IsKnown = Annotated[bool, Depends(is_known)]
 Accept = Annotated[str, Header(include_in_schema=False)]
 """OpenAPI names the media types of an answer instead."""

@@ -36,9 +36,13 @@ from backend.storage.generations import GenerationRow
 from gpu_server import bodies
 from gpu_server.pictures.formats import MEDIA_TYPES, ImageFormat
 from gpu_server.schemas import Result
-from web import errors, negotiation, sse, waiting
+from web import edge, errors, negotiation, sse, waiting
 from workflows.catalog import Catalog
 
+Wait = Annotated[
+    float,
+    Query(ge=0, le=60, allow_inf_nan=False, description="seconds to wait for the end, at most 60"),
+]
 Previews = Annotated[bool, Query(description="send the picture so far too, blurred")]
 
 
@@ -80,9 +84,11 @@ def router(catalog: Catalog) -> APIRouter:
         summary="List generations, newest first",
         responses=errors.documented(errors.InvalidRequest),
     )(list_generations)
-    routes.get("/generations/{generation_id}", summary="Look at a generation", responses=NOT_FOUND)(
-        get_generation
-    )
+    routes.get(
+        "/generations/{generation_id}",
+        summary="Look at a generation, at once or at its end",
+        responses=NOT_FOUND,
+    )(get_generation)
     routes.get(
         "/generations/{generation_id}/events",
         summary="Follow a generation: server-sent events",
@@ -176,8 +182,13 @@ async def list_generations(
     return await service.page(owner, user, limit, cursor)
 
 
-async def get_generation(generation_id: UUID, service: Service, owner: Owner) -> Generation:
-    return service.view(await service.get(generation_id, owner))
+async def get_generation(
+    generation_id: UUID, service: Service, owner: Owner, request: Request, wait: Wait = 0
+) -> Generation:
+    row = await service.get(generation_id, owner)
+    if not wait:
+        return service.view(row)
+    return await edge.unless_disconnected(request, service.ended_within(row, wait))
 
 
 async def follow_generation(
