@@ -6,6 +6,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from backend.main import create_app
+from backend.openai.models import UnknownAlias
 from backend.settings import ENV_FILE, Settings
 from backend.state import State
 from backend.storage.database import DatabaseRefused
@@ -37,7 +38,7 @@ def main() -> None:
     logs.configure("backend", settings.backend_log_level)
     try:
         app = create_app(settings)
-    except (DatabaseRefused, ProvenanceError) as error:
+    except (DatabaseRefused, ProvenanceError, UnknownAlias) as error:
         stop(error)
     config = server.configuration(
         app,

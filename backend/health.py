@@ -89,6 +89,7 @@ class Platform:
         queue, metrics = self.dispatcher.queue, self.dispatcher.metrics
         metrics.queued.set(queue.stats().waiting)
         metrics.running.set(queue.stats().on_pods)
+        metrics.waiting.set(len(queue.turns))
         metrics.oldest.set(queue.oldest_s())
         metrics.pods.set(len(self.dispatcher.pods))
         return generate_latest(metrics.registry)

@@ -2,25 +2,27 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
-from starlette.middleware.cors import CORSMiddleware
 
 from backend.acceptance import Acceptance
 from backend.dispatch.dispatcher import Dispatcher
 from backend.expiry import expire
 from backend.health import Platform
 from backend.limits.keys import Keys
+from backend.limits.people import People
 from backend.limits.quotas import Quotas
 from backend.limits.refusals import Refusals
 from backend.metrics import Metrics
-from backend.openai import routes as openai_routes
+from backend.openai import failures, routes
+from backend.openai.models import Models
 from backend.replication.leadership import Leadership
 from backend.replication.relay import Relay
-from backend.routes import generations, health
+from backend.routes import documentation, generations, health
 from backend.scheduling.scheduler import Limits
 from backend.service import GenerationService
 from backend.settings import Settings
@@ -32,18 +34,23 @@ from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
 from policy import Policy
 from web import VERSION, edge
+from web.api import document, front_page
+from web.api.cross_origin import CrossOrigin
 from web.errors import EaselError
 from web.same_origin import SameOrigin
 from web.settings import without_password
 from web.tasks import end_if_broken
 from workflows.catalog import Catalog
 
+log = structlog.get_logger()
+
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application; it schedules during its lifespan, or while it leads.
 
-    Raises CatalogError if a mode is broken, ProvenanceError if images could not be signed,
-    DatabaseRefused if the database is damaged, of a newer release or cannot be opened.
+    Raises UnknownAlias if a setting names a model that does not exist, ProvenanceError if images
+    could not be signed, DatabaseRefused if the database is damaged, of a newer release or cannot be
+    opened.
     """
     last_written = prepare(settings.database_url, settings.images_url)
     certificate, key = settings.backend_signing_certificate, settings.backend_signing_key
@@ -53,11 +60,19 @@ def create_app(settings: Settings) -> FastAPI:
         catalog=settings.load_catalog(),
         policy=Policy.load(),
         signer=Signer.load(settings.easel_data_dir, certificate, key),
+        metrics=Metrics(VERSION),
     )
     leadership = None
     if settings.is_shared:
         leadership = Leadership(settings.backend_database_url.get_secret_value(), settings.own_url)
-    state = State(keys=Keys(settings.backend_api_keys), leadership=leadership)
+    Models(resources.catalog, settings.backend_model_aliases).check_aliases()
+    state = State(
+        keys=Keys(settings.backend_api_keys),
+        people=_people(settings),
+        leadership=leadership,
+        model_aliases=settings.backend_model_aliases,
+        answers_chats=settings.backend_chat_completions,
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -67,19 +82,29 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPIOffline(
         title="Easel",
         version=VERSION,
-        description="Pictures from your own GPU: modes, styles, a queue that loses nothing.",
+        description="Draws pictures on your own GPU, for people in Telegram and for programs.",
         lifespan=lifespan,
+        **document.options(documentation.TAGS, settings.backend_public_url),
     )
+    front_page.add(app, documentation.ADDRESSES)
     state.install(app)
-    _add_middleware(app, settings, leadership)
+    _add_middleware(app, resources, leadership)
     app.include_router(generations.router(resources.catalog))
-    app.include_router(openai_routes.router)
+    app.include_router(routes.router)
     app.include_router(health.router)
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings, leadership: Leadership | None) -> None:
+def _people(settings: Settings) -> People:
+    if settings.backend_user_header and not settings.backend_api_keys:
+        log.warning("user_header_unused", reason="BACKEND_USER_HEADER needs BACKEND_API_KEYS")
+        return People()
+    return People(settings.backend_user_header)
+
+
+def _add_middleware(app: FastAPI, resources: "Resources", leadership: Leadership | None) -> None:
     """Add the layers around the routes, the innermost first."""
+    settings = resources.settings
     if leadership is not None:
         app.add_middleware(Relay, leadership=leadership, keys=Keys(settings.backend_api_keys))
     edge.install(
@@ -88,14 +113,11 @@ def _add_middleware(app: FastAPI, settings: Settings, leadership: Leadership | N
         needs_key=bool(settings.backend_api_keys),
         same_origin=_same_origin(settings),
         render=render_error,
+        on_error=resources.metrics.answered_with,
+        verbatim="/users/",
     )
     if settings.backend_cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.backend_cors_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-        )
+        app.add_middleware(CrossOrigin, origins=settings.backend_cors_origins)
 
 
 def _same_origin(settings: Settings) -> SameOrigin:
@@ -108,9 +130,8 @@ def _same_origin(settings: Settings) -> SameOrigin:
 
 
 def render_error(error: EaselError, request: Request, request_id: str) -> Response:
-    """Render a problem; below /v1 in OpenAI's shape."""
-    is_openai = request.url.path.startswith("/v1/")
-    render = openai_routes.render_error if is_openai else edge.problem_response
+    """Render a problem; where OpenAI's clients call, in OpenAI's shape."""
+    render = failures.answer if routes.is_openai(request.url.path) else edge.problem_response
     return render(error, request, request_id)
 
 
@@ -124,6 +145,7 @@ class Resources:
     catalog: Catalog
     policy: Policy
     signer: Signer
+    metrics: Metrics
 
 
 @contextlib.asynccontextmanager
@@ -152,9 +174,10 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
         without_password(url): GpuClient.at(url, token, edge.trace_headers)
         for url in settings.backend_gpu_servers
     }
-    database, metrics = Database(settings.database_url), Metrics(VERSION)
-    metrics.scheduling.set(1)
+    database, metrics = Database(settings.database_url), resources.metrics
     async with contextlib.AsyncExitStack() as closing:
+        metrics.scheduling.set(1)
+        closing.callback(metrics.scheduling.set, 0)
         closing.push_async_callback(database.close)
         for client in clients.values():
             closing.push_async_callback(client.close)
@@ -171,22 +194,24 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
             no_gpu_timeout_s=settings.backend_no_gpu_patience_s,
         )
         hours = settings.backend_result_ttl_hours
-        sweep = expire(storage, refusals, hours, resources.last_written)
-        async with _working(dispatcher, sweep):
-            state.service = _service(resources, dispatcher)
+        service = _service(resources, dispatcher)
+        others = {
+            "expiry": expire(storage, refusals, hours, resources.last_written),
+            "turns": dispatcher.queue.turns.run(service.acceptance.let_in),
+        }
+        async with _working(dispatcher, others):
+            state.service = service
             yield
 
 
 @contextlib.asynccontextmanager
 async def _working(
-    dispatcher: Dispatcher, sweep: Coroutine[None, None, None]
+    dispatcher: Dispatcher, others: Mapping[str, Coroutine[None, None, None]]
 ) -> AsyncIterator[None]:
-    """Run the dispatcher, which is ready on entry, and the sweep."""
+    """Run the dispatcher, which is ready on entry, and the others."""
     ready = asyncio.Event()
-    tasks = [
-        asyncio.create_task(dispatcher.run(ready), name="dispatcher"),
-        asyncio.create_task(sweep, name="expiry"),
-    ]
+    work = {"dispatcher": dispatcher.run(ready), **others}
+    tasks = [asyncio.create_task(one, name=name) for name, one in work.items()]
     for task in tasks:
         task.add_done_callback(end_if_broken)
     waiting = asyncio.create_task(ready.wait())

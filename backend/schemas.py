@@ -26,8 +26,8 @@ class GenerationRequest(Request):
         "",
         max_length=USER_LENGTH,
         pattern=USER_CHARACTERS,
-        description="whose generation it is, by a name of your choice; limits and refusals count "
-        "for each user, and for all unnamed users together",
+        description="whose generation it is, by a name of your choice; limits and blocks are "
+        "for each named user. Nobody without a name is blocked for what others ask",
     )
     priority: int = Field(0, ge=-10, le=10, description="orders the generations of this user")
 

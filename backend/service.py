@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -22,10 +23,11 @@ from backend.schemas import (
     UserDeleted,
 )
 from backend.storage.generations import GenerationRow
+from backend.storage.row import whose
 from backend.storage.storage import Storage
 from gpu_server.pictures.provenance import Signer
 from gpu_server.schemas import Result, State
-from web import errors
+from web import errors, sse
 from web.following import News
 from web.sse import Event
 from workflows.catalog import Catalog
@@ -50,6 +52,9 @@ class GenerationService:
     async def get(self, generation_id: UUID, owner: str) -> GenerationRow:
         """Return the row that this API key knows under an id. Raises NotFound."""
         row = await self.storage.rows.find(owner, generation_id)
+        if row is None:  # it may wait for its turn, and is not committed then
+            active = self.dispatcher.queue.active.get(generation_id)
+            row = active.row if active is not None and active.row.owner == owner else None
         if row is None:
             raise errors.NotFound("There is no such generation, or it was deleted")
         return row
@@ -97,6 +102,20 @@ class GenerationService:
             raise errors.Cancelled
         return ended
 
+    async def ended_within(self, row: GenerationRow, seconds: float) -> Generation:
+        """Return the state at the end, or after this time.
+
+        Raises NoGpu if this process stops scheduling first.
+        """
+        active = await self.dispatcher.find(row.id) if row.ended is None else None
+        if active is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    if not await active.wait():
+                        raise _not_scheduling()
+            return self._view_active(active)
+        return self.view(await self.get(row.public_id, row.owner))
+
     async def result(self, row: GenerationRow) -> Result:
         view = views.ended(row)
         images = [
@@ -124,11 +143,11 @@ class GenerationService:
                 yield event
             if active.is_dropped:
                 return
-        ended = await self.get(row.public_id, row.owner)
-        if with_images and ended.status is State.succeeded:
-            yield Event("result", await self.result(ended))
-        else:
-            yield Event("result", views.ended(ended))
+        # The row in memory: the one in the database may be deleted by now.
+        ended = active.row if active is not None else await self.get(row.public_id, row.owner)
+        has_images = with_images and ended.status is State.succeeded
+        result = await self.result(ended) if has_images else views.ended(ended)
+        yield Event("result", result, sse.END)
 
     async def _changes(
         self, active: ActiveGeneration, after: int, *, previews: bool
@@ -153,6 +172,10 @@ class GenerationService:
             preview = active.preview
             if previews and preview is not None and news.is_new_preview(preview):
                 yield Event("preview", preview, active.version)
+
+    def can_draw(self, mode: str, style: str) -> bool:
+        """Whether a pod can draw this now."""
+        return any(one.available for one in self.dispatcher.pods.style_states(mode, style))
 
     def preview_due(self, row: GenerationRow, progress: float) -> bool:
         """Whether drawing has got at least this far, from 0 to 1."""
@@ -196,9 +219,10 @@ class GenerationService:
         return "already_ended", "It ended before it could be stopped"
 
     async def delete_user(self, owner: str, user: str) -> UserDeleted:
-        active = self.dispatcher.queue.active
+        queue = self.dispatcher.queue
         rows = await self.storage.rows.of_user(owner, user)
-        running = [active[row.id] for row in rows if row.id in active]
+        running = [queue.active[row.id] for row in rows if row.id in queue.active]
+        running += [waiter.active for waiter in queue.turns.of(whose(owner, user))]
         for one in running:
             await self.dispatcher.cancel(one)
         if running:

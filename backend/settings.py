@@ -14,6 +14,7 @@ from web.settings import PlatformSettings, base_url, require_secret_off_loopback
 ENV_FILE = Path(__file__).with_name(".env")
 _MIN_KEY_LENGTH = 16
 _KEY = re.compile(rf"[!-~]{{{_MIN_KEY_LENGTH},}}")
+_ALIAS = re.compile(r"[\w.:/*-]{1,100}")
 _KEY_NAME = re.compile(r"[^\s:,]+")
 
 
@@ -27,12 +28,15 @@ class Settings(PlatformSettings):
     backend_images_url: str = ""
     backend_max_queue: int = Field(1000, ge=1)
     backend_user_max_active: int = Field(4, ge=1)
+    backend_user_header: str = Field("", max_length=100, pattern=r"^([A-Za-z0-9-]+)?$")
     backend_rate_per_minute: int = Field(30, ge=0)
     backend_daily_images: int = Field(0, ge=0)
     backend_result_ttl_hours: float = Field(168, gt=0, le=876_000)
     backend_generation_timeout_s: float = Field(180, gt=0, le=604_800)
     backend_no_gpu_patience_s: float = Field(1800, gt=0, le=31_536_000)
     backend_cors_origins: Annotated[list[str], NoDecode] = Field(default=[])
+    backend_model_aliases: Annotated[dict[str, str], NoDecode] = Field(default={})
+    backend_chat_completions: bool = True
     backend_public_url: str = ""
     backend_signing_certificate: Path | None = None
     backend_signing_key: Path | None = None
@@ -125,6 +129,18 @@ class Settings(PlatformSettings):
         if not keys:
             raise ValueError("must be name:key pairs, comma-separated; there is none")
         return keys
+
+    @field_validator("backend_model_aliases", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        if not all(_ALIAS.fullmatch(name.strip()) and target.strip() for name, _, target in pairs):
+            raise ValueError(
+                "must be name=model pairs, comma-separated, such as gpt-image-*=easel-free:lux"
+            )
+        return {name.strip(): target.strip() for name, _, target in pairs}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,10 +1,12 @@
 """What the routes and the entry point share of a running application."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 
 from backend.limits.keys import Keys
+from backend.limits.people import People
 from backend.replication.leadership import Leadership
 from backend.service import GenerationService
 from web.errors import NoGpu
@@ -13,8 +15,12 @@ from web.errors import NoGpu
 @dataclass(kw_only=True)
 class State:
     keys: Keys
+    people: People
     leadership: Leadership | None
     """None: the only replica, which always schedules."""
+    model_aliases: Mapping[str, str] = field(default_factory=dict)
+    """Further names of models in OpenAI's API → the models they mean."""
+    answers_chats: bool = True
     service: GenerationService | None = None
     """None until this process schedules."""
 

@@ -1,6 +1,9 @@
 """Read requests to draw from HTTP: JSON (photo in base64) or a form (photo as a file)."""
 
 import asyncio
+import base64
+import re
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -21,6 +24,7 @@ MAX_BODY = 30_000_000
 _LARGE = 500_000
 """Characters of base64 from which on a photo is decoded in a thread: it takes milliseconds."""
 
+_EXAMPLE_PHOTO = Path(__file__).with_name("example_photo.png")
 EXAMPLES = {
     "free": {
         "mode": "free",
@@ -36,7 +40,7 @@ EXAMPLES = {
         "mode": "restyle",
         "style": "anime",
         "strength": 0.7,
-        "image": "iVBORw0KGgo… (base64 or a data URL)",
+        "image": base64.b64encode(_EXAMPLE_PHOTO.read_bytes()).decode(),
     },
 }
 
@@ -126,10 +130,15 @@ def _value_faults(
 
 def documented(catalog: Catalog, kind: type[BaseModel]) -> dict[str, Any]:
     """Return `openapi_extra` for a route that reads this body: a JSON Schema for each mode."""
-    schema = {
-        "oneOf": [_mode_schema(catalog, kind, mode.name) for mode in catalog],
-        "discriminator": {"propertyName": "mode"},
+    components = _components(catalog, kind)
+    references = {mode: f"#/$defs/{component}" for mode, component in components.items()}
+    any_mode = {
+        "title": kind.__name__,
+        "oneOf": [{"$ref": reference} for reference in references.values()],
+        "discriminator": {"propertyName": "mode", "mapping": references},
     }
+    each = {name: _mode_schema(catalog, kind, mode, name) for mode, name in components.items()}
+    schema = {"$defs": each | {kind.__name__: any_mode}, "$ref": f"#/$defs/{kind.__name__}"}
     examples = {name: {"value": EXAMPLES[name]} for name in catalog.modes if name in EXAMPLES}
     form = {
         "type": "object",
@@ -146,15 +155,29 @@ def documented(catalog: Catalog, kind: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": kinds}}
 
 
-def _mode_schema(catalog: Catalog, kind: type[BaseModel], name: str) -> dict[str, Any]:
+def _components(catalog: Catalog, kind: type[BaseModel]) -> dict[str, str]:
+    """Return what each mode's schema is called, such as `FreeGenerationRequest`."""
+    components: dict[str, str] = {}
+    for number, mode in enumerate(catalog, 1):
+        words = "".join(word.capitalize() for word in re.findall("[A-Za-z0-9]+", mode.name))
+        is_taken = not words or words + kind.__name__ in components.values()
+        components[mode.name] = f"{words}{number if is_taken else ''}{kind.__name__}"
+    return components
+
+
+def _mode_schema(
+    catalog: Catalog, kind: type[BaseModel], name: str, component: str
+) -> dict[str, Any]:
     mode = catalog.modes[name]
     schema = json_schema(mode)
-    envelope = kind.model_json_schema()["properties"]
+    own = kind.model_json_schema()
+    envelope = own["properties"]
     envelope["mode"] = {"type": "string", "const": name}
     by_default = kind.model_fields["mode"].default == name
     return {
         **schema,
-        "title": name,
+        "title": component,
         "properties": {**envelope, **schema["properties"]},
         "required": [*([] if by_default else ["mode"]), *schema["required"]],
+        "$defs": own.get("$defs", {}),
     }

@@ -117,6 +117,13 @@ class Preview(BaseModel):
     data: str = Field(description="base64")
 
 
+class Readiness(BaseModel):
+    """Whether work could be done now."""
+
+    ready: bool
+    checks: dict[str, str] = Field(description="check → `ok`, or that it is not")
+
+
 class StyleHealth(BaseModel):
     available: bool
     reason: str | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from gpu_server import bodies, routes
+from gpu_server import bodies, documentation, routes
 from gpu_server.comfy import model_files
 from gpu_server.comfy.client import ComfyClient
 from gpu_server.comfy.engine import Engine
@@ -30,6 +30,7 @@ from gpu_server.settings import Settings
 from gpu_server.timeouts import Timeouts
 from policy import Policy
 from web import VERSION, edge
+from web.api import document, front_page
 from web.same_origin import SameOrigin
 from web.settings import without_password
 from workflows.catalog import Catalog
@@ -61,7 +62,9 @@ def create_app(settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Fas
         version=VERSION,
         description="Runs ComfyUI graphs for the backend, one GPU each.",
         lifespan=lifespan,
+        **document.options(documentation.TAGS),
     )
+    front_page.add(app, documentation.ADDRESSES)
     token = settings.gpu_token.get_secret_value()
     same_origin = SameOrigin(advice="set GPU_TOKEN, or call it as http://127.0.0.1")
     edge.install(app, max_body=bodies.MAX_BODY, needs_key=bool(token), same_origin=same_origin)

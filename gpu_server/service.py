@@ -25,7 +25,7 @@ from gpu_server.safety.guard import OUT_OF_ORDER, Guard
 from gpu_server.schemas import JobRequest, State
 from gpu_server.timeouts import Timeouts
 from policy import Policy
-from web import errors
+from web import errors, sse
 from web.content import fingerprint
 from web.following import News
 from web.sse import Event
@@ -128,8 +128,6 @@ class Service:
     ) -> AsyncIterator[Event]:
         """Yield the job's changes, the newest of each kind, and at last its `result`."""
         news, loop = News(), asyncio.get_running_loop()
-        # Of a redrawn photo nothing is shown before the finished image has passed the guard.
-        previews = previews and not self.catalog.modes[job.request.mode].takes_image
         async for _ in job.changes(after, spacing_s=_SHOW_EVERY_S):
             if job.is_over:
                 continue
@@ -144,7 +142,7 @@ class Service:
                 blurred = await loop.run_in_executor(self.workers, _blurred, preview)
                 yield Event("preview", blurred, job.version)
         has_images = with_images and job.status is State.succeeded
-        yield Event("result", await self.result(job) if has_images else self.view(job), job.version)
+        yield Event("result", await self.result(job) if has_images else self.view(job), sse.END)
 
     async def end(self, job: Job) -> schemas.Ended:
         """Cancel the job, or forget it with its images if it has ended; say what happened."""

@@ -3,7 +3,13 @@
 import time
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from telegram_bot.storage.database import Database
 from telegram_bot.storage.deliveries import Deliveries
@@ -52,7 +58,10 @@ class Contact:
 
 class Metrics:
     def __init__(self, database: Database, deliveries: Deliveries) -> None:
+        # Without a second series for each counter, which nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.contact = Contact()
         self._database = database
         self._errors = Counter(

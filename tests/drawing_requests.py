@@ -49,7 +49,7 @@ WRONG_FIELDS: list[tuple[str, str, Any]] = [
     ("free", "width", "wide"),
     ("free", "height", 10**30),
     ("free", "count", 0),
-    ("free", "count", 9),
+    ("free", "count", 11),
     ("free", "count", [1]),
     ("free", "format", "gif"),
     ("free", "format", 7),

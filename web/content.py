@@ -29,8 +29,10 @@ _MAX_PART_HEAD = 8192
 """Most bytes in the headers of a form's part."""
 _AT_ONCE = 64_000
 """Bytes from which on a body is parsed in a thread."""
-_PHOTO = re.compile(rb'"(image(?:_[1-9])?)"\s*:\s*"([^"]*+)"')
-_MAX_PHOTOS = 9
+_PHOTO = re.compile(rb'"image(?:_[1-9])?"\s*:\s*"([^"]*+)"|"(data:image\\?/[^"]*+)"')
+"""A photo's base64 in the field of its name, or a data URL anywhere."""
+_MAX_PHOTOS = 100
+"""Most photos in a body: chats send their earlier ones again."""
 _UTF = re.compile(r"(us-)?ascii|utf[-_]?(8|16|32)([-_]?[bl]e)?", re.IGNORECASE)
 _JSON_TYPE = re.compile(r"(application|text)/(json|[\w.+-]+\+json)")
 JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
@@ -122,18 +124,24 @@ def _parse_large(body: bytes) -> dict[str, Any]:
     """Parse JSON that may hold photos: they stay out of what is counted and parsed."""
     pieces, photos, done = [], {}, 0
     for match in islice(_PHOTO.finditer(body), _MAX_PHOTOS):
-        name, value = match.groups()
-        if value.endswith(b"\\"):
+        group = match.lastindex or 0
+        if match[group].endswith(b"\\"):
             continue  # the quote belongs to the text, so that it is no photo
         stand_in = f"photo {match.start()}"
-        pieces += [body[done : match.start(2)], stand_in.encode()]
-        photos[name.decode(), stand_in] = value
-        done = match.end(2)
+        pieces += [body[done : match.start(group)], stand_in.encode()]
+        photos[stand_in] = match[group]
+        done = match.end(group)
     fields = parse_json(b"".join([*pieces, body[done:]]))
-    for (field, stand_in), value in photos.items():
-        if fields.get(field) == stand_in:
-            fields[field] = _text_of(value)
-    return fields
+    return {name: _with_photos(value, photos) for name, value in fields.items()}
+
+
+def _with_photos(value: Any, photos: dict[str, bytes]) -> Any:
+    """Return the value with the photos in place of their stand-ins."""
+    if isinstance(value, dict):
+        return {name: _with_photos(inner, photos) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_photos(inner, photos) for inner in value]
+    return _text_of(photos[value]) if isinstance(value, str) and value in photos else value
 
 
 def _text_of(value: bytes) -> str:

@@ -3,18 +3,20 @@
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
 
 from web import errors
-from web.errors import EaselError, FieldError, InvalidRequest, Problem
+from web.api.document import document
+from web.errors import EaselError, FieldError, InvalidRequest
 from web.middleware import ClientGone, Edge, Renderer
 from web.same_origin import LOOPBACK_ONLY, SameOrigin
 from workflows.parameters import InvalidValues
@@ -34,7 +36,7 @@ def problem_response(error: EaselError, _: Request, request_id: str) -> Response
 def retry_header(error: EaselError) -> dict[str, str]:
     if error.retry_after is None:
         return dict(error.headers)
-    return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    return {**error.headers, "Retry-After": str(max(1, math.ceil(error.retry_after)))}
 
 
 def install(
@@ -44,18 +46,25 @@ def install(
     needs_key: bool = False,
     same_origin: SameOrigin = LOOPBACK_ONLY,
     render: Renderer = problem_response,
+    on_error: Callable[[EaselError], None] = lambda _: None,
+    verbatim: str = "",
 ) -> None:
     """Put Easel's edge around `app`.
 
     `max_body` is in bytes and enforced while reading. Unless the routes need a key, only requests
-    that `same_origin` admits reach them.
+    that `same_origin` admits reach them. Each error that is answered goes to `on_error` too. Below
+    the path `verbatim` every slash counts.
     """
+
+    def rendered(error: EaselError, request: Request, request_id: str) -> Response:
+        on_error(error)
+        return render(error, request, request_id)
 
     async def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
             # Starlette names only the methods of the first route at this path.
             error = HTTPException(405, headers={"Allow": ", ".join(_methods(app, request))})
-        response = render(as_easel_error(error), request, request_id())
+        response = rendered(as_easel_error(error), request, request_id())
         if isinstance(error, HTTPException):
             response.headers.update(error.headers or {})
         return response
@@ -63,9 +72,37 @@ def install(
     for kind in (EaselError, InvalidValues, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
     app.add_middleware(
-        Edge, max_body=max_body, needs_key=needs_key, same_origin=same_origin, render=render
+        Edge,
+        max_body=max_body,
+        needs_key=needs_key,
+        same_origin=same_origin,
+        render=rendered,
+        verbatim=verbatim,
     )
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    _serve_either_with_or_without_slash(app)
+
+
+def _serve_either_with_or_without_slash(app: FastAPI) -> None:
+    """Answer `/modes/` as `/modes`: no redirect, which forms and preflights do not follow."""
+    router, not_found = app.router, app.router.default
+    router.redirect_slashes = False
+
+    async def other_form(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        other = path.rstrip("/") if path.endswith("/") else path + "/"
+        found = {**scope, "path": other}
+        if scope["type"] == "http" and other and any(_matches(r, found) for r in router.routes):
+            scope["path"] = other  # changed in place: the layers around see what was found
+            await router.app(scope, receive, send)
+        else:
+            await not_found(scope, receive, send)
+
+    router.default = other_form
+
+
+def _matches(route: BaseRoute, scope: Scope) -> bool:
+    return route.matches(scope)[0] is not Match.NONE
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
@@ -140,35 +177,6 @@ def _field_error(error: dict[str, Any]) -> FieldError:
     if allowed is None and wanted is not None:
         allowed = wanted[1]
     return FieldError(field=".".join(path)[:60] or "body", message=message, allowed=allowed)
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        schema = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            routes=app.routes,
-            tags=app.openapi_tags,
-        )
-        components = schema.setdefault("components", {}).setdefault("schemas", {})
-        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        components.update(problem.pop("$defs", {}))
-        components["Problem"] = problem
-        components.pop("HTTPValidationError", None)
-        components.pop("ValidationError", None)
-        _document_validation(schema)
-        app.openapi_schema = schema
-    return app.openapi_schema
-
-
-def _document_validation(schema: dict[str, Any]) -> None:
-    """Describe FastAPI's own 422 as the problem that it is here."""
-    problem = errors.documented(InvalidRequest)[422]
-    for path in schema["paths"].values():
-        for operation in path.values():
-            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-                operation["responses"]["422"] = problem
 
 
 async def until_disconnected(request: Request) -> None:

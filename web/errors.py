@@ -15,6 +15,8 @@ Retry = Literal["never", "same_pod", "other_pod"]
 CODES: dict[str, type["EaselError"]] = {}
 MAX_NAMED = 40
 """How many wrong fields an answer names."""
+_LONGEST_ALLOWED = 400
+"""Characters of what is allowed up to which a sentence says it."""
 UNCHECKED = "unchecked"
 """The category of a refusal because the safety check is out of order: nobody's offence."""
 
@@ -25,6 +27,14 @@ class FieldError(BaseModel):
     field: str = Field(examples=["style"])
     message: str = Field(examples=["'anme' is not known; did you mean 'anime'?"])
     allowed: str | list[str] | None = Field(None, examples=[["anime", "realism"]])
+
+    def sentence(self) -> str:
+        """Say what is wrong, and what is allowed unless the message says it."""
+        allowed = self.allowed if isinstance(self.allowed, str) else ", ".join(self.allowed or ())
+        told = f"{self.field}: {self.message}"
+        if not allowed or allowed in self.message or len(allowed) > _LONGEST_ALLOWED:
+            return told
+        return f"{told} (allowed: {allowed})"
 
 
 class Problem(BaseModel):
@@ -87,7 +97,7 @@ class EaselError(Exception):
         if len(errors) > MAX_NAMED:
             message = f"has {len(errors) - MAX_NAMED} more faults"
             shown.append(FieldError(field="body", message=message))
-        return cls("; ".join(f"{e.field}: {e.message}" for e in shown), errors=shown)
+        return cls("; ".join(fault.sentence() for fault in shown), errors=shown)
 
     def problem(self, request_id: str = "") -> Problem:
         return Problem(
@@ -121,12 +131,14 @@ class ContentRefused(EaselError, code="content_refused", status=422):
 class Unauthorized(EaselError, code="unauthorized", status=401):
     title = "A valid key is needed"
     retry = "other_pod"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 
 class ForeignRequest(Unauthorized, code="unauthorized", status=403):
     """Not 401: where there are no keys, no other credentials would help."""
 
     title = "Web pages of other origins may not use this service without a key"
+    headers: ClassVar[dict[str, str]] = {}
 
 
 class NotFound(EaselError, code="not_found", status=404):

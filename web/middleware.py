@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from web.api.cross_origin import RESOURCE_POLICY
 from web.errors import EaselError, ForeignRequest, Internal, TooLarge
 from web.same_origin import SameOrigin
 
@@ -31,12 +32,12 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
 _SIGNED_LINK = re.compile(r"(/v1/files(?:/[^/]*){3}/).*")
 """An address whose last part admits anybody for an hour: it is left out of the log."""
+_SLASHES = re.compile("/{2,}")
 _QUIET = ("/livez", "/readyz", "/health", "/metrics")
 _SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-site",
 }
 
 LINGER_S = 2.0
@@ -52,17 +53,20 @@ class Edge:
     needs_key: bool
     same_origin: SameOrigin
     render: Renderer
+    verbatim: str
+    """The path below which a caller's own text follows, whose slashes count; or empty."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)  # no service has a WebSocket of its own
             return
-        headers = Headers(scope=scope)
+        headers, scope = Headers(scope=scope), self._tidied(scope)
         ids = _ids(headers)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(**ids)
         is_head = scope["method"] == "HEAD"
-        exchange = Exchange(receive, send, ids["request_id"], self.max_body, is_head)
+        shown_by = "cross-origin" if _is_signed_link(scope) else "same-site"
+        exchange = Exchange(receive, send, ids["request_id"], self.max_body, is_head, shown_by)
         began = time.perf_counter()
         try:
             await self._handle(scope, exchange, headers.get("content-length", ""))
@@ -89,11 +93,19 @@ class Edge:
             response = self.render(exchange.too_large(), Request(scope), exchange.request_id)
             await exchange.refuse_body(response)
 
+    def _tidied(self, scope: Scope) -> Scope:
+        """Merge repeated slashes: a base URL that ends in one is often joined to a path by hand."""
+        if "//" not in scope["path"]:
+            return scope
+        path = "/" + scope["path"].lstrip("/")
+        if not (self.verbatim and path.startswith(self.verbatim)):
+            path = _SLASHES.sub("/", path)
+        return {**scope, "path": path}
+
     def _admitted(self, scope: Scope) -> Scope:
         """Return the scope for the routes. Raises ForeignRequest."""
         if not self.needs_key:
-            shown_anywhere = _SIGNED_LINK.fullmatch(scope["path"]) is not None
-            reason = self.same_origin.refusal(scope, shown_anywhere=shown_anywhere)
+            reason = self.same_origin.refusal(scope, shown_anywhere=_is_signed_link(scope))
             if reason is not None:
                 raise ForeignRequest(reason)
         elif not self.same_origin.knows(Headers(scope=scope)):
@@ -124,6 +136,8 @@ class Exchange:
     max_body: int
     without_body: bool
     """Whether the answer ends after its headers, as for HEAD."""
+    shown_by: str
+    """Whose pages may show the answer, in the words of `Cross-Origin-Resource-Policy`."""
     read: int = 0
     overflowed: bool = False
     status: int = 0
@@ -173,6 +187,7 @@ class Exchange:
             headers["X-Request-ID"] = self.request_id
             for name, value in _SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
+            headers.setdefault(RESOURCE_POLICY, self.shown_by)
         elif self.without_body:
             if self._ended:
                 return
@@ -198,6 +213,10 @@ def _with_own_host(scope: Scope) -> Scope:
     headers = [field for field in scope["headers"] if field[0] != b"host"]
     own = f"{host}:{port}" if port else host
     return {**scope, "headers": [*headers, (b"host", own.encode())]}
+
+
+def _is_signed_link(scope: Scope) -> bool:
+    return _SIGNED_LINK.fullmatch(scope["path"]) is not None
 
 
 def _loggable(path: str) -> str:

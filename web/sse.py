@@ -7,17 +7,26 @@ from dataclasses import dataclass
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import BaseModel
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 HEARTBEAT_S = 10.0
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+END = "end"
+"""The id of a stream's last event. Browsers reconnect after it too, and stop only at a 204."""
+
+
+NOTHING_MORE = "The client has the last event already"
+DESCRIPTION = """\
+Events: `state` whenever status or position changes, `progress`, `preview` (with `previews=true`; in
+modes that take no photo), and at last `result`. Reconnect with the `Last-Event-ID` received: what
+was missed follows. A client that has the `result` gets 204: there is nothing more."""
 
 
 @dataclass(frozen=True)
 class Event:
     name: str
     data: BaseModel
-    id: int | None = None
+    id: int | str | None = None
 
     def encode(self) -> bytes:
         number = None if self.id is None else str(self.id)
@@ -57,6 +66,11 @@ async def _encoded(events: AsyncIterator[Event], heartbeat_s: float) -> AsyncIte
             await asyncio.wait({following})
         if hasattr(events, "aclose"):
             await events.aclose()
+
+
+def nothing_more() -> Response:
+    """Answer a client that reconnects after the last event: it must not come again."""
+    return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
 
 def last_event_id(header: str | None) -> int:

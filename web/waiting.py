@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import Request, Response
 
@@ -20,11 +20,6 @@ EVENTS = "text/event-stream"
 def choose(accept: str, image_types: Iterable[str]) -> str:
     """Return the preferred media type. Raises InvalidRequest when none is acceptable."""
     return negotiation.choose(accept, [JSON, *image_types, EVENTS])
-
-
-def documented(image_types: Iterable[str]) -> dict[int | str, dict[str, Any]]:
-    """Return FastAPI's `responses=` for everything but JSON."""
-    return {200: {"content": {kind: {} for kind in (*image_types, EVENTS)}}}
 
 
 async def answer(

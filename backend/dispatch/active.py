@@ -11,6 +11,7 @@ from web import edge
 from web.following import Followed, ReadOnly
 
 _QUEUED_STAGE = "in line"
+_WAITING_STAGE = "waiting for your other generations"
 
 
 class ActiveGeneration(Followed):
@@ -49,6 +50,7 @@ class ActiveGeneration(Followed):
         self._is_dropped = False
         self._stop = asyncio.Event()
         self._no_pod_since: float | None = None
+        self._over = asyncio.Event()
 
     @property
     def is_stopping(self) -> bool:
@@ -78,9 +80,17 @@ class ActiveGeneration(Followed):
 
     async def wait(self) -> bool:
         """Wait for its end. Return False if this process drops it first."""
-        async for _ in self.changes():
-            pass
+        await self._over.wait()
         return self.row.ended is not None
+
+    def wait_for_turn(self) -> None:
+        self._stage = _WAITING_STAGE
+        self._changed()
+
+    def begin_turn(self) -> None:
+        """Go in line, with the row committed."""
+        self._stage = _QUEUED_STAGE
+        self._changed()
 
     def assign(self, pod: str) -> None:
         self._pod = pod
@@ -144,9 +154,11 @@ class ActiveGeneration(Followed):
         self._row = row
         self._status = row.status
         self._preview = None
+        self._over.set()
         self._changed()
 
     def drop(self) -> None:
         """Release its followers: this process no longer schedules it."""
         self._is_dropped = True
+        self._over.set()
         self._changed()

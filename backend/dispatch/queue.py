@@ -2,21 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from uuid import UUID
 from weakref import WeakValueDictionary
 
 from backend.dispatch.active import ActiveGeneration
 from backend.dispatch.pods import Pod
-from backend.scheduling.scheduler import Limits, Scheduler
+from backend.dispatch.turns import Turns, Waiter
+from backend.scheduling.scheduler import Limits, QueueFull, Scheduler, UserBusy
 from backend.scheduling.work import Stats
-from backend.storage.generations import GenerationRow
+from backend.storage.generations import GenerationRow, Outcome
 from gpu_server.schemas import State, Timings
+from web.errors import EaselError
 
 _MAX_PAUSE_S = 1.0
 """Longest pause between two looks at pods and queue."""
 _MIN_PAUSE_S = 0.01
+_MANY_PHOTOS_S = 10.0
+"""When to try again while too many photos wait for their turn."""
 
 
 class GenerationQueue:
@@ -24,22 +28,73 @@ class GenerationQueue:
 
     def __init__(self, limits: Limits) -> None:
         self.active: dict[UUID, ActiveGeneration] = {}
+        """Those that wait for their turn included."""
+        self.turns = Turns()
+        self._limits = limits
         self._scheduler = Scheduler(limits)
         self._entering = 0
         self._entrances: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._wake = asyncio.Event()
 
     @asynccontextmanager
-    async def entrance(self, user: str) -> AsyncIterator[None]:
-        """Hold a place for a generation; one caller per user at a time. Raises NoRoom."""
-        lock = self._entrances.setdefault(user, asyncio.Lock())
-        async with lock:
-            self._scheduler.check_room(user, time.monotonic(), self._entering)
-            self._entering += 1
+    async def entrance(self, row: GenerationRow, *, may_wait: bool) -> AsyncIterator[bool]:
+        """Hold a place in the queue; one caller per user at a time. Raises NoRoom.
+
+        Yield whether the user has room; if not, call `wait_for_turn`, where the caller may wait.
+        """
+        now = time.monotonic()
+        async with self._entrances.setdefault(row.whose, asyncio.Lock()):
+            has_room = True
             try:
-                yield
-            finally:
-                self._entering -= 1
+                self._check_user(row, now, ahead=len(self.turns.of(row.whose)))
+            except UserBusy:
+                if not may_wait:
+                    raise
+                has_room = False
+            self._scheduler.check_queue(now, self._entering + len(self.turns))
+            with self._one_more_entering():
+                yield has_room
+
+    @asynccontextmanager
+    async def turn(self, user: str) -> AsyncIterator[Waiter | None]:
+        """Hold the place of the user's first waiter, if it is their turn; as `entrance`."""
+        async with self._entrances.setdefault(user, asyncio.Lock()):
+            waiter = self.turns.first(user)
+            try:
+                if waiter is not None:
+                    self._check_user(waiter.row, time.monotonic())
+            except UserBusy:
+                waiter = None
+            if waiter is not None:
+                self.turns.leave(waiter.active)
+            with self._one_more_entering():
+                yield waiter
+
+    def _check_user(self, row: GenerationRow, now: float, *, ahead: int = 0) -> None:
+        most = self._limits.per_user if row.user else self._limits.per_unnamed
+        self._scheduler.check_user(row.whose, now, most=most, ahead=ahead)
+
+    @contextmanager
+    def _one_more_entering(self) -> Iterator[None]:
+        self._entering += 1
+        try:
+            yield
+        finally:
+            self._entering -= 1
+
+    def wait_for_turn(self, row: GenerationRow, photo: bytes | None) -> None:
+        """Let it wait in its user's line. Raises QueueFull if the photos that wait are too many."""
+        if not self.turns.has_room_for(photo):
+            raise QueueFull("too many photos wait; try again later", _MANY_PHOTOS_S)
+        active = self.active[row.id] = ActiveGeneration(row)
+        active.wait_for_turn()
+        self.turns.join(Waiter(active, photo))
+
+    def enter(self, active: ActiveGeneration) -> None:
+        """Add one that waited and is committed now."""
+        active.begin_turn()
+        self._scheduler.submit(active.work, time.monotonic())
+        self._wake.set()
 
     def free_pod(self, row: GenerationRow) -> str | None:
         """Return the pod that will get this row if nobody else comes in between."""
@@ -52,6 +107,12 @@ class GenerationQueue:
         active = self.active[row.id] = ActiveGeneration(row)
         self._scheduler.submit(active.work, time.monotonic())
         return active
+
+    def turn_away(self, active: ActiveGeneration, error: EaselError) -> None:
+        """End one that waited and cannot be committed."""
+        self.remove(active)
+        if active.begin_closing():
+            active.end(active.row.ended_with(Outcome.failed(error)))
 
     def adopt(self, row: GenerationRow, pod: str) -> ActiveGeneration:
         """Add a generation that may already be on this pod."""
@@ -80,11 +141,14 @@ class GenerationQueue:
         model_s = timings.model_ms / 1000 if timings else 0.0
         now = time.monotonic()
         self._scheduler.finished(active.row.id, now, gpu_s, model_s, succeeded=succeeded)
+        self.turns.wake(active.row.whose)
 
     def withdraw(self, active: ActiveGeneration) -> None:
-        """Take it out of the queue, if it is there."""
+        """Take it out of the queue, or of those who wait for their turn, if it is there."""
+        self.turns.leave(active)
         with suppress(KeyError):
             self._scheduler.cancel(active.row.id)
+        self.turns.wake(active.row.whose)
 
     def requeue(self, active: ActiveGeneration, pod: str) -> None:
         """Put it back after an attempt on `pod`; another pod gets it if there is one."""

@@ -1,9 +1,10 @@
 """How much one user may have drawn in a minute and in a day."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backend.storage.generations import GenerationStore
+from backend.storage.generations import GenerationRow, GenerationStore
 from web.errors import QuotaExceeded, RateLimited
 
 _MINUTE_S = 60.0
@@ -15,18 +16,26 @@ its user would have to wait until that date."""
 
 @dataclass(frozen=True, kw_only=True)
 class Quotas:
-    """Limits for each user; 0 is no limit."""
+    """Limits for each user with a name; 0 is no limit."""
 
     per_minute: int
     images_per_day: int
 
-    async def check(self, store: GenerationStore, owner: str, user: str, images: int) -> None:
-        """Raise RateLimited or QuotaExceeded if the user may not have this many more images."""
-        if not self.per_minute and not self.images_per_day:
+    async def check(
+        self, store: GenerationStore, row: GenerationRow, waiting: Sequence[GenerationRow] = ()
+    ) -> None:
+        """Raise RateLimited or QuotaExceeded if the user may not have this one too.
+
+        `waiting` are generations of the user that are not committed yet. Nobody without a name is
+        limited: that would be by what others behind the same key do.
+        """
+        if not row.user or not (self.per_minute or self.images_per_day):
             return
         now = time.time()
         since = now - (DAY_S if self.images_per_day else _MINUTE_S)
-        spent = [one for one in await store.spent(owner, user, since) if one[0] <= now + AHEAD_S]
+        spent = await store.spent(row.owner, row.user, since)
+        spent += [(one.created, one.request.count) for one in waiting if one.created > since]
+        spent = sorted(one for one in spent if one[0] <= now + AHEAD_S)
         times = [t for t, _ in spent if t > now - _MINUTE_S]
         if self.per_minute and len(times) >= self.per_minute:
             free = times[len(times) - self.per_minute] + _MINUTE_S
@@ -34,7 +43,7 @@ class Quotas:
                 f"At most {self.per_minute} generations a minute; wait a little",
                 retry_after=min(free - now, _MINUTE_S),
             )
-        self._check_day(spent, now, images)
+        self._check_day(spent, now, row.request.count)
 
     def _check_day(self, spent: list[tuple[float, int]], now: float, images: int) -> None:
         used = sum(count for _, count in spent)

@@ -1,6 +1,7 @@
 """Throttle, then temporarily block, users who keep sending refused prompts.
 
-Only the category and the time of a refusal are kept, never the prompt.
+Only the category and the time of a refusal are kept, never the prompt. Users without a name are
+refused what the policy refuses and nothing more: a block would be for everybody behind their key.
 """
 
 import time
@@ -23,6 +24,8 @@ _WINDOW_S = 3600.0
 """How long a refusal counts against its user."""
 _SLOW_STEP_S = 20.0
 """The first pause."""
+_MAX_COUNTED = 1000
+"""Refusals of one user within the window that are counted; unnamed ones are never throttled."""
 _KEEP_S = 30 * 86_400.0
 """How long operators can see a refusal."""
 
@@ -54,6 +57,8 @@ class Refusals:
 
     def check(self, owner: str, user: str) -> None:
         """Raise RateLimited while a user is throttled or blocked."""
+        if not user:
+            return
         now = time.monotonic()
         times = [at for at in self._recent.get((owner, user), ()) if at > now - _WINDOW_S]
         left = max(times, default=0.0) + pause_after(len(times)) - now
@@ -65,7 +70,11 @@ class Refusals:
 
     async def note(self, owner: str, user: str, category: str) -> None:
         """Record that a request was refused, without its prompt."""
-        self._recent.setdefault((owner, user), []).append(time.monotonic())
+        now = time.monotonic()
+        times = [at for at in self._recent.get((owner, user), ()) if at > now - _WINDOW_S]
+        if len(times) >= _MAX_COUNTED:
+            return
+        self._recent[owner, user] = [*times, now]
         row = {"owner": owner, "user": user, "category": category, "at": time.time()}
         with suppress(DatabaseAway):  # it counts in memory all the same
             await self._database.run(lambda c: c.execute(refusals.insert().values(row)))

@@ -1,179 +1,152 @@
-"""OpenAI's Images API: the official client works unchanged."""
+"""OpenAI's Images API: its clients work unchanged."""
 
-import asyncio
 import base64
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import ValidationError
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import StreamingResponse
 
-from backend.openai import translation
-from backend.openai.links import Links
-from backend.openai.streaming import size_of, stream
-from backend.openai.translation import ImageCall, ImageRequest
-from backend.routes.context import IdempotencyKey, Owner, Service, abandon_on_disconnect, owner_of
+from backend.openai import bodies, chat, elsewhere, failures
+from backend.openai.answers import (
+    CompletedImage,
+    ImageItem,
+    Images,
+    Model,
+    ModelList,
+    OpenAIError,
+    PartialImage,
+    event_schema,
+)
+from backend.openai.calls import AnyCaller, Caller, KnownModels, SignedLinks, about
+from backend.openai.person import person_of
+from backend.openai.requests import ImageCall, ImageRequest, translate
+from backend.openai.streaming import ImageStream
+from backend.routes.context import Owner, Service, owner_of
 from backend.routes.images import image_response
-from backend.state import State
-from gpu_server.pictures import uploads
-from web import content, edge, errors, sse, waiting
+from backend.storage.generations import GenerationRow
+from web import content, errors, sse
 
-_ERROR_FIELDS = {
-    "message": {"type": "string"},
-    "type": {"type": "string"},
-    "param": {"type": ["string", "null"]},
-    "code": {"type": ["string", "null"]},
-}
-_ERROR_SCHEMA = {
-    "type": "object",
-    "properties": {"error": {"type": "object", "properties": _ERROR_FIELDS}},
-}
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {
-        "description": "An error in OpenAI's shape",
-        "content": {"application/json": {"schema": _ERROR_SCHEMA}},
-    }
-    for status in (400, 401, 404, 405, 409, 413, 429, 500, 502, 503, 504)
+    status: {"model": OpenAIError} for status in failures.STATUSES
 }
-
-
-router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=_ERRORS)
+_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": Images,
+        "description": "The images, or with `stream` their events",
+        "headers": {
+            "X-Easel-Prompt-Cut": {
+                "description": "`kept=…, sent=…`: how many characters of the prompt are used, if "
+                "it is longer than the model takes",
+                "schema": {"type": "string"},
+            }
+        },
+        "content": {"text/event-stream": {"schema": event_schema(PartialImage | CompletedImage)}},
+    }
+}
 _KEY_FIRST = [Depends(owner_of)]
 """Checks the key before the body is read."""
 
+router = APIRouter(tags=["OpenAI"])
+_images = APIRouter(prefix="/v1", responses=_ERRORS)
 
-def render_error(error: errors.EaselError, _: Request, request_id: str) -> Response:
-    """Answer with an error as OpenAI's API words it."""
-    status, body = translation.error_body(error)
-    return JSONResponse(body, status, {**edge.retry_header(error), "x-request-id": request_id})
-
-
-async def links_of(request: Request) -> Links:
-    return Links.of(State.of(request.app).keys.keys)
+GenerationBody = Annotated[ImageRequest, Depends(bodies.read_generation)]
+EditBody = Annotated[tuple[ImageRequest, list[bytes]], Depends(bodies.read_edit)]
 
 
-SignedLinks = Annotated[Links, Depends(links_of)]
+def is_openai(path: str) -> bool:
+    """Whether OpenAI's clients call this path, so that they get errors in their shape."""
+    return path.startswith("/v1/") or elsewhere.is_known(path)
 
 
-async def _read_json(request: Request) -> ImageRequest:
-    if content.is_form(request):
-        raise errors.InvalidRequest("The body must be application/json")
-    return _validated(await content.read_json(request))
+def _body(*, with_images: bool) -> dict[str, Any]:
+    """Return `openapi_extra` of a route that takes such a request."""
+    kinds = {content.JSON_TYPE: ImageRequest.model_json_schema()}
+    if with_images:
+        kinds[content.FORM_TYPE] = ImageRequest.model_json_schema()
+        file = {"type": "string", "format": "binary"}
+        sent = {"type": "object", "properties": {"image_url": {"type": "string"}}}
+        sent["description"] = "`image_url`: a data URL; addresses are not fetched"
+        kinds[content.FORM_TYPE]["properties"]["image"] = {"type": "array", "items": file}
+        kinds[content.FORM_TYPE]["required"] = ["image"]
+        kinds[content.JSON_TYPE]["properties"]["images"] = {"type": "array", "items": sent}
+        kinds[content.JSON_TYPE]["required"] = ["images"]
+    shown = {kind: {"schema": schema} for kind, schema in reversed(kinds.items())}
+    return {"requestBody": {"required": True, "content": shown}}
 
 
-async def _read_form(request: Request) -> tuple[ImageRequest, bytes]:
-    if not content.is_form(request):
-        raise errors.InvalidRequest("The body must be multipart/form-data")
-    parts = await content.read_form(request)
-    images = [part for part in parts if part.name in ("image", "image[]")]
-    fields = content.once_each([part for part in parts if part not in images])
-    if "mask" in fields:
-        raise errors.InvalidRequest("mask: is not supported; leave it out")
-    if len(images) != 1:
-        raise errors.InvalidRequest(f"image: exactly one is needed, {len(images)} came")
-    photo = uploads.from_form(images[0].content, is_file=images[0].is_file)
-    if isinstance(photo, str):
-        photo = await asyncio.to_thread(uploads.from_base64, photo)
-    if sum(len(part.content) for part in fields.values()) > content.MAX_JSON:
-        raise errors.TooLarge("The fields besides the image may have at most 1 MB")
-    texts = {name: part.text() for name, part in fields.items()}
-    given = {name: text for name, text in texts.items() if text}
-    return _validated(given), uploads.check_bytes(photo)
-
-
-def _validated(fields: Any) -> ImageRequest:
-    try:
-        return ImageRequest.model_validate(fields)
-    except ValidationError as error:
-        raise edge.invalid_request(error) from error
-
-
-GenerationBody = Annotated[ImageRequest, Depends(_read_json)]
-EditBody = Annotated[tuple[ImageRequest, bytes], Depends(_read_form)]
-
-
-def _documented(media_type: str, *, with_image: bool = False) -> dict[str, Any]:
-    """Return `openapi_extra` of a route that reads such a body."""
-    schema = ImageRequest.model_json_schema()
-    if with_image:
-        schema["properties"]["image"] = {"type": "string", "format": "binary"}
-        schema["required"] = ["image"]
-    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
-
-
-@dataclass(frozen=True)
-class ImagesCaller:
-    """Who asks for images, and how to answer."""
-
-    service: Service
-    owner: Owner
-    links: SignedLinks
-    request: Request
-    idempotency_key: IdempotencyKey = None
-
-    async def answer(self, call: ImageCall, photo: bytes | None) -> Response:
-        service, key = self.service, self.idempotency_key
-        row, _ = await service.acceptance.accept(
-            uuid4(), self.owner, call.request, photo, key=key, wait=True
-        )
-        if call.stream:
-            kind = "image_generation" if photo is None else "image_edit"
-            events = stream(service, row, call, kind, key)
-            return StreamingResponse(events, headers=sse.HEADERS, media_type="text/event-stream")
-        release = abandon_on_disconnect(service, row, key)
-        ended = await waiting.waited(self.request, service.finished(row), release)
-        data = []
-        for number in range(ended.request.count):
-            if call.as_url:
-                base = str(service.public_url or self.request.base_url).rstrip("/")
-                data.append({"url": base + self.links.path(row.id, number)})
-            else:
-                image = await service.image(ended, number)
-                data.append({"b64_json": base64.b64encode(image).decode()})
-        about = translation.about(call, size_of(ended))
-        return JSONResponse({"created": int(time.time()), "data": data, **about})
-
-
-Caller = Annotated[ImagesCaller, Depends()]
-
-
-@router.post(
+@_images.post(
     "/images/generations",
+    summary="Draw from words",
     dependencies=_KEY_FIRST,
-    openapi_extra=_documented("application/json"),
+    responses=_ANSWER,
+    openapi_extra=_body(with_images=False),
 )
-async def generate_images(body: GenerationBody, caller: Caller) -> Response:
-    call = translation.translate(caller.service.catalog, body, default_mode="free")
-    return await caller.answer(call, None)
+async def generate_images(body: GenerationBody, caller: AnyCaller) -> Response:
+    call = translate(caller.models, body, person_of(caller.request, body))
+    return await _answer(caller, call, [], is_edit=False)
 
 
-@router.post(
+@_images.post(
     "/images/edits",
+    summary="Draw from a photo",
     dependencies=_KEY_FIRST,
-    openapi_extra=_documented("multipart/form-data", with_image=True),
+    responses=_ANSWER,
+    openapi_extra=_body(with_images=True),
 )
-async def edit_images(body: EditBody, caller: Caller) -> Response:
-    call = translation.translate(caller.service.catalog, body[0], default_mode="restyle")
-    return await caller.answer(call, body[1])
+async def edit_images(sent: EditBody, caller: AnyCaller) -> Response:
+    body, photos = sent
+    person = person_of(caller.request, body)
+    call = translate(caller.models, body, person, photos=len(photos), edits=True)
+    return await _answer(caller, call, photos, is_edit=True)
 
 
-@router.get("/models")
-async def list_models(service: Service, _: Owner) -> dict[str, Any]:
-    ids = translation.model_ids(service.catalog)
-    return {"object": "list", "data": [translation.model_entry(name) for name in ids]}
+async def _answer(
+    caller: Caller, call: ImageCall, photos: list[bytes], *, is_edit: bool
+) -> Response:
+    row = await caller.accept(call, photos)
+    if call.stream:
+        response = sse.response(ImageStream(caller, row, call, is_edit).events())
+    else:
+        response = await _whole(caller, call, await caller.finished(row))
+    response.headers.update(call.headers)
+    return response
 
 
-@router.get("/models/{model_id}")
-async def get_model(model_id: str, service: Service, _: Owner) -> dict[str, Any]:
-    if model_id not in translation.model_ids(service.catalog):
-        raise translation.ModelNotFound(f"The model '{model_id[:60]}' does not exist")
-    return translation.model_entry(model_id)
+async def _whole(caller: Caller, call: ImageCall, row: GenerationRow) -> StreamingResponse:
+    """Answer with all images: in base64, as links, or by default as both."""
+    numbers = range(row.request.count)
+    images: list[bytes | None] = [None for _ in numbers]
+    urls: list[str | None] = [None for _ in numbers]
+    if call.response_format != "url":
+        images = [await caller.service.image(row, number) for number in numbers]
+    if call.response_format != "b64_json":
+        urls = [caller.url(row, number) for number in numbers]
+    head = Images(**about(call, row).model_dump()).model_dump_json(exclude={"data"})
+    return StreamingResponse(_json(head, images, urls), media_type="application/json")
 
 
-@router.get(
+def _json(head: str, images: list[bytes | None], urls: list[str | None]) -> Iterator[str]:
+    """Yield the JSON of an answer: never more than one image in base64 is in memory."""
+    yield head[:-1] + ',"data":['
+    for number, (image, url) in enumerate(zip(images, urls, strict=True)):
+        b64 = None if image is None else base64.b64encode(image).decode()
+        yield ("," if number else "") + ImageItem(b64_json=b64, url=url).model_dump_json()
+    yield "]}"
+
+
+@_images.get("/models", summary="Models: modes and their styles")
+async def list_models(models: KnownModels, _: Owner) -> ModelList:
+    return ModelList(data=models.all())
+
+
+@_images.get("/models/{model_id:path}", summary="One model, by any of its names")
+async def get_model(model_id: str, models: KnownModels, _: Owner) -> Model:
+    return models.get(model_id)
+
+
+@_images.get(
     "/files/{generation_id}/{number}/{issued}/{signature}",
     response_class=Response,
     include_in_schema=False,
@@ -192,3 +165,8 @@ async def get_file(
     if row is None:
         raise errors.NotFound("The image was deleted")
     return await image_response(service, row, number, row.request.format, request)
+
+
+router.include_router(_images)
+router.include_router(chat.router, responses=_ERRORS)
+router.include_router(elsewhere.router)

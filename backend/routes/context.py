@@ -3,38 +3,35 @@
 from typing import Annotated
 
 from fastapi import Depends, Header, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials
 
+from backend.limits.people import of_person
 from backend.replication.leadership import RELAYED_KEY
 from backend.schemas import GenerationRequest
 from backend.service import GenerationService
 from backend.state import State
 from backend.storage.generations import GenerationRow
 from gpu_server import bodies
+from gpu_server.schemas import Readiness
 from web import errors, waiting
+from web.api.document import KEY, Responses
+from web.content import UnsupportedMediaType
 
 
 async def service_of(request: Request) -> GenerationService:
     return State.of(request.app).require_service()
 
 
-async def owner_of(
-    request: Request,
-    credentials: Annotated[
-        HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))
-    ] = None,
-) -> str:
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(KEY)]
+
+
+async def owner_of(request: Request, credentials: Credentials = None) -> str:
     """Return the name of the caller's API key. Raises Unauthorized."""
     presented = credentials.credentials if credentials else ""
     return State.of(request.app).keys.owner(presented)
 
 
-async def is_known(
-    request: Request,
-    credentials: Annotated[
-        HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))
-    ] = None,
-) -> bool:
+async def is_known(request: Request, credentials: Credentials = None) -> bool:
     """Return whether the caller has a key, where keys are needed."""
     try:
         await owner_of(request, credentials)
@@ -44,18 +41,28 @@ async def is_known(
 
 
 Service = Annotated[GenerationService, Depends(service_of)]
+Owner = Annotated[str, Depends(owner_of)]
+
+
+async def person_of(request: Request, _: Owner) -> str:
+    """Return the person whom the header names, or "". Raises InvalidRequest."""
+    return State.of(request.app).people.named_by(request.headers)
+
+
+Person = Annotated[str, Depends(person_of)]
 
 
 async def read_request(
-    request: Request, service: Service
+    request: Request, service: Service, person: Person
 ) -> tuple[GenerationRequest, bytes | None]:
-    return await bodies.read(request, GenerationRequest, service.catalog)
+    wanted, photo = await bodies.read(request, GenerationRequest, service.catalog)
+    return of_person(wanted, person), photo
 
 
 Body = Annotated[tuple[GenerationRequest, bytes | None], Depends(read_request)]
-Owner = Annotated[str, Depends(owner_of)]
 IsKnown = Annotated[bool, Depends(is_known)]
-Accept = Annotated[str, Header(description="the media type of the answer")]
+Accept = Annotated[str, Header(include_in_schema=False)]
+"""OpenAPI names the media types of an answer instead."""
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -86,7 +93,12 @@ def abandon_on_disconnect(
     return release
 
 
-REQUEST_ERRORS = errors.documented(*errors.REQUEST_ERRORS, errors.RateLimited, errors.QuotaExceeded)
+REQUEST_ERRORS = errors.documented(
+    *errors.REQUEST_ERRORS, UnsupportedMediaType, errors.RateLimited, errors.QuotaExceeded
+)
 OUTCOME_ERRORS = errors.documented(*errors.OUTCOME_ERRORS)
 NOT_FOUND = errors.documented(errors.NotFound)
-UNAUTHORIZED = errors.documented(errors.Unauthorized)
+OPEN = errors.documented(errors.ForeignRequest)
+NOT_READY: Responses = {503: errors.documented(errors.NoGpu)[503] | {"model": Readiness}}
+CLOSED = errors.documented(errors.Unauthorized, errors.ForeignRequest, errors.NoGpu)
+"""How every route may answer that needs a key and the scheduling replica."""

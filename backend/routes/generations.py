@@ -1,17 +1,18 @@
 """Generations: accept, look, follow, fetch images, cancel, delete."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
+from backend.routes import documentation
 from backend.routes.context import (
+    CLOSED,
     NOT_FOUND,
     OUTCOME_ERRORS,
     REQUEST_ERRORS,
-    UNAUTHORIZED,
     Accept,
     Body,
     IdempotencyKey,
@@ -20,7 +21,7 @@ from backend.routes.context import (
     abandon_on_disconnect,
     owner_of,
 )
-from backend.routes.images import image_response
+from backend.routes.images import ANY_FILE, image_response
 from backend.schemas import (
     USER_CHARACTERS,
     USER_LENGTH,
@@ -35,74 +36,79 @@ from backend.storage.generations import GenerationRow
 from gpu_server import bodies
 from gpu_server.pictures.formats import MEDIA_TYPES, ImageFormat
 from gpu_server.schemas import Result
-from web import errors, negotiation, sse, waiting
+from web import edge, errors, negotiation, sse, waiting
 from workflows.catalog import Catalog
 
-_WAITING = """\
-Hanging up cancels the generation. So does a proxy with a time limit on requests (often 60 to
-100 s). Behind one, use `PUT /generations/{id}` under an id of your own, then its `/events` (resumed
-with `Last-Event-ID` after a cut) or `GET /generations/{id}`. Or send an `Idempotency-Key`: then the
-generation goes on, and the same request under the same key waits for the same pictures."""
-_KNOWN: dict[int | str, dict[str, Any]] = {
-    200: {"model": Generation, "description": "Known already"}
-}
-_IMAGE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {kind: {} for kind in MEDIA_TYPES}},
-    206: {},
-    304: {},
-    416: {},
-}
+Wait = Annotated[
+    float,
+    Query(ge=0, le=60, allow_inf_nan=False, description="seconds to wait for the end, at most 60"),
+]
+Previews = Annotated[bool, Query(description="send the picture so far too, blurred")]
 
 
 def router(catalog: Catalog) -> APIRouter:
     routes = APIRouter(
         tags=["generations"],
         dependencies=[Depends(owner_of)],  # before the body is read
-        responses=UNAUTHORIZED,
+        responses=CLOSED,
     )
     body = bodies.documented(catalog, GenerationRequest)
     routes.post(
         "/generate",
         summary="Draw and wait; `Accept` decides the answer",
-        description=_WAITING,
+        description=documentation.WAITING,
         response_model=Result,
-        responses=REQUEST_ERRORS | OUTCOME_ERRORS | waiting.documented(MEDIA_TYPES),
+        responses=REQUEST_ERRORS | OUTCOME_ERRORS | documentation.DRAWN,
         openapi_extra=body,
     )(generate)
     routes.put(
         "/generations/{generation_id}",
         summary="Accept a generation under your id; harmless when repeated",
+        description="Choose a UUID; the same request under the same id is the same generation.",
         status_code=202,
         response_model=Generation,
-        responses=REQUEST_ERRORS | _KNOWN,
+        responses=REQUEST_ERRORS | documentation.ACCEPTED,
         openapi_extra=body,
     )(put_generation)
     routes.post(
         "/generations",
         summary="Accept a generation",
+        description=documentation.TAKES_KEY,
         status_code=202,
         response_model=Generation,
-        responses=REQUEST_ERRORS | _KNOWN,
+        responses=REQUEST_ERRORS | documentation.ACCEPTED,
         openapi_extra=body,
-    )(post_generation)
+    )(create_generation)
     routes.get(
-        "/generations", summary="Newest first", responses=errors.documented(errors.InvalidRequest)
+        "/generations",
+        summary="List generations, newest first",
+        responses=errors.documented(errors.InvalidRequest),
     )(list_generations)
-    routes.get("/generations/{generation_id}", responses=NOT_FOUND)(get_generation)
+    routes.get(
+        "/generations/{generation_id}",
+        summary="Look at a generation, at once or at its end",
+        responses=NOT_FOUND,
+    )(get_generation)
     routes.get(
         "/generations/{generation_id}/events",
-        summary="Server-sent events: state, progress, preview, result",
+        summary="Follow a generation: server-sent events",
+        description=sse.DESCRIPTION,
         response_class=StreamingResponse,
-        responses=NOT_FOUND,
-    )(get_events)
+        responses=NOT_FOUND | documentation.STREAM,
+    )(follow_generation)
     routes.get(
         "/generations/{generation_id}/images/{number}",
+        summary="Fetch an image",
+        description="In the format it was drawn in, or the one that `Accept` or `format` names; "
+        "whole or a range of it.",
         response_class=Response,
-        responses=NOT_FOUND | _IMAGE,
+        responses=NOT_FOUND | documentation.IMAGE,
     )(get_image)
     routes.delete(
         "/generations/{generation_id}",
-        summary="Cancel it, or delete it with its pictures when it has ended",
+        summary="Cancel a generation, or delete one that has ended",
+        description="Waits until the GPU has stopped, and says what happened. The pictures of a "
+        "generation that has ended are deleted with it.",
         responses=NOT_FOUND,
     )(delete_generation)
     routes.delete(
@@ -111,7 +117,11 @@ def router(catalog: Catalog) -> APIRouter:
         description="Programs that build addresses change names such as `..`, so that "
         "`/users/{user}` cannot reach them; this can. Empty: all unnamed users.",
     )(delete_user_by_query)
-    routes.delete("/users/{user:path}", summary="Delete everything kept of a user")(delete_user)
+    routes.delete(
+        "/users/{user:path}",
+        summary="Delete everything kept of a user",
+        description="Their generations with all pictures, and what was counted of them.",
+    )(delete_user)
     return routes
 
 
@@ -122,7 +132,7 @@ async def generate(
     request: Request,
     accept: Accept = "",
     idempotency_key: IdempotencyKey = None,
-    previews: bool = False,
+    previews: Previews = False,
 ) -> Response:
     kind = waiting.choose(accept, MEDIA_TYPES)
     wanted, photo = body
@@ -146,7 +156,7 @@ async def put_generation(
     return _accepted(service, *await service.acceptance.accept(generation_id, owner, *body))
 
 
-async def post_generation(
+async def create_generation(
     body: Body, service: Service, owner: Owner, idempotency_key: IdempotencyKey = None
 ) -> Response:
     accepted = await service.acceptance.accept(uuid4(), owner, *body, key=idempotency_key)
@@ -156,43 +166,72 @@ async def post_generation(
 async def list_generations(
     service: Service,
     owner: Owner,
-    user: Annotated[str | None, Query(max_length=USER_LENGTH, pattern=USER_CHARACTERS)] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    user: Annotated[
+        str | None,
+        Query(
+            max_length=USER_LENGTH,
+            pattern=USER_CHARACTERS,
+            description="only this user's; empty: only unnamed users'",
+        ),
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="most generations of a page")] = 20,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="the `next_cursor` of the page before")
+    ] = None,
 ) -> GenerationList:
     return await service.page(owner, user, limit, cursor)
 
 
-async def get_generation(generation_id: UUID, service: Service, owner: Owner) -> Generation:
-    return service.view(await service.get(generation_id, owner))
+async def get_generation(
+    generation_id: UUID, service: Service, owner: Owner, request: Request, wait: Wait = 0
+) -> Generation:
+    row = await service.get(generation_id, owner)
+    if not wait:
+        return service.view(row)
+    return await edge.unless_disconnected(request, service.ended_within(row, wait))
 
 
-async def get_events(
+async def follow_generation(
     generation_id: UUID,
     service: Service,
     owner: Owner,
-    previews: bool = False,
-    last_event_id: Annotated[str | None, Header()] = None,
+    previews: Previews = False,
+    last_event_id: Annotated[
+        str | None, Header(description="the id of the last event received")
+    ] = None,
 ) -> Response:
-    row = await service.get(generation_id, owner)
+    has_everything = last_event_id == sse.END
+    try:
+        row = await service.get(generation_id, owner)
+    except errors.NotFound:
+        if has_everything:
+            return sse.nothing_more()
+        raise
+    if has_everything and row.ended is not None:
+        return sse.nothing_more()
     after = sse.last_event_id(last_event_id)
     return sse.response(service.events(row, after=after, previews=previews))
 
 
 async def get_image(
     generation_id: UUID,
-    number: int,
+    number: Annotated[int, Path(description="which of its images, from 0")],
     service: Service,
     owner: Owner,
     request: Request,
-    image_format: Annotated[ImageFormat | None, Query(alias="format")] = None,
+    image_format: Annotated[
+        ImageFormat | None, Query(alias="format", description="convert it; wins over `Accept`")
+    ] = None,
     accept: Accept = "",
 ) -> Response:
     row = await service.get(generation_id, owner)
     drawn = f"image/{row.request.format}"  # preferred where the caller accepts it
-    kind = negotiation.best(accept, [drawn, *(k for k in MEDIA_TYPES if k != drawn)])
-    wanted = image_format or MEDIA_TYPES[kind or drawn]
-    return await image_response(service, row, number, wanted, request)
+    kind = negotiation.best(accept, [drawn, *(k for k in MEDIA_TYPES if k != drawn), ANY_FILE])
+    wanted = image_format or MEDIA_TYPES.get(kind or drawn, row.request.format)
+    response = await image_response(service, row, number, wanted, request)
+    if kind == ANY_FILE and "content-type" in response.headers:
+        response.headers["Content-Type"] = ANY_FILE
+    return response
 
 
 async def delete_generation(generation_id: UUID, service: Service, owner: Owner) -> GenerationEnded:

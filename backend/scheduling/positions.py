@@ -46,9 +46,16 @@ class Positions:
         rank = len(self.backlog.queue.users[job.work.user].waiting())
         return self._snapshot.position(job, rank)
 
-    def seconds_until_one_ends(self, jobs: Iterable[QueuedWork], now: float) -> float:
-        seconds = [self.of(job, now).seconds for job in jobs]
-        return max(1.0, min((s for s in seconds if s is not None), default=_RETRY_WITHOUT_PODS_S))
+    def seconds_until_ends(
+        self, jobs: Iterable[QueuedWork], now: float, *, number: int = 1
+    ) -> float:
+        """Return when this number of jobs will have ended, if others take their places."""
+        known = (self.of(job, now).seconds for job in jobs)
+        seconds = sorted(s for s in known if s is not None)
+        if not seconds:
+            return _RETRY_WITHOUT_PODS_S
+        rounds, index = divmod(number - 1, len(seconds))
+        return max(1.0, rounds * seconds[-1] + seconds[index])
 
     def _is_stale(self, now: float) -> bool:
         waiting, age = self.backlog.size, now - self._taken_at

@@ -49,22 +49,29 @@ class Scheduler:
         self._numbers = 0
         self._model_changes = 0
 
-    def check_room(self, user: str, now: float, entering: int = 0) -> None:
-        """Raise UserBusy or QueueFull if there is no room for one more generation of a user.
+    def check_user(self, user: str, now: float, *, most: int, ahead: int = 0) -> None:
+        """Raise UserBusy if a user has `most` unfinished generations.
 
-        `entering` counts the generations that were let in and are not submitted yet.
+        `ahead` counts those of the user that are to be submitted before this one.
         """
         known = self._backlog.queue.users.get(user)
-        if known is not None and len(known.unfinished) >= self._limits.per_user:
+        unfinished = known.unfinished if known is not None else set()
+        if len(unfinished) + ahead >= most:
             raise UserBusy(
-                f"{len(known.unfinished)} generations are unfinished; wait for one or cancel one",
-                self._positions.seconds_until_one_ends(known.unfinished, now),
+                f"{len(unfinished)} generations are unfinished; wait for one or cancel one",
+                self._positions.seconds_until_ends(unfinished, now, number=ahead + 1),
             )
+
+    def check_queue(self, now: float, entering: int = 0) -> None:
+        """Raise QueueFull if the queue has no room for one more generation.
+
+        `entering` counts the generations that have a place and are not submitted yet.
+        """
         if len(self._jobs) + entering >= self._limits.queue:
             on_pods = [job for pod in self._pods.values() for job in pod.jobs]
             raise QueueFull(
                 "the queue is full; try again later",
-                self._positions.seconds_until_one_ends(on_pods, now),
+                self._positions.seconds_until_ends(on_pods, now),
             )
 
     def submit(self, work: Work, now: float) -> None:

@@ -41,11 +41,16 @@ class Limits:
     """
 
     queue: int = 1000
-    per_user: int = 4
+    per_user: int = 4  # of a user with a name
     ahead_s: float = 1.0
     job_s: float = 5.0
     load_s: float = 5.0
     affinity: bool = True
+
+    @property
+    def per_unnamed(self) -> int:
+        """Of all unnamed users of a key together: half the queue stays for everybody else."""
+        return max(self.queue // 2, self.per_user)
 
 
 @dataclass(frozen=True, slots=True)

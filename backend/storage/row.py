@@ -93,8 +93,8 @@ class GenerationRow:
 
     @property
     def whose(self) -> str:
-        """Whose turn it takes: the same name under two API keys means two people."""
-        return f"{self.owner}/{self.user}"
+        """Whose turn it takes."""
+        return whose(self.owner, self.user)
 
     @property
     def style(self) -> str:
@@ -103,6 +103,11 @@ class GenerationRow:
 
     def ended_with(self, outcome: Outcome) -> "GenerationRow":
         return replace(self, status=outcome.status, ended=time.time(), outcome=outcome)
+
+
+def whose(owner: str, user: str) -> str:
+    """Name a person: the same name under two API keys means two people."""
+    return f"{owner}/{user}"
 
 
 class Unreadable(ValueError):

@@ -36,8 +36,7 @@ _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.IGNO
 
 
 def _refused(message: str, error: type[EaselError] = InvalidImage) -> EaselError:
-    fault = FieldError(field="image", message=message, allowed=ALLOWED)
-    return error(f"image: {message}", errors=[fault])
+    return error.of([FieldError(field="image", message=message, allowed=ALLOWED)])
 
 
 def from_base64(text: object) -> bytes:

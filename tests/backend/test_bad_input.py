@@ -146,7 +146,7 @@ def test_a_photo_that_cannot_be_used_is_refused_before_it_is_accepted(
         http.post("/generate", files={"request": (None, REQUEST), "image": ("a.png", data)}),
     ):
         assert list(faults(answer, "invalid_image")) == ["image"]
-        assert problem(answer)["detail"] == f"image: {message}"
+        assert problem(answer)["detail"].startswith(f"image: {message} (allowed: a PNG, JPEG")
     assert http.get(number).status_code == 404
 
 

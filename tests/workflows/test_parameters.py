@@ -96,8 +96,8 @@ def test_any_one_value_is_drawn_or_is_one_fault_of_its_field(name: str, value: A
         ("seed", 1.5, "must be a whole number", f"a whole number from 0 to {SEED_MAX}"),
         ("seed", True, "must be a whole number", f"a whole number from 0 to {SEED_MAX}"),
         ("seed", "1", "must be a whole number", f"a whole number from 0 to {SEED_MAX}"),
-        ("count", 0, "is out of range", "a whole number from 1 to 8"),
-        ("count", 9, "is out of range", "a whole number from 1 to 8"),
+        ("count", 0, "is out of range", "a whole number from 1 to 10"),
+        ("count", 11, "is out of range", "a whole number from 1 to 10"),
         ("width", 8, "is out of range", "a whole number from 256 to 2048, a multiple of 8"),
         (
             "height",

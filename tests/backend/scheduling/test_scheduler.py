@@ -110,13 +110,14 @@ def test_without_room_the_answer_says_when_to_come_back() -> None:
     s.submit(work(1), 0.0)
     s.submit(work(2), 0.0)
     with pytest.raises(UserBusy) as busy:
-        s.check_room("ann", 0.0)
-    s.check_room("bob", 0.0)
+        s.check_user("ann", 0.0, most=2)
+    s.check_user("bob", 0.0, most=2)
+    s.check_queue(0.0)
     with pytest.raises(QueueFull):
-        s.check_room("bob", 0.0, entering=1)
+        s.check_queue(0.0, entering=1)
     s.submit(work(4, "bob"), 0.0)
     with pytest.raises(QueueFull) as full:
-        s.check_room("cat", 0.0)
+        s.check_queue(0.0)
     assert busy.value.retry_after >= 1
     assert full.value.retry_after >= 1
 

@@ -65,7 +65,7 @@ def test_an_unknown_option_is_answered_with_those_the_mode_has(
         ("fox --seed x", "option.whole"),
         ("fox --seed -1", "option.whole"),
         ("fox --seed 99999999999999999999999", "option.whole"),
-        ("fox --count 9", "option.whole"),
+        ("fox --count 11", "option.whole"),
         ("fox --count 0", "option.whole"),
         ("fox --seed", "option.empty"),
         ("fox --size 5:1", "option.size"),
