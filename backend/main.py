@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
+from backend import views
 from backend.acceptance import Acceptance
 from backend.dispatch.dispatcher import Dispatcher
 from backend.expiry import expire
@@ -18,6 +19,7 @@ from backend.limits.quotas import Quotas
 from backend.limits.refusals import Refusals
 from backend.metrics import Metrics
 from backend.openai import routes as openai_routes
+from backend.openai.links import Links
 from backend.replication.leadership import Leadership
 from backend.replication.relay import Relay
 from backend.routes import generations, health
@@ -26,7 +28,11 @@ from backend.service import GenerationService
 from backend.settings import Settings
 from backend.state import State
 from backend.storage.database import Database
+from backend.storage.generations import GenerationRow
 from backend.storage.storage import Storage, prepare
+from backend.webhooks import events
+from backend.webhooks.deliveries import Deliveries
+from backend.webhooks.sender import Sender
 from gpu_server import bodies
 from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
@@ -158,7 +164,9 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
         closing.push_async_callback(database.close)
         for client in clients.values():
             closing.push_async_callback(client.close)
-        storage = await Storage.open(database, settings.images_url)
+        storage = await Storage.open(
+            database, settings.images_url, tells_operator=bool(settings.backend_webhook_url)
+        )
         metrics.unreadable.set_function(lambda: len(storage.rows.unreadable))
         refusals = Refusals(database)
         await refusals.open()
@@ -171,21 +179,25 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
             no_gpu_timeout_s=settings.backend_no_gpu_patience_s,
         )
         hours = settings.backend_result_ttl_hours
-        sweep = expire(storage, refusals, hours, resources.last_written)
-        async with _working(dispatcher, sweep):
+        parts = {"expiry": expire(storage, refusals, hours, resources.last_written)}
+        if settings.webhook_keys:
+            sender = Sender(addresses=settings.webhook_addresses)
+            closing.push_async_callback(sender.close)
+            parts["webhooks"] = _deliveries(settings, storage, sender, metrics).run()
+        async with _working(dispatcher, parts):
             state.service = _service(resources, dispatcher)
             yield
 
 
 @contextlib.asynccontextmanager
 async def _working(
-    dispatcher: Dispatcher, sweep: Coroutine[None, None, None]
+    dispatcher: Dispatcher, parts: Mapping[str, Coroutine[None, None, None]]
 ) -> AsyncIterator[None]:
-    """Run the dispatcher, which is ready on entry, and the sweep."""
+    """Run the dispatcher, which is ready on entry, and other parts by their names."""
     ready = asyncio.Event()
     tasks = [
-        asyncio.create_task(dispatcher.run(ready), name="dispatcher"),
-        asyncio.create_task(sweep, name="expiry"),
+        asyncio.create_task(part, name=name)
+        for name, part in {"dispatcher": dispatcher.run(ready), **parts}.items()
     ]
     for task in tasks:
         task.add_done_callback(end_if_broken)
@@ -202,6 +214,24 @@ async def _working(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _deliveries(
+    settings: Settings, storage: Storage, sender: Sender, metrics: Metrics
+) -> Deliveries:
+    links, base = Links.of(settings.backend_api_keys), settings.backend_public_url
+
+    def image_url(row: GenerationRow, number: int) -> str:
+        return (base or settings.own_url) + links.path(row.id, number)
+
+    return Deliveries(
+        rows=storage.rows,
+        sender=sender,
+        keys=settings.webhook_keys,
+        body=lambda row: events.body(row, views.ended(row), image_url),
+        metrics=metrics,
+        operator_url=settings.backend_webhook_url,
+    )
 
 
 def _service(resources: Resources, dispatcher: Dispatcher) -> GenerationService:
@@ -222,6 +252,7 @@ def _service(resources: Resources, dispatcher: Dispatcher) -> GenerationService:
         metrics=dispatcher.metrics,
         platform=platform,
         timeout_s=settings.backend_generation_timeout_s,
+        webhooks=settings.webhook_addresses if settings.webhook_keys else None,
     )
     return GenerationService(
         catalog=catalog,

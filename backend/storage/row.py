@@ -12,7 +12,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backend.schemas import GenerationRequest
+from backend.schemas import GenerationRequest, Webhook
 from gpu_server.schemas import ImageInfo, State, Timings
 from web import errors
 
@@ -124,11 +124,13 @@ def columns(row: GenerationRow) -> dict[str, Any]:
         "has_photo": row.has_photo,
     }
     own_id = {"own_id": str(row.own_id)} if row.own_id else {}
+    webhook = {"webhook": request.webhook.url} if request.webhook else {}
     # Without an outcome the column stays NULL; None would become JSON's null.
     outcome = {"outcome": row.outcome.model_dump()} if row.outcome else {}
     return {
         **plain,
         **own_id,
+        **webhook,
         **outcome,
         "id": row.key,
         "user": row.user,
@@ -161,7 +163,10 @@ def read(mapping: Mapping[Any, Any]) -> GenerationRow:
     with _reading("order"):
         order = dict(mapping["order"])
         own = {name: order.pop(name) for name in ("model", "timeout_s", "has_photo")}
-        request = GenerationRequest(user=mapping["user"], **order.pop("values"), **order)
+        url = mapping["webhook"]
+        webhook = None if url is None else Webhook(url=url)
+        values = order.pop("values")
+        request = GenerationRequest(user=mapping["user"], webhook=webhook, **values, **order)
         _require(_is_usable(request) and isinstance(own["model"], str))
         _require(math.isfinite(own["timeout_s"]) and own["timeout_s"] >= 0)
     with _reading("status"):
