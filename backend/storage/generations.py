@@ -223,7 +223,9 @@ class GenerationStore:
         """Let rows that ended in the future, by a wrong clock, age from now on."""
         ahead = generations.update().where(_column.ended > now + _AHEAD_S).values(ended=now)
         late = deliveries.update().where(deliveries.c.due > now + _AHEAD_S).values(due=now)
-        await self.database.run(lambda c: (c.execute(ahead), c.execute(late)))
+        await self.database.run(lambda c: c.execute(ahead))
+        if await self.database.run(lambda c: c.execute(late).rowcount):
+            self.owed.set()
 
     async def delete(self, rows: Sequence[GenerationRow]) -> None:
         keys = [row.key for row in rows]

@@ -12,8 +12,8 @@ from yarl import URL
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_OF_A_CLOUD = ipaddress.IPv4Address("168.63.129.16")
-"""Global by its number, but Azure's own service inside each of its networks."""
+_OF_CLOUDS = [ipaddress.IPv4Network(net) for net in ("168.63.129.16/32", "192.0.0.0/24")]
+"""Services inside the networks of Azure and Oracle; Python may count them as global."""
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
@@ -37,8 +37,9 @@ def is_public(address: str) -> bool:
         if inner is None:
             return ip in _GLOBAL_UNICAST and ip.is_global
         ip = inner
-    is_one_host = not ip.is_multicast and not ip.is_reserved
-    return ip.is_global and is_one_host and ip != _OF_A_CLOUD
+    if ip.is_multicast or ip.is_reserved or any(ip in network for network in _OF_CLOUDS):
+        return False
+    return ip.is_global
 
 
 def as_compared(host: str) -> str:

@@ -23,7 +23,7 @@ DRAW = {"mode": "tiny", "prompt": "a lake"}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def operators() -> AsyncIterator[Receiver]:
-    """The receiver that BACKEND_WEBHOOK_URL names."""
+    """Run the receiver that BACKEND_WEBHOOK_URL names."""
     async with receiving() as receiver:
         yield receiver
 
@@ -99,7 +99,7 @@ async def test_failures_and_cancellations_are_told_with_their_reason(
     cancelled = (await http.post("/generations", json=asking(receiver, steps=50))).json()["id"]
     await http.delete(f"/generations/{cancelled}")
     await farm.clear()
-    await farm.fault("oom")
+    await farm.fault("out_of_memory")
     failed = (await http.post("/generations", json=asking(receiver))).json()["id"]
     told = await receiver.until_told_of(cancelled, failed)
     await farm.clear()
