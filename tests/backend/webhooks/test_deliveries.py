@@ -159,7 +159,7 @@ async def test_a_retry_waits_for_its_pause_or_for_what_the_receiver_says(
 
             async def tried() -> bool:
                 query = sa.select(sa.func.sum(deliveries.c.tries))
-                return await rows.database.run(lambda c: c.scalar(query)) == 3
+                return bool(await rows.database.run(lambda c: c.scalar(query)) == 3)
 
             await until(tried, "one attempt each", pause=0.02)
         assert [len(one.told) for one in (first, second, third)] == [1, 1, 1]
