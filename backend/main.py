@@ -16,6 +16,7 @@ from backend.health import Platform
 from backend.limits.keys import Keys
 from backend.limits.quotas import Quotas
 from backend.limits.refusals import Refusals
+from backend.mcp import routes as mcp_routes
 from backend.metrics import Metrics
 from backend.openai import routes as openai_routes
 from backend.replication.leadership import Leadership
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     _add_middleware(app, settings, leadership)
     app.include_router(generations.router(resources.catalog))
     app.include_router(openai_routes.router)
+    app.include_router(mcp_routes.router())
     app.include_router(health.router)
     return app
 

@@ -121,12 +121,14 @@ class ContentRefused(EaselError, code="content_refused", status=422):
 class Unauthorized(EaselError, code="unauthorized", status=401):
     title = "A valid key is needed"
     retry = "other_pod"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 
 class ForeignRequest(Unauthorized, code="unauthorized", status=403):
     """Not 401: where there are no keys, no other credentials would help."""
 
     title = "Web pages of other origins may not use this service without a key"
+    headers: ClassVar[dict[str, str]] = {}
 
 
 class NotFound(EaselError, code="not_found", status=404):
