@@ -1,6 +1,7 @@
 """What the tools answer with: structured content, the same as text, and the pictures."""
 
 import base64
+from collections.abc import Iterator, Sequence
 
 from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 from pydantic import BaseModel
@@ -12,7 +13,7 @@ from gpu_server.schemas import Result, State
 from web.errors import EaselError, FieldError
 
 _MAX_INLINE = 1_000_000
-"""Bytes of a picture that is sent itself; of a larger one only the address."""
+"""Characters of base64 in an answer: the SDK's clients refuse an event of more than 1 MiB."""
 
 
 def structured(answer: BaseModel, *pictures: ContentBlock) -> CallToolResult:
@@ -33,7 +34,7 @@ async def drawn(studio: Studio, result: Result) -> CallToolResult:
     about = result.model_dump(include={"mode", "style", "seed", "engine", "status"})
     answer = Drawn(id=str(result.id), stage="done", progress=1.0, pictures=pictures, **about)
     data = [image.data for image in result.images]
-    return structured(answer, *map(_shown, pictures, data))
+    return structured(answer, *_shown(pictures, data))
 
 
 async def status(studio: Studio, generation: Generation) -> CallToolResult:
@@ -54,7 +55,7 @@ async def status(studio: Studio, generation: Generation) -> CallToolResult:
         pictures=pictures,
         **generation.model_dump(include=shared),
     )
-    return structured(answer, *map(_shown, pictures, data))
+    return structured(answer, *_shown(pictures, data))
 
 
 def failed(error: EaselError) -> CallToolResult:
@@ -76,11 +77,17 @@ def _fault(fault: FieldError) -> str:
     return f"{fault.field}: {fault.message}" + (f" (allowed: {allowed})" if allowed else "")
 
 
-def _shown(picture: Picture, data: str) -> ContentBlock:
-    """Return a picture, or a link to it where it is large."""
-    size = len(data) // 4 * 3 - data[-2:].count("=")
-    if size <= _MAX_INLINE:
-        return ImageContent(data=data, mime_type=picture.media_type)
-    return ResourceLink(
-        name=f"seed {picture.seed}", uri=picture.url, mime_type=picture.media_type, size=size
-    )
+def _shown(pictures: Sequence[Picture], data: Sequence[str]) -> Iterator[ContentBlock]:
+    """Yield the pictures while they fit into one answer, and links to the others."""
+    room = _MAX_INLINE
+    for picture, text in zip(pictures, data, strict=True):
+        if len(text) <= room:
+            room -= len(text)
+            yield ImageContent(data=text, mime_type=picture.media_type)
+        else:
+            yield ResourceLink(
+                name=f"seed {picture.seed}",
+                uri=picture.url,
+                mime_type=picture.media_type,
+                size=len(text) // 4 * 3 - text[-2:].count("="),
+            )

@@ -107,7 +107,7 @@ def _require_offered(fields: dict[str, Any], own: list[ModeInfo], modes: list[Mo
         for name in fields.keys() & _NOT_OFFERED
     ]
     names = [mode.name for mode in own]
-    if fields["mode"] in {mode.name for mode in modes} - {*names}:
+    if fields["mode"] in [mode.name for mode in modes if mode not in own]:
         other = tools.EDIT if tools.of(modes, tools.DRAW) == own else tools.DRAW
         message = f"'{fields['mode']}' is not a mode of this tool but of {other}"
         faults.append(FieldError(field="mode", message=message, allowed=names))

@@ -51,7 +51,7 @@ class There:
         return [f"{base}/generations/{generation_id}/images/{number}" for number in range(count)]
 
     async def file(self, name: str) -> bytes | None:
-        """Read a photo of the person whose process this is; only images are read at all."""
+        """Read a photo of the person whose process this is."""
         path = _path(name)
         return None if path is None else await asyncio.to_thread(_photo, path)
 
@@ -71,7 +71,9 @@ def _photo(path: Path) -> bytes:
     try:
         if path.is_file():  # not a pipe, which would never end
             with path.open("rb") as file:
-                return uploads.check_bytes(file.read(uploads.MAX_BYTES + 1))
+                data = file.read(uploads.MAX_BYTES + 1)
+            uploads.decode(data)  # nothing but pictures leaves this computer
+            return data
     except OSError:
         pass
     fault = FieldError(

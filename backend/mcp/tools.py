@@ -16,7 +16,8 @@ FORMAT: Final = {
     "type": "string",
     "enum": ["webp", "png", "jpeg"],
     "default": "webp",
-    "description": "Pictures over 1 MB come as links; a WebP is nearly always smaller.",
+    "description": "Pictures come themselves up to 1 MB in all, the others as links; a WebP "
+    "is small.",
 }
 _ID: Final = {"type": "string", "format": "uuid", "description": "The generation's id."}
 _ID_SCHEMA: Final = {

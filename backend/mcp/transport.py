@@ -16,6 +16,9 @@ from backend.mcp.server import Handlers, create_server
 from gpu_server import bodies
 from web import errors
 
+_TOOL_CALL = b"tools/call"
+"""What is answered with events, for its progress; they are too small for a picture to be read."""
+
 
 class _CancellableCalls(Handlers):
     """Calls that a notification in a request of its own can cancel."""
@@ -38,7 +41,10 @@ async def serve(
     headers = Headers(scope=scope)
     server = create_server(_CancellableCalls(here, calls, headers))
     manager = StreamableHTTPSessionManager(
-        server, stateless=True, max_request_body_size=bodies.MAX_BODY
+        server,
+        stateless=True,
+        json_response=_TOOL_CALL not in body,
+        max_request_body_size=bodies.MAX_BODY,
     )
     is_first = SESSION_HEADER not in headers and "mcp-protocol-version" not in headers
     unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
