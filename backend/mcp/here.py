@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import anyio
 
+from backend.links import Links
 from backend.mcp.studio import Happening
-from backend.openai.links import Links
 from backend.routes.context import abandon_on_disconnect
 from backend.schemas import Generation, GenerationEnded, GenerationRequest
 from backend.service import GenerationService

@@ -12,9 +12,9 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from backend.links import Links
 from backend.mcp.calls import Calls
 from backend.mcp.here import Here
-from backend.openai.links import Links
 from backend.replication.leadership import RELAYED_KEY
 from backend.routes.context import Owner, Service, owner_of
 from backend.state import State

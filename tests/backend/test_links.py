@@ -7,7 +7,7 @@ import pytest
 from itsdangerous import TimestampSigner
 from pydantic import SecretStr
 
-from backend.openai.links import Links
+from backend.links import Links
 from web.errors import NotFound
 
 ONE = UUID(int=1)
