@@ -18,7 +18,7 @@ from infra.ssh.errors import (
     ProtocolError,
     SshError,
 )
-from infra.ssh.targets import Route
+from infra.ssh.routes import Route
 
 _SIGNAL_TIMEOUT_S = 3.0
 """How long to wait for the remote process to end after each signal."""

@@ -10,9 +10,11 @@ import paramiko
 from infra.ssh.connection.channel import Deadline
 from infra.ssh.connection.execution import DirectExecution, GatewayExecution
 from infra.ssh.connection.framing import Sink
-from infra.ssh.connection.login import login, loose_permissions
+from infra.ssh.connection.keys import loose_permissions
+from infra.ssh.connection.login import login
 from infra.ssh.errors import ConnectionLostError, UnreachableError
-from infra.ssh.targets import Route, Target
+from infra.ssh.routes import Route
+from infra.ssh.targets import Target
 
 _FALLBACK_TIMEOUT_S = 8.0
 """How long to try a route when there is another one."""
@@ -34,8 +36,9 @@ def connect(target: Target, via: str, say: Callable[[str], None], timeout: float
 
 
 def _open(target: Target, route: Route, timeout: float, say: Callable[[str], None]) -> "Remote":
-    if (warning := loose_permissions(route)) is not None:
-        say(f"warning: {warning}")
+    for path in route.key_files:
+        if (warning := loose_permissions(path)) is not None:
+            say(f"warning: {warning}")
     return Remote(login(target, route, timeout), route, timeout)
 
 
