@@ -88,7 +88,7 @@ class Route(Section):
         known = {name: value for name, value in there.items() if value is not None}
         route = handler({**known, **cast("dict[str, object]", data), "host": entry.host})
         route._entry = entry
-        route._jumps = tuple(_jumps(entry, info.context.openssh, {host, entry.host}))
+        route._jumps = tuple(_jumps(entry, info.context.openssh, {(entry.host, route.port)}))
         return route
 
     def model_post_init(self, _context: object, /) -> None:
@@ -132,20 +132,18 @@ class Proxy(Route):
     via = "proxy"
 
 
-def _jumps(entry: Entry, openssh: OpenSshConfig, passed: set[str]) -> Iterable[Route]:
-    """Return the servers on the way to a host; none twice, so that no way is a circle."""
+def _jumps(entry: Entry, openssh: OpenSshConfig, passed: set[tuple[str, int]]) -> Iterable[Route]:
+    """Yield the servers on the way to a host; none twice, so that no way is a circle."""
     for jump in entry.jumps:
         user, _, server = jump.removeprefix("ssh://").rpartition("@")
         host, _, port = server.partition(":")
         own = openssh.lookup(host)
-        if not passed.isdisjoint({host, own.host}):
+        address = own.host, int(port) if port.isdecimal() else own.port or 22
+        if address in passed:
             continue
-        passed |= {host, own.host}
+        passed.add(address)
         yield from _jumps(own, openssh, passed)
-        route = Direct(
-            host=own.host,
-            port=int(port) if port.isdecimal() else own.port or 22,
-            user=user or own.user or getpass.getuser(),
-        )
+        user = user or own.user or getpass.getuser()
+        route = Direct(host=address[0], port=address[1], user=user)
         route._entry = own
         yield route

@@ -1,13 +1,15 @@
 """Host keys: a target's known_hosts file. Nothing is trusted unless the operator says so."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import paramiko
-from paramiko.hostkeys import InvalidHostKey
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from infra.ssh.errors import ConfigError, HostKeyError
+from infra.ssh.files import read_text
 from infra.ssh.routes import Route
 from infra.ssh.targets import Target
 
@@ -31,18 +33,30 @@ def known_keys(target: Target, route: Route) -> paramiko.HostKeys:
     """Return the keys on record; none if there is no file yet. Raises ConfigError for bad ones."""
     keys = paramiko.HostKeys()
     for path in known_hosts(target, route):
-        if not path.exists():
+        try:
+            lines = read_text(path).splitlines()
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path.name} cannot be used: {error}") from error
+        for entry in _entries(lines, path):
+            for name in entry.hostnames:
+                keys.add(name, entry.key.get_name(), entry.key)
+    return keys
+
+
+def _entries(lines: Iterable[str], path: Path) -> Iterator[HostKeyEntry]:
+    for line in map(str.strip, lines):
+        if not line or line.startswith(("#", "@")):  # a comment, a certificate authority
             continue
         try:
-            keys.load(str(path))
+            entry = HostKeyEntry.from_line(line)
         except InvalidHostKey as error:
             raise ConfigError(
-                f"{path.name} is damaged: {error.line.strip()[:60]!r} is not a host "
-                "key; remove this line"
+                f"{path.name} is damaged: {line[:60]!r} is not a host key; remove this line"
             ) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path.name} cannot be read: {error}") from error
-    return keys
+        if entry is not None:
+            yield entry
 
 
 def known_fingerprints(target: Target, route: Route) -> list[str]:
