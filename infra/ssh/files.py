@@ -1,6 +1,7 @@
 """Read the small files that people write, in the encodings that their editors save."""
 
 import codecs
+import os
 from pathlib import Path
 
 _LIMIT = 1_000_000
@@ -21,6 +22,14 @@ def read_text(path: Path) -> str:
         raise ValueError("is larger than 1 MB")
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return data.decode("utf-16" if utf16 else "utf-8-sig")
+        text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not text (byte {error.start + 1}): save it as UTF-8") from None
+    if "\0" in text:
+        raise ValueError("is not text, or in another encoding: save it as UTF-8")
+    return text
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with a leading `~` replaced; an unknown user's stays, and does not exist."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib raises RuntimeError

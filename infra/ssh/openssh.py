@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.ssh.files import read_text
+from infra.ssh.files import expanded, read_text
 
 if TYPE_CHECKING:
     from paramiko import SSHConfig
 
 _LINE = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(\S.*?)\s*")
+_JUMP = re.compile(
+    r"(?:ssh://)?(?:(?P<user>[^\s@]+)@)?(?P<host>\[[^\s@/\]]+\]|[^-\s@/:][^\s@/:]*)"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
 _FLAGS = {"all", "canonical", "final"}
 _CRITERIA = {"host", "originalhost", "user", "localuser"}
 """The criteria of a Match block that are understood. `exec` is not: it would run a program."""
@@ -35,8 +39,17 @@ class Entry:
     known_hosts: tuple[Path, ...] = ()
     key_name: str = ""
     """HostKeyAlias: the name in known_hosts."""
-    jumps: tuple[str, ...] = ()
-    """ProxyJump: the hosts to go through, first to last, as `[user@]host[:port]`."""
+    jumps: tuple["Jump", ...] = ()
+    """ProxyJump: the servers to go through, first to last."""
+
+
+@dataclass(frozen=True)
+class Jump:
+    """One server of a ProxyJump; what it leaves out may stand elsewhere in the file."""
+
+    user: str | None
+    host: str
+    port: int | None
 
 
 @dataclass(eq=False)
@@ -102,7 +115,7 @@ class OpenSshConfig:
             self._note("files include one another too deeply")
             return
         for word in value.split():
-            pattern = self.path.parent / Path(word.strip('"')).expanduser()
+            pattern = self.path.parent / expanded(word.strip('"'))
             for name in sorted(glob.glob(str(pattern))):  # noqa: PTH207 - the pattern is absolute
                 yield from self._lines(Path(name), block, depth)
 
@@ -122,8 +135,17 @@ class OpenSshConfig:
             identities_only=found.get("identitiesonly", "no").lower() == "yes",
             known_hosts=_paths(known_hosts),
             key_name=found.get("hostkeyalias", ""),
-            jumps=() if jump.lower() == "none" else tuple(re.split(r"\s*,\s*", jump)),
+            jumps=() if jump.lower() == "none" else tuple(self._jumps(jump)),
         )
+
+    def _jumps(self, value: str) -> Iterator[Jump]:
+        for text in value.split(","):
+            match = _JUMP.fullmatch(text.strip())
+            if match is None or int(match["port"] or 0) > 65535:
+                self._note(f"ProxyJump {text.strip()} is not [user@]host[:port]")
+                continue
+            port = int(match["port"]) if match["port"] else None
+            yield Jump(match["user"], match["host"].strip("[]"), port)
 
     def _note(self, text: str, path: Path | None = None) -> None:
         note = f"{path or self.path}: {text}"
@@ -149,4 +171,4 @@ def _match(criteria: str) -> str:
 
 
 def _paths(names: list[str]) -> tuple[Path, ...]:
-    return tuple(Path(name).expanduser() for name in names if name.lower() not in _NO_FILE)
+    return tuple(expanded(name) for name in names if name.lower() not in _NO_FILE)

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from infra.ssh.files import expanded
 from infra.ssh.openssh import Entry, OpenSshConfig
 
 
@@ -29,9 +30,9 @@ class Context:
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     """Resolve a file name against the folder of the configuration file."""
-    if path == Path():
+    if path == Path() or "\0" in str(path):
         raise ValueError
-    return cast("Context", info.context).path.parent / path.expanduser()
+    return cast("Context", info.context).path.parent / expanded(path)
 
 
 LocalFile = Annotated[Path, AfterValidator(_resolve)]
@@ -135,15 +136,13 @@ class Proxy(Route):
 def _jumps(entry: Entry, openssh: OpenSshConfig, passed: set[tuple[str, int]]) -> Iterable[Route]:
     """Yield the servers on the way to a host; none twice, so that no way is a circle."""
     for jump in entry.jumps:
-        user, _, server = jump.removeprefix("ssh://").rpartition("@")
-        host, _, port = server.partition(":")
-        own = openssh.lookup(host)
-        address = own.host, int(port) if port.isdecimal() else own.port or 22
+        own = openssh.lookup(jump.host)
+        address = own.host, jump.port or own.port or 22
         if address in passed:
             continue
         passed.add(address)
         yield from _jumps(own, openssh, passed)
-        user = user or own.user or getpass.getuser()
+        user = jump.user or own.user or getpass.getuser()
         route = Direct(host=address[0], port=address[1], user=user)
         route._entry = own
         yield route

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,9 +18,9 @@ _HOST = re.compile(r"[\w.:-]{1,253}", re.ASCII)
 _KEY = re.compile(r"[!-~]+")
 
 
-def knows_pods(environ: Mapping[str, str] = os.environ) -> bool:
+def knows_pods() -> bool:
     """Return whether there is a key to ask RunPod with."""
-    return bool(environ.get("RUNPOD_API_KEY", "").strip())
+    return bool(os.environ.get("RUNPOD_API_KEY", "").strip())
 
 
 def address_of(pod: str, timeout: float) -> tuple[str, int]:
@@ -75,6 +74,11 @@ def _get(path: str, timeout: float) -> tuple[int, bytes]:
     if parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in _LOOPBACK):
         raise ConfigError("EASEL_RUNPOD_API: allowed: an https:// address, or http:// on loopback")
     key = os.environ.get("RUNPOD_API_KEY", "").strip()
+    if not key:
+        raise ConfigError(
+            'a pod named by its id needs RUNPOD_API_KEY in the environment, or a "host" and '
+            '"port" beside it'
+        )
     if not _KEY.fullmatch(key):
         raise ConfigError("RUNPOD_API_KEY: allowed: visible ASCII characters without spaces")
     headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"}

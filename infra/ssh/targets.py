@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 from pydantic_core import ErrorDetails
 
 from infra.ssh.errors import ConfigError, UsageError
-from infra.ssh.files import read_text
+from infra.ssh.files import expanded, read_text
 from infra.ssh.openssh import OpenSshConfig
 from infra.ssh.routes import Context, Direct, LocalFile, Proxy, Route, Section
 
@@ -119,12 +119,12 @@ _SECTIONS: dict[int, type[Section]] = {0: Config, 2: Target, 3: Route}
 def config_path(environ: Mapping[str, str]) -> Path:
     """Return `EASEL_SSH_CONFIG`, or `infra/ssh_config.json` if it is not set."""
     configured = environ.get("EASEL_SSH_CONFIG")
-    return Path(configured or Path(__file__).parents[1] / "ssh_config.json").expanduser().absolute()
+    return expanded(configured or Path(__file__).parents[1] / "ssh_config.json").absolute()
 
 
 def load_config(path: Path) -> Config:
     """Read and check the file; a ConfigError names every fault and what is allowed instead."""
-    context = Context(path, OpenSshConfig(Path("~/.ssh/config").expanduser()))
+    context = Context(path, OpenSshConfig(expanded("~/.ssh/config")))
     try:
         return Config.model_validate_json(read_text(path), context=context)
     except FileNotFoundError:

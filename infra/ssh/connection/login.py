@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 import paramiko
 from paramiko.auth_strategy import AuthResult, AuthStrategy, InMemoryPrivateKey
 
-from infra.ssh import runpod
 from infra.ssh.connection import hostkeys, keys
 from infra.ssh.errors import AuthenticationError, ConnectionLostError, SshError, UnreachableError
 from infra.ssh.routes import Route
@@ -150,8 +149,11 @@ def _dial(
 ) -> socket.socket | paramiko.Channel:
     """Open a connection to a server, through its jump hosts; `client` closes those."""
     host, port = route.host, route.port
-    if route.pod and (runpod.knows_pods() or not host):
-        host, port = runpod.address_of(route.pod, timeout)
+    if route.pod:
+        from infra.ssh import runpod  # noqa: PLC0415 - its HTTP client takes long to import
+
+        if runpod.knows_pods() or not host:
+            host, port = runpod.address_of(route.pod, timeout)
     for jump in route.jumps:
         client.jump = login(target, jump, timeout, client.jump)
     if client.jump is None:

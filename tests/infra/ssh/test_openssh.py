@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.ssh.openssh import OpenSshConfig
+from infra.ssh.openssh import Jump, OpenSshConfig
 from tests.infra.ssh import sshd
 from tests.infra.ssh.conftest import Pod
 
@@ -140,20 +140,31 @@ def test_a_file_of_a_windows_editor_is_read(
 
 def test_several_jumps_and_tokens_are_understood(openssh: Callable[..., OpenSshConfig]) -> None:
     config = openssh(
-        "Host p*\n HostName %h.example.com\n ProxyJump a@one:22, two\n IdentityFile ~/.ssh/%r\n"
-        " IdentityFile none\n IdentitiesOnly yes\n HostKeyAlias pods\n Port x\n ProxyCommand nc\n"
-        " CanonicalizeHostname yes\n CanonicalizeMaxDots many\n"
-    )
-    assert config.lookup("p1").host == "p1"  # paramiko refuses CanonicalizeMaxDots
-    config = openssh(
-        "Host p*\n HostName %h.example.com\n ProxyJump a@one:22, two\n IdentityFile ~/k/%h\n"
-        " IdentityFile none\n IdentitiesOnly yes\n HostKeyAlias pods\n Port x\n ProxyCommand nc\n"
+        "Host p*\n HostName %h.example.com\n ProxyJump a@one:22, two,b@[::1]\n"
+        " IdentityFile ~/k/%h\n IdentityFile none\n IdentitiesOnly yes\n"
+        " HostKeyAlias pods\n Port x\n ProxyCommand nc\n"
     )
     entry = config.lookup("p1")
-    assert (entry.host, entry.jumps) == ("p1.example.com", ("a@one:22", "two"))
+    assert entry.host == "p1.example.com"
+    assert entry.jumps == (Jump("a", "one", 22), Jump(None, "two", None), Jump("b", "::1", None))
     assert entry.identities == (Path("~/k/p1.example.com").expanduser(),)
     assert (entry.identities_only, entry.key_name, entry.port) == (True, "pods", None)
     assert ["ProxyCommand" in note for note in config.notes] == [False, True]
+
+
+@pytest.mark.parametrize("jump", ["a b", "one:99999", "one:x", "@", "ssh:///", "one,,two"])
+def test_a_jump_that_is_none_is_passed_over(
+    openssh: Callable[..., OpenSshConfig], jump: str
+) -> None:
+    config = openssh(f"ProxyJump {jump}\nCanonicalizeMaxDots 1\n")
+    config.lookup("p1")
+    assert "is not [user@]host[:port]" in config.notes[0]
+
+
+def test_what_the_parser_refuses_is_passed_over(openssh: Callable[..., OpenSshConfig]) -> None:
+    config = openssh("CanonicalizeHostname yes\nCanonicalizeMaxDots many\nHostName other\n")
+    assert config.lookup("p1").host == "p1"
+    assert "nothing usable about p1" in config.notes[0]
 
 
 def test_folders_and_pipes_are_no_configuration(tmp_path: Path) -> None:
