@@ -10,6 +10,7 @@ from typing import Literal
 import paramiko
 
 from infra.ssh.connection import hostkeys
+from infra.ssh.connection.channel import reason
 from infra.ssh.connection.keys import loose_permissions, offers
 from infra.ssh.connection.login import login
 from infra.ssh.connection.remote import Remote
@@ -94,8 +95,7 @@ def _sftp_check(remote: Remote, timeout: float) -> _Check:
             channel.invoke_subsystem("sftp")
             paramiko.SFTPClient(channel).close()
     except (SshError, paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
-        reason = str(error) or "it hung up"
-        detail = f"{reason}; push and pull do not need it, but scp and other programs do"
+        detail = f"{reason(error)}; push and pull do not need it, but scp and other programs do"
         return _Check("direct sftp", "warn", detail)
     return _Check("direct sftp", "ok", "answers")
 

@@ -59,6 +59,10 @@ class Execution(ABC):
         except KeyboardInterrupt:
             raise InterruptError(f"interrupted; {self._end('INT', 'TERM', 'KILL')}") from None
         if not self._output.started:
+            if not self.channel.get_transport().is_active():
+                raise ConnectionLostError(
+                    f"{self.route} closed the connection; whether the command was run is unknown"
+                )
             raise self._never_began()
         status = self._status()
         if status is None:

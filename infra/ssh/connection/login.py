@@ -8,6 +8,7 @@ import paramiko
 from paramiko.auth_strategy import AuthResult, AuthStrategy, InMemoryPrivateKey
 
 from infra.ssh.connection import hostkeys, keys
+from infra.ssh.connection.channel import reason
 from infra.ssh.errors import AuthenticationError, ConnectionLostError, SshError, UnreachableError
 from infra.ssh.routes import Route
 from infra.ssh.targets import Target
@@ -55,9 +56,7 @@ def fetch_host_key(
         try:
             transport.start_client(timeout=timeout)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise UnreachableError(
-                f"{route.address} gave no host key: {error or 'it hung up'}"
-            ) from error
+            raise UnreachableError(f"{route.address} gave no host key: {reason(error)}") from error
         return transport.get_remote_server_key()
 
 
@@ -165,7 +164,7 @@ def _dial(
         )
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise UnreachableError(
-            f"{route.address} cannot be reached through {route.jumps[-1]}: {error or 'it hung up'}"
+            f"{route.address} cannot be reached through {route.jumps[-1]}: {reason(error)}"
         ) from error
 
 
@@ -188,5 +187,5 @@ def _translate(error: Exception, target: Target, route: Route) -> SshError:
         case paramiko.BadHostKeyException():
             return hostkeys.changed_key(target, route, error.key)
     return UnreachableError(
-        f"{route.address} ({route.via}) does not answer as an SSH server: {error or 'it hung up'}"
+        f"{route.address} ({route.via}) does not answer as an SSH server: {reason(error)}"
     )
