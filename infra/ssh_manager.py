@@ -54,7 +54,8 @@ def run(argv: list[str]) -> int:
     try:
         options = parse(argv)
         console.as_json = options.json
-        targets = load_config(config_path(os.environ)).select(options.target)
+        config = load_config(config_path(os.environ))
+        targets = config.select(options.target)
         _refuse_contradictions(options, targets)
     except SshError as error:
         return _failed(console, error, None)
@@ -62,6 +63,8 @@ def run(argv: list[str]) -> int:
         from infra.ssh.parallel import run_on_all  # noqa: PLC0415 - rarely needed
 
         return run_on_all(argv, targets, console)
+    for note in config.notes:
+        console.say(f"warning: {note}")
     return _run_on(targets[0], options, console)
 
 

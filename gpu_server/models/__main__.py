@@ -19,7 +19,7 @@ from typing import TextIO
 
 import httpx
 
-from gpu_server.models.add import FOLDERS, Addition, add
+from gpu_server.models.add import Addition, add
 from gpu_server.models.download import Downloader
 from gpu_server.models.files import State, state_of, verify
 from gpu_server.models.manifest import MANIFEST, ManifestError, ModelFile, load_manifest
@@ -28,6 +28,7 @@ from gpu_server.models.part import DownloadError, NoSpace
 from gpu_server.models.sites import CIVITAI, HUGGING_FACE, Sites
 from gpu_server.settings import ENV_FILE, DownloadSettings
 from web.settings import load_or_exit
+from workflows.folders import MODEL_FOLDERS
 
 _TERMINAL_INTERVAL_S, _PLAIN_INTERVAL_S = 0.2, 10.0
 _BAR_WIDTH = 24
@@ -211,7 +212,9 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
     command = commands.add_parser("add", help="fetch your own file and list it")
     command.add_argument("url", metavar="URL", help="address of a safetensors file")
-    command.add_argument("--to", required=True, choices=FOLDERS, help="ComfyUI's folder for it")
+    command.add_argument(
+        "--to", required=True, choices=MODEL_FOLDERS, help="ComfyUI's folder for it"
+    )
     command.add_argument("--name", metavar="FILE", help="file name; default: the server's")
     command.add_argument("--id", help="its name in lists; default: from the file name")
     command.add_argument("--force", action="store_true", help="replace a file with other content")

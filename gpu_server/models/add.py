@@ -19,11 +19,6 @@ from gpu_server.models.manifest import Manifest, ManifestError, ModelFile, load_
 from gpu_server.models.part import DownloadError, Transient, opened
 from gpu_server.models.safetensors import DamagedModel, check_start
 
-FOLDERS = (
-    *("checkpoints", "diffusion_models", "text_encoders", "vae", "loras", "controlnet"),
-    *("model_patches", "upscale_models", "geometry_estimation"),
-)
-"""Where ComfyUI looks for models that Easel keeps."""
 _SUFFIX = ".safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.safetensors")
 _START_BYTES = 9

@@ -4,6 +4,7 @@ import argparse
 from typing import NoReturn
 
 from infra.ssh.errors import UsageError
+from web import VERSION
 
 HANDLERS = {
     "shell": "infra.ssh.commands.shell:shell",
@@ -23,10 +24,32 @@ HANDLERS = {
 }
 """Command → module:function. A module is imported only for its own command."""
 
-_EXIT_CODES = (
-    "exit: the remote command's own code; 2 usage, 3 unhealthy, 124 timeout, 130 interrupted, "
-    "255 connection, authentication, host key or protocol"
-)
+_EXIT_CODES = """\
+exit: the remote command's own code; 2 usage, 3 unhealthy, 124 timeout, 130 interrupted,
+255 connection, authentication, host key or protocol"""
+
+
+_EXAMPLES = {
+    "exec": """\
+  easel-ssh exec -- nvidia-smi
+  easel-ssh exec --cd /workspace --shell 'ls -t | head'
+  HF_TOKEN=… easel-ssh exec --env HF_TOKEN --cd /workspace/easel -- ./startup.sh models pull""",
+    "status": "  easel-ssh status\n  easel-ssh -t all status --json",
+    "restart": "  easel-ssh restart telegram_bot",
+    "logs": "  easel-ssh logs backend -f\n  easel-ssh logs --since 10m --grep error",
+    "deploy": """\
+  easel-ssh deploy --check
+  easel-ssh -t all deploy
+  easel-ssh deploy --rollback""",
+    "push": "  easel-ssh push backend.env /workspace/easel-deploy/shared/backend/.env",
+    "pull": "  easel-ssh pull /workspace/easel-data/logs/backend.log",
+    "tunnel": "  easel-ssh tunnel 8000:8000",
+    "models": """\
+  easel-ssh models pull --profile starter
+  easel-ssh models add https://civitai.com/models/… --to loras""",
+    "hosts": "  easel-ssh --via direct hosts trust --fingerprint SHA256:…",
+    "doctor": "  easel-ssh -t pod2 doctor",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,13 +64,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
         split = argv.index("--")
         command_line, literal = argv[:split], argv[split + 1 :]
     defaults = argparse.Namespace(target=None, via="auto", json=False, timeout=None)
-    options = _parser().parse_args(command_line, defaults)
+    parser = _parser()
+    options = parser.parse_args(command_line, defaults)
+    if options.command == "help":  # ends the program
+        parser.parse_args(["--help"] if options.topic is None else [options.topic, "--help"])
     if options.command == "exec":
         options.argv += literal
     elif literal:
         raise UsageError(f"{options.command} takes nothing after --")
     options.target = [options.only] if options.only else options.target or []
     return options
+
+
+def _epilog(command: str) -> str:
+    examples = _EXAMPLES.get(command)
+    return f"examples:\n{examples}\n\n{_EXIT_CODES}" if examples else _EXIT_CODES
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,13 +88,20 @@ def _parser() -> argparse.ArgumentParser:
         description="Run, watch and update Easel on its hosts over SSH.",
         epilog=_EXIT_CODES,
         parents=[common],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"easel-ssh {VERSION}")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(
-            name, help=text, description=text, epilog=_EXIT_CODES, parents=[common]
+            name,
+            help=text,
+            description=text,
+            epilog=_epilog(name),
+            parents=[common],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
     sub = command("shell", "open an interactive shell")
@@ -90,10 +128,13 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(f"--{name}", help="as in ./startup.sh models add")
     sub.add_argument("--style", metavar="STYLE", help="only the files that this style needs")
     sub.add_argument("--profile", metavar="PROFILE", help="starter or full")
+    sub.add_argument("--force", action="store_true", help="replace a file with other content")
     sub = command("hosts", "list the targets, or trust a host key")
     sub.add_argument("action", nargs="?", default="list", choices=("list", "trust"))
     sub.add_argument("--fingerprint", metavar="SHA256:…", help="fingerprint of the key to trust")
     command("doctor", "check everything between here and a working host")
+    sub = command("help", "show how a command is called")
+    sub.add_argument("topic", nargs="?", choices=HANDLERS, metavar="COMMAND")
     return parser
 
 
@@ -110,6 +151,9 @@ def _common() -> _Parser:
 
 def _exec(parser: argparse.ArgumentParser) -> None:
     name = "NAME[=VALUE]"
+    parser.usage = (
+        "easel-ssh exec [OPTIONS] -- PROGRAM [ARGS…]\n       easel-ssh exec [OPTIONS] --shell LINE"
+    )
     parser.add_argument("--cd", metavar="DIR", help="remote directory to start in")
     parser.add_argument("--env", action="append", default=[], metavar=name, help="repeatable")
     parser.add_argument("--shell", metavar="LINE", help="run a line of bash instead of a program")
@@ -122,6 +166,8 @@ def _logs(parser: argparse.ArgumentParser) -> None:
     follow = "show new lines as they come, and reconnect"
     parser.add_argument("-f", "--follow", action="store_true", help=follow)
     parser.add_argument("-n", "--lines", type=_count, default=100, metavar="N")
+    since = "instead: as 30s, 10m, 2h or 1d ago, or a time in UTC"
+    parser.add_argument("--since", metavar="TIME", help=since)
     parser.add_argument("--grep", metavar="REGEX", help="only the lines that match")
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 _SECRET = re.compile(
     rb"(?<!\d)\d{6,}:[\w-]{35}(?![\w-])"  # Telegram bot token
-    rb"|\b(?:hf|rpa)_[A-Za-z0-9]{8,}"  # Hugging Face, RunPod
+    rb"|\b(?:hf|api_org|rpa)_[A-Za-z0-9]{8,}"  # Hugging Face, RunPod
+    rb"|(?i:(?P<name>\b\w*(?:token|api_?key)=)[\w.~+/-]{16,})"  # such as CivitAI's, in an address
     rb"|(?i:(?P<scheme>\bbearer[ \t]+)[\w.~+/=-]{8,})"
 )
 _LONGEST_SECRET = 4096
@@ -14,8 +15,8 @@ _MASK = b"[redacted]"
 
 
 def redact(data: bytes) -> bytes:
-    """Mask Telegram bot tokens, `hf_` and `rpa_` keys and Bearer tokens."""
-    return _SECRET.sub(lambda match: (match["scheme"] or b"") + _MASK, data)
+    """Mask bot tokens, keys of Hugging Face and RunPod, `…token=` values and Bearer tokens."""
+    return _SECRET.sub(lambda match: (match["scheme"] or match["name"] or b"") + _MASK, data)
 
 
 def redact_text(text: str) -> str:

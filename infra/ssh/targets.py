@@ -4,31 +4,19 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from infra.ssh.errors import ConfigError, UsageError
+from infra.ssh.files import expanded, read_text
+from infra.ssh.openssh import OpenSshConfig
+from infra.ssh.routes import Context, Direct, LocalFile, Proxy, Route, Section
 
 _SHARED = [".env", "backend/.env", "gpu_server/.env", "telegram_bot/.env", "data/"]
 
 
-def _resolve(path: Path, info: ValidationInfo) -> Path:
-    """Resolve a file name against the folder of the configuration file (the context)."""
-    if path == Path():
-        raise ValueError
-    return cast("Path", info.context).parent / path.expanduser()
-
-
-_File = Annotated[Path, AfterValidator(_resolve)]
 _PathInsideWorkdir = Annotated[str, Field(pattern=r"^(?!/)(?!(.*/)?\.\.(/|\Z))[^\0\n]+\Z")]
 _Workdir = Annotated[
     str,
@@ -37,57 +25,15 @@ _Workdir = Annotated[
 ]
 
 
-# pydantic's own regular expressions have no look-ahead; only Config's validator is ever needed
-class _Section(
-    BaseModel, extra="forbid", frozen=True, strict=True, regex_engine="python-re", defer_build=True
-):
-    """One object of the file. Each field's description says which values are allowed."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_null(cls, value: object) -> object:
-        if value is None:
-            raise ValueError
-        return value
-
-
-class Route(_Section):
-    """One way to a host: an SSH server and a user. Without a key, ssh-agent's keys are used."""
-
-    via: ClassVar[Literal["direct", "proxy"]]
-    host: str = Field(
-        pattern=r"^[^\s@/-][^\s@/]*\Z", description='a name or address, such as "203.0.113.7"'
-    )
-    port: int = Field(22, ge=1, le=65535, description="a whole number from 1 to 65535")
-    user: str = Field(pattern=r"^[^\s@]+\Z", description='a user name, such as "root"')
-    key: _File | None = Field(None, description='a private key file, such as "~/.ssh/id_ed25519"')
-
-    @property
-    def name(self) -> str:
-        """The host's name in known_hosts."""
-        return self.host if self.port == 22 else f"[{self.host}]:{self.port}"
-
-    def __str__(self) -> str:
-        return f"{self.via} {self.user}@{self.host}:{self.port}"
-
-
-class _Direct(Route):
-    via = "direct"
-
-
-class _Proxy(Route):
-    via = "proxy"
-
-
-class Target(_Section):
+class Target(Section):
     """One host: `direct` is a full SSH server, `proxy` a gateway that offers only a terminal."""
 
-    direct: _Direct | None = Field(None, description='an object with "host" and "user"')
-    proxy: _Proxy | None = Field(None, description='an object with "host" and "user"')
+    direct: Direct | None = Field(None, description='an object with "host" and "user"')
+    proxy: Proxy | None = Field(None, description='an object with "host" and "user"')
     workdir: _Workdir = Field(
         "/workspace/easel", description='an absolute path on the host, such as "/workspace/easel"'
     )
-    known_hosts: _File = Field(
+    known_hosts: LocalFile = Field(
         "known_hosts", validate_default=True, description="a file, relative to this one"
     )
     shared: list[_PathInsideWorkdir] = Field(
@@ -116,14 +62,14 @@ class Target(_Section):
         return matching
 
 
-class Config(_Section):
+class Config(Section):
     """All targets; `default` is the one to use without `--target`, otherwise the first."""
 
     targets: dict[str, Target] = Field(
         min_length=1, description='at least one target, such as {"pod1": {"direct": {…}}}'
     )
     default: str = Field("", description="the name of a target")
-    _path: Path
+    _context: Context
 
     @field_validator("targets")
     @classmethod
@@ -142,10 +88,15 @@ class Config(_Section):
             )
         return name
 
-    def model_post_init(self, path: Path, /) -> None:
-        self._path = path
+    def model_post_init(self, context: Context, /) -> None:
+        self._context = context
         for name, target in self.targets.items():
             target._name = name
+
+    @property
+    def notes(self) -> list[str]:
+        """What of `~/.ssh/config` is not used, and why."""
+        return self._context.openssh.notes
 
     def select(self, names: list[str]) -> list[Target]:
         """Return the named targets; no name means the default, `all` means every target."""
@@ -155,26 +106,27 @@ class Config(_Section):
         for name in selected:
             if name not in self.targets:
                 raise UsageError(
-                    f'no target "{name}" in {self._path.name}{_nearest(name, self.targets)}; '
-                    f"targets: {', '.join(self.targets)}"
+                    f'no target "{name}" in {self._context.path.name}'
+                    f"{_nearest(name, self.targets)}; targets: {', '.join(self.targets)}"
                 )
         return [self.targets[name] for name in selected]
 
 
-_SECTIONS: dict[int, type[_Section]] = {0: Config, 2: Target, 3: Route}
+_SECTIONS: dict[int, type[Section]] = {0: Config, 2: Target, 3: Route}
 """The model of an object, by the length of its path: `targets.NAME.direct` is a Route."""
 
 
 def config_path(environ: Mapping[str, str]) -> Path:
     """Return `EASEL_SSH_CONFIG`, or `infra/ssh_config.json` if it is not set."""
     configured = environ.get("EASEL_SSH_CONFIG")
-    return Path(configured or Path(__file__).parents[1] / "ssh_config.json").expanduser().absolute()
+    return expanded(configured or Path(__file__).parents[1] / "ssh_config.json").absolute()
 
 
 def load_config(path: Path) -> Config:
     """Read and check the file; a ConfigError names every fault and what is allowed instead."""
+    context = Context(path, OpenSshConfig(expanded("~/.ssh/config")))
     try:
-        return Config.model_validate_json(path.read_bytes(), context=path)
+        return Config.model_validate_json(read_text(path), context=context)
     except FileNotFoundError:
         raise ConfigError(
             f"there is no configuration {path.name}: copy infra/ssh_config.json.template to "
@@ -184,6 +136,8 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path.name} cannot be read: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{path.name}: {'; '.join(map(_sentence, error.errors()))}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path.name} {error}") from None
 
 
 def _sentence(fault: ErrorDetails) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from infra.supervisor import comfyui, lifecycle
-from infra.supervisor.commands import backup, checks, demo, doctor
+from infra.supervisor.commands import backup, checks, demo, doctor, logs
 from infra.supervisor.host import Host, HostError, read_host
 from infra.supervisor.services import service_table
 from infra.supervisor.status import as_json, as_table, prober, read_status
@@ -74,12 +74,10 @@ def _status(host: Host, arguments: argparse.Namespace) -> int:
 def _logs(host: Host, arguments: argparse.Namespace) -> int:
     names = [arguments.service] if arguments.service else []
     services = [s for s in lifecycle.select(service_table(host), names) if s.supervised]
-    files = [str(path) for s in services if (path := host.log_file(s.name)).exists()]
+    files = [path for s in services if (path := host.log_file(s.name)).exists()]
     if not files:
         raise HostError(f"There is no log in {host.log_dir} yet.")
-    follow = ["-F"] if arguments.follow else []
-    sys.stdout.flush()
-    os.execvp("tail", ["tail", "-n", str(arguments.lines), *follow, *files])  # noqa: S606, S607
+    return logs.show(files, arguments.lines, arguments.since, follow=arguments.follow)
 
 
 def _doctor(host: Host, arguments: argparse.Namespace) -> int:
@@ -167,6 +165,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("service", nargs="?", metavar="SERVICE")
             command.add_argument("-f", "--follow", action="store_true", help="show new lines")
             command.add_argument("-n", "--lines", type=int, default=100, metavar="N", help="(100)")
+            since = "instead: as 30s, 10m, 2h or 1d ago, or a time in UTC"
+            command.add_argument("--since", type=logs.moment, metavar="TIME", help=since)
     return parser
 
 

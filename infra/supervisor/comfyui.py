@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from infra.supervisor.host import Host, HostError
+from workflows.folders import MODEL_FOLDERS
 
 _REPOSITORY = "https://github.com/comfyanonymous/ComfyUI"
 _PINNED_TAG = "v0.38.1"
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, either under WSL
 _NODE_PACK = "easel_nodes"
 _STATE_FOLDERS = ("output", "input", "user")
-_MODEL_FOLDERS = (
-    *("checkpoints", "diffusion_models", "text_encoders", "vae", "loras", "controlnet"),
-    *("model_patches", "upscale_models", "geometry_estimation"),
-)
 
 
 def is_installed(host: Host) -> bool:
@@ -119,9 +116,9 @@ def prepare(host: Host) -> None:
         return
     for folder in _STATE_FOLDERS:
         (host.data_dir / "comfyui" / folder).mkdir(parents=True, exist_ok=True)
-    for folder in _MODEL_FOLDERS:
+    for folder in MODEL_FOLDERS:
         (host.models_dir / folder).mkdir(parents=True, exist_ok=True)
-    folders = {name: name for name in _MODEL_FOLDERS}
+    folders = {name: name for name in MODEL_FOLDERS}
     paths = {"easel": {"base_path": str(host.models_dir), "is_default": True, **folders}}
     _model_paths_file(host).write_text(json.dumps(paths))  # JSON is YAML
     link_nodes(host)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from infra.ssh.commands.transfer import sha256
-from infra.ssh.errors import UsageError
+from infra.ssh.errors import ConnectionLostError, UsageError
 from infra.ssh.session import Outcome, Session
 
 _INFRA = Path(__file__).resolve().parents[2]
@@ -68,4 +68,9 @@ def _run(
     lines.append(f"SHARED=({shlex.join(target.shared)})")
     lines.append(_INFRA.joinpath("remote_deploy.sh").read_text("utf-8"))
     stdin = None if archive is None else archive.fileno()
-    return session.run("\n".join(lines), stdin=stdin, release=release)
+    try:
+        return session.run("\n".join(lines), stdin=stdin, release=release)
+    except ConnectionLostError as error:
+        raise ConnectionLostError(
+            f"{error}. See what became of it: easel-ssh --target {target.name} deploy --check"
+        ) from error

@@ -1,7 +1,6 @@
 """`doctor`: check everything between this machine and a working host, step by step."""
 
 import contextlib
-import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -11,11 +10,14 @@ from typing import Literal
 import paramiko
 
 from infra.ssh.connection import hostkeys
-from infra.ssh.connection.login import load_key, login, loose_permissions
+from infra.ssh.connection.channel import reason
+from infra.ssh.connection.keys import loose_permissions, offers
+from infra.ssh.connection.login import login
 from infra.ssh.connection.remote import Remote
 from infra.ssh.errors import UNHEALTHY, SshError
+from infra.ssh.routes import Route
 from infra.ssh.session import Outcome, Session
-from infra.ssh.targets import Route, Target
+from infra.ssh.targets import Target
 
 _MAX_CLOCK_OFFSET_S = 30
 _MAX_DISK_PERCENT = 90
@@ -93,22 +95,20 @@ def _sftp_check(remote: Remote, timeout: float) -> _Check:
             channel.invoke_subsystem("sftp")
             paramiko.SFTPClient(channel).close()
     except (SshError, paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
-        reason = str(error) or "it hung up"
-        detail = f"{reason}; push and pull do not need it, but scp and other programs do"
+        detail = f"{reason(error)}; push and pull do not need it, but scp and other programs do"
         return _Check("direct sftp", "warn", detail)
     return _Check("direct sftp", "ok", "answers")
 
 
 def _key_check(route: Route) -> _Check:
     name = f"{route.via} key"
+    problems = [problem for path in route.key_files if (problem := loose_permissions(path))]
+    if problems:
+        return _Check(name, "fail", "; ".join(problems))
+    offered = offers(route)
     if route.key is None:
-        agent = bool(os.environ.get("SSH_AUTH_SOCK"))
-        detail = "from ssh-agent" if agent else 'no "key" configured and no ssh-agent running'
-        return _Check(name, "ok" if agent else "fail", detail)
-    if (problem := loose_permissions(route)) is not None:
-        return _Check(name, "fail", problem)
-    key = load_key(route)
-    return _Check(name, "ok", f"{route.key} {key.fingerprint if key else ''}")
+        return _Check(name, "ok", f"{len(offered)} of ssh-agent and ~/.ssh/config")
+    return _Check(name, "ok", f"{route.key} {offered[0].fingerprint}")
 
 
 def _host_checks(route: Route, target: Target, values: dict[str, str]) -> Iterator[_Check]:

@@ -21,7 +21,7 @@ def _list(session: Session) -> Outcome:
     for route in target.routes("auto"):
         keys = hostkeys.known_fingerprints(target, route)
         session.console.line(f"  {route}  {' '.join(keys) or 'host key not trusted yet'}")
-        server = route.model_dump(include={"host", "port", "user"})
+        server = route.model_dump(include={"host", "port", "user", "pod"}, exclude_defaults=True)
         routes.append({"via": route.via, **server, "fingerprints": keys})
     return Outcome(0, {"workdir": target.workdir, "routes": routes})
 
@@ -35,9 +35,9 @@ def _trust(session: Session) -> Outcome:
         )
     fingerprint = session.options.fingerprint
     if fingerprint is None:
-        key = fetch_host_key(route, session.connect_timeout)
+        key = fetch_host_key(session.target, route, session.connect_timeout)
         raise UsageError(
-            f"hosts trust needs --fingerprint. {route.host}:{route.port} presents "
+            f"hosts trust needs --fingerprint. {route.address} presents "
             f"{key.get_name()} {key.fingerprint} just now, which proves nothing by itself: "
             f"{hostkeys.HOW_TO_READ_KEY}, and pass that one"
         )
@@ -48,7 +48,7 @@ def _trust(session: Session) -> Outcome:
     presented: list[str] = []
     for key_type in _KEY_TYPES:
         try:
-            key = fetch_host_key(route, session.connect_timeout, key_type)
+            key = fetch_host_key(session.target, route, session.connect_timeout, key_type)
         except UnreachableError:
             if key_type is None:
                 raise
@@ -59,6 +59,6 @@ def _trust(session: Session) -> Outcome:
             return Outcome(0, {"via": route.via, "host": route.name, "trusted": key.fingerprint})
         presented.append(f"{key.get_name()} {key.fingerprint}")
     raise HostKeyError(
-        f"{route.host}:{route.port} does not have the key {fingerprint}; it presents "
+        f"{route.address} does not have the key {fingerprint}; it presents "
         f"{', '.join(dict.fromkeys(presented))}. Nothing was recorded; {hostkeys.HOW_TO_READ_KEY}"
     )

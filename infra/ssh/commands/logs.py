@@ -31,7 +31,7 @@ _RECONNECT_DELAYS_S = (0.2, 1.0, 2.0, 5.0, 10.0)
 
 
 def logs(session: Session) -> Outcome:
-    """Run `logs [SERVICE] [-f] [-n N] [--grep REGEX]`."""
+    """Run `logs [SERVICE] [-f] [-n N | --since TIME] [--grep REGEX]`."""
     matches = _filter(session.options.grep)
     with session.console.output() as output:
 
@@ -44,7 +44,7 @@ def logs(session: Session) -> Outcome:
         lines = LineSplitter(show)
         with session.connect() as remote:
             code = remote.run(
-                _script(session, session.options.lines),
+                _script(session, session.options.lines, *_since(session)),
                 stdout=lines.feed,
                 stderr=output.stderr,
                 timeout=session.options.timeout,
@@ -57,14 +57,14 @@ def logs(session: Session) -> Outcome:
 
 def _follow(session: Session, replay: "ReplayFilter", stderr: Sink) -> int:
     deadline = Deadline(session.options.timeout)
-    count, failures = session.options.lines, 0
+    count, failures, since = session.options.lines, 0, _since(session)
     while True:
         lines = LineSplitter(replay.line)
         try:
             with session.connect() as remote:
                 failures = 0
                 return remote.run(
-                    _script(session, count, "-f"),
+                    _script(session, count, *since, "-f"),
                     stdout=lines.feed,
                     stderr=stderr,
                     timeout=deadline.remaining,
@@ -77,15 +77,20 @@ def _follow(session: Session, replay: "ReplayFilter", stderr: Sink) -> int:
                 raise CommandTimeoutError("timed out while reconnecting") from error
             session.console.say(f"{error}; reconnecting")
         replay.begin()
-        count = max(_REPLAYED_LINES, session.options.lines)
+        count, since = max(_REPLAYED_LINES, session.options.lines), []
         delay = _RECONNECT_DELAYS_S[min(failures, len(_RECONNECT_DELAYS_S) - 1)]
         time.sleep(min(delay, deadline.remaining))
         failures += 1
 
 
-def _script(session: Session, count: int, *follow: str) -> str:
+def _since(session: Session) -> list[str]:
+    since = session.options.since
+    return [] if since is None else ["--since", since]
+
+
+def _script(session: Session, count: int, *options: str) -> str:
     service = [] if session.options.service is None else [session.options.service]
-    return startup(session, "logs", *service, "-n", str(count), *follow)
+    return startup(session, "logs", *service, "-n", str(count), *options)
 
 
 def _filter(pattern: str | None) -> Callable[[bytes], bool]:

@@ -23,6 +23,8 @@ def models(session: Session) -> Outcome:
     for name in ("style", "profile", "to", "name", "id"):
         if getattr(options, name) is not None:
             command += [f"--{name}", getattr(options, name)]
+    if options.force:
+        command.append("--force")
     return _run_or_read(session, *command)
 
 

@@ -43,7 +43,8 @@ if [ "$(sha256sum <"$part" | cut -c1-64)" != {digest} ]; then
   rm -f -- "$part"
   fail 'the file arrived damaged, or changed on its way (SHA-256 differs); nothing was replaced'
 fi
-chmod {mode:o} -- "$part" && mv -fT -- "$part" "$path" && printf %s "$path"
+mode={mode:o}; case ${{path##*/}} in .env) mode=600 ;; esac # it holds secrets
+chmod "$mode" -- "$part" && mv -fT -- "$part" "$path" && printf %s "$path"
 """
 
 # Prints digest and size on one line, then the file.

@@ -9,6 +9,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import paramiko
 
+from infra.ssh.connection.channel import reason
 from infra.ssh.connection.login import CONNECT_TIMEOUT_S
 from infra.ssh.connection.remote import Remote
 from infra.ssh.errors import ProtocolError, RemoteError, UsageError
@@ -75,7 +76,7 @@ class _Connection(BaseRequestHandler):
                 "direct-tcpip", destination, self.client_address, timeout=CONNECT_TIMEOUT_S
             )
         except (paramiko.SSHException, RemoteError) as error:
-            self.server.say(f"port {destination[1]} on the host: {error}")
+            self.server.say(f"port {destination[1]} on the host: {reason(error)}")
             return
         with contextlib.closing(channel):
             sender = threading.Thread(target=self._send, args=(channel,), daemon=True)

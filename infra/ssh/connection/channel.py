@@ -19,6 +19,13 @@ _WINDOW_POLL_S = 0.01
 """The same while the remote side has no room for more input, which no descriptor announces."""
 
 
+def reason(error: Exception) -> str:
+    """Return why a channel or connection failed, for people."""
+    if isinstance(error, paramiko.ChannelException):
+        return f"the server refused it ({error.text.lower()})"
+    return str(error) or "it hung up"
+
+
 class Deadline:
     """A moment some seconds from now; with None it never comes."""
 

@@ -18,7 +18,7 @@ from infra.ssh.errors import (
     ProtocolError,
     SshError,
 )
-from infra.ssh.targets import Route
+from infra.ssh.routes import Route
 
 _SIGNAL_TIMEOUT_S = 3.0
 """How long to wait for the remote process to end after each signal."""
@@ -59,6 +59,10 @@ class Execution(ABC):
         except KeyboardInterrupt:
             raise InterruptError(f"interrupted; {self._end('INT', 'TERM', 'KILL')}") from None
         if not self._output.started:
+            if not self.channel.get_transport().is_active():
+                raise ConnectionLostError(
+                    f"{self.route} closed the connection; whether the command was run is unknown"
+                )
             raise self._never_began()
         status = self._status()
         if status is None:
@@ -86,18 +90,20 @@ class Execution(ABC):
         if self._output.opening is None:
             return "nothing was run" if self._ended else "whether it was run is unknown"
         for name in signals:
-            self._signal(name, self._output.opening[1].decode())
+            arrived = self._signal(name, self._output.opening[1].decode())
             self._wait_for(lambda: self._output.status is not None)
             if self._ended:
                 return "the remote command was ended"
+            if not arrived:  # the next one would not either
+                break
         return "the remote command may still be running"
 
-    def _signal(self, name: str, group: str) -> None:
-        """Signal the remote process group.
+    def _signal(self, name: str, group: str) -> bool:
+        """Signal the remote process group; return whether the host answered.
 
         A second command does it: OpenSSH ignores signal requests when root is logged in.
         """
-        with contextlib.suppress(SshError, paramiko.SSHException, EOFError, KeyboardInterrupt):
+        try:
             transport = self.channel.get_transport()
             with contextlib.closing(transport.open_session(timeout=_SIGNAL_TIMEOUT_S)) as channel:
                 replace(
@@ -111,6 +117,11 @@ class Execution(ABC):
                     deadline=Deadline(_SIGNAL_TIMEOUT_S),
                     tick=lambda: None,
                 ).finish()
+        except (KeyboardInterrupt, InterruptError):  # asked for the next signal
+            return True
+        except (SshError, paramiko.SSHException, EOFError):
+            return False
+        return True
 
     def _over(self) -> bool:
         self.tick()
@@ -201,9 +212,9 @@ class GatewayExecution(Execution):
     def _status(self) -> int | None:
         return self._output.status
 
-    def _signal(self, name: str, group: str) -> None:
-        if name == "INT" and self.channel.send_ready():  # not ready while input waits to be read
-            with deferred():
-                self.channel.send(b"\x03")
-        else:
-            super()._signal(name, group)
+    def _signal(self, name: str, group: str) -> bool:
+        if name != "INT" or not self.channel.send_ready():  # not ready while input waits to be read
+            return super()._signal(name, group)
+        with deferred():
+            self.channel.send(b"\x03")
+        return True

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import paramiko
 
-from infra.ssh.connection.channel import Deadline
+from infra.ssh.connection.channel import Deadline, reason
 from infra.ssh.connection.execution import DirectExecution, GatewayExecution
 from infra.ssh.connection.framing import Sink
-from infra.ssh.connection.login import login, loose_permissions
-from infra.ssh.errors import ConnectionLostError, UnreachableError
-from infra.ssh.targets import Route, Target
+from infra.ssh.connection.keys import loose_permissions
+from infra.ssh.connection.login import login
+from infra.ssh.errors import ConnectionLostError, ProtocolError, UnreachableError
+from infra.ssh.routes import Route
+from infra.ssh.targets import Target
 
 _FALLBACK_TIMEOUT_S = 8.0
 """How long to try a route when there is another one."""
@@ -34,8 +36,9 @@ def connect(target: Target, via: str, say: Callable[[str], None], timeout: float
 
 
 def _open(target: Target, route: Route, timeout: float, say: Callable[[str], None]) -> "Remote":
-    if (warning := loose_permissions(route)) is not None:
-        say(f"warning: {warning}")
+    for path in route.key_files:
+        if (warning := loose_permissions(path)) is not None:
+            say(f"warning: {warning}")
     return Remote(login(target, route, timeout), route, timeout)
 
 
@@ -94,10 +97,18 @@ class Remote:
 
     @contextlib.contextmanager
     def open_channel(self) -> Iterator[paramiko.Channel]:
-        """Open a session channel for the block; raise ConnectionLostError when it breaks."""
+        """Open a session channel for the block; raise ConnectionLostError when it breaks.
+
+        ProtocolError means that the server refuses to open one.
+        """
         try:
             with contextlib.closing(self.transport.open_session()) as channel:
                 yield channel
+        except paramiko.ChannelException as error:
+            raise ProtocolError(
+                f"{self.route} opens no session: {reason(error)}. Its sshd_config limits them "
+                "(MaxSessions), or this user may not run commands"
+            ) from error
         except (paramiko.SSHException, EOFError) as error:
             raise self._lost(error) from error
         except OSError as error:

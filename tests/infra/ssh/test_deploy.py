@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.infra.ssh.conftest import STARTUP, Pod
+from tests.infra.ssh.waiting import eventually
 
 
 class Checkout:
@@ -53,6 +54,22 @@ def version(pod: Pod) -> str:
 
 def releases(pod: Pod) -> set[str]:
     return {path.name for path in pod.folder.joinpath("easel-deploy", "releases").iterdir()}
+
+
+def test_a_lost_connection_says_how_to_find_out_what_became_of_it(
+    pod: Pod, checkout: Checkout
+) -> None:
+    assert pod.direct is not None
+    begun = pod.folder / "begun"
+    text = f"#!/bin/bash\ntouch {begun}; exec sleep 8\n"
+    (checkout.folder / "startup.sh").write_text(text)
+    checkout.commit("slow")
+    process = pod.popen("--via", "direct", "deploy", "--source", str(checkout.folder))
+    assert eventually(begun.exists)
+    pod.direct.hang_up()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 255
+    assert b"easel-ssh --target pod deploy --check" in err
 
 
 def test_the_committed_tree_is_put_in_use_and_started(

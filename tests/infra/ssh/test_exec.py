@@ -9,8 +9,33 @@ import pytest
 from tests.infra.ssh import sshd
 from tests.infra.ssh.conftest import Pod
 from tests.infra.ssh.waiting import eventually, is_running
+from web import VERSION
 
 BOT_TOKEN = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1"
+
+
+def test_help_needs_no_configuration(pod: Pod) -> None:
+    pod.config.unlink()
+    done = pod.run("help", "exec")
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"usage: easel-ssh exec [OPTIONS] -- PROGRAM [ARGS")
+    assert b"examples:" in done.stdout
+    assert pod.run("help").stdout.startswith(b"usage: easel-ssh [-h]")
+    assert pod.run("--version").stdout == f"easel-ssh {VERSION}\n".encode()
+    assert pod.run("help", "dance").returncode == 2
+
+
+def test_a_server_that_opens_no_session_is_explained(
+    pod: Pod, start_sshd: Callable[..., sshd.Sshd]
+) -> None:
+    assert pod.direct is not None
+    server = start_sshd("none", pod.direct.user_key, options=("MaxSessions 0",))
+    pod.write(pod={"direct": pod.route(server)})
+    pod.known_hosts.write_text(server.known_hosts_line)
+    done = pod.run("exec", "--", "true")
+    assert done.returncode == 255
+    assert b"opens no session: the server refused it" in done.stderr
+    assert b"MaxSessions" in done.stderr
 
 
 @pytest.mark.parametrize("code", [0, 3, 255])

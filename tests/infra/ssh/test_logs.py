@@ -30,6 +30,12 @@ def test_only_matching_lines_are_shown(pod: Pod, via: str) -> None:
     assert pod.run("--via", via, "logs", "--grep", "^line [12]5$").stdout == b"line 15\nline 25\n"
 
 
+def test_a_time_is_passed_on_to_the_host(pod: Pod) -> None:
+    (pod.workdir / "startup.sh").write_text('#!/bin/bash\necho "$*"\n')
+    done = pod.run("logs", "backend", "--since", "10m")
+    assert done.stdout == b"logs backend -n 100 --since 10m\n"
+
+
 def test_tokens_in_logs_are_masked(pod: Pod, via: str) -> None:
     (pod.workdir / "all.log").write_bytes(b"POST /bot" + BOT_TOKEN + b"/getMe\n")
     done = pod.run("--via", via, "logs", "--json")

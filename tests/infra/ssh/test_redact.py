@@ -15,6 +15,12 @@ BOT_TOKEN = b"123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1"
         ),
         (b"HF_TOKEN=hf_aBcDeFgHiJkLmNoP", b"HF_TOKEN=[redacted]"),
         (b"rpa_ABCDEFGH0123", b"[redacted]"),
+        (b"api_org_aBcDeFgHiJ", b"[redacted]"),
+        (b"CIVITAI_TOKEN=0123456789abcdef0123456789abcdef", b"CIVITAI_TOKEN=[redacted]"),
+        (
+            b"GET https://civitai.com/api/download/models/1?a=b&token=0123456789abcdef01&c=d",
+            b"GET https://civitai.com/api/download/models/1?a=b&token=[redacted]&c=d",
+        ),
         (b"authorization: bearer abcdefgh.ijk", b"authorization: bearer [redacted]"),
     ],
 )
@@ -23,7 +29,15 @@ def test_secrets_are_masked(text: bytes, shown: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"12:34:56 ready", b"half_open", b"the bearer of news", b"\xff\x00\xfe", b"hf_x"]
+    "text",
+    [
+        b"12:34:56 ready",
+        b"half_open",
+        b"the bearer of news",
+        b"\xff\x00\xfe",
+        b"hf_x",
+        b"tokens=1234567890123456",
+    ],
 )
 def test_other_text_stays_as_it_is(text: bytes) -> None:
     assert redact(text) == text

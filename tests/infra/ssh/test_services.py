@@ -45,6 +45,8 @@ def test_models_commands_are_passed_on_to_the_host(pod: Pod, via: str) -> None:
     done = pod.run("--via", via, "models", "verify", "--style", "anime")
     assert done.stdout == b"models verify --style anime\n"
     assert done.returncode == 3
+    done = pod.run("models", "add", "https://a.example/b", "--to", "loras", "--force")
+    assert done.stdout == b"models add https://a.example/b --to loras --force\n"
 
 
 def test_models_as_json_holds_the_hosts_own_document(pod: Pod, via: str) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,11 @@ from infra.ssh.targets import load_config
 
 ROUTE = {"host": "203.0.113.7", "user": "root"}
 TEMPLATE = Path(__file__).resolve().parents[3] / "infra" / "ssh_config.json.template"
+
+
+@pytest.fixture(autouse=True)
+def _no_openssh_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 def write(folder: Path, document: object) -> Path:
@@ -74,6 +80,9 @@ def test_a_route_that_is_not_configured_is_named(tmp_path: Path) -> None:
         ({"direct": ROUTE, "name": "b"}, "targets.a.name: unknown key; allowed: direct, proxy"),
         ({"direct": {**ROUTE, "via": "proxy"}}, "targets.a.direct.via: unknown key"),
         ({"direct": {**ROUTE, "key": ""}}, "a private key file"),
+        ({"direct": {**ROUTE, "key": "a\0b"}}, "a private key file"),
+        ({"direct": {"user": "root"}}, 'targets.a.direct: needs "host", or "pod"'),
+        ({"direct": {"user": "root", "pod": "a/b"}}, "a RunPod pod id"),
         ({"direct": ROUTE, "proxy": None}, "targets.a.proxy: null is not allowed"),
         ({"direct": 5}, "targets.a.direct: 5 is not an object"),
         (7, "targets.a: 7 is not an object"),
@@ -118,8 +127,43 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
         load_config(tmp_path / "none.json")
 
 
-def test_a_file_that_is_not_json_is_located(tmp_path: Path) -> None:
-    path = tmp_path / "broken.json"
-    path.write_text('{"targets": {,}}')
-    with pytest.raises(ConfigError, match="line 1 column 14"):
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_of_a_windows_editor_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "ssh_config.json"
+    path.write_text(json.dumps({"targets": {"ä": {"direct": ROUTE}}}), encoding)
+    assert load_config(path).select([])[0].name == "ä"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{"targets": {,}}', "line 1 column 14"),
+        (b'{"targets": {\n"a": {"direct": {"port": 22,}}}}', "trailing comma at line 2 column 29"),
+        (b"{'targets': {}}", "line 1 column 2"),
+        (b"// comment\n{}", "line 1 column 1"),
+        (b"", "line 1 column 0"),
+        (b"[" * 100_000, "recursion limit"),
+        (b"\xe4", "is not text (byte 1): save it as UTF-8"),
+        ("{}".encode("utf-16-le"), "in another encoding: save it as UTF-8"),
+        (b" " * 2_000_000, "is larger than 1 MB"),
+    ],
+)
+def test_a_file_that_is_not_json_is_located(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "ssh_config.json"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=r"^ssh_config\.json") as caught:
         load_config(path)
+    assert message in str(caught.value)
+
+
+def test_a_folder_and_a_pipe_are_no_configuration(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in ((tmp_path, "is a folder"), (tmp_path / "pipe", "not a regular file")):
+        with pytest.raises(ConfigError, match=message):
+            load_config(path)
+
+
+def test_an_unknown_users_home_is_no_fault_of_the_program(tmp_path: Path) -> None:
+    targets = {"a": {"direct": {**ROUTE, "key": "~nobody-here/key"}}}
+    key = load_config(write(tmp_path, {"targets": targets})).targets["a"].routes("auto")[0].key
+    assert key == tmp_path / "~nobody-here/key"

@@ -31,6 +31,17 @@ def test_a_large_file_arrives_whole_and_comes_back(pod: Pod, via: str) -> None:
     assert back.read_bytes() == blob
 
 
+def test_settings_are_for_their_owner_alone_on_the_host(pod: Pod) -> None:
+    source = pod.folder / ".env"
+    source.write_text("BOT_TOKEN=\n")
+    source.chmod(0o644)
+    (pod.folder / "there").mkdir()
+    for destination in (pod.folder / "there", pod.folder / "there" / "backend.env"):
+        assert pod.run("push", str(source), str(destination)).returncode == 0
+    assert (pod.folder / "there" / ".env").stat().st_mode & 0o777 == 0o600
+    assert (pod.folder / "there" / "backend.env").stat().st_mode & 0o777 == 0o644
+
+
 def test_names_with_spaces_and_quotes_and_empty_files_work(pod: Pod, via: str) -> None:
     source = pod.folder / "it's $(a) name"
     source.write_bytes(b"")

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -375,6 +376,20 @@ def test_logs_show_the_end_of_a_service(lab: LabHost) -> None:
     lab.run("start")
     logs = lab.run("logs", "backend", "-n", "1")
     assert logs.stdout == f"{lab.path / 'backend'} begins as {lab.pid('backend')}\n"
+    log = lab.path / "log" / "backend.log"
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat()
+    log.write_text(
+        f'old\n{{"ts": "2020-01-01T00:00:00.1Z"}}\n{{"event": "new", "ts": "{now}Z"}}\ntraceback\n'
+    )
+    for since in ("10m", "2025-01-01T00:00", "2025-01-01"):
+        recent = lab.run("logs", "backend", "--since", since)
+        assert recent.stdout.splitlines()[1:] == ["traceback"], recent.stderr
+    everything = lab.run("logs", "--since", "1h")
+    assert everything.stdout.splitlines()[-1] == "traceback"
+    assert "gpu_server.log: its lines carry no time" in everything.stderr
+    assert "leave out --since" in lab.run("logs", "gpu_server", "--since", "1h").stderr
+    for wrong in ("yesterday", "999999d", "-1h", ""):
+        assert "allowed: 30s, 10m" in lab.run("logs", f"--since={wrong}").stderr
     unknown = lab.run("logs", "painter")
     assert unknown.returncode == 1
     assert "there are: gpu_server, backend" in unknown.stderr
