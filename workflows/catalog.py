@@ -17,7 +17,7 @@ from workflows.spec import CatalogError, GraphSpec, ModeSpec, Scalar, Style
 
 SHIPPED = "shipped"
 OWN = "EASEL_WORKFLOWS_DIR"
-"""Where a mode comes from: the setting, never a path of the host."""
+"""Where modes come from: with Easel, or from the folder of this setting (never its path)."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,12 @@ class Mode:
     name: str
     spec: ModeSpec
     graphs: Mapping[str, Graph]
+    """Those that can be read, with faults or without."""
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """A style that is out of service → its faults, a sentence each."""
     faults: Sequence[str] = ()
     """Every fault, also of graphs that no style uses."""
-    source: str = SHIPPED
+    is_served: bool = True
 
     @property
     def styles(self) -> Mapping[str, Style]:
@@ -71,8 +72,10 @@ class Catalog:
     modes: Mapping[str, Mode]
     broken: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """A mode that is left out → its faults, a sentence each."""
-    own_broken: frozenset[str] = frozenset()
-    """The broken modes that are not shipped."""
+    unfit: Mapping[str, Mode] = field(default_factory=dict)
+    """Those of the broken modes whose `mode.toml` can be read, for checks to tell more faults."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where each mode comes from, broken or not."""
 
     def __iter__(self) -> Iterator[Mode]:
         return iter(self.modes.values())
@@ -82,12 +85,6 @@ class Catalog:
         styles = {f"{m.name}:{style}": why for m in self for style, why in m.left_out.items()}
         return {name: "; ".join(why) for name, why in {**self.broken, **styles}.items()}
 
-    def source(self, mode: str) -> str:
-        """Say where a mode comes from, broken or not."""
-        if mode in self.modes:
-            return self.modes[mode].source
-        return OWN if mode in self.own_broken else SHIPPED
-
 
 def load(*folders: Path, own: OwnCheckpoint | None = None) -> Catalog:
     """Load the modes of Easel and of further `folders` (each holding one folder per mode).
@@ -96,26 +93,46 @@ def load(*folders: Path, own: OwnCheckpoint | None = None) -> Catalog:
     """
     modes: dict[str, Mode] = {}
     broken: dict[str, Sequence[str]] = {}
-    shipped: frozenset[str] = frozenset()
+    unfit: dict[str, Mode] = {}
+    sources: dict[str, str] = {}
+    for name, source, found in _read_all(folders, own):
+        sources[name] = source
+        if isinstance(found, Mode) and found.is_served:
+            modes[name] = found
+            continue
+        broken[name] = found.faults
+        if isinstance(found, Mode):
+            unfit[name] = found
+    ordered = sorted(modes.items(), key=lambda item: (item[1].spec.order, item[0]))
+    return Catalog(dict(ordered), broken, unfit, sources)
+
+
+def _read_all(
+    folders: Sequence[Path], own: OwnCheckpoint | None
+) -> Iterator[tuple[str, str, Mode | CatalogError]]:
+    """Yield each mode's name, where it comes from, and the mode or why it cannot be read."""
+    seen = set()
     for source, folder in ((SHIPPED, Path(__file__).parent), *((OWN, each) for each in folders)):
         try:
             places = sorted(place for place in folder.iterdir() if _is_mode(place))
         except OSError as error:
-            broken[folder.name] = [f"the workflows folder '{folder.name}': {reason(error)}"]
+            fault = f"the workflows folder '{folder.name}': {reason(error)}"
+            yield folder.name, source, CatalogError(fault)
             continue
         for place in places:
-            if place.name in modes or place.name in broken:
+            if place.name in seen:
                 fault = f"the mode '{place.name}' exists twice; rename this folder"
-                broken[f"{folder.name}/{place.name}"] = [fault]
+                yield f"{folder.name}/{place.name}", source, CatalogError(fault)
                 continue
-            try:
-                modes[place.name] = load_mode(place, source=source, own=own)
-            except CatalogError as error:
-                broken[place.name] = error.faults
-        if source == SHIPPED:
-            shipped = frozenset(broken)
-    ordered = sorted(modes.items(), key=lambda item: (item[1].spec.order, item[0]))
-    return Catalog(dict(ordered), broken, frozenset(broken) - shipped)
+            seen.add(place.name)
+            yield place.name, source, _read_or_fault(place, own)
+
+
+def _read_or_fault(place: Path, own: OwnCheckpoint | None) -> Mode | CatalogError:
+    try:
+        return read_mode(place, own)
+    except CatalogError as error:
+        return error
 
 
 def _is_mode(place: Path) -> bool:
@@ -129,11 +146,19 @@ def _is_mode(place: Path) -> bool:
     return any(name.endswith((".toml", ".json")) for name in names)
 
 
-def load_mode(folder: Path, *, source: str = SHIPPED, own: OwnCheckpoint | None = None) -> Mode:
-    """Load one mode. Raises CatalogError with every fault of its folder if it cannot be served.
+def load_mode(folder: Path, own: OwnCheckpoint | None = None) -> Mode:
+    """Load one mode. Raises CatalogError with every fault of its folder if it cannot be served."""
+    mode = read_mode(folder, own)
+    if not mode.is_served:
+        raise CatalogError(*mode.faults)
+    return mode
 
-    That is so if something is wrong with its default style or outside its styles and graphs: a
-    request that names no style must never be drawn in a style that nobody chose.
+
+def read_mode(folder: Path, own: OwnCheckpoint | None = None) -> Mode:
+    """Read one mode, fit to be served or not. Raises CatalogError if `mode.toml` is no TOML.
+
+    It is not served if something is wrong with its default style or outside its styles and graphs:
+    a request that names no style must never be drawn in a style that nobody chose.
     """
     where = f"{folder.name}/mode.toml"
     spec, faults = read_spec(folder)
@@ -147,11 +172,8 @@ def load_mode(folder: Path, *, source: str = SHIPPED, own: OwnCheckpoint | None 
     if default not in {**spec.styles, **left_out} and () not in faults:
         faults[()] = [f"{where}: default_style '{default}' is not one of the styles"]
     everything = tuple(dict.fromkeys(chain(*faults.values(), *left_out.values())))
-    if () in faults or default in left_out:
-        raise CatalogError(*everything)
-    used = {style.graph for name, style in spec.styles.items() if name not in left_out}
-    usable = {name: graph for name, graph in graphs.items() if name in used}
-    return Mode(folder.name, spec, usable, left_out, everything, source)
+    is_served = () not in faults and default not in left_out
+    return Mode(folder.name, spec, graphs, left_out, everything, is_served)
 
 
 def _load_graphs(folder: Path, spec: ModeSpec, faults: Faults) -> dict[str, Graph]:
@@ -186,7 +208,7 @@ def _left_out(where: str, spec: ModeSpec, faults: Faults) -> dict[str, Sequence[
 
 def _with_checkpoint(spec: ModeSpec, own: OwnCheckpoint) -> ModeSpec:
     """Serve every style through the `plain` graph, with the owner's checkpoint in it."""
-    graphs = {}
+    graphs = dict(spec.graphs)
     if plain := spec.graphs.get("plain"):
         values: dict[str, Scalar] = {"checkpoint": own.checkpoint, "controlnet": own.controlnet}
         bound = {name: value for name, value in values.items() if name in plain.bind}
@@ -196,7 +218,7 @@ def _with_checkpoint(spec: ModeSpec, own: OwnCheckpoint) -> ModeSpec:
         }
         settings = {**plain.settings, **bound}
         update = {"model": own.checkpoint, "sizes": scaled, "settings": settings}
-        graphs = {"plain": plain.model_copy(update=update)}
+        graphs["plain"] = plain.model_copy(update=update)
     styles = {
         name: style.model_copy(update={"graph": "plain", "settings": {}, "ranges": {}})
         for name, style in spec.styles.items()

@@ -108,7 +108,7 @@ def _modes(host: Host, arguments: argparse.Namespace) -> int:
 
     if arguments.action == "list":
         return modes.show(host, as_json=arguments.json)
-    return modes.check(host, arguments.names, as_json=arguments.json)
+    return modes.check(host, arguments.names, comfyui=arguments.comfyui, as_json=arguments.json)
 
 
 def _install_comfyui(host: Host, _arguments: argparse.Namespace) -> int:
@@ -162,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         elif name == "modes":
             command.add_argument("action", choices=("list", "check"))
             command.add_argument("names", nargs="*", metavar="NAME", help="check these only")
+            command.add_argument("--comfyui", metavar="URL", help="not this host's engine")
             command.add_argument("--json", action="store_true", help="output for programs")
         elif name == "logs":
             command.add_argument("service", nargs="?", metavar="SERVICE")

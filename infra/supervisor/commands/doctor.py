@@ -37,7 +37,7 @@ class Finding:
 
 def report(host: Host, *, as_json: bool) -> int:
     """Print every finding; return 0, or 3 when there is a fault."""
-    checks = (_python, _disk, _gpu, _ports, _engine, _models, _settings, _bot, _clock)
+    checks = (_python, _disk, _gpu, _ports, _engine, _models, _modes, _settings, _bot, _clock)
     findings = [finding for check in checks for finding in _findings(check, host)]
     healthy = all(finding.result != "fault" for finding in findings)
     if as_json:
@@ -175,6 +175,20 @@ def _own_checkpoint(host: Host, name: str) -> Finding:
         return Finding("models", "ok", f"{name} serves every style (EASEL_CHECKPOINT)")
     remedy = f"Put it into {place}, or correct EASEL_CHECKPOINT."
     return Finding("models", "fault", f"{name} (EASEL_CHECKPOINT) is not there", remedy)
+
+
+def _modes(host: Host) -> Iterator[Finding]:
+    from infra.supervisor.commands import modes  # noqa: PLC0415 - needs pydantic, as services do
+
+    known, faults = modes.faults_here(host)
+    reasons: dict[str, list[str]] = {}
+    for fault in faults:
+        reasons.setdefault(fault.mode, []).append(fault.reason)
+    for name, texts in reasons.items():
+        remedy = f"Correct it (./startup.sh modes check {name}), then ./startup.sh restart."
+        yield Finding(f"mode {name}", "fault", "; ".join(texts), remedy)
+    if not reasons:
+        yield Finding("modes", "ok", f"no fault; checked against {known.source}")
 
 
 def _settings(host: Host) -> Iterator[Finding]:
