@@ -106,7 +106,7 @@ def _faults_in_shape(graph: Any) -> Iterator[str]:
 def read_text(path: Path) -> str:
     """Read a hand-edited file: UTF-8, with or without a byte order mark."""
     data = path.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:2]:
         raise ValueError("it is in UTF-16; save it as UTF-8")
     try:
         return data.decode("utf-8-sig")
