@@ -42,8 +42,8 @@ from workflows.catalog import Catalog
 def create_app(settings: Settings) -> FastAPI:
     """Return the application; it schedules during its lifespan, or while it leads.
 
-    Raises CatalogError if a mode is broken, ProvenanceError if images could not be signed,
-    DatabaseRefused if the database is damaged, of a newer release or cannot be opened.
+    Raises ProvenanceError if images could not be signed, DatabaseRefused if the database is
+    damaged, of a newer release or cannot be opened.
     """
     last_written = prepare(settings.database_url, settings.images_url)
     certificate, key = settings.backend_signing_certificate, settings.backend_signing_key

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from workflows.graph import Graph
 from workflows.spec import CatalogError, ModeSpec
 
 Faults = dict[tuple[str, ...], list[str]]
 """Faults by what they concern: `("styles", name)`, `("graphs", name)`, or () for the whole mode."""
+Place = tuple[int | str, ...]
 
 
 def read_spec(folder: Path) -> tuple[ModeSpec, Faults]:
@@ -34,24 +34,25 @@ def read_spec(folder: Path) -> tuple[ModeSpec, Faults]:
             # Later only what was hidden, not what is missing because it was taken out.
             details = [d for d in error.errors() if not faults or d["type"] == "value_error"]
             for detail in details:
-                faults.setdefault(_part(detail), []).append(f"{where}: {_in_words(detail)}")
+                text = f"{where}: {_in_words(detail['loc'], detail['msg'])}"
+                faults.setdefault(_part(detail["loc"]), []).append(text)
             places = {_innermost(tables, detail["loc"]) for detail in error.errors()}
             for place in sorted(places, key=len, reverse=True):
                 _take_out(tables, place, folder.name)
 
 
-def _part(detail: ErrorDetails) -> tuple[str, ...]:
-    kind, *names = (*map(str, detail["loc"]), "")
+def _part(place: Place) -> tuple[str, ...]:
+    kind, *names = (*map(str, place), "")
     return (kind, names[0]) if kind in ("graphs", "styles") and names[0] else ()
 
 
-def _in_words(detail: ErrorDetails) -> str:
-    key = ".".join(map(str, detail["loc"]))
-    message = detail["msg"].removeprefix("Value error, ")
+def _in_words(place: Place, message: str) -> str:
+    key = ".".join(map(str, place))
+    message = message.removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
 
 
-def _innermost(tables: Any, place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _innermost(tables: Any, place: Place) -> Place:
     """Return the way to the innermost table entry that a fault's place leads to.
 
     Pydantic adds names of types, and what is missing; one item of a list goes with all of it.
@@ -63,7 +64,7 @@ def _innermost(tables: Any, place: tuple[int | str, ...]) -> tuple[int | str, ..
     return place
 
 
-def _take_out(tables: dict[str, Any], place: tuple[int | str, ...], name: str) -> None:
+def _take_out(tables: dict[str, Any], place: Place, name: str) -> None:
     """Remove an entry; put a stand-in where the mode must have one."""
     *way, last = place
     holder = tables

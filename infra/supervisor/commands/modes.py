@@ -10,11 +10,9 @@ from typing import Any
 
 import httpx
 
-from gpu_server.comfy.mode_check import ModeFault, faults_of, states_of
-from gpu_server.comfy.object_info import Definition, recorded
-from infra.supervisor.host import Host
-from infra.supervisor.services import service_table
-from web.settings import base_url
+from gpu_server.mode_check import Definition, ModeFault, faults_of, recorded, states_of
+from infra.supervisor.host import Host, HostError
+from infra.supervisor.services import require_address, service_table
 from workflows.catalog import Catalog, OwnCheckpoint, load
 
 _USAGE, _BROKEN = 2, 4
@@ -73,8 +71,8 @@ def check(host: Host, names: Sequence[str], *, comfyui: str | None, as_json: boo
         return _refuse(text, as_json=as_json)
     try:
         known = definitions_of(host) if comfyui is None else _of_address(comfyui)
-    except (NoDefinitions, ValueError) as error:
-        return _refuse(f"--comfyui: {error}", as_json=as_json)
+    except (NoDefinitions, HostError) as error:
+        return _refuse(str(error), as_json=as_json)
     faults = faults_of(catalog, known.definitions, names)
     missing = _missing_files(catalog, known, names)
     if as_json:
@@ -153,10 +151,9 @@ def _refuse(sentence: str, *, as_json: bool) -> int:
 
 
 def _of_address(text: str) -> Known:
-    """Return the definitions of the ComfyUI at an address. Raises NoDefinitions or ValueError."""
-    if not text.strip():
-        raise NoDefinitions("an address is missing; write one such as http://127.0.0.1:8188")
-    url = base_url(text)
+    """Return the definitions of the ComfyUI at an address. Raises NoDefinitions or HostError."""
+    require_address("--comfyui", text)
+    url = text.strip().rstrip("/")
     return Known(_fetch(url), f"the ComfyUI at {url}", is_engine=True)
 
 

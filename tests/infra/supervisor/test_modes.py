@@ -142,7 +142,7 @@ def test_what_is_no_comfyui_is_one_sentence(
     with services.served(Starlette(routes=[Route("/object_info", say)])) as url:
         assert launcher.main(["modes", "check", "--comfyui", url]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: --comfyui: ")
+    assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert url in error
 
