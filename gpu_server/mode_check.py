@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 from gpu_server.comfy.answers import NodeFault
 from gpu_server.comfy.model_files import missing_models
-from gpu_server.comfy.object_info import Definition, faults_in, recorded
+from gpu_server.comfy.object_info import Definition, faults_in
 from gpu_server.comfy.styles import StyleState, lacks_controlnet, sample, state_of
 from workflows.catalog import Catalog, Mode
 from workflows.graph import Graph, find_input, title_of
 from workflows.spec import CatalogError, GraphSpec
-
-__all__ = ["Definition", "ModeFault", "faults_of", "recorded", "states_of"]
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _engine(host: Host) -> Service | None:
     port = host.port("COMFYUI_PORT", 8188)
     url = f"http://127.0.0.1:{port}/system_stats"
     if elsewhere := host.setting("COMFYUI_URL"):
-        require_address("COMFYUI_URL", elsewhere)
+        _require_address("COMFYUI_URL", elsewhere)
         return Service("comfyui", (), ready_url=f"{elsewhere.rstrip('/')}/system_stats")
     if comfyui.is_installed(host):
         command = comfyui.command(host, port)
@@ -124,7 +124,7 @@ def _backend(host: Host) -> Service | None:
     return service and replace(service, env={"BACKEND_PORT": str(port)} | callee)
 
 
-def require_address(name: str, text: str) -> None:
+def _require_address(name: str, text: str) -> None:
     try:
         address = httpx.URL(text)
     except httpx.InvalidURL as error:

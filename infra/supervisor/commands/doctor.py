@@ -14,7 +14,7 @@ from typing import Any, Literal
 import httpx
 
 from infra.supervisor import comfyui, lifecycle, processes
-from infra.supervisor.host import Host, HostError, env_files, unread_settings
+from infra.supervisor.host import SHARED_PREFIXES, Host, HostError, env_files, unread_settings
 from infra.supervisor.services import Service, service_table
 from infra.supervisor.settings_check import WITH_SETTINGS, settings_faults
 from infra.supervisor.supervisord import Supervisord
@@ -178,17 +178,20 @@ def _own_checkpoint(host: Host, name: str) -> Finding:
 
 
 def _modes(host: Host) -> Iterator[Finding]:
-    from infra.supervisor.commands import modes  # noqa: PLC0415 - needs pydantic, as services do
-
-    known, faults = modes.faults_here(host)
+    if not (host.root / "gpu_server/modes_command.py").is_file():
+        return
+    answer = _python_output(host, "-m", "gpu_server.modes_command", "check", "--json")
+    if not answer.stdout:  # a wrong setting, which is told below
+        return
+    report = json.loads(answer.stdout)
     reasons: dict[str, list[str]] = {}
-    for fault in faults:
-        reasons.setdefault(fault.mode, []).append(fault.reason)
+    for fault in report["reasons"]:
+        reasons.setdefault(fault["mode"], []).append(fault["reason"])
     for name, texts in reasons.items():
         remedy = f"Correct it (./startup.sh modes check {name}), then ./startup.sh restart."
         yield Finding(f"mode {name}", "fault", "; ".join(texts), remedy)
     if not reasons:
-        yield Finding("modes", "ok", f"no fault; checked against {known.source}")
+        yield Finding("modes", "ok", f"no fault; checked against {report['checked_against']}")
 
 
 def _settings(host: Host) -> Iterator[Finding]:
@@ -245,12 +248,17 @@ def _clock(host: Host) -> Iterator[Finding]:
         yield Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
 
 
+def environment_of(host: Host) -> dict[str, str]:
+    """Return the environment in which commands of the services run: with their settings."""
+    shared = {k: v for k, v in host.settings.items() if k.startswith(SHARED_PREFIXES)}
+    return {**os.environ, **shared, **host.exported, "GPU_MODELS_DIR": str(host.models_dir)}
+
+
 def _python_output(host: Host, *argv: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | host.exported | {"GPU_MODELS_DIR": str(host.models_dir)}
     return subprocess.run(  # noqa: S603
         (sys.executable, *argv),
         cwd=host.root,
-        env=environment,
+        env=environment_of(host),
         capture_output=True,
         text=True,
         check=False,

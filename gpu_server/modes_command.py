@@ -1,19 +1,26 @@
-"""`modes check` and `modes list`: the modes of this host, and every fault of each."""
+"""The modes of this host, and every fault of each: what `./startup.sh modes` runs.
 
+`python -m gpu_server.modes_command list [--json]`
+`python -m gpu_server.modes_command check [NAME…] [--comfyui URL] [--json]`
+
+Exit codes: 0 done, 2 usage or settings, 4 a mode has a fault.
+"""
+
+import argparse
 import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-from gpu_server.mode_check import Definition, ModeFault, faults_of, recorded, states_of
-from infra.supervisor.host import Host, HostError
-from infra.supervisor.services import require_address, service_table
-from workflows.catalog import Catalog, OwnCheckpoint, load
+from gpu_server.comfy.object_info import Definition, recorded
+from gpu_server.mode_check import ModeFault, faults_of, states_of
+from gpu_server.settings import ENV_FILE, Settings
+from web.settings import base_url, load_or_exit
+from workflows.catalog import Catalog
 
 _USAGE, _BROKEN = 2, 4
 _CONNECT_S, _ANSWER_S = 5.0, 60.0
@@ -35,44 +42,61 @@ class Known:
     note: str = ""
 
 
-def catalog_of(host: Host) -> Catalog:
-    """Load the catalogue as the services of this host serve it; faults are in it."""
-    folder, checkpoint = host.setting("EASEL_WORKFLOWS_DIR"), host.setting("EASEL_CHECKPOINT")
-    own = OwnCheckpoint(checkpoint, host.setting("EASEL_CONTROLNET")) if checkpoint else None
-    return load(*([Path(host.root, Path(folder).expanduser())] if folder else []), own=own)
-
-
-def definitions_of(host: Host) -> Known:
-    """Return what this host's engine says of its nodes, else what is recorded."""
-    engine = next((s for s in service_table(host) if s.name == "comfyui" and s.ready_url), None)
-    if engine is None:
-        return Known(recorded(), _RECORDED, is_engine=False)
-    url = str(engine.ready_url).removesuffix("/system_stats")
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="startup.sh modes")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    listing = commands.add_parser("list", help="where each comes from, available or why not")
+    checking = commands.add_parser("check", help="every fault; exit 4 if there is one")
+    checking.add_argument("names", nargs="*", metavar="NAME", help="these only")
+    text = "check against this ComfyUI instead of this host's engine"
+    checking.add_argument("--comfyui", metavar="URL", help=text)
+    for command in (listing, checking):
+        command.add_argument("--json", action="store_true", help="output for programs")
+    arguments = parser.parse_args(argv)
+    settings = load_or_exit(Settings, ENV_FILE)
+    catalog = settings.load_catalog()
+    if arguments.command == "list":
+        return _show(catalog, _of_engine(settings.engine_url), as_json=arguments.json)
+    given = arguments.comfyui
     try:
-        return Known(_fetch(url), f"the engine at {url}", is_engine=True)
+        _require_modes(catalog, arguments.names)
+        known = _of_engine(settings.engine_url) if given is None else _of_address(given)
+    except (NoDefinitions, ValueError) as error:
+        return _refuse(str(error), as_json=arguments.json)
+    return _check(catalog, known, arguments.names, as_json=arguments.json)
+
+
+def _require_modes(catalog: Catalog, names: Sequence[str]) -> None:
+    if unknown := [name for name in names if name not in catalog.sources]:
+        raise ValueError(f"no mode {', '.join(unknown)}; there are {', '.join(catalog.sources)}")
+
+
+def _of_engine(url: str) -> Known:
+    """Return what this host's engine says of its nodes, else what is recorded."""
+    try:
+        return Known(_fetch(url), f"the engine at {_shown(url)}", is_engine=True)
     except NoDefinitions as error:
         return Known(recorded(), _RECORDED, is_engine=False, note=str(error))
 
 
-def faults_here(host: Host) -> tuple[Known, list[ModeFault]]:
-    """Return every fault of this host's modes, and what they were checked against."""
-    known = definitions_of(host)
-    return known, faults_of(catalog_of(host), known.definitions)
-
-
-def check(host: Host, names: Sequence[str], *, comfyui: str | None, as_json: bool) -> int:
-    """Print every fault of these modes, or of all.
-
-    Return 0, 4 for a fault, or 2 for a bad name and an address where no ComfyUI answers.
-    """
-    catalog = catalog_of(host)
-    if unknown := [name for name in names if name not in catalog.sources]:
-        text = f"no mode {', '.join(unknown)}; there are {', '.join(catalog.sources)}"
-        return _refuse(text, as_json=as_json)
+def _of_address(text: str) -> Known:
+    """Return the definitions of the ComfyUI at an address. Raises NoDefinitions or ValueError."""
     try:
-        known = definitions_of(host) if comfyui is None else _of_address(comfyui)
-    except (NoDefinitions, HostError) as error:
-        return _refuse(str(error), as_json=as_json)
+        url = base_url(text, user=True)
+    except ValueError as error:
+        raise ValueError(f"--comfyui: {error}") from error
+    if not url:
+        raise ValueError("--comfyui: an address is missing, such as http://127.0.0.1:8188")
+    return Known(_fetch(url), f"the ComfyUI at {_shown(url)}", is_engine=True)
+
+
+def _shown(url: str) -> str:
+    """Return an address without the user's name and the password in it."""
+    return str(httpx.URL(url).copy_with(username=None, password=None))
+
+
+def _check(catalog: Catalog, known: Known, names: Sequence[str], *, as_json: bool) -> int:
+    """Print every fault of these modes, or of all; return 0, or 4 if there is one."""
     faults = faults_of(catalog, known.definitions, names)
     missing = _missing_files(catalog, known, names)
     if as_json:
@@ -89,9 +113,8 @@ def check(host: Host, names: Sequence[str], *, comfyui: str | None, as_json: boo
     return _BROKEN if faults else 0
 
 
-def show(host: Host, *, as_json: bool) -> int:
+def _show(catalog: Catalog, known: Known, *, as_json: bool) -> int:
     """Print each mode, where it comes from, and whether each style is available; return 0."""
-    catalog, known = catalog_of(host), definitions_of(host)
     rows = [_row(catalog, name, known) for name in (*catalog.modes, *catalog.broken)]
     if as_json:
         print(json.dumps({"modes": rows, "checked_against": known.source}))
@@ -150,15 +173,9 @@ def _refuse(sentence: str, *, as_json: bool) -> int:
     return _USAGE
 
 
-def _of_address(text: str) -> Known:
-    """Return the definitions of the ComfyUI at an address. Raises NoDefinitions or HostError."""
-    require_address("--comfyui", text)
-    url = text.strip().rstrip("/")
-    return Known(_fetch(url), f"the ComfyUI at {url}", is_engine=True)
-
-
 def _fetch(url: str) -> dict[str, Definition]:
     """Fetch all definitions within a limit of time and size. Raises NoDefinitions."""
+    shown = _shown(url)
     body, end = bytearray(), time.monotonic() + _ANSWER_S
     timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S)
     try:
@@ -166,16 +183,20 @@ def _fetch(url: str) -> dict[str, Definition]:
             for part in answer.iter_bytes():
                 body += part
                 if len(body) > _MAX_BYTES or time.monotonic() > end:
-                    raise NoDefinitions(f"the answer of {url} does not end")
+                    raise NoDefinitions(f"the answer of {shown} does not end")
         answer.raise_for_status()
         definitions = json.loads(body)
     except httpx.HTTPStatusError as error:
-        status = f"{url} answers /object_info with {error.response.status_code}"
+        status = f"{shown} answers /object_info with {error.response.status_code}"
         raise NoDefinitions(f"{status}, as no ComfyUI does") from error
     except httpx.HTTPError as error:
-        raise NoDefinitions(f"no answer from {url}; is ComfyUI running there?") from error
+        raise NoDefinitions(f"no answer from {shown}; is ComfyUI running there?") from error
     except (ValueError, RecursionError) as error:
-        raise NoDefinitions(f"what answers at {url} is no ComfyUI") from error
+        raise NoDefinitions(f"what answers at {shown} is no ComfyUI") from error
     if not isinstance(definitions, dict) or "SaveImage" not in definitions:
-        raise NoDefinitions(f"what answers at {url} is no ComfyUI")
+        raise NoDefinitions(f"what answers at {shown} is no ComfyUI")
     return definitions
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
