@@ -120,10 +120,10 @@ def _show(catalog: Catalog, known: Known, *, as_json: bool) -> int:
         print(json.dumps({"modes": rows, "checked_against": known.source}))
         return 0
     for row in rows:
-        state = "available" if row["available"] else f"unavailable: {row['reason']}"
+        state = "available" if row["available"] else "unavailable"
         print(f"{row['mode']:<16} {row['from']:<20} {state}")
-        for style in row["styles"] if row["available"] else ():
-            print(f"  {style['style']:<35} {style['reason'] or 'available'}")
+        for style in row["styles"] or [{"style": "", **row}]:
+            print(f"  {style['style']:<14} {style['reason'] or 'available'}")
     return 0
 
 

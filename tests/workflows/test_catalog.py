@@ -208,6 +208,7 @@ def test_a_byte_order_mark_lists_of_lists_and_a_preview_are_legal(folder: Path) 
     catalog = workflows.load(folder.parent)
     drawn = draw(catalog, "poster", {"count": 2}, output_class="PreviewImage")
     assert drawn.outputs == ("22.0", "22.1")
+    assert [key for key in drawn.graph if key.startswith("91")] == []
 
 
 def test_a_deeply_nested_graph_is_left_out(folder: Path) -> None:
