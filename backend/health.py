@@ -81,7 +81,7 @@ class Platform:
                 limit=self.max_queue,
                 oldest_seconds=round(queue.oldest_s(), 1),
             ),
-            broken_modes={name: "; ".join(why) for name, why in self.catalog.broken.items()},
+            broken_modes=self.catalog.out_of_service(),
         )
 
     def exposition(self) -> bytes:

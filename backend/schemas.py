@@ -152,4 +152,4 @@ class BackendHealth(BaseModel):
     checks: dict[str, str] = {}
     pods: list[PodInfo]
     queue: QueueInfo
-    broken_modes: dict[str, str] = Field({}, description="mode → why it is out of service")
+    broken_modes: dict[str, str] = Field({}, description="mode or mode:style → its faults")

@@ -118,7 +118,7 @@ class PodHealth:
             running=running,
             loaded_model=self.execution.loaded_model,
             styles={mode.name: self._styles(mode) for mode in self.catalog},
-            broken_modes={name: "; ".join(why) for name, why in self.catalog.broken.items()},
+            broken_modes=self.catalog.out_of_service(),
         )
 
     def metrics(self, gpu: dict[str, Any] | None) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from gpu_server import schemas
 from workflows import parameters
-from workflows.catalog import Catalog
+from workflows.catalog import Catalog, Mode
 
 
 def describe_modes(
@@ -29,22 +29,42 @@ def describe_modes(
                 for name, parameter in mode.spec.parameters.items()
             },
             styles=[
-                schemas.StyleInfo(
-                    name=name,
-                    title=style.title.model_dump(),
-                    description=style.description.model_dump(),
-                    model=mode.graph_spec(name).model,
-                    sizes={r: list(s) for r, s in mode.graph_spec(name).sizes.items()},
-                    ignores=list(mode.graph_spec(name).ignores),
-                    available=health[mode.name][name].available,
-                    reason=health[mode.name][name].reason,
-                )
-                for name, style in mode.styles.items()
+                *(_style(mode, name, health[mode.name][name]) for name in mode.styles),
+                *(_left_out(mode, name, faults) for name, faults in mode.left_out.items()),
             ],
         )
         for mode in catalog
     ]
     return [*working, *(_broken(name, faults) for name, faults in catalog.broken.items())]
+
+
+def _style(mode: Mode, name: str, health: schemas.StyleHealth) -> schemas.StyleInfo:
+    style, graph = mode.styles[name], mode.graph_spec(name)
+    return schemas.StyleInfo(
+        name=name,
+        title=style.title.model_dump(),
+        description=style.description.model_dump(),
+        model=graph.model,
+        sizes={ratio: list(size) for ratio, size in graph.sizes.items()},
+        ignores=list(graph.ignores),
+        available=health.available,
+        reason=health.reason,
+    )
+
+
+def _left_out(mode: Mode, name: str, faults: Sequence[str]) -> schemas.StyleInfo:
+    """Describe a style that no request can name: what it would be cannot be told."""
+    style = mode.spec.styles.get(name)
+    return schemas.StyleInfo(
+        name=name,
+        title=style.title.model_dump() if style else {"en": name},
+        description=style.description.model_dump() if style else {},
+        model="",
+        sizes={},
+        ignores=[],
+        available=False,
+        reason="; ".join(faults),
+    )
 
 
 def _broken(name: str, faults: Sequence[str]) -> schemas.ModeInfo:

@@ -143,7 +143,7 @@ class Health(BaseModel):
     running: int
     loaded_model: str | None
     styles: dict[str, dict[str, StyleHealth]] = Field(description="mode → style → health")
-    broken_modes: dict[str, str] = Field({}, description="mode → why it is out of service")
+    broken_modes: dict[str, str] = Field({}, description="mode or mode:style → its faults")
 
 
 class StyleInfo(BaseModel):

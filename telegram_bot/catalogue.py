@@ -88,6 +88,7 @@ def readable(raw: object) -> list[ModeInfo]:
     for item in raw if isinstance(raw, list) else ():
         try:
             mode = ModeInfo.model_validate(item)
+            mode.styles = [style for style in mode.styles if style.sizes]  # the rest is broken
         except ValidationError:
             continue
         if mode.styles:

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from web.env_file import EnvFileError, read_env_file
 from web.same_origin import is_loopback
-from workflows.catalog import Catalog
+from workflows.catalog import Catalog, OwnCheckpoint
 from workflows.catalog import load as load_modes
 
 S = TypeVar("S", bound="ServiceSettings")
@@ -123,14 +123,12 @@ class PlatformSettings(ServiceSettings):
     easel_checkpoint_size: int = Field(1024, ge=256, le=2048)
 
     def load_catalog(self) -> Catalog:
-        """Load the catalogue as this platform serves it. Raises CatalogError."""
+        """Load the catalogue as this platform serves it; faults are in it."""
         further = [self.easel_workflows_dir] if self.easel_workflows_dir else []
-        catalog = load_modes(*further)
         if not self.easel_checkpoint:
-            return catalog
-        return catalog.with_checkpoint(
-            self.easel_checkpoint, self.easel_controlnet, self.easel_checkpoint_size
-        )
+            return load_modes(*further)
+        controlnet, base = self.easel_controlnet, self.easel_checkpoint_size
+        return load_modes(*further, own=OwnCheckpoint(self.easel_checkpoint, controlnet, base))
 
 
 def load(kind: type[S], env_file: Path) -> S:

@@ -1,21 +1,23 @@
 """The catalogue: one folder per mode, with a `mode.toml` and ComfyUI graphs in API format.
 
-Loading checks everything that can be checked without a ComfyUI. A mode with a fault is left
-out, with every fault as a sentence; the others are served.
+Loading checks everything that can be checked without a ComfyUI. A style with a fault is left out,
+and a mode without its default style: each with every fault as a sentence. The others are served.
 """
 
-import json
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
-
-from workflows.graph import Graph, downstream, find_input
+from workflows.faults import faults_in_graph, faults_in_parameters, faults_in_style
+from workflows.files import Faults, read_graph, read_spec, reason
+from workflows.graph import Graph
 from workflows.spec import CatalogError, GraphSpec, ModeSpec, Scalar, Style
+
+SHIPPED = "shipped"
+OWN = "EASEL_WORKFLOWS_DIR"
+"""Where modes come from: with Easel, or from the folder of this setting (never its path)."""
 
 
 @dataclass(frozen=True)
@@ -25,24 +27,44 @@ class Mode:
     name: str
     spec: ModeSpec
     graphs: Mapping[str, Graph]
+    """Those that can be read, with faults or without."""
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """A style that is out of service → its faults, a sentence each."""
+    faults: Sequence[str] = ()
+    """Every fault, also of graphs that no style uses."""
+    is_served: bool = True
 
     @property
     def styles(self) -> Mapping[str, Style]:
-        return self.spec.styles
+        """The styles in service."""
+        return {name: s for name, s in self.spec.styles.items() if name not in self.left_out}
 
     @property
     def takes_image(self) -> bool:
         return any(p.type == "image" for p in self.spec.parameters.values())
 
     def graph_spec(self, style: str) -> GraphSpec:
-        return self.spec.graphs[self.styles[style].graph]
+        return self.spec.graphs[self.spec.styles[style].graph]
 
     def graph(self, style: str) -> Graph:
         """Copy the style's graph, to be changed freely."""
-        return deepcopy(self.graphs[self.styles[style].graph])
+        return deepcopy(self.graphs[self.spec.styles[style].graph])
 
     def settings(self, style: str) -> dict[str, Scalar]:
-        return {**self.graph_spec(style).settings, **self.styles[style].settings}
+        return {**self.graph_spec(style).settings, **self.spec.styles[style].settings}
+
+
+@dataclass(frozen=True)
+class OwnCheckpoint:
+    """One checkpoint that serves every style through the modes' `plain` graphs.
+
+    `checkpoint` and `controlnet` are names as ComfyUI lists them; `base` is the side in pixels that
+    the checkpoint was trained for (512 for SD 1.5, 1024 for SDXL).
+    """
+
+    checkpoint: str
+    controlnet: str = ""
+    base: int = 1024
 
 
 @dataclass(frozen=True)
@@ -50,46 +72,67 @@ class Catalog:
     modes: Mapping[str, Mode]
     broken: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """A mode that is left out → its faults, a sentence each."""
+    unfit: Mapping[str, Mode] = field(default_factory=dict)
+    """Those of the broken modes whose `mode.toml` can be read, for checks to tell more faults."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where each mode comes from, broken or not."""
 
     def __iter__(self) -> Iterator[Mode]:
         return iter(self.modes.values())
 
-    def with_checkpoint(self, checkpoint: str, controlnet: str = "", base: int = 1024) -> "Catalog":
-        """Serve every style with one checkpoint, through the modes' `plain` graphs.
-
-        `checkpoint` and `controlnet` are names as ComfyUI lists them; `base` is the side in pixels
-        that the checkpoint was trained for (512 for SD 1.5, 1024 for SDXL). A mode without a
-        `plain` graph keeps its own graphs.
-        """
-        own: dict[str, Scalar] = {"checkpoint": checkpoint, "controlnet": controlnet}
-        modes = {name: _plain(mode, own, base) for name, mode in self.modes.items()}
-        return Catalog(modes, self.broken)
+    def out_of_service(self) -> dict[str, str]:
+        """Say why each mode and each `mode:style` that is left out is so."""
+        styles = {f"{m.name}:{style}": why for m in self for style, why in m.left_out.items()}
+        return {name: "; ".join(why) for name, why in {**self.broken, **styles}.items()}
 
 
-def load(*folders: Path) -> Catalog:
+def load(*folders: Path, own: OwnCheckpoint | None = None) -> Catalog:
     """Load the modes of Easel and of further `folders` (each holding one folder per mode).
 
     What cannot be loaded is in the result's `broken`; of two modes with one name the first is kept.
     """
     modes: dict[str, Mode] = {}
     broken: dict[str, Sequence[str]] = {}
-    for folder in (Path(__file__).parent, *folders):
+    unfit: dict[str, Mode] = {}
+    sources: dict[str, str] = {}
+    for name, source, found in _read_all(folders, own):
+        sources[name] = source
+        if isinstance(found, Mode) and found.is_served:
+            modes[name] = found
+            continue
+        broken[name] = found.faults
+        if isinstance(found, Mode):
+            unfit[name] = found
+    ordered = sorted(modes.items(), key=lambda item: (item[1].spec.order, item[0]))
+    return Catalog(dict(ordered), broken, unfit, sources)
+
+
+def _read_all(
+    folders: Sequence[Path], own: OwnCheckpoint | None
+) -> Iterator[tuple[str, str, Mode | CatalogError]]:
+    """Yield each mode's name, where it comes from, and the mode or why it cannot be read."""
+    seen = set()
+    for source, folder in ((SHIPPED, Path(__file__).parent), *((OWN, each) for each in folders)):
         try:
             places = sorted(place for place in folder.iterdir() if _is_mode(place))
         except OSError as error:
-            broken[folder.name] = [f"the workflows folder '{folder.name}': {_reason(error)}"]
+            fault = f"the workflows folder '{folder.name}': {reason(error)}"
+            yield folder.name, source, CatalogError(fault)
             continue
         for place in places:
-            if place.name in modes or place.name in broken:
+            if place.name in seen:
                 fault = f"the mode '{place.name}' exists twice; rename this folder"
-                broken[f"{folder.name}/{place.name}"] = [fault]
+                yield f"{folder.name}/{place.name}", source, CatalogError(fault)
                 continue
-            try:
-                modes[place.name] = load_mode(place)
-            except CatalogError as error:
-                broken[place.name] = error.faults
-    ordered = sorted(modes.items(), key=lambda item: (item[1].spec.order, item[0]))
-    return Catalog(dict(ordered), broken)
+            seen.add(place.name)
+            yield place.name, source, _read_or_fault(place, own)
+
+
+def _read_or_fault(place: Path, own: OwnCheckpoint | None) -> Mode | CatalogError:
+    try:
+        return read_mode(place, own)
+    except CatalogError as error:
+        return error
 
 
 def _is_mode(place: Path) -> bool:
@@ -103,148 +146,81 @@ def _is_mode(place: Path) -> bool:
     return any(name.endswith((".toml", ".json")) for name in names)
 
 
-def load_mode(folder: Path) -> Mode:
-    """Load one mode. Raises CatalogError with every fault that its folder has."""
-    where = f"{folder.name}/mode.toml"
-    try:
-        spec = ModeSpec.model_validate(tomllib.loads(_read(folder / "mode.toml")))
-    except ValidationError as error:
-        raise CatalogError(*(f"{where}: {fault}" for fault in _in_words(error))) from error
-    except (OSError, ValueError, RecursionError) as error:  # TOML and UTF-8 have own ValueErrors
-        raise CatalogError(f"{where}: {_reason(error)}") from error
-    graphs: dict[str, Graph] = {}
-    faults: list[str] = []
-    for name, graph in spec.graphs.items():
-        try:
-            graphs[name] = _load_graph(folder, graph)
-        except CatalogError as error:
-            faults += error.faults
-    mode = Mode(folder.name, spec, graphs)
-    for name in spec.styles:
-        faults += (f"{where}: the style '{name}' {fault}" for fault in _faults_in_style(mode, name))
-    if faults:
-        raise CatalogError(*dict.fromkeys(faults))
+def load_mode(folder: Path, own: OwnCheckpoint | None = None) -> Mode:
+    """Load one mode. Raises CatalogError with every fault of its folder if it cannot be served."""
+    mode = read_mode(folder, own)
+    if not mode.is_served:
+        raise CatalogError(*mode.faults)
     return mode
 
 
-def _read(path: Path) -> str:
-    """Read a hand-edited file: UTF-8, with or without a byte order mark."""
-    data = path.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError("it is in UTF-16; save it as UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not UTF-8; save it as UTF-8") from error
+def read_mode(folder: Path, own: OwnCheckpoint | None = None) -> Mode:
+    """Read one mode, fit to be served or not. Raises CatalogError if `mode.toml` is no TOML.
+
+    It is not served if something is wrong with its default style or outside its styles and graphs:
+    a request that names no style must never be drawn in a style that nobody chose.
+    """
+    where = f"{folder.name}/mode.toml"
+    spec, faults = read_spec(folder)
+    graphs = _load_graphs(folder, spec, faults)
+    if own and ("plain" in spec.graphs or ("graphs", "plain") in faults):
+        spec = _with_checkpoint(spec, own)
+    left_out = _left_out(where, spec, faults)
+    if texts := list(faults_in_parameters(spec)):
+        faults.setdefault((), []).extend(f"{where}: {text}" for text in texts)
+    default = spec.default_style
+    if default not in {**spec.styles, **left_out} and () not in faults:
+        faults[()] = [f"{where}: default_style '{default}' is not one of the styles"]
+    everything = tuple(dict.fromkeys(chain(*faults.values(), *left_out.values())))
+    is_served = () not in faults and default not in left_out
+    return Mode(folder.name, spec, graphs, left_out, everything, is_served)
 
 
-def _reason(error: Exception) -> str:
-    """Say what is wrong, without a path of this host."""
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
-
-
-def _in_words(error: ValidationError) -> list[str]:
-    faults = [(".".join(map(str, fault["loc"])), str(fault["msg"])) for fault in error.errors()]
-    texts = [f"{key}: {message.removeprefix('Value error, ')}" for key, message in faults]
-    return [text.removeprefix(": ") for text in texts]
-
-
-def _load_graph(folder: Path, spec: GraphSpec) -> Graph:
-    where = f"{folder.name}/{spec.file}"
-    try:
-        graph: Graph = json.loads(_read(folder / spec.file))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CatalogError(f"{where}: {_reason(error)}") from error
-    faults = _faults_in_nodes(graph)
-    if not faults:
-        faults = [*_faults_in_bindings(graph, spec), *_faults_in_output(graph, spec)]
-    if faults:
-        raise CatalogError(*(f"{where}: {fault}" for fault in faults))
-    return graph
-
-
-def _faults_in_nodes(graph: Any) -> list[str]:
-    if not isinstance(graph, dict) or "nodes" in graph or not graph:
-        return ["this is not a graph in API format; use 'Export (API)' in ComfyUI"]
-    faults = []
-    for key, node in graph.items():
-        if not isinstance(node, dict):
-            faults.append(f"'{key}' is not a node; remove this key")
-            continue
-        if not isinstance(node.get("class_type"), str):
-            faults.append(f"node '{key}': class_type must be the name of a node's class")
-        if not isinstance(node.get("inputs"), dict):
-            faults.append(f"node '{key}': inputs must be an object, {{}} if there are none")
-        if not isinstance(node.get("_meta", {}), dict):
-            faults.append(f"node '{key}': _meta must be an object")
-    return faults
-
-
-def _faults_in_bindings(graph: Graph, spec: GraphSpec) -> Iterator[str]:
-    for value, target in spec.bind.items():
+def _load_graphs(folder: Path, spec: ModeSpec, faults: Faults) -> dict[str, Graph]:
+    """Load every graph of a mode, and note the faults of each."""
+    graphs = {}
+    for name, graph_spec in spec.graphs.items():
+        place = ("graphs", name)
         try:
-            find_input(graph, target)
+            graphs[name] = read_graph(folder / graph_spec.file)
         except CatalogError as error:
-            yield f"'{value}' is bound to '{target}', but {error}"
+            faults.setdefault(place, []).extend(error.faults)
+            continue
+        where = f"{folder.name}/{graph_spec.file}"
+        if texts := [f"{where}: {text}" for text in faults_in_graph(graphs[name], graph_spec)]:
+            faults.setdefault(place, []).extend(texts)
+    return graphs
 
 
-def _faults_in_output(graph: Graph, spec: GraphSpec) -> Iterator[str]:
-    """Require one image per seed: one SaveImage, downstream of the node that takes the seed."""
-    outputs = [key for key, node in graph.items() if node["class_type"] == "SaveImage"]
-    if len(outputs) != 1:
-        yield f"it has {len(outputs)} SaveImage nodes; exactly one is needed"
-    elif "images" not in graph[outputs[0]]["inputs"]:
-        yield f"node '{outputs[0]}': its input 'images' is missing"
-    if "seed" not in spec.bind:
-        yield "nothing is bound to 'seed'"
-        return
-    try:
-        seeded, _ = find_input(graph, spec.bind["seed"])
-    except CatalogError:
-        return  # told with the bindings
-    if len(outputs) == 1 and outputs[0] not in downstream(graph, seeded):
-        yield "its SaveImage node does not depend on the seed"
+def _left_out(where: str, spec: ModeSpec, faults: Faults) -> dict[str, Sequence[str]]:
+    """Return each style that cannot be served, with its faults and those of its graph."""
+    found = {part[1]: [*texts] for part, texts in faults.items() if part[:1] == ("styles",)}
+    for name, style in spec.styles.items():
+        texts = [*found.get(name, ()), *faults.get(("graphs", style.graph), ())]
+        if style.graph in spec.graphs:
+            texts += (f"{where}: the style '{name}' {why}" for why in faults_in_style(spec, name))
+        elif ("graphs", style.graph) not in faults:
+            texts.append(f"{where}: styles.{name}.graph '{style.graph}' is not one of the graphs")
+        if texts:
+            found[name] = texts
+    return dict(found)
 
 
-def _faults_in_style(mode: Mode, name: str) -> Iterator[str]:
-    spec, style, parameters = mode.graph_spec(name), mode.styles[name], mode.spec.parameters
-    for value in mode.settings(name):
-        if value not in spec.bind:
-            yield f"sets '{value}', which is not bound"
-    for value, parameter in parameters.items():
-        if value not in spec.bind and value not in spec.ignores and value != "count":
-            yield f"neither binds nor ignores '{value}'"
-        template = {"prompt": style.prompt, "negative_prompt": style.negative_prompt}.get(value)
-        if template is not None and "{" + value + "}" not in template and value in spec.bind:
-            yield f"has no {{{value}}} in its template '{value}'"
-        if value in style.ranges and parameter.type != "number":
-            yield f"has a range for '{value}', which is not a number"
-    for value in style.ranges:
-        if value not in parameters:
-            yield f"has a range for '{value}', which is not a parameter"
-
-
-def _plain(mode: Mode, own: Mapping[str, Scalar], base: int) -> Mode:
-    plain = mode.spec.graphs.get("plain")
-    if plain is None:
-        return mode
-    scaled = {
-        ratio: (round(w * base / 1024 / 8) * 8, round(h * base / 1024 / 8) * 8)
-        for ratio, (w, h) in plain.sizes.items()
-    }
-    bound = {name: value for name, value in own.items() if name in plain.bind}
-    graph = plain.model_copy(
-        update={
-            "model": str(own["checkpoint"]),
-            "sizes": scaled,
-            "settings": {**plain.settings, **bound},
+def _with_checkpoint(spec: ModeSpec, own: OwnCheckpoint) -> ModeSpec:
+    """Serve every style through the `plain` graph, with the owner's checkpoint in it."""
+    graphs = dict(spec.graphs)
+    if plain := spec.graphs.get("plain"):
+        values: dict[str, Scalar] = {"checkpoint": own.checkpoint, "controlnet": own.controlnet}
+        bound = {name: value for name, value in values.items() if name in plain.bind}
+        scaled = {
+            ratio: (round(w * own.base / 1024 / 8) * 8, round(h * own.base / 1024 / 8) * 8)
+            for ratio, (w, h) in plain.sizes.items()
         }
-    )
+        settings = {**plain.settings, **bound}
+        update = {"model": own.checkpoint, "sizes": scaled, "settings": settings}
+        graphs["plain"] = plain.model_copy(update=update)
     styles = {
         name: style.model_copy(update={"graph": "plain", "settings": {}, "ranges": {}})
-        for name, style in mode.styles.items()
+        for name, style in spec.styles.items()
     }
-    spec = mode.spec.model_copy(update={"graphs": {"plain": graph}, "styles": styles})
-    return replace(mode, spec=spec, graphs={"plain": mode.graphs["plain"]})
+    return spec.model_copy(update={"graphs": graphs, "styles": styles})

@@ -1,5 +1,7 @@
 """ComfyUI graphs in API format: find nodes and inputs by name, and follow links."""
 
+from collections.abc import Collection, Iterator
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from workflows.spec import CatalogError
@@ -66,3 +68,25 @@ def downstream(graph: Graph, start: str) -> list[str]:
         if not new:
             return [key for key in graph if key in reached]
         reached |= new
+
+
+def cycles(graph: Graph) -> Iterator[list[str]]:
+    """Find circles of links, which can never be run; of several through one node only one."""
+    links = {
+        key: {source for value in node["inputs"].values() if (source := source_of(value)) in graph}
+        for key, node in graph.items()
+    }
+    while True:
+        try:
+            TopologicalSorter(links).prepare()
+        except CycleError as error:
+            circle = set(error.args[1])
+            yield [key for key in links if key in circle]
+            links = {key: sources - circle for key, sources in links.items() if key not in circle}
+        else:
+            return
+
+
+def named(graph: Graph, nodes: Collection[str]) -> str:
+    """Name nodes for a person: by their titles, else their classes, with their ids."""
+    return ", ".join(f"'{title_of(graph[n]) or graph[n]['class_type']}' ({n})" for n in nodes)

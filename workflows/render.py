@@ -134,7 +134,12 @@ def _relink(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def _set_outputs(graph: Graph, prefix: str, output_class: str) -> tuple[str, ...]:
-    """Replace every SaveImage by `output_class`; return their ids, as previews are no outputs."""
+    """Replace every SaveImage by `output_class`; return their ids.
+
+    An exported preview is taken out: nobody sees it, and its files would stay in ComfyUI.
+    """
+    for key in [key for key, node in graph.items() if node["class_type"] == "PreviewImage"]:
+        del graph[key]
     outputs = tuple(key for key, node in graph.items() if node["class_type"] == "SaveImage")
     for key in outputs:
         node = graph[key]

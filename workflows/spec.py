@@ -176,22 +176,3 @@ class ModeSpec(Record):
     parameters: dict[str, Parameter]
     graphs: dict[str, GraphSpec]
     styles: dict[str, Style]
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        if self.default_style not in self.styles:
-            raise ValueError(f"default_style '{self.default_style}' is not one of the styles")
-        for name, style in self.styles.items():
-            if style.graph not in self.graphs:
-                raise ValueError(f"styles.{name}.graph '{style.graph}' is not one of the graphs")
-        return self
-
-    @model_validator(mode="after")
-    def _names_have_their_types(self) -> Self:
-        for name, parameter in self.parameters.items():
-            own = OWN_TYPES.get(name)
-            if own is not None and parameter.type != own:
-                raise ValueError(f"parameters.{name}.type must be '{own}'")
-            if own is None and parameter.type in ("seed", "image"):
-                raise ValueError(f"parameters.{name}: only '{parameter.type}' can be of that type")
-        return self

@@ -2,15 +2,18 @@
 
 ComfyUI itself checks too little: some graphs kill its worker thread, others fail minutes later. A
 graph that passes here is safe to post. Anything ComfyUI accepts must pass too, such as unknown
-inputs and custom types. The format is that of `/object_info` in ComfyUI 0.3.64.
+inputs and custom types. The format is that of `/object_info` in ComfyUI 0.3.64 to 0.33.0;
+`object_info.json` has the definitions of 0.33.0's own nodes, without texts for people.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from gpu_server.comfy.answers import NodeFault
-from workflows.graph import Graph, Node
+from workflows.graph import Graph, Node, cycles, named
 
 Definition = Mapping[str, Any]
 Fetch = Callable[[str], Awaitable[dict[str, Any] | None]]
@@ -55,7 +58,18 @@ class Definitions:
 def faults_in(graph: Graph, definitions: Mapping[str, Definition | None]) -> list[NodeFault]:
     """Return everything in `graph` that ComfyUI would refuse or fail on."""
     check = _Check(graph, definitions)
-    return [fault for node_id in graph for fault in check.faults_in_node(node_id)]
+    circles = [
+        _fault(circle[0], graph[circle[0]], "", f"is in a circle of links: {named(graph, circle)}")
+        for circle in cycles(graph)
+    ]
+    return circles + [fault for node_id in graph for fault in check.faults_in_node(node_id)]
+
+
+def recorded() -> dict[str, Definition]:
+    """Return the definitions of ComfyUI's own nodes as recorded, without any model files."""
+    text = Path(__file__).with_name("object_info.json").read_text("utf-8")
+    definitions: dict[str, Definition] = json.loads(text)
+    return definitions
 
 
 @dataclass(frozen=True)

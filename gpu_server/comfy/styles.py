@@ -1,7 +1,9 @@
 """Which styles ComfyUI can draw now: whether it has every node and model file they need."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from gpu_server.comfy.answers import NodeFault
 from gpu_server.comfy.model_files import advice, files_of, missing_models
 from gpu_server.comfy.object_info import Definitions
 from workflows.catalog import Catalog, Mode
@@ -41,7 +43,7 @@ class Styles:
     async def check(self, output_class: str) -> None:
         """Read ComfyUI's definitions again and check every style. Raises ComfyError."""
         graphs = {
-            (mode.name, style): _sample(mode, style, output_class)
+            (mode.name, style): sample(mode, style, output_class)
             for mode in self.catalog
             for style in mode.styles
         }
@@ -53,23 +55,33 @@ class Styles:
         }
 
     async def _check_style(self, style: str, graph: Graph) -> StyleState:
-        faults = await self.definitions.faults_in(graph)
-        files = tuple(files_of(graph))
-        missing = missing_models(faults)
-        damaged = sorted(self.damaged.intersection(files))
-        if damaged:
-            reason = f"{damaged[0]} is damaged; pull it again and restart ComfyUI"
-            return StyleState(False, reason, missing, files)
-        if missing:
-            return StyleState(False, advice(missing, style), missing, files)
-        if any(fault.field == "control_net_name" for fault in faults):
-            return StyleState(False, _NO_CONTROLNET, files=files)
-        if faults:
-            return StyleState(False, str(faults[0]), files=files)
-        return StyleState(True, files=files)
+        return state_of(style, graph, await self.definitions.faults_in(graph), self.damaged)
 
 
-def _sample(mode: Mode, style: str, output_class: str) -> Graph:
+def state_of(
+    style: str, graph: Graph, faults: Sequence[NodeFault], damaged: Collection[str] = ()
+) -> StyleState:
+    """Return a style's state, from the faults in its graph and the damaged model files."""
+    files = tuple(files_of(graph))
+    missing = missing_models(faults)
+    if broken := sorted({*damaged}.intersection(files)):
+        reason = f"{broken[0]} is damaged; pull it again and restart ComfyUI"
+        return StyleState(False, reason, missing, files)
+    if missing:
+        return StyleState(False, advice(missing, style), missing, files)
+    if any(lacks_controlnet(fault) for fault in faults):
+        return StyleState(False, _NO_CONTROLNET, files=files)
+    if faults:
+        return StyleState(False, str(faults[0]), files=files)
+    return StyleState(True, files=files)
+
+
+def lacks_controlnet(fault: NodeFault) -> bool:
+    """Whether it is the ControlNet of one's own checkpoint that no setting names."""
+    return fault.field == "control_net_name"
+
+
+def sample(mode: Mode, style: str, output_class: str = "SaveImage") -> Graph:
     """Return a graph of the style with arbitrary values."""
     texts = {
         name: parameter.default if parameter.default is not None else "sample"

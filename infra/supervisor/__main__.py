@@ -95,18 +95,18 @@ def _test(host: Host, arguments: argparse.Namespace) -> int:
 
 
 def _models(host: Host, arguments: argparse.Namespace) -> NoReturn:
-    environment = os.environ | host.exported | {"GPU_MODELS_DIR": str(host.models_dir)}
-    argv = (sys.executable, "-m", "gpu_server.models", *arguments.rest)
+    _become(host, "gpu_server.models", arguments.rest)
+
+
+def _modes(host: Host, arguments: argparse.Namespace) -> NoReturn:
+    _become(host, "gpu_server.modes_command", arguments.rest)
+
+
+def _become(host: Host, module: str, arguments: Sequence[str]) -> NoReturn:
+    """Run a command of the GPU server's in place of this process."""
+    argv = (sys.executable, "-m", module, *arguments)
     os.chdir(host.root)
-    os.execve(sys.executable, argv, environment)  # noqa: S606
-
-
-def _modes(host: Host, arguments: argparse.Namespace) -> int:
-    from infra.supervisor.commands import modes  # noqa: PLC0415 - needs pydantic, as services do
-
-    if arguments.action == "list":
-        return modes.show(host, as_json=arguments.json)
-    return modes.check(host, arguments.names, as_json=arguments.json)
+    os.execve(sys.executable, argv, doctor.environment_of(host))  # noqa: S606
 
 
 def _install_comfyui(host: Host, _arguments: argparse.Namespace) -> int:
@@ -147,8 +147,8 @@ def _parser() -> argparse.ArgumentParser:
         ("modes", _modes, "list the modes, or check them for faults"),
         ("install-comfyui", _install_comfyui, "install a ComfyUI into COMFYUI_DIR"),
     ):
-        command = commands.add_parser(name, help=text, add_help=name != "models")
-        command.set_defaults(run=run, passes_on=name in {"test", "models"})
+        command = commands.add_parser(name, help=text, add_help=name not in {"models", "modes"})
+        command.set_defaults(run=run, passes_on=name in {"test", "models", "modes"})
         if name in {"start", "stop", "restart"}:
             command.add_argument("services", nargs="*", metavar="SERVICE")
         elif name in {"status", "doctor"}:
@@ -157,10 +157,6 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "file", metavar="FILE", help="a .tar, or .tar.gz (smaller, slower)"
             )
-        elif name == "modes":
-            command.add_argument("action", choices=("list", "check"))
-            command.add_argument("names", nargs="*", metavar="NAME", help="check these only")
-            command.add_argument("--json", action="store_true", help="output for programs")
         elif name == "logs":
             command.add_argument("service", nargs="?", metavar="SERVICE")
             command.add_argument("-f", "--follow", action="store_true", help="show new lines")

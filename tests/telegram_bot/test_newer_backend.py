@@ -56,3 +56,12 @@ def test_of_the_modes_of_a_newer_backend_those_that_can_be_read_stay() -> None:
     later = [known | {"name": "film", "styles": {"a": 1}}, known | {"name": "empty", "styles": []}]
     modes = readable([*later, "a mode", known | {"price": 3}])
     assert [mode.name for mode in modes] == ["free"]
+
+
+def test_modes_and_styles_that_are_out_of_service_are_not_offered() -> None:
+    known = published("free").model_dump(mode="json")
+    broken = known | {"name": "poster", "styles": [], "available": False, "reason": "no TOML"}
+    faulty = known["styles"][1] | {"name": "noir", "model": "", "sizes": {}, "available": False}
+    [mode] = readable([broken, known | {"styles": [*known["styles"], faulty]}])
+    assert mode.name == "free"
+    assert "noir" not in [style.name for style in mode.styles]

@@ -4,7 +4,7 @@ import pytest
 
 from tests.workflows import recorded
 from workflows import catalog as workflows
-from workflows.catalog import Catalog
+from workflows.catalog import Catalog, OwnCheckpoint
 
 
 @pytest.fixture(scope="session")
@@ -13,9 +13,9 @@ def catalog() -> Catalog:
 
 
 @pytest.fixture(scope="session")
-def plain(catalog: Catalog) -> Catalog:
+def plain() -> Catalog:
     """Every style served by the owner's one checkpoint."""
-    return catalog.with_checkpoint(recorded.CHECKPOINT, recorded.CONTROLNET)
+    return workflows.load(own=OwnCheckpoint(recorded.CHECKPOINT, recorded.CONTROLNET))
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,13 @@ import pytest
 
 from tests.workflows import recorded
 from workflows import catalog as workflows
-from workflows.catalog import Catalog
+from workflows.catalog import Catalog, OwnCheckpoint
 from workflows.graph import Graph
 from workflows.parameters import check
 from workflows.render import Rendered, render, size_of
 
 OWN = workflows.load()
-PLAIN = OWN.with_checkpoint(recorded.CHECKPOINT, recorded.CONTROLNET)
+PLAIN = workflows.load(own=OwnCheckpoint(recorded.CHECKPOINT, recorded.CONTROLNET))
 
 EVERY_STYLE = [
     pytest.param(catalog, mode.name, style, id=f"{kind}-{mode.name}-{style}")

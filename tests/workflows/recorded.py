@@ -1,11 +1,11 @@
-"""ComfyUI's node definitions as recorded from 0.3.64, with the model files of `models.json`."""
+"""ComfyUI's node definitions as recorded, with the model files of `models.json`."""
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import gpu_server
+from gpu_server.comfy import object_info
 from workflows.graph import Graph
 
 CHECKPOINT = "my-model.safetensors"
@@ -21,8 +21,6 @@ MODEL_INPUTS = {
 }
 """Model folder → the input that chooses from it."""
 
-_RECORDED = json.loads(Path(__file__).with_name("object_info.json").read_text("utf-8"))
-
 
 def model_files() -> list[dict[str, Any]]:
     """Return the entries of `models.json`."""
@@ -33,7 +31,7 @@ def model_files() -> list[dict[str, Any]]:
 
 def definitions() -> dict[str, Any]:
     """Return `/object_info` of a ComfyUI with every file of `models.json` and the owner's two."""
-    info: dict[str, Any] = copy.deepcopy(_RECORDED)
+    info: dict[str, Any] = object_info.recorded()
     names: dict[str, list[str]] = {"checkpoints": [CHECKPOINT], "controlnet": [CONTROLNET]}
     for file in model_files():
         folder, _, name = file["dest"].partition("/")

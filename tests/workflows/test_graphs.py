@@ -133,6 +133,18 @@ def test_the_check_finds_a_missing_input_and_an_unknown_class(definitions: dict[
     }
 
 
+def test_the_check_names_the_nodes_of_every_circle() -> None:
+    graph: Graph = {
+        key: {"class_type": "Picker", "inputs": {"voice": [source, 0]}}
+        for key, source in {"a": "b", "b": "a", "c": "c", "d": "a"}.items()
+    }
+    circles = [fault for fault in faults_in(graph, CUSTOM) if "circle" in fault.message]
+    assert [(fault.node_id, fault.message.count("(b)")) for fault in circles] == [
+        ("a", 1),
+        ("c", 0),
+    ]
+
+
 CUSTOM: dict[str, Any] = {
     "Picker": {
         "input": {"required": {"colour": ["COLOR"], "voice": ["COMBO", {"remote": {}}]}},

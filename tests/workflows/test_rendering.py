@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.workflows.drawing import EVERY_STYLE, OWN, PLAIN, by_title, changes, draw
 from workflows import catalog as workflows
-from workflows.catalog import Catalog, Mode
+from workflows.catalog import Catalog, Mode, OwnCheckpoint
 from workflows.graph import Graph
 from workflows.parameters import Request, check
 from workflows.render import RenderError, render, size_of
@@ -258,7 +258,7 @@ def test_a_photo_keeps_its_proportions_at_the_models_pixel_count(width: int, hei
 
 
 def test_one_checkpoint_serves_every_style_at_its_own_resolution() -> None:
-    small = OWN.with_checkpoint("sd15.safetensors", "canny15.safetensors", base=512)
+    small = workflows.load(own=OwnCheckpoint("sd15.safetensors", "canny15.safetensors", base=512))
     for mode in small:
         for style in mode.styles:
             rendered = draw(small, mode.name, {"style": style})

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import httpx
 
 from infra.supervisor import comfyui, lifecycle, processes
-from infra.supervisor.host import Host, HostError, env_files, unread_settings
+from infra.supervisor.host import SHARED_PREFIXES, Host, HostError, env_files, unread_settings
 from infra.supervisor.services import Service, service_table
 from infra.supervisor.settings_check import WITH_SETTINGS, settings_faults
 from infra.supervisor.supervisord import Supervisord
@@ -37,7 +37,7 @@ class Finding:
 
 def report(host: Host, *, as_json: bool) -> int:
     """Print every finding; return 0, or 3 when there is a fault."""
-    checks = (_python, _disk, _gpu, _ports, _engine, _models, _settings, _bot, _clock)
+    checks = (_python, _disk, _gpu, _ports, _engine, _models, _modes, _settings, _bot, _clock)
     findings = [finding for check in checks for finding in _findings(check, host)]
     healthy = all(finding.result != "fault" for finding in findings)
     if as_json:
@@ -177,6 +177,23 @@ def _own_checkpoint(host: Host, name: str) -> Finding:
     return Finding("models", "fault", f"{name} (EASEL_CHECKPOINT) is not there", remedy)
 
 
+def _modes(host: Host) -> Iterator[Finding]:
+    if not (host.root / "gpu_server/modes_command.py").is_file():
+        return
+    answer = _python_output(host, "-m", "gpu_server.modes_command", "check", "--json")
+    if not answer.stdout:  # a wrong setting, which is told below
+        return
+    report = json.loads(answer.stdout)
+    reasons: dict[str, list[str]] = {}
+    for fault in report["reasons"]:
+        reasons.setdefault(fault["mode"], []).append(fault["reason"])
+    for name, texts in reasons.items():
+        remedy = f"Correct it (./startup.sh modes check {name}), then ./startup.sh restart."
+        yield Finding(f"mode {name}", "fault", "; ".join(texts), remedy)
+    if not reasons:
+        yield Finding("modes", "ok", f"no fault; checked against {report['checked_against']}")
+
+
 def _settings(host: Host) -> Iterator[Finding]:
     for sentence in unread_settings(host):
         yield Finding("settings host", "fault", sentence, "Move or correct that line.")
@@ -231,12 +248,17 @@ def _clock(host: Host) -> Iterator[Finding]:
         yield Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
 
 
+def environment_of(host: Host) -> dict[str, str]:
+    """Return the environment in which commands of the services run: with their settings."""
+    shared = {k: v for k, v in host.settings.items() if k.startswith(SHARED_PREFIXES)}
+    return {**os.environ, **shared, **host.exported, "GPU_MODELS_DIR": str(host.models_dir)}
+
+
 def _python_output(host: Host, *argv: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | host.exported | {"GPU_MODELS_DIR": str(host.models_dir)}
     return subprocess.run(  # noqa: S603
         (sys.executable, *argv),
         cwd=host.root,
-        env=environment,
+        env=environment_of(host),
         capture_output=True,
         text=True,
         check=False,

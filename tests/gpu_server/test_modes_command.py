@@ -1,0 +1,166 @@
+"""`modes list` and `modes check` on modes of one's own, right and wrong ones."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+import workflows
+from gpu_server import modes_command, sketch
+from tests import services
+from tests.services import free_port
+
+FREE = Path(workflows.__file__).parent / "free"
+
+
+@pytest.fixture
+def modes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Prepare a pod without a running engine, with a folder of modes of its own: `poster`."""
+    folder = tmp_path / "modes"
+    shutil.copytree(FREE, folder / "poster")
+    monkeypatch.setenv("EASEL_WORKFLOWS_DIR", str(folder))
+    monkeypatch.setenv("COMFYUI_PORT", str(free_port()))
+    for name in ("EASEL_CHECKPOINT", "COMFYUI_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with services.sketch_engine(tmp_path_factory.mktemp("engine")) as url:
+        yield url
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
+    """Run a command with `--json` and return its exit code and its answer."""
+    capsys.readouterr()
+    code = modes_command.main([*arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_right_modes_pass_without_any_engine(
+    modes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, answer = run(capsys, "check")
+    assert (code, answer["ok"], answer["reasons"]) == (0, True, [])
+    assert "recorded" in answer["checked_against"]
+    code, answer = run(capsys, "list")
+    rows = {row["mode"]: row for row in answer["modes"]}
+    assert {name: row["from"] for name, row in rows.items()} == {
+        "free": "shipped",
+        "restyle": "shipped",
+        "poster": "EASEL_WORKFLOWS_DIR",
+    }
+    assert "no engine answers" in rows["poster"]["reason"]
+
+
+def test_every_fault_of_every_mode_is_told_with_its_node(
+    modes: Path, capsys: pytest.CaptureFixture[str], comfyui: str
+) -> None:
+    shutil.copytree(FREE, modes / "banner")
+    for name in ("poster", "banner"):
+        graph = modes / name / "sdxl.json"  # of a style that is not the default
+        edit(graph, '"EmptyLatentImage"', '"EmptyLatentImag"')
+        edit(graph, '"cfg": ', '"cfg": "much", "was_cfg": ')
+    edit(modes / "banner" / "mode.toml", "order = 1", "ordre = 1")  # which takes the mode out
+    edit(modes / "banner" / "mode.toml", 'cfg = "Sampler.cfg"', 'cfg = "Smpler.cfg"')
+    for where in ((), ("--comfyui", comfyui)):
+        code, answer = run(capsys, "check", *where)
+        assert (code, answer["ok"]) == (4, False)
+        found = {(r["mode"], r["class"], r["reason"].partition(": ")[0]) for r in answer["reasons"]}
+        assert found >= {
+            ("poster", "EmptyLatentImag", "poster/sdxl.json"),
+            ("banner", "EmptyLatentImag", "banner/sdxl.json"),
+            ("banner", "KSampler", "banner/sdxl.json"),  # as nothing is bound to it
+            ("banner", None, "banner/mode.toml"),
+            ("banner", None, "banner/sdxl.json"),
+        }
+        assert {mode for mode, _, _ in found} == {"poster", "banner"}
+        assert len(answer["reasons"]) == len({r["reason"] for r in answer["reasons"]})
+    code, answer = run(capsys, "check", "poster")
+    assert (code, {r["mode"] for r in answer["reasons"]}) == (4, {"poster"})
+    assert run(capsys, "check", "free")[0] == 0
+
+
+def test_a_file_that_comfyui_lacks_is_no_fault_of_the_mode(
+    modes: Path, capsys: pytest.CaptureFixture[str], comfyui: str
+) -> None:
+    edit(modes / "poster" / "sdxl.json", "animagine-xl-4.0-opt.safetensors", "mine.safetensors")
+    code, answer = run(capsys, "check", "--comfyui", comfyui)
+    assert (code, answer["missing_files"]) == (0, {"poster": ["mine.safetensors"]})
+
+
+def test_the_list_says_why_a_style_or_a_mode_is_not_available(
+    modes: Path,
+    capsys: pytest.CaptureFixture[str],
+    comfyui: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COMFYUI_URL", comfyui)
+    edit(modes / "poster" / "mode.toml", "[styles.lux]", "[styles.lux]\ntimeout_s = -1")
+    edit(modes / "poster" / "sdxl.json", "animagine-xl-4.0-opt.safetensors", "mine.safetensors")
+    (modes / "notes").mkdir()
+    (modes / "notes" / "graph.json").write_text("{}")
+    code, answer = run(capsys, "list")
+    rows = {row["mode"]: row for row in answer["modes"]}
+    assert (code, rows["free"]["available"], rows["notes"]["available"]) == (0, True, False)
+    assert "notes/mode.toml: No such file" in rows["notes"]["reason"]
+    reasons = {style["style"]: style["reason"] for style in rows["poster"]["styles"]}
+    assert (reasons["realism"], reasons["chatgpt"]) == (None, None)
+    assert "models add" in reasons["anime"]
+    assert "styles.lux.timeout_s" in reasons["lux"]
+    assert str(modes) not in json.dumps(answer)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [("hello", 200), ("[]", 200), ("{}", 200), ("{" * 100_000, 200), ("{}", 404), ("", 302)],
+)
+def test_what_is_no_comfyui_is_one_sentence(
+    modes: Path, capsys: pytest.CaptureFixture[str], body: str, status: int
+) -> None:
+    async def say(_: Request) -> Response:
+        return PlainTextResponse(body, status)
+
+    with services.served(Starlette(routes=[Route("/object_info", say)])) as url:
+        assert modes_command.main(["check", "--comfyui", url]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert url in error
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ftp://host", "host", "http://", ""])
+def test_an_address_without_a_comfyui_is_a_mistake_of_usage(
+    modes: Path, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    code, answer = run(capsys, "check", "--comfyui", url)
+    assert (code, answer["ok"], len(answer["reasons"])) == (2, False, 1)
+
+
+def test_a_name_that_no_mode_has_is_refused_with_those_there_are(
+    modes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert modes_command.main(["check", "postr"]) == 2
+    assert "no mode postr; there are free, restyle, poster" in capsys.readouterr().err
+
+
+def test_an_engine_without_models_is_checked_as_it_is(
+    modes: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with services.served(sketch.create_app(tmp_path / "bare", {})) as url:
+        code, answer = run(capsys, "check", "--comfyui", url)
+    assert (code, set(answer["missing_files"])) == (0, {"free", "restyle", "poster"})
