@@ -55,6 +55,7 @@ class GenerationRequest(Request):
         exclude_if=lambda webhook: webhook is None,
         description="the address that is told when it has ended, in a signed request "
         "(https://www.standardwebhooks.com)",
+        json_schema_extra=lambda schema: schema.pop("default", None),
     )
 
 

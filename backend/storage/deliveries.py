@@ -64,27 +64,29 @@ class DeliveryStore:
 
         await self.database.run(commit)
 
-    async def soonest(
-        self, limit: int, *, without: Collection[str], hosts_without: Collection[str]
-    ) -> tuple[list[Delivery], int]:
-        """Return those due first, and how many there are in all.
+    async def due(
+        self, now: float, limit: int, *, without: Collection[str], hosts_without: Collection[str]
+    ) -> tuple[list[Delivery], float | None, int]:
+        """Return those due now, when the next are due, and how many there are in all.
 
-        `without` are ids and `hosts_without` hosts to leave out.
+        `without` are ids and `hosts_without` hosts to leave out of those due now.
         """
         query = (
             sa.select(deliveries, *(column.label(f"of_{column.name}") for column in generations.c))
             .join_from(
                 deliveries, generations, generations.c.id == _column.generation, isouter=True
             )
+            .where(_column.due <= now)
             .where(_column.id.not_in(without), _column.host.not_in(hosts_without))
             .order_by(_column.due)
             .limit(limit)
         )
+        later = sa.select(sa.func.min(_column.due)).where(_column.due > now)
         count = sa.select(sa.func.count()).select_from(deliveries)
-        mappings, number = await self.database.run(
-            lambda c: (c.execute(query).mappings().all(), c.scalar(count) or 0)
+        mappings, next_due, number = await self.database.run(
+            lambda c: (c.execute(query).mappings().all(), c.scalar(later), c.scalar(count) or 0)
         )
-        return [self._delivery(mapping) for mapping in mappings], number
+        return [self._delivery(mapping) for mapping in mappings], next_due, number
 
     def _delivery(self, mapping: Mapping[Any, Any]) -> Delivery:
         fields = {name: mapping[name] for name in ("id", "generation", "host", "due", "tries")}
@@ -96,6 +98,14 @@ def owe(c: sa.Connection, generation: str, created: object, url: str | None) -> 
     """Add a delivery, in the transaction of its generation's end."""
     # The id is derived, also from the time: a generation may have the id of one that was deleted.
     own_id = uuid5(NAMESPACE_URL, f"easel:{generation}/{created}/ended")
-    host = (urlsplit(url).hostname or "") if url else OPERATOR
-    row = {"id": str(own_id), "generation": generation, "host": host[:255]}
+    row = {"id": str(own_id), "generation": generation, "host": _host_of(url)}
     c.execute(deliveries.insert().values(**row, due=time.time(), tries=0))
+
+
+def _host_of(url: str | None) -> str:
+    if not url:
+        return OPERATOR
+    try:
+        return (urlsplit(url).hostname or "?")[:255]
+    except ValueError:  # nothing may be in the way of a generation's end
+        return "?"
