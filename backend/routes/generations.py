@@ -55,7 +55,7 @@ def router(catalog: Catalog) -> APIRouter:
     body = bodies.documented(catalog, GenerationRequest)
     routes.post(
         "/generate",
-        summary="Draw and wait; `Accept` decides the answer",
+        summary="Draw and wait; the Accept header decides what the answer is",
         description=documentation.WAITING,
         response_model=Result,
         responses=REQUEST_ERRORS | OUTCOME_ERRORS | documentation.DRAWN,
@@ -82,11 +82,13 @@ def router(catalog: Catalog) -> APIRouter:
     routes.get(
         "/generations",
         summary="List generations, newest first",
+        description="Of the caller's key; a page at a time.",
         responses=errors.documented(errors.InvalidRequest),
     )(list_generations)
     routes.get(
         "/generations/{generation_id}",
         summary="Look at a generation, at once or at its end",
+        description="With `wait`: once it has ended, or after that many seconds as it is then.",
         responses=NOT_FOUND,
     )(get_generation)
     routes.get(
