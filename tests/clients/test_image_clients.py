@@ -82,7 +82,7 @@ ERRORS = [
     ("openai-python", "is_told_the_models", "NotFoundError", "easel-free:anime"),
     ("openai-python", "is_told_how_many", "BadRequestError", r"n: .*1 to 10"),
     ("openai-python", "is_told_the_sizes", "BadRequestError", r"size: .*1024x1024"),
-    ("openai-python", "is_told_that_the_prompt_is_refused", "BadRequestError", "content_policy"),
+    ("openai-python", "is_told_that_the_prompt_is_refused", "BadRequestError", "not draw this"),
     (
         "openai-python",
         "is_told_to_use_images_instead_of_responses",

@@ -136,7 +136,7 @@ def chats():
 @step
 def chats_in_a_stream():
     chunks = client.chat.completions.create(
-        model="gpt-4o",
+        model="gpt-image-1",
         messages=[
             {"role": "system", "content": "You draw."},
             {"role": "user", "content": "a red fox"},
