@@ -1,6 +1,6 @@
 """What the API's document and front page say."""
 
-from backend.routes.images import PreconditionFailed
+from backend.routes.images import ANY_FILE, PreconditionFailed
 from backend.schemas import Generation, Preview, ProgressEvent
 from gpu_server.pictures.formats import MEDIA_TYPES
 from gpu_server.schemas import Result
@@ -47,10 +47,10 @@ DRAWN: Responses = {
 }
 _IMAGE: Responses = {
     200: {
-        "content": binary(MEDIA_TYPES),
+        "content": binary([*MEDIA_TYPES, ANY_FILE]),
         "headers": {"ETag": _TEXT_HEADER, "X-Seed": _TEXT_HEADER, "X-Generation-ID": _TEXT_HEADER},
     },
-    206: {"content": binary(MEDIA_TYPES), "headers": {"Content-Range": _TEXT_HEADER}},
+    206: {"content": binary([*MEDIA_TYPES, ANY_FILE]), "headers": {"Content-Range": _TEXT_HEADER}},
     304: {"description": "The client has this image already"},
     416: {"description": "The image ends before this range"},
 }

@@ -21,7 +21,7 @@ from backend.routes.context import (
     abandon_on_disconnect,
     owner_of,
 )
-from backend.routes.images import image_response
+from backend.routes.images import ANY_FILE, image_response
 from backend.schemas import (
     USER_CHARACTERS,
     USER_LENGTH,
@@ -226,9 +226,12 @@ async def get_image(
 ) -> Response:
     row = await service.get(generation_id, owner)
     drawn = f"image/{row.request.format}"  # preferred where the caller accepts it
-    kind = negotiation.best(accept, [drawn, *(k for k in MEDIA_TYPES if k != drawn)])
-    wanted = image_format or MEDIA_TYPES[kind or drawn]
-    return await image_response(service, row, number, wanted, request)
+    kind = negotiation.best(accept, [drawn, *(k for k in MEDIA_TYPES if k != drawn), ANY_FILE])
+    wanted = image_format or MEDIA_TYPES.get(kind or drawn, row.request.format)
+    response = await image_response(service, row, number, wanted, request)
+    if kind == ANY_FILE and "content-type" in response.headers:
+        response.headers["Content-Type"] = ANY_FILE
+    return response
 
 
 async def delete_generation(generation_id: UUID, service: Service, owner: Owner) -> GenerationEnded:

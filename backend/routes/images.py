@@ -16,6 +16,8 @@ from gpu_server.pictures.provenance import Origin, Signer, xmp_packet
 from gpu_server.schemas import SKETCH
 from web import VERSION, errors
 
+ANY_FILE = "application/octet-stream"
+"""An image by the only name of a file that some generators of clients know."""
 _RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
 

@@ -126,7 +126,7 @@ def test_the_documentation_has_every_route_with_bodies_examples_and_errors(
         operation = schema["paths"][path][method]
         content = operation["requestBody"]["content"]
         assert set(content) == {"application/json", "multipart/form-data"}
-        check_body(content["application/json"])
+        check_body(schema, content["application/json"])
         assert {"409", "413", "422", "429", "503"} <= operation["responses"].keys()
     assert {"502", "504"} <= schema["paths"]["/generate"]["post"]["responses"].keys()
     images = schema["paths"]["/generate"]["post"]["responses"]["200"]["content"]
@@ -137,10 +137,14 @@ def test_the_documentation_has_every_route_with_bodies_examples_and_errors(
     assert http.get("/docs").status_code == 200
 
 
-def check_body(content: dict[str, Any]) -> None:
+def check_body(document: dict[str, Any], content: dict[str, Any]) -> None:
     """Check that the body's schema accepts our examples and refuses what the service refuses."""
-    validator = jsonschema.Draft202012Validator(content["schema"])
-    assert len(content["schema"]["oneOf"]) == len(list(workflows.load()))
+    validator = jsonschema.Draft202012Validator({**document, **content["schema"]})
+    modes = document["components"]["schemas"]["JobRequest"]
+    assert modes["discriminator"]["mapping"].keys() == {mode.name for mode in workflows.load()}
+    assert [each["$ref"] for each in modes["oneOf"]] == [
+        *modes["discriminator"]["mapping"].values()
+    ]
     for example in content["examples"].values():
         validator.validate(example["value"])
     validator.validate({**SMALL, "mode": "free"})

@@ -65,6 +65,9 @@ def text(media_type: str) -> dict[str, Any]:
 def events(name: str, data: Any, description: str) -> dict[str, Any]:
     """Return the `content` of an event stream.
 
+    OpenAPI 3.1 cannot describe single events. Of the generators, some take the schema for that of
+    an event's data, others for that of the whole text: it allows both.
+
     Args:
         name: What the component is called that describes an event's data.
         data: The type of the data, usually a union of models.
@@ -73,7 +76,8 @@ def events(name: str, data: Any, description: str) -> dict[str, Any]:
     schema = TypeAdapter(data).json_schema(mode="serialization")
     defs = schema.pop("$defs", {})
     defs[name] = {"title": name, "description": description, **schema}
-    return {"text/event-stream": {"schema": {"$defs": defs, "$ref": _DEFS + name}}}
+    either = {"$defs": defs, "anyOf": [{"$ref": _DEFS + name}, _TEXT]}
+    return {"text/event-stream": {"schema": either}}
 
 
 def document(app: FastAPI) -> dict[str, Any]:
