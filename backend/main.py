@@ -17,6 +17,7 @@ from backend.limits.keys import Keys
 from backend.limits.people import People
 from backend.limits.quotas import Quotas
 from backend.limits.refusals import Refusals
+from backend.mcp import routes as mcp_routes
 from backend.metrics import Metrics
 from backend.openai import failures, routes
 from backend.openai.models import Models
@@ -91,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     _add_middleware(app, resources, leadership)
     app.include_router(generations.router(resources.catalog))
     app.include_router(routes.router)
+    app.include_router(mcp_routes.router())
     app.include_router(health.router)
     return app
 

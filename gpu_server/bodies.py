@@ -58,6 +58,13 @@ async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, by
     else:
         fields = await content.read_json(request)
         image = fields.pop("image", None)
+    return await parse(fields, image, kind, catalog)
+
+
+async def parse(
+    fields: dict[str, Any], image: Any, kind: type[B], catalog: Catalog
+) -> tuple[B, bytes | None]:
+    """Check a request and its photo (bytes or base64); as `read`."""
     wrong_photo: EaselError | None = None
     photo = None
     try:

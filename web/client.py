@@ -73,11 +73,11 @@ class Peer:
 
     @asynccontextmanager
     async def stream(
-        self, method: str, path: str, **options: Any
+        self, method: str, path: str, *, quiet_s: float = QUIET_S, **options: Any
     ) -> AsyncIterator[AsyncIterator[Message]]:
         """Open an event stream. Raises as `request` does, also when the stream breaks off."""
         options["headers"] = {"Accept": "text/event-stream", **options.get("headers", {})}
-        async with self._answer(method, path, QUIET_S, options) as answer:
+        async with self._answer(method, path, quiet_s, options) as answer:
             yield self._messages(answer)
 
     async def _messages(self, answer: aiohttp.ClientResponse) -> AsyncIterator[Message]:
