@@ -77,7 +77,8 @@ async def parse(
     except ValidationError as error:
         # `check` says more about the mode and about fields outside the envelope.
         own = kind.model_fields.keys() - {"mode", "style"}
-        faults = [fault for fault in edge.invalid_request(error).errors if fault.field in own]
+        wrong = edge.invalid_request(error).errors
+        faults = [fault for fault in wrong if fault.field.partition(".")[0] in own]
         faults += _value_faults(catalog, kind, fields, has_image=image is not None)
     else:
         if wrong_photo is None:
