@@ -77,7 +77,7 @@ def about(call: ImageCall, row: GenerationRow) -> About:
     return About(
         output_format=call.request.format,
         size=f"{image.width}x{image.height}",
-        safety_identifier=call.request.user or None,
+        safety_identifier=row.request.user or None,
     )
 
 
