@@ -1,24 +1,20 @@
 """A person in a browser types a prompt on the local Telegram's page and sees the picture arrive."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service as Driver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from tests import browser as browsers
 from tests.services import until
 from tests.telegram_bot.service import Service
 from tests.telegram_bot.stack import Stack, photo
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="needs Debian's chromium and chromium-driver"
-)
+pytestmark = browsers.NEEDED
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 LOADED = """
     return [...document.querySelectorAll('.theirs img')].filter((i) => i.naturalWidth > 200).length
@@ -27,24 +23,8 @@ LOADED = """
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    profile = tmp_path_factory.mktemp("chromium")
-    for option in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        f"--user-data-dir={profile}",
-        "--window-size=1280,860",
-    ):
-        options.add_argument(option)
-    browser = webdriver.Chrome(options=options, service=Driver(str(DRIVER)))
-    yield browser
-    browser.quit()
+    with browsers.opened(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
 
 
 def texts(browser: webdriver.Chrome, css: str) -> list[str]:

@@ -27,7 +27,7 @@ async def test_a_key_is_needed_however_the_address_is_written(backend_url: str, 
 async def test_an_address_joined_by_hand_draws_and_shows(
     alice: httpx.AsyncClient, backend: Backend
 ) -> None:
-    asked = {"model": "easel-tiny", "prompt": "a fox", "size": "256x256", "response_format": "url"}
+    asked = {"model": "easel-tiny", "prompt": "a fox", "response_format": "url"}
     drawn = await alice.post("/v1//images/generations", json=asked)
     assert drawn.status_code == 200, drawn.text
     link = httpx.URL(drawn.json()["data"][0]["url"])
