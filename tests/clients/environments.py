@@ -113,11 +113,11 @@ class Client:
 def pinned() -> dict[str, Client]:
     """Return the clients of `clients.toml` by name."""
     tables = tomllib.loads((HERE / "clients.toml").read_text("utf-8"))
-    return {
-        name: Client(name, installer, tuple(requirements))
-        for name, table in tables.items()
-        for installer, requirements in table.items()
-    }
+    found = {}
+    for name, table in tables.items():
+        installer = "npm" if "npm" in table else "pip"
+        found[name] = Client(name, installer, (*table[installer], *table.get("besides", ())))
+    return found
 
 
 def _installed(*command: str) -> None:

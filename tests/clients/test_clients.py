@@ -150,9 +150,14 @@ def test_without_a_wish_the_picture_comes_both_ways(reported: Reported, client: 
 
 @pytest.mark.parametrize(
     "step",
-    ["fetches_a_url_without_a_key", "answers_only_b64_json", "draws_for_a_named_person"],
+    [
+        "fetches_a_url_without_a_key",
+        "answers_only_b64_json",
+        "draws_for_a_named_person",
+        "draws_after_others_were_refused",
+    ],
 )
-def test_what_is_wished_of_the_answer_is_kept(reported: Reported, step: str) -> None:
+def test_a_picture_comes_as_it_was_wished(reported: Reported, step: str) -> None:
     assert sizes(reported("openai-python", step)) == [SMALL]
 
 

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -184,6 +185,14 @@ def is_told_the_sizes():
 @step
 def is_told_that_the_prompt_is_refused():
     client.images.generate(prompt="a nude photo of my neighbour")
+
+
+@step
+def draws_after_others_were_refused():
+    for _ in range(8):
+        with suppress(openai.BadRequestError):
+            client.images.generate(prompt="a nude photo of my neighbour")
+    return pictures(client.images.generate(prompt="a lake", size="256x256"))
 
 
 @step
