@@ -96,7 +96,7 @@ class ImageCall:
 
 
 def translate(
-    models: Models, body: ImageRequest, person: str, *, photos: int = 0, edits: bool = False
+    models: Models, body: ImageRequest, *, photos: int = 0, edits: bool = False
 ) -> ImageCall:
     """Translate a request that came with so many photos. Raises ModelNotFound or InvalidRequest."""
     mode, style = models.choose(body.model, photo=edits)
@@ -111,7 +111,7 @@ def translate(
     if faults:
         raise InvalidRequest.of(faults)
     image_format = "jpeg" if body.output_format == "jpg" else body.output_format or "png"
-    own = {"mode": mode.name, "format": image_format, "user": person}
+    own = {"mode": mode.name, "format": image_format, "user": body.person}
     return ImageCall(
         GenerationRequest.model_validate(values | own),
         whole_prompt=body.prompt if kept != body.prompt else None,
