@@ -35,6 +35,7 @@ class Drawing:
 
     async def run(self, given: dict[str, Any]) -> Result:
         """Draw, and return the images. Raises the error it ended with, or Cancelled."""
+        await self._say(0.0, "asking")  # begins the answer: the turn may take long to come
         fields = await self._request(given)
         try:
             async with self.studio.generate(fields) as events:

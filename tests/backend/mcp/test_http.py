@@ -12,7 +12,7 @@ import pytest
 from mcp.server.streamable_http import StreamableHTTPServerTransport
 from mcp_types import CallToolResult
 
-from tests.backend.mcp.conftest import ALICE, Backend, over_http
+from tests.backend.mcp.agents import ALICE, Backend, over_http
 
 HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 SMALL = {"width": 256, "height": 256}

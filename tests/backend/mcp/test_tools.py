@@ -14,7 +14,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
 from PIL import Image
 
-from tests.backend.mcp.conftest import (
+from tests.backend.mcp.agents import (
     ALICE,
     BOB,
     Backend,
@@ -95,8 +95,8 @@ async def test_a_photo_and_an_earlier_picture_are_drawn_anew(agent: Client) -> N
     earlier = {"image": first.structured_content["id"], "prompt": "in snow"}
     second = await agent.call_tool("edit_picture", earlier)
     assert opened(second).size[0] > opened(second).size[1]
-    as_url = {"image": f"data:image/jpeg;base64,{photo_text()}", "format": "png"}
-    assert opened(await agent.call_tool("edit_picture", as_url)).format == "PNG"
+    as_url = {"image": f"data:image/jpeg;base64,{photo_text()}", "format": "jpeg"}
+    assert opened(await agent.call_tool("edit_picture", as_url)).format == "JPEG"
 
 
 async def test_a_large_picture_is_a_link_that_can_be_read(agent: Client) -> None:
