@@ -8,8 +8,8 @@ from uuid import uuid4
 
 from fastapi import Depends, Request
 
-from backend.links import Links
 from backend.limits.people import of_person
+from backend.links import Links
 from backend.openai.answers import About
 from backend.openai.models import Models
 from backend.openai.requests import ImageCall
