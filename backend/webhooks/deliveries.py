@@ -32,6 +32,8 @@ _JITTER = 0.1
 _MAX_RETRY_AFTER_S = 6 * 3600.0
 _AT_ONCE, _PER_HOST = 64, 8
 _DATABASE_PAUSE_S = 5.0
+_GATHER_S = 0.05
+"""How long ends and outcomes gather, so that one look and one commit are for many."""
 _TELL = {
     "delivered": log.info,
     "failed": log.warning,
@@ -68,8 +70,7 @@ class Deliveries:
             while True:
                 self.rows.owed.clear()
                 try:
-                    await self._record()
-                    pause_s = await self._start(tasks)
+                    pause_s = await self._turn(tasks)
                 except (DatabaseAway, sa.exc.SQLAlchemyError) as error:
                     log.warning("deliveries_delayed", error=type(error).__name__)
                     await asyncio.sleep(_DATABASE_PAUSE_S)
@@ -77,32 +78,30 @@ class Deliveries:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
                         await self.rows.owed.wait()
+                await asyncio.sleep(_GATHER_S)
 
-    async def _record(self) -> None:
-        """Commit what came of attempts, all at once."""
-        attempted = dict(self._attempted)
-        if attempted:
-            await self.rows.deliveries.record(attempted)
-        for delivery_id in attempted:
-            del self._attempted[delivery_id], self._hosts[delivery_id]
-
-    async def _start(self, tasks: asyncio.TaskGroup) -> float | None:
-        """Start what is due. Return how long nothing else can be started; None: until an end."""
-        busy, now = Counter(self._hosts.values()), time.time()
-        due, next_due, pending = await self.rows.deliveries.due(
-            now,
-            _AT_ONCE - len(self._hosts),
-            without=list(self._hosts),
+    async def _turn(self, tasks: asyncio.TaskGroup) -> float | None:
+        """Commit outcomes and start what is due. Return how long to wait; None: until an end."""
+        now, attempted = time.time(), dict(self._attempted)
+        under_way = {id_: host for id_, host in self._hosts.items() if id_ not in attempted}
+        busy = Counter(under_way.values())
+        turn = await self.rows.deliveries.turn(
+            attempted,
+            now=now,
+            limit=_AT_ONCE - len(under_way),
+            without=under_way,
             hosts_without=[host for host, number in busy.items() if number >= _PER_HOST],
         )
-        self.metrics.webhooks_pending.set(pending)
-        for delivery in due:
+        for delivery_id in attempted:
+            del self._attempted[delivery_id], self._hosts[delivery_id]
+        self.metrics.webhooks_pending.set(turn.pending)
+        for delivery in turn.due:
             if busy[delivery.host] >= _PER_HOST:
                 return 0.0  # there may be other hosts behind it, which the next look finds
             busy[delivery.host] += 1
             self._hosts[delivery.id] = delivery.host
             tasks.create_task(self._deliver(delivery))
-        return None if next_due is None else min(max(next_due - now, 0.0), _LOOK_S)
+        return None if turn.next_due is None else min(max(turn.next_due - now, 0.0), _LOOK_S)
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
