@@ -19,6 +19,8 @@ from backend.scheduling import scheduler
 from backend.schemas import GenerationRequest
 from backend.storage.generations import GenerationRow, Outcome, Taken
 from backend.storage.storage import Storage
+from backend.webhooks import addresses
+from backend.webhooks.addresses import Addresses
 from gpu_server.pictures import uploads
 from policy import Policy
 from web import errors
@@ -51,6 +53,8 @@ class Acceptance:
     platform: Platform
     timeout_s: float
     """GPU seconds that a generation may take, where its style does not say."""
+    webhooks: Addresses | None = None
+    """Which webhooks it may name; None: none, as nothing could be signed."""
     _decoding: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(_DECODED_AT_ONCE), init=False
     )
@@ -82,6 +86,7 @@ class Acceptance:
         request_hash = await fingerprint(request.model_dump() | whole, photo)
         try:
             self.refusals.check(owner, request.user)
+            self._check_webhook(request)
             request = await self._complete(owner, request, photo, whole)
             self._require_pod(request, wait=wait)
             mode = self.catalog.modes[request.mode]
@@ -165,6 +170,18 @@ class Acceptance:
                 f"This server does not draw this: {refusal.title('en')}", category=refusal.category
             )
         return request
+
+    def _check_webhook(self, request: GenerationRequest) -> None:
+        """Raise InvalidRequest if its webhook may not be called, as far as it shows without DNS."""
+        if request.webhook is None:
+            return
+        if self.webhooks is None:
+            message = "cannot be used here: this server has no BACKEND_WEBHOOK_SECRET to sign with"
+            raise errors.InvalidRequest.of([errors.FieldError(field="webhook", message=message)])
+        fault = self.webhooks.fault_in(request.webhook.url)
+        if fault is not None:
+            wrong = errors.FieldError(field="webhook.url", message=fault, allowed=addresses.ALLOWED)
+            raise errors.InvalidRequest.of([wrong])
 
     def _require_pod(self, request: GenerationRequest, *, wait: bool) -> None:
         """Raise ModelMissing if no pod has the model, NoGpu if a caller would wait for a pod."""

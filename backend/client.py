@@ -20,6 +20,7 @@ from backend.schemas import (
     RefusalCount,
     UserDeleted,
 )
+from gpu_server.schemas import Result
 from web.client import Message, Peer, form
 from web.errors import EaselError
 
@@ -30,6 +31,8 @@ _EVENTS: dict[str, type[Generation] | type[ProgressEvent] | type[Preview]] = {
     "progress": ProgressEvent,
     "preview": Preview,
 }
+_TURN_S = 600.0
+"""How long a caller who waits for the images may have to wait for their turn."""
 
 
 class BackendUnreachable(EaselError, code="backend_unreachable", status=503):
@@ -75,6 +78,18 @@ class BackendClient:
         answer = await self.peer.request("PUT", f"/generations/{generation_id}", **options)
         return Generation.model_validate_json(answer.content)
 
+    @asynccontextmanager
+    async def generate(
+        self, request: Mapping[str, Any]
+    ) -> AsyncIterator[AsyncIterator[GenerationEvent | Result]]:
+        """Draw and follow; who leaves before the end cancels it, as by hanging up.
+
+        The last event is a Result, or a Generation that has ended without images.
+        """
+        body = dict(request)
+        async with self.peer.stream("POST", "/generate", quiet_s=_TURN_S, json=body) as events:
+            yield (known async for event in events if (known := _drawn(event)) is not None)
+
     async def get(self, generation_id: UUID) -> Generation:
         answer = await self.peer.request("GET", f"/generations/{generation_id}")
         return Generation.model_validate_json(answer.content)
@@ -114,6 +129,14 @@ class BackendClient:
         """Count the refusals of the last 30 days by user and category, most first."""
         answer = await self.peer.request("GET", "/refusals")
         return tuple(RefusalCount.model_validate(count) for count in answer.json())
+
+
+def _drawn(message: Message) -> GenerationEvent | Result | None:
+    """Read an event of a caller who waits, whose `result` may hold the images."""
+    try:
+        return _known(message) or Result.model_validate_json(message.data)
+    except ValidationError:
+        return None
 
 
 def _known(message: Message) -> GenerationEvent | None:

@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 
+from backend import views
 from backend.acceptance import Acceptance
 from backend.dispatch.dispatcher import Dispatcher
 from backend.expiry import expire
@@ -17,8 +18,10 @@ from backend.limits.keys import Keys
 from backend.limits.people import People
 from backend.limits.quotas import Quotas
 from backend.limits.refusals import Refusals
+from backend.mcp import routes as mcp_routes
 from backend.metrics import Metrics
 from backend.openai import failures, routes
+from backend.openai.links import Links
 from backend.openai.models import Models
 from backend.replication.leadership import Leadership
 from backend.replication.relay import Relay
@@ -28,7 +31,11 @@ from backend.service import GenerationService
 from backend.settings import Settings
 from backend.state import State
 from backend.storage.database import Database
+from backend.storage.generations import GenerationRow
 from backend.storage.storage import Storage, prepare
+from backend.webhooks import events
+from backend.webhooks.deliveries import Deliveries
+from backend.webhooks.sender import Sender
 from gpu_server import bodies
 from gpu_server.client import GpuClient
 from gpu_server.pictures.provenance import Signer
@@ -91,6 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
     _add_middleware(app, resources, leadership)
     app.include_router(generations.router(resources.catalog))
     app.include_router(routes.router)
+    app.include_router(mcp_routes.router())
     app.include_router(health.router)
     return app
 
@@ -181,7 +189,9 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
         closing.push_async_callback(database.close)
         for client in clients.values():
             closing.push_async_callback(client.close)
-        storage = await Storage.open(database, settings.images_url)
+        storage = await Storage.open(
+            database, settings.images_url, tells_operator=bool(settings.backend_webhook_url)
+        )
         metrics.unreadable.set_function(lambda: len(storage.rows.unreadable))
         refusals = Refusals(database)
         await refusals.open()
@@ -199,6 +209,10 @@ async def schedule(resources: Resources, state: State) -> AsyncIterator[None]:
             "expiry": expire(storage, refusals, hours, resources.last_written),
             "turns": dispatcher.queue.turns.run(service.acceptance.let_in),
         }
+        if settings.webhook_keys:
+            sender = Sender(addresses=settings.webhook_addresses)
+            closing.push_async_callback(sender.close)
+            others["webhooks"] = _deliveries(settings, storage, sender, metrics).run()
         async with _working(dispatcher, others):
             state.service = service
             yield
@@ -229,6 +243,24 @@ async def _working(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _deliveries(
+    settings: Settings, storage: Storage, sender: Sender, metrics: Metrics
+) -> Deliveries:
+    links, base = Links.of(settings.backend_api_keys), settings.backend_public_url
+
+    def image_url(row: GenerationRow, number: int) -> str:
+        return (base or settings.own_url) + links.path(row.id, number)
+
+    return Deliveries(
+        rows=storage.rows,
+        sender=sender,
+        keys=settings.webhook_keys,
+        body=lambda row: events.body(row, views.ended(row), image_url),
+        metrics=metrics,
+        operator_url=settings.backend_webhook_url,
+    )
+
+
 def _service(resources: Resources, dispatcher: Dispatcher) -> GenerationService:
     settings, catalog = resources.settings, resources.catalog
     storage, refusals = dispatcher.storage, dispatcher.refusals
@@ -247,6 +279,7 @@ def _service(resources: Resources, dispatcher: Dispatcher) -> GenerationService:
         metrics=dispatcher.metrics,
         platform=platform,
         timeout_s=settings.backend_generation_timeout_s,
+        webhooks=settings.webhook_addresses if settings.webhook_keys else None,
     )
     return GenerationService(
         catalog=catalog,

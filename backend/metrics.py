@@ -64,6 +64,12 @@ class Metrics:
         self.unreadable = gauge(
             "easel_rows_unreadable", "Damaged rows found in the database since the start"
         )
+        self.webhooks = counter(
+            "easel_webhook_deliveries_total",
+            "Attempts to deliver a webhook: delivered, failed (tried again), given_up or gone",
+            ["outcome"],
+        )
+        self.webhooks_pending = gauge("easel_webhooks_pending", "Webhooks still to be delivered")
         self.scheduling = gauge("easel_scheduling", "1 if this replica schedules")
         gauge("easel_build_info", "Version", ["version"]).labels(version=version).set(1)
 

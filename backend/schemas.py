@@ -1,10 +1,10 @@
 """The backend's requests and answers on the wire."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from gpu_server.pictures.formats import ImageFormat
 from gpu_server.schemas import ModeInfo, Preview, ProgressEvent, State, Timings
@@ -16,6 +16,26 @@ __all__ = ["ImageFormat", "ModeInfo", "Preview", "Problem", "ProgressEvent", "St
 USER_LENGTH = 128
 USER_CHARACTERS = r"^[^\x00-\x1F\x7F]*$"
 """No control characters: PostgreSQL stores no NUL, and people read logs and lists."""
+
+
+WEBHOOK_LENGTH = 2000
+
+
+class Webhook(BaseModel):
+    """Whom to tell of a generation's end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: str = Field(min_length=1, max_length=WEBHOOK_LENGTH)
+
+
+_WEBHOOK_SCHEMA = {
+    "type": "object",
+    "properties": {"url": {"type": "string", "format": "uri", "maxLength": WEBHOOK_LENGTH}},
+    "required": ["url"],
+    "additionalProperties": False,
+}
+"""Written out, because the schemas of modes have no place for definitions."""
 
 
 class GenerationRequest(Request):
@@ -30,6 +50,12 @@ class GenerationRequest(Request):
         "for each named user. Nobody without a name is blocked for what others ask",
     )
     priority: int = Field(0, ge=-10, le=10, description="orders the generations of this user")
+    webhook: Annotated[Webhook | None, WithJsonSchema(_WEBHOOK_SCHEMA)] = Field(
+        None,
+        exclude_if=lambda webhook: webhook is None,
+        description="the address that is told when it has ended, in a signed request "
+        "(https://www.standardwebhooks.com)",
+    )
 
 
 class ImageLink(BaseModel):

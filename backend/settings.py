@@ -9,7 +9,9 @@ from obstore.store import from_url
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from web.settings import PlatformSettings, base_url, require_secret_off_loopback
+from backend.webhooks import addresses, signing
+from backend.webhooks.addresses import Addresses
+from web.settings import PlatformSettings, base_url, require_host, require_secret_off_loopback
 
 ENV_FILE = Path(__file__).with_name(".env")
 _MIN_KEY_LENGTH = 16
@@ -38,6 +40,9 @@ class Settings(PlatformSettings):
     backend_model_aliases: Annotated[dict[str, str], NoDecode] = Field(default={})
     backend_chat_completions: bool = True
     backend_public_url: str = ""
+    backend_webhook_url: str = ""
+    backend_webhook_secret: SecretStr = SecretStr("")
+    backend_webhook_allow: Annotated[list[str], NoDecode] = Field(default=[])
     backend_signing_certificate: Path | None = None
     backend_signing_key: Path | None = None
     backend_advertise_url: str = ""
@@ -67,11 +72,21 @@ class Settings(PlatformSettings):
         return self.backend_advertise_url or f"http://{self.backend_host}:{self.backend_port}"
 
     @property
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        return signing.keys_of(self.backend_webhook_secret.get_secret_value())
+
+    @property
+    def webhook_addresses(self) -> Addresses:
+        return Addresses(self.backend_webhook_allow)
+
+    @property
     def images_url(self) -> str:
         folder = (self.easel_data_dir / "backend" / "images").absolute()
         return self.backend_images_url or folder.as_uri()
 
-    @field_validator("backend_gpu_servers", "backend_cors_origins", mode="before")
+    @field_validator(
+        "backend_gpu_servers", "backend_cors_origins", "backend_webhook_allow", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -97,6 +112,19 @@ class Settings(PlatformSettings):
     @classmethod
     def _is_url(cls, value: str) -> str:
         return base_url(value)
+
+    @field_validator("backend_webhook_allow")
+    @classmethod
+    def _are_hosts(cls, value: list[str]) -> list[str]:
+        for host in value:
+            require_host(host)
+        return [addresses.as_compared(host) for host in value]
+
+    @field_validator("backend_webhook_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr) -> SecretStr:
+        signing.keys_of(value.get_secret_value())
+        return value
 
     @field_validator("backend_images_url")
     @classmethod
@@ -154,4 +182,19 @@ class Settings(PlatformSettings):
                 "BACKEND_SIGNING_CERTIFICATE and BACKEND_SIGNING_KEY belong together: "
                 "give both or neither"
             )
+        self._check_webhook()
         return self
+
+    def _check_webhook(self) -> None:
+        url = self.backend_webhook_url
+        fault = self.webhook_addresses.fault_in(url) if url else None
+        if fault is not None:
+            raise ValueError(
+                f"BACKEND_WEBHOOK_URL {fault}; it must be {addresses.ALLOWED}, "
+                "or its host named in BACKEND_WEBHOOK_ALLOW"
+            )
+        if url and not self.webhook_keys:
+            raise ValueError(
+                "BACKEND_WEBHOOK_URL needs BACKEND_WEBHOOK_SECRET, which signs what is sent: "
+                f"{signing.ALLOWED}"
+            )

@@ -15,12 +15,14 @@ from web.content import Part
 from web.errors import EaselError, FieldError, InvalidImage, InvalidRequest, TooLarge
 from workflows.catalog import Catalog
 from workflows.parameters import InvalidValues, check, json_schema
+from workflows.spec import ParameterType
 
 B = TypeVar("B", bound=BaseModel)
 
-PARTS = ["image", "request"]
+PHOTO, REQUEST = "image", "request"
 MAX_BODY = 30_000_000
 """Largest body in bytes: a photo of 20 MB in base64 and the request around it."""
+_LONGEST_NUMBER = 40
 _LARGE = 500_000
 """Characters of base64 from which on a photo is decoded in a thread: it takes milliseconds."""
 
@@ -52,10 +54,17 @@ async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, by
     InvalidRequest with every fault, or InvalidImage or TooLarge if only the photo is wrong.
     """
     if content.is_form(request):
-        fields, image = _from_parts(await content.read_form(request))
+        fields, image = _from_parts(await content.read_form(request), kind, catalog)
     else:
         fields = await content.read_json(request)
         image = fields.pop("image", None)
+    return await parse(fields, image, kind, catalog)
+
+
+async def parse(
+    fields: dict[str, Any], image: Any, kind: type[B], catalog: Catalog
+) -> tuple[B, bytes | None]:
+    """Check a request and its photo (bytes or base64); as `read`."""
     wrong_photo: EaselError | None = None
     photo = None
     try:
@@ -68,7 +77,8 @@ async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, by
     except ValidationError as error:
         # `check` says more about the mode and about fields outside the envelope.
         own = kind.model_fields.keys() - {"mode", "style"}
-        faults = [fault for fault in edge.invalid_request(error).errors if fault.field in own]
+        wrong = edge.invalid_request(error).errors
+        faults = [fault for fault in wrong if fault.field.partition(".")[0] in own]
         faults += _value_faults(catalog, kind, fields, has_image=image is not None)
     else:
         if wrong_photo is None:
@@ -79,27 +89,60 @@ async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, by
     raise InvalidRequest.of([*faults, *(wrong_photo.errors if wrong_photo else [])])
 
 
-def _from_parts(parts: list[Part]) -> tuple[dict[str, Any], str | bytes | None]:
-    """Return the request of a form and its photo: a file, its bytes without a name, or base64."""
+def _from_parts(
+    parts: list[Part], kind: type[BaseModel], catalog: Catalog
+) -> tuple[dict[str, Any], str | bytes | None]:
+    """Return the request of a form and its photo: a file, its bytes without a name, or base64.
+
+    The request is a part in JSON, or else a part for each field.
+    """
     named = content.once_each(parts)
-    faults = [
-        FieldError(field=name[:60], message="is not a known part", allowed=PARTS)
-        for name in named
-        if name not in PARTS
-    ]
-    if "request" not in named:
-        faults.append(FieldError(field="request", message="is required", allowed="a JSON object"))
-    if faults:
-        raise InvalidRequest.of(faults)
-    fields = content.parse_json(named["request"].content, "request")
-    image = named.get("image")
-    if image is not None and fields.get("image") is not None:
-        fault = FieldError(field="image", message="is given twice", allowed=uploads.ALLOWED)
+    image = named.pop(PHOTO, None)
+    if REQUEST not in named:
+        fields = _from_texts(named, kind, catalog)
+    elif len(named) > 1:
+        raise InvalidRequest.of([_beside_request(p) for p in named.values() if p.name != REQUEST])
+    else:
+        fields = content.parse_json(named[REQUEST].content, REQUEST)
+    if image is not None and fields.get(PHOTO) is not None:
+        fault = FieldError(field=PHOTO, message="is given twice", allowed=uploads.ALLOWED)
         raise InvalidRequest.of([fault])
-    inline = fields.pop("image", None)
-    if image is None:
+    inline = fields.pop(PHOTO, None)
+    if image is None or (not image.content and not image.is_file):
         return fields, inline
     return fields, uploads.from_form(image.content, is_file=image.is_file)
+
+
+def _beside_request(part: Part) -> FieldError:
+    if part.is_file:
+        return FieldError(field=part.name[:60], message="is not a known part", allowed=[PHOTO])
+    message = f"is given as a part of its own besides the part `{REQUEST}`"
+    allowed = f"all fields in `{REQUEST}`, or no `{REQUEST}` and each field as a part of its own"
+    return FieldError(field=part.name[:60], message=message, allowed=allowed)
+
+
+def _from_texts(parts: dict[str, Part], kind: type[BaseModel], catalog: Catalog) -> dict[str, Any]:
+    """Return the fields that a form has as parts of their own; empty ones count as left out."""
+    if sum(len(part.content) for part in parts.values()) > content.MAX_JSON:
+        raise TooLarge("The fields besides the photo may have at most 1 MB")
+    # No parameter but a photo is a file: checking it names it as unknown, or says what it takes.
+    texts = {name: "a file" if p.is_file else p.text() for name, p in parts.items()}
+    texts = {name: text for name, text in texts.items() if text.strip()}
+    mode = catalog.modes.get(texts.get("mode", kind.model_fields["mode"].default))
+    parameters = mode.spec.parameters if mode is not None else {}
+    return {
+        name: _value(text, parameters[name].type) if name in parameters else text
+        for name, text in texts.items()
+    }
+
+
+def _value(text: str, kind: ParameterType) -> str | int | float:
+    """Read a number where the parameter takes one; whatever else it is, checking it says so."""
+    convert = {"integer": int, "seed": int, "number": float}.get(kind, str)
+    try:
+        return convert(text) if len(text) <= _LONGEST_NUMBER else text
+    except ValueError:
+        return text
 
 
 async def _photo(image: Any) -> bytes | None:
@@ -142,11 +185,14 @@ def documented(catalog: Catalog, kind: type[BaseModel]) -> dict[str, Any]:
     examples = {name: {"value": EXAMPLES[name]} for name in catalog.modes if name in EXAMPLES}
     form = {
         "type": "object",
+        "description": f"The JSON of the request as the part `{REQUEST}`, or each of its fields "
+        "as a part of its own; the photo as a file.",
         "properties": {
-            "request": {"type": "string", "contentMediaType": "application/json"},
-            "image": {"type": "string", "format": "binary"},
+            REQUEST: {"type": "string", "contentMediaType": content.JSON_TYPE},
+            "mode": {"type": "string", "enum": list(catalog.modes)},
+            "prompt": {"type": "string"},
+            PHOTO: {"type": "string", "format": "binary"},
         },
-        "required": ["request"],
     }
     kinds = {
         content.JSON_TYPE: {"schema": schema, "examples": examples},

@@ -91,7 +91,17 @@ NO_REQUESTS: list[bytes] = [
 """Bodies that are no JSON object."""
 
 WRONG_FORMS: list[tuple[list[Any], set[str]]] = [
-    ([("image", ("a.png", PNG))], {"request"}),
+    ([("image", ("a.png", PNG))], {"image", "prompt"}),
+    ([("request", (None, REQUEST)), ("prompt", (None, "a fox"))], {"prompt"}),
+    ([("mode", (None, "fre")), ("prompt", (None, "a fox"))], {"mode"}),
+    (
+        [("prompt", (None, "a")), ("width", (None, "512 px")), ("hue", (None, "1"))],
+        {"width", "hue"},
+    ),
+    ([("prompt", (None, "a fox")), ("seed", (None, "9" * 5000))], {"seed"}),
+    ([("prompt", (None, b"\xff\xfe"))], {"prompt"}),
+    ([("prompt", (None, "a fox")), ("photo", ("a.png", PNG))], {"photo"}),
+    ([("mode", (None, "restyle")), ("image", (None, ""))], {"image"}),
     ([("request", (None, "{"))], {"request"}),
     ([("request", (None, "[]"))], {"request"}),
     ([("request", (None, REQUEST))], {"image"}),

@@ -4,6 +4,7 @@ It uses aiohttp: a generation takes several requests in a row, and httpx needs s
 CPU for each (docs/decisions/0008).
 """
 
+import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -72,11 +73,11 @@ class Peer:
 
     @asynccontextmanager
     async def stream(
-        self, method: str, path: str, **options: Any
+        self, method: str, path: str, *, quiet_s: float = QUIET_S, **options: Any
     ) -> AsyncIterator[AsyncIterator[Message]]:
         """Open an event stream. Raises as `request` does, also when the stream breaks off."""
         options["headers"] = {"Accept": "text/event-stream", **options.get("headers", {})}
-        async with self._answer(method, path, QUIET_S, options) as answer:
+        async with self._answer(method, path, quiet_s, options) as answer:
             yield self._messages(answer)
 
     async def _messages(self, answer: aiohttp.ClientResponse) -> AsyncIterator[Message]:
@@ -124,7 +125,9 @@ class Peer:
 def form(request: Mapping[str, Any], image: bytes) -> aiohttp.FormData:
     """Return a request and its photo as a form to send as `data`."""
     data = aiohttp.FormData({"request": json.dumps(dict(request))})
-    data.add_field("image", image, filename="photo", content_type="application/octet-stream")
+    # As a file: aiohttp writes it in pieces, and warns of bytes of over 1 MB.
+    file = io.BytesIO(image)
+    data.add_field("image", file, filename="photo", content_type="application/octet-stream")
     return data
 
 

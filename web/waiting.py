@@ -1,7 +1,7 @@
 """Answer a caller who waits for images: as JSON, as bytes or as events, as `Accept` says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from fastapi import Request, Response
@@ -47,7 +47,7 @@ async def waited(request: Request, work: Awaitable[T], release: Release) -> T:
         await asyncio.shield(release(complete))
 
 
-async def followed(events: AsyncIterator[Event], release: Release) -> AsyncIterator[Event]:
+async def followed(events: AsyncIterator[Event], release: Release) -> AsyncGenerator[Event, None]:
     """Yield the events; they are complete with their `result`."""
     complete = False
     try:

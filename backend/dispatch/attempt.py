@@ -26,7 +26,7 @@ _MAX_BREAKS = 10
 """Consecutive broken connections to a pod that reports itself well before the attempt fails."""
 _LOADING_TIMEOUT_S = 1200.0
 """How long a pod may take beyond the generation's own timeout, mostly to load models."""
-_BACKEND_FIELDS = {"user", "priority"}
+_BACKEND_FIELDS = {"user", "priority", "webhook"}
 """Fields of a generation's request that a job's request does not have."""
 
 

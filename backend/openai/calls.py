@@ -8,11 +8,12 @@ from uuid import uuid4
 
 from fastapi import Depends, Request
 
+from backend.limits.people import of_person
 from backend.openai.answers import About
 from backend.openai.links import Links
 from backend.openai.models import Models
 from backend.openai.requests import ImageCall
-from backend.routes.context import IdempotencyKey, Owner, Service, abandon_on_disconnect
+from backend.routes.context import IdempotencyKey, Owner, Person, Service, abandon_on_disconnect
 from backend.state import State
 from backend.storage.generations import GenerationRow
 from web import errors, waiting
@@ -36,6 +37,7 @@ class Caller:
 
     service: Service
     owner: Owner
+    person: Person
     links: SignedLinks
     models: KnownModels
     request: Request
@@ -45,7 +47,7 @@ class Caller:
         row, _ = await self.service.acceptance.accept(
             uuid4(),
             self.owner,
-            call.request,
+            of_person(call.request, self.person),
             photos[0] if photos else None,
             key=self.idempotency_key,
             wait=True,
@@ -77,7 +79,7 @@ def about(call: ImageCall, row: GenerationRow) -> About:
     return About(
         output_format=call.request.format,
         size=f"{image.width}x{image.height}",
-        safety_identifier=call.request.user or None,
+        safety_identifier=row.request.user or None,
     )
 
 

@@ -26,7 +26,7 @@ from backend.openai.answers import (
 from backend.openai.calls import AnyCaller, Caller
 from backend.openai.failures import in_openai_shape
 from backend.openai.models import ANY, Models
-from backend.openai.person import NamesPerson, person_of
+from backend.openai.person import NamesPerson
 from backend.openai.requests import ImageCall, ImageRequest, translate
 from backend.routes.context import owner_of
 from backend.schemas import Generation
@@ -106,7 +106,7 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 )
 async def complete_chat(body: ChatBody, caller: AnyCaller) -> Response:
     text, photos = await _last_message(body.messages)
-    call = _translated(caller.models, body, person_of(caller.request, body), text, len(photos))
+    call = _translated(caller.models, body, text, len(photos))
     row = await caller.accept(call, photos)
     answer = ChatAnswer(caller, row, body.model or ANY)
     if body.stream:
@@ -118,15 +118,13 @@ async def complete_chat(body: ChatBody, caller: AnyCaller) -> Response:
     return response
 
 
-def _translated(
-    models: Models, body: ChatRequest, person: str, text: str, photos: int
-) -> ImageCall:
+def _translated(models: Models, body: ChatRequest, text: str, photos: int) -> ImageCall:
     mode, _ = models.choose(body.model, photo=photos > 0)
     known = {*mode.spec.parameters, *_IMAGE_FIELDS} - {"prompt", "image"}
     taken = {name: value for name, value in (body.model_extra or {}).items() if name in known}
-    fields = {**taken, "prompt": text, "model": body.model, "n": body.n}
+    fields = {**taken, "prompt": text, "model": body.model, "n": body.n, "user": body.person}
     request = bodies.validated(ImageRequest, fields)
-    return translate(models, request, person, photos=photos, edits=photos > 0)
+    return translate(models, request, photos=photos, edits=photos > 0)
 
 
 async def _last_message(messages: list[dict[str, Any]]) -> tuple[str, list[bytes]]:
@@ -208,7 +206,7 @@ class ChatAnswer:
         """Yield where the generation is, in words, whenever that has changed visibly."""
         told = ""
         async for event in self.caller.service.events(self.row):
-            text = _in_words(event)
+            text = "" if event.name == "result" else _in_words(event)
             if text and text != told:
                 yield text
                 told = text
@@ -242,4 +240,6 @@ def _in_words(event: Event) -> str:
             return f"In line, position {position}"
         case ProgressEvent(progress=progress) if progress > 0:
             return f"Drawing, {int(progress * 10) * 10} %"
+        case Generation(stage=stage) | ProgressEvent(stage=stage):
+            return stage.capitalize()
     return ""

@@ -3,10 +3,12 @@
 What cannot be done is refused by name, in the route's own words; nothing is dropped silently.
 """
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -94,7 +96,7 @@ class ImageCall:
 
 
 def translate(
-    models: Models, body: ImageRequest, person: str, *, photos: int = 0, edits: bool = False
+    models: Models, body: ImageRequest, *, photos: int = 0, edits: bool = False
 ) -> ImageCall:
     """Translate a request that came with so many photos. Raises ModelNotFound or InvalidRequest."""
     mode, style = models.choose(body.model, photo=edits)
@@ -102,13 +104,14 @@ def translate(
     values = _values(mode, body, style) | ({"prompt": kept} if kept else {})
     faults = [
         *cut_faults,
+        *_unknown(mode, body),
         *_impossible(mode, body, style, photos, edits=edits),
         *_value_faults(models.catalog, mode, body, values, photos),
     ]
     if faults:
         raise InvalidRequest.of(faults)
     image_format = "jpeg" if body.output_format == "jpg" else body.output_format or "png"
-    own = {"mode": mode.name, "format": image_format, "user": person}
+    own = {"mode": mode.name, "format": image_format, "user": body.person}
     return ImageCall(
         GenerationRequest.model_validate(values | own),
         whole_prompt=body.prompt if kept != body.prompt else None,
@@ -140,7 +143,7 @@ def _values(mode: Mode, body: ImageRequest, style: str) -> dict[str, Any]:
     """Return the values of the mode's parameters, unchecked."""
     known = mode.spec.parameters
     extra = (body.model_extra or {}).items()
-    values = {name: _typed(known.get(name), value) for name, value in extra}
+    values = {name: _typed(known[name], value) for name, value in extra if name in known}
     if style or body.style not in (None, *_OPENAI_STYLES):
         values["style"] = style or body.style
     if body.n is not None and ("count" in known or body.n != 1):
@@ -151,12 +154,23 @@ def _values(mode: Mode, body: ImageRequest, style: str) -> dict[str, Any]:
     return values
 
 
-def _typed(parameter: Parameter | None, value: Any) -> Any:
+def _typed(parameter: Parameter, value: Any) -> Any:
     """Read a form's text as the number that a parameter takes."""
-    if isinstance(value, str) and parameter and parameter.type in ("integer", "seed", "number"):
+    if isinstance(value, str) and parameter.type in ("integer", "seed", "number"):
         with suppress(ValueError):
             return float(value) if parameter.type == "number" else int(value)
     return value
+
+
+def _unknown(mode: Mode, body: ImageRequest) -> Iterator[FieldError]:
+    """Name the fields that neither this route nor the mode has."""
+    own = [name for name in ImageRequest.model_fields if name not in _IMPOSSIBLE]
+    allowed = list(dict.fromkeys([*own, *(_NAMES.get(n, n) for n in mode.spec.parameters)]))
+    unknown = (name for name in body.model_extra or {} if name not in mode.spec.parameters)
+    for name in islice(unknown, parameters.MAX_UNKNOWN):
+        near = difflib.get_close_matches(name[:60], allowed, n=1, cutoff=0.7)
+        message = "is not a known field" + (f"; did you mean '{near[0]}'?" if near else "")
+        yield FieldError(field=name[:60], message=message, allowed=allowed)
 
 
 def _impossible(
@@ -205,13 +219,9 @@ def _value_faults(
 
 
 def _renamed(fault: FieldError) -> FieldError:
-    """Speak of `n`, `size` and the longest prompt of this route."""
-    allowed = fault.allowed
-    if isinstance(allowed, list):
-        allowed = list(dict.fromkeys(_NAMES.get(name, name) for name in allowed))
-    if fault.field == "prompt":
-        allowed = f"1 to {MAX_PROMPT} characters"
-    field = "n" if fault.field == "count" else fault.field
+    """Speak of `n`, and of the longest prompt of this route."""
+    allowed = f"1 to {MAX_PROMPT} characters" if fault.field == "prompt" else fault.allowed
+    field = _NAMES.get(fault.field, fault.field)
     return FieldError(field=field, message=fault.message, allowed=allowed)
 
 

@@ -20,7 +20,6 @@ from backend.openai.answers import (
     event_schema,
 )
 from backend.openai.calls import AnyCaller, Caller, KnownModels, SignedLinks, about
-from backend.openai.person import person_of
 from backend.openai.requests import ImageCall, ImageRequest, translate
 from backend.openai.streaming import ImageStream
 from backend.routes.context import Owner, Service, owner_of
@@ -84,7 +83,7 @@ def _body(*, with_images: bool) -> dict[str, Any]:
     openapi_extra=_body(with_images=False),
 )
 async def generate_images(body: GenerationBody, caller: AnyCaller) -> Response:
-    call = translate(caller.models, body, person_of(caller.request, body))
+    call = translate(caller.models, body)
     return await _answer(caller, call, [], is_edit=False)
 
 
@@ -97,8 +96,7 @@ async def generate_images(body: GenerationBody, caller: AnyCaller) -> Response:
 )
 async def edit_images(sent: EditBody, caller: AnyCaller) -> Response:
     body, photos = sent
-    person = person_of(caller.request, body)
-    call = translate(caller.models, body, person, photos=len(photos), edits=True)
+    call = translate(caller.models, body, photos=len(photos), edits=True)
     return await _answer(caller, call, photos, is_edit=True)
 
 

@@ -55,6 +55,7 @@ generations = sa.Table(
     sa.Column("ended", sa.Float),
     sa.Column("outcome", sa.JSON),
     sa.Column("own_id", sa.String(36)),
+    sa.Column("webhook", sa.Text),
     sa.UniqueConstraint("owner", "idempotency_key", name="one_generation_per_key"),
     sa.Index("generations_by_user", "owner", "user", "created"),
     sa.Index("generations_by_age", "created"),
@@ -83,6 +84,19 @@ refusals = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("refusals_by_user", "owner", "user", "at"),
 )
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("generation", sa.String(36), nullable=False),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("due", sa.Float, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Index("deliveries_due", "due"),
+    sa.Index("deliveries_of_generation", "generation"),
+)
+"""Ends of generations that a webhook is still to be told."""
 
 
 class DatabaseRefused(Exception):

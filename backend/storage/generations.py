@@ -1,5 +1,6 @@
 """The rows of generations with their outcomes, and what each user has spent."""
 
+import asyncio
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -10,7 +11,8 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from backend.storage.database import Database, DatabaseAway, generations, spending
+from backend.storage.database import Database, DatabaseAway, deliveries, generations, spending
+from backend.storage.deliveries import DeliveryStore, owe
 from backend.storage.row import (
     GenerationRow,
     Outcome,
@@ -43,6 +45,14 @@ class GenerationStore:
     database: Database
     unreadable: set[str] = field(default_factory=set)
     """The ids of rows that could not be read since the start; each was logged once."""
+    tells_operator: bool = False
+    """Whether a generation without a webhook of its own is told the operator's."""
+    owed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when an end was committed that a webhook is to be told."""
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        return DeliveryStore(database=self.database, read=self._read)
 
     async def add(self, row: GenerationRow) -> None:
         """Commit an accepted generation. Raises Taken."""
@@ -127,6 +137,7 @@ class GenerationStore:
         def end(c: sa.Connection) -> None:
             if c.execute(change).rowcount:
                 c.execute(refund)
+                self._owe(c, mapping["id"])
 
         with suppress(DatabaseAway):  # the next look at it tries again
             await self.database.run(end)
@@ -165,9 +176,21 @@ class GenerationStore:
                 return self._read(mapping) if mapping else None
             if row.status is State.failed:
                 c.execute(refund)
+            if row.request.webhook or self.tells_operator:
+                self._owe(c, row.key)
             return row
 
-        return await self.database.insist(commit)
+        kept = await self.database.insist(commit)
+        if row.request.webhook or self.tells_operator:
+            self.owed.set()
+        return kept
+
+    def _owe(self, c: sa.Connection, key: str) -> None:
+        """Record, in the transaction of its end, that a generation's webhook is to be told."""
+        query = sa.select(_column.created, _column.webhook).where(_column.id == key)
+        created, url = c.execute(query).one()
+        if url or self.tells_operator:
+            owe(c, key, created, url)
 
     async def page(
         self, owner: str, user: str | None, limit: int, before: tuple[float, str] | None
@@ -199,11 +222,16 @@ class GenerationStore:
     async def redate(self, now: float) -> None:
         """Let rows that ended in the future, by a wrong clock, age from now on."""
         ahead = generations.update().where(_column.ended > now + _AHEAD_S).values(ended=now)
+        late = deliveries.update().where(deliveries.c.due > now + _AHEAD_S).values(due=now)
         await self.database.run(lambda c: c.execute(ahead))
+        if await self.database.run(lambda c: c.execute(late).rowcount):
+            self.owed.set()
 
     async def delete(self, rows: Sequence[GenerationRow]) -> None:
-        remove = generations.delete().where(_column.id.in_([row.key for row in rows]))
-        await self.database.run(lambda c: c.execute(remove))
+        keys = [row.key for row in rows]
+        remove = generations.delete().where(_column.id.in_(keys))
+        untold = deliveries.delete().where(deliveries.c.generation.in_(keys))
+        await self.database.run(lambda c: (c.execute(remove), c.execute(untold)))
 
     async def spent(self, owner: str, user: str, since: float) -> list[tuple[float, int]]:
         """Return what counts against a user's limits: (time, images), oldest first."""

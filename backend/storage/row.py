@@ -12,7 +12,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backend.schemas import GenerationRequest
+from backend.schemas import GenerationRequest, Webhook
 from gpu_server.schemas import ImageInfo, State, Timings
 from web import errors
 
@@ -129,11 +129,13 @@ def columns(row: GenerationRow) -> dict[str, Any]:
         "has_photo": row.has_photo,
     }
     own_id = {"own_id": str(row.own_id)} if row.own_id else {}
+    webhook = {"webhook": request.webhook.url} if request.webhook else {}
     # Without an outcome the column stays NULL; None would become JSON's null.
     outcome = {"outcome": row.outcome.model_dump()} if row.outcome else {}
     return {
         **plain,
         **own_id,
+        **webhook,
         **outcome,
         "id": row.key,
         "user": row.user,
@@ -166,7 +168,8 @@ def read(mapping: Mapping[Any, Any]) -> GenerationRow:
     with _reading("order"):
         order = dict(mapping["order"])
         own = {name: order.pop(name) for name in ("model", "timeout_s", "has_photo")}
-        request = GenerationRequest(user=mapping["user"], **order.pop("values"), **order)
+        own_request = {"user": mapping["user"], "webhook": _webhook(mapping["webhook"])}
+        request = GenerationRequest(**own_request, **order.pop("values"), **order)
         _require(_is_usable(request) and isinstance(own["model"], str))
         _require(math.isfinite(own["timeout_s"]) and own["timeout_s"] >= 0)
     with _reading("status"):
@@ -199,7 +202,11 @@ def placeholder(mapping: Mapping[Any, Any]) -> GenerationRow:
         owner=str(mapping["owner"]),
         fingerprint=str(mapping["fingerprint"]),
         request=GenerationRequest.model_construct(
-            mode="", style="", user=str(mapping["user"]), count=count
+            mode="",
+            style="",
+            user=str(mapping["user"]),
+            count=count,
+            webhook=_webhook(mapping["webhook"]),
         ),
         model="",
         timeout_s=0.0,
@@ -244,6 +251,10 @@ def _is_usable(request: GenerationRequest) -> bool:
     sides = [int(request.values.get(side, 1)) for side in ("width", "height")]
     is_drawable = 0 < request.count <= _MAX_COUNT and 0 < min(sides) <= max(sides) <= _MAX_SIDE
     return is_drawable and request.seed is not None
+
+
+def _webhook(url: Any) -> Webhook | None:
+    return Webhook.model_construct(url=url) if url and isinstance(url, str) else None
 
 
 def _time(value: Any) -> float | None:

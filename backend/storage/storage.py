@@ -37,10 +37,11 @@ class Storage:
     blobs: BlobStore
 
     @classmethod
-    async def open(cls, opened: Database, images_url: str) -> Self:
+    async def open(cls, opened: Database, images_url: str, *, tells_operator: bool = False) -> Self:
         """Open the tables and the object store, creating them where necessary."""
         await opened.open()
-        return cls(rows=GenerationStore(opened), blobs=BlobStore(images_url))
+        rows = GenerationStore(opened, tells_operator=tells_operator)
+        return cls(rows=rows, blobs=BlobStore(images_url))
 
     async def image(self, row: GenerationRow, number: int) -> bytes | None:
         """Return an image as it was stored. Raises ImageDamaged if it is no longer so."""

@@ -1,5 +1,6 @@
 """ComfyUI over HTTP: send requests and read answers; decide nothing."""
 
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -197,7 +198,8 @@ class ComfyClient:
         form = aiohttp.FormData(
             {"subfolder": subfolder, "type": folder, "overwrite": "true"}, default_to_multipart=True
         )
-        form.add_field("image", photo, filename=name, content_type="application/octet-stream")
+        file = io.BytesIO(photo)  # bytes of over 1 MB would be written in one go, with a warning
+        form.add_field("image", file, filename=name, content_type="application/octet-stream")
         answer = await self._request("POST", "/upload/image", data=form)
         if answer.status != 200:
             raise Unreachable(f"POST /upload/image: {answer.status}")

@@ -1,8 +1,14 @@
 """The image formats that both services read and write, and their media types."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-ImageFormat = Literal["png", "jpeg", "webp"]
+from pydantic import BeforeValidator
+
+ImageFormat = Annotated[
+    Literal["png", "jpeg", "webp"],
+    BeforeValidator(lambda name: "jpeg" if name == "jpg" else name),
+]
+"""A format by its name; `jpg` is read as `jpeg`."""
 MEDIA_TYPES: dict[str, ImageFormat] = {
     "image/png": "png",
     "image/jpeg": "jpeg",

@@ -53,12 +53,13 @@ def write_configuration(host: Host, services: list[Service]) -> None:
     watch = (sys.executable, "-m", "infra.supervisor.watch", str(host.run_dir))
     programs = [Service(WATCH, watch), *services]
     for program in programs:
-        _write_private(spec_file(host, program.name), json.dumps(_spec(host, program), indent=1))
+        _write_private(spec_file(host, program.name), json.dumps(spec_of(host, program), indent=1))
     sections = [*_main_sections(host), *(_program_section(host, program) for program in programs)]
     _write_private(configuration_file(host), "\n".join(sections))
 
 
-def _spec(host: Host, service: Service) -> dict[str, Any]:
+def spec_of(host: Host, service: Service) -> dict[str, Any]:
+    """Return what `child` is told of a program."""
     directories = {
         "EASEL_DATA_DIR": str(host.data_dir),
         "EASEL_LOG_DIR": str(host.log_dir),

@@ -33,7 +33,10 @@ _SERVICE_PREFIXES = {
     "LOCAL_TELEGRAM_": "telegram_bot/.env",
 }
 """Prefix → the file for settings of one service alone, so that no other holds its secrets."""
-_POD_PREFIXES = (*FILE_PREFIXES, *_SERVICE_PREFIXES)
+SETTINGS = (*FILE_PREFIXES, *_SERVICE_PREFIXES)
+"""How the names of settings begin."""
+LAUNCHERS_OWN = {"EASEL_SERVICES", "EASEL_SERVICE_TABLE", "EASEL_PYTHON", "EASEL_VENV"}
+"""Settings that no service reads."""
 
 
 class HostError(Exception):
@@ -89,7 +92,7 @@ def read_host(root: Path, environ: Mapping[str, str], pod_dir: Path = _POD_DIR) 
     shared = [_prefixed(_read_env(root / ".env"), FILE_PREFIXES)]
     if pod is not None:
         shared.append(_prefixed(_read_env(pod / ".env"), FILE_PREFIXES))
-        shared.append(_prefixed(_first_process_environment(), _POD_PREFIXES))
+        shared.append(_prefixed(_first_process_environment(), SETTINGS))
     exported: dict[str, str] = {}
     for source in shared:
         for name, value in source.items():
@@ -128,7 +131,7 @@ def unread_settings(host: Host) -> list[str]:
     return [
         f"{name} in {file} {_why_unread(name)}."
         for file in files
-        for name in _prefixed(_read_env(file), _POD_PREFIXES)
+        for name in _prefixed(_read_env(file), SETTINGS)
         if name not in HOST_SETTINGS
     ]
 

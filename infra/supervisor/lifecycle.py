@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from infra.supervisor import comfyui, processes
 from infra.supervisor.configuration import local_directory, write_configuration
 from infra.supervisor.host import Host, HostError, unread_settings
 from infra.supervisor.services import Service, service_table
-from infra.supervisor.settings_check import check_settings
+from infra.supervisor.settings_check import check_settings, unseen_settings
 from infra.supervisor.status import Status, prober, read_status
 from infra.supervisor.supervisord import Supervisord
 
@@ -38,6 +39,8 @@ def start(host: Host, names: Sequence[str] = ()) -> list[Status]:
     services = _wanted(host, names)
     if Supervisord(host).runs():  # what has changed is stopped
         check_settings(host, services)
+        if unseen := _unseen(host, services):
+            print(f"Note: {unseen}", file=sys.stderr, flush=True)
     make_directories(host)
     with _lock(host):
         return _begin(host, services).wait()
@@ -75,11 +78,19 @@ def _goes_on(info: dict[str, Any]) -> bool:
 def restart(host: Host, names: Sequence[str] = ()) -> list[Status]:
     """Stop, then start; without names the supervisor too, which then reads every new setting.
 
-    Stops nothing when a setting or a mode would prevent the start.
+    Stops nothing when a setting or a mode would prevent the start, or when single services would
+    not get a setting that is new in the environment.
     """
     check(host, names)
+    if names and (unseen := _unseen(host, _wanted(host, names))):
+        raise HostError(f"Nothing was changed: {unseen}")
     stop(host, names)
     return start(host, names)
+
+
+def _unseen(host: Host, services: Sequence[Service]) -> str:
+    supervisord = Supervisord(host)
+    return unseen_settings(host, services, supervisord.environment()) if supervisord.runs() else ""
 
 
 def check(host: Host, names: Sequence[str] = ()) -> None:

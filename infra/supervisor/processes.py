@@ -21,6 +21,14 @@ def command_of(pid: int) -> list[str]:
         return []
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """Return the environment that a process was started with; empty when that cannot be read."""
+    try:
+        return dict(psutil.Process(pid).environ())
+    except (psutil.Error, OSError):
+        return {}
+
+
 def is_alive(pid: int) -> bool:
     """Return whether a process still holds memory and ports, which a zombie does not.
 

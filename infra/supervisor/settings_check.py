@@ -11,7 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from infra.supervisor.host import Host, HostError
+from infra.supervisor.configuration import spec_of
+from infra.supervisor.host import LAUNCHERS_OWN, SETTINGS, Host, HostError
 from infra.supervisor.services import Service
 
 WITH_SETTINGS = ("gpu_server", "backend", "telegram_bot")
@@ -43,6 +44,24 @@ def check_settings(host: Host, services: Sequence[Service]) -> None:
     if names and (faults := settings_faults(host, names, further)):
         lines = "\n".join(f"  {name}: {fault}" for name, fault in faults.items())
         raise HostError(f"Nothing was changed, as these settings would prevent a start:\n{lines}")
+
+
+def unseen_settings(
+    host: Host, services: Sequence[Service], started_with: Mapping[str, str]
+) -> str:
+    """Return a sentence on settings of the environment that `services` do not get, or "".
+
+    The supervisor passes on the environment that it was started with itself, `started_with`.
+    """
+    passed_on = {name for service in services for name in spec_of(host, service)["env"]}
+    given = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
+    new = [n for n in given.keys() - passed_on - LAUNCHERS_OWN if started_with.get(n) != given[n]]
+    if not new or not started_with:
+        return ""
+    return (
+        f"{', '.join(sorted(new))} in this environment differs from what the services were started "
+        "with, and they keep that until ./startup.sh restart, without names, restarts all of them."
+    )
 
 
 def main(names: Sequence[str]) -> None:

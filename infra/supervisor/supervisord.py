@@ -92,6 +92,10 @@ class Supervisord:
             return False
         return True
 
+    def environment(self) -> dict[str, str]:
+        """Return the environment that it was started with, which is that of its programs."""
+        return processes.environment_of(self.call("getPID"))
+
     def log_size(self) -> int:
         """Return how many bytes its log has now, for `exits`."""
         return self._log.stat().st_size if self._log.exists() else 0

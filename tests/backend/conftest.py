@@ -10,6 +10,7 @@ from tests.backend.processes import Backend, Farm
 
 ALICE = "alice-secret-0123456789"
 BOB = "bob-secret-0123456789-b"
+PERSON_HEADER = "X-Person"
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,7 @@ def backend(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ba
         backend_rate_per_minute=6,
         backend_daily_images=10,
         backend_max_queue=8,
+        backend_user_header=PERSON_HEADER,
     )
     backend.start()
     try:

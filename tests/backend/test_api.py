@@ -147,6 +147,31 @@ def test_a_photo_as_a_file_in_a_form_gives_the_same_picture(http: httpx.Client) 
     assert same(answer.content, generate(http, GOOD["restyle"], "image/png").content)
 
 
+def test_fields_of_a_form_give_the_same_picture_as_json(http: httpx.Client) -> None:
+    whole = {**GOOD["restyle"], "strength": 0.25}
+    fields = {name: str(value) for name, value in whole.items() if name != "image"}
+    fields |= {"negative_prompt": "", "format": "png", "priority": "1", "user": "of a form"}
+    photo = {"image": ("photo.png", PNG, "image/png")}
+    answer = http.post("/generate", data=fields, files=photo, headers={"Accept": "image/png"})
+    assert answer.status_code == 200, answer.text[:500]
+    assert same(answer.content, generate(http, whole, "image/png").content)
+    accepted = http.post("/generations", data={**fields, "format": "jpg"}, files=photo)
+    assert accepted.status_code == 202, accepted.text
+    assert accepted.json()["user"] == "of a form"
+    made = http.get(f"/generations/{accepted.json()['id']}", params={"wait": 60}).json()
+    assert made["images"][0]["media_type"] == "image/jpeg"
+    assert made["parameters"]["strength"] == 0.25
+
+
+def test_jpg_means_jpeg_wherever_a_format_is_named(http: httpx.Client) -> None:
+    made = generate(http, {**SMALL, "format": "jpg"}).json()
+    assert made["images"][0]["media_type"] == "image/jpeg"
+    image = http.get(f"/generations/{made['id']}/images/0", params={"format": "jpg"})
+    assert image.headers["content-type"] == "image/jpeg"
+    body = {"model": "easel-free", "prompt": "a fox", "output_format": "jpg", "size": "256x256"}
+    assert http.post("/v1/images/generations", json=body).json()["output_format"] == "jpeg"
+
+
 def test_the_same_idempotency_key_gives_the_same_generation(http: httpx.Client) -> None:
     key = str(uuid4())
     body = {name: value for name, value in SMALL.items() if name != "seed"}

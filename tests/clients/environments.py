@@ -5,7 +5,6 @@ a photo, and nothing of Easel.
 """
 
 import fcntl
-import functools
 import hashlib
 import json
 import os
@@ -44,11 +43,12 @@ class Client:
     name: str
     installer: str
     requirements: tuple[str, ...]
+    cache: Path = CACHE
 
     @property
     def folder(self) -> Path:
         text = json.dumps([self.installer, self.requirements, sys.version_info[:2]])
-        return CACHE / f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return self.cache / f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def install(self) -> None:
         """Install it unless it is; only one process at a time does. Raises NotInstalled."""
@@ -57,8 +57,8 @@ class Client:
         done = self.folder / "installed"
         if done.exists():
             return
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with (CACHE / f"{self.name}.lock").open("w") as lock:
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with (self.cache / f"{self.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not done.exists():
                 self._remove_all()
@@ -66,7 +66,7 @@ class Client:
                 done.touch()
 
     def _remove_all(self) -> None:
-        for folder in CACHE.glob(f"{self.name}-????????????"):
+        for folder in self.cache.glob(f"{self.name}-????????????"):
             shutil.rmtree(folder)
 
     def _install_afresh(self) -> None:
@@ -113,11 +113,11 @@ class Client:
 def pinned() -> dict[str, Client]:
     """Return the clients of `clients.toml` by name."""
     tables = tomllib.loads((HERE / "clients.toml").read_text("utf-8"))
-    return {
-        name: Client(name, installer, tuple(requirements))
-        for name, table in tables.items()
-        for installer, requirements in table.items()
-    }
+    found = {}
+    for name, table in tables.items():
+        installer = "npm" if "npm" in table else "pip"
+        found[name] = Client(name, installer, (*table[installer], *table.get("besides", ())))
+    return found
 
 
 def _installed(*command: str) -> None:
@@ -132,7 +132,6 @@ def _installed(*command: str) -> None:
         raise NotInstalled(" ".join(lines or done.stderr.splitlines())[-400:])
 
 
-@functools.cache
 def _require_node() -> None:
     for program in ("node", "npm"):
         if shutil.which(program) is None:

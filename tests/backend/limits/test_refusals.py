@@ -2,22 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from backend.limits.refusals import BLOCK_FROM, BLOCK_S, SLOW_FROM, Refusals, pause_after
 from backend.storage.database import Database
 from web.errors import RateLimited
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'easel.sqlite3'}")
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 async def refuse(refusals: Refusals, times: int, user: str = "eve") -> None:

@@ -52,3 +52,14 @@ def test_an_address_expires_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda _: began + 3605)
     with pytest.raises(NotFound):
         LINKS.check(ONE, 0, issued, signature)
+
+
+def test_the_address_in_a_chat_opens_its_image_as_long_as_that_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    issued, signature = parts(LINKS.path(ONE, 0, lasting=True))
+    began = int(time.time())
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda _: began + 700_000)
+    LINKS.check(ONE, 0, issued, signature)
+    with pytest.raises(NotFound):
+        LINKS.check(ONE, 1, issued, signature)

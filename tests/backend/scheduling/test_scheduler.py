@@ -118,8 +118,10 @@ def test_without_room_the_answer_says_when_to_come_back() -> None:
     s.submit(work(4, "bob"), 0.0)
     with pytest.raises(QueueFull) as full:
         s.check_queue(0.0)
-    assert busy.value.retry_after >= 1
     assert full.value.retry_after >= 1
+    with pytest.raises(UserBusy) as later:
+        s.check_user("ann", 0.0, most=2, ahead=3)
+    assert 1 <= busy.value.retry_after < later.value.retry_after, "others wait for their turn"
 
 
 def test_an_adopted_job_holds_its_pod_and_goes_to_no_other() -> None:

@@ -94,4 +94,4 @@ async def test_replicas_that_start_together_upgrade_once() -> None:
         with engine.begin() as connection:
             versions = connection.exec_driver_sql("SELECT version_num FROM alembic_version").all()
         engine.dispose()
-        assert versions == [("ids_of_owners",)]
+        assert versions == [("webhooks",)]

@@ -19,11 +19,13 @@ await step("ends_by_itself", async () => {
     },
   });
   source.addEventListener("result", (event) => seen.results.push(JSON.parse(event.data).status));
+  const alive = setInterval(() => {}, 1000); // a pause before a reconnect does not keep Node running
   await new Promise((resolve) => {
     source.addEventListener("error", () => {
       if (source.readyState === EventSource.CLOSED || seen.statuses.length > 3) resolve();
     });
   });
+  clearInterval(alive);
   seen.closed = source.readyState === EventSource.CLOSED;
   source.close();
   return seen;

@@ -4,7 +4,7 @@
 import os
 from urllib.request import urlopen
 
-from llama_index.tools.openai.image_generation import OpenAIImageGenerationToolSpec
+from llama_index.tools.openai import OpenAIImageGenerationToolSpec
 from report import encoded, step
 
 tool = OpenAIImageGenerationToolSpec(api_key=os.environ["OPENAI_API_KEY"], cache_dir="pictures")

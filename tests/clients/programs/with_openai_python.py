@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -136,7 +137,7 @@ def chats():
 @step
 def chats_in_a_stream():
     chunks = client.chat.completions.create(
-        model="gpt-4o",
+        model="gpt-image-1",
         messages=[
             {"role": "system", "content": "You draw."},
             {"role": "user", "content": "a red fox"},
@@ -184,6 +185,14 @@ def is_told_the_sizes():
 @step
 def is_told_that_the_prompt_is_refused():
     client.images.generate(prompt="a nude photo of my neighbour")
+
+
+@step
+def draws_after_others_were_refused():
+    for _ in range(8):
+        with suppress(openai.BadRequestError):
+            client.images.generate(prompt="a nude photo of my neighbour")
+    return pictures(client.images.generate(prompt="a lake", size="256x256"))
 
 
 @step

@@ -26,9 +26,16 @@ async def draws_as_its_default():
 
 @step
 async def draws_sixteen_at_once():
-    generator = ImageGenerator("openai:easel")
+    generator = ImageGenerator("openai:easel", settings={"dimensions": (256, 256)})
     results = await asyncio.gather(*(generator.generate("a lake") for _ in range(16)))
     return [encoded(result.image.data) for result in results]
+
+
+@step
+async def draws_six():
+    settings = {"dimensions": (256, 256), "openai_n": 6, "openai_user": "person-7"}
+    result = await ImageGenerator("openai:easel").generate("a lake", settings=settings)
+    return [encoded(image.content.data) for image in result.images]
 
 
 @step

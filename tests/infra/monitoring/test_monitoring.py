@@ -27,6 +27,9 @@ DASHBOARD = MONITORING / "grafana" / "dashboards" / "easel.json"
 FOREIGN = {"node_filesystem_avail_bytes", "node_filesystem_size_bytes", "up"}
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 
+UNSHOWN = {"easel_rows_unreadable", "easel_bot_updates_skipped_total"}
+"""For looking up: a panel of each would be empty for years."""
+
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None,
     reason="promtool is not installed: infra/install_test_packages.sh",
@@ -144,6 +147,17 @@ def test_the_dashboard_keeps_its_address_and_lets_its_data_source_be_chosen() ->
     panels = _panels()
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     assert {panel["datasource"]["uid"] for panel in panels} == {"${datasource}"}
+
+
+def test_every_panel_says_what_it_shows() -> None:
+    assert [panel["title"] for panel in _panels() if not panel.get("description")] == []
+
+
+async def test_every_metric_of_ours_has_a_panel_or_an_alert(metrics: set[str]) -> None:
+    text = DASHBOARD.read_text("utf-8") + (MONITORING / "alerts.yml").read_text("utf-8")
+    families = {name.removesuffix("_bucket") for name in metrics if name.startswith("easel_")}
+    unused = {name for name in families if name.removesuffix("_count") not in text}
+    assert {name for name in unused if not name.endswith("_sum")} == UNSHOWN
 
 
 def test_panels_of_the_dashboard_do_not_overlap_and_fit_the_grid() -> None:

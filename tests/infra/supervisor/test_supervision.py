@@ -262,6 +262,25 @@ def test_one_service_can_be_stopped_and_started_alone(lab: LabHost) -> None:
     assert lab.pid("gpu_server") == kept
 
 
+def test_a_restart_of_one_service_says_that_a_new_environment_needs_all(lab: LabHost) -> None:
+    lab.add("backend")
+    lab.run("start")
+    pid = lab.pid("backend")
+    lab.environment["BACKEND_API_KEYS"] = "shop:a-key-that-nobody-guesses"
+    again = lab.run("start")
+    assert again.returncode == 0
+    assert "BACKEND_API_KEYS in this environment differs" in again.stderr
+    kept = lab.run("restart", "backend")
+    assert kept.returncode == 1
+    assert "BACKEND_API_KEYS" in kept.stderr
+    assert "./startup.sh restart" in kept.stderr
+    assert "a-key-that" not in kept.stderr
+    assert is_alive(pid)
+    assert lab.run("restart").returncode == 0
+    assert lab.run("restart", "backend").returncode == 0
+    assert lab.run("start").stderr == ""
+
+
 def test_a_restart_with_a_wrong_setting_stops_nothing(lab: LabHost) -> None:
     lab.add("backend")
     assert lab.run("start").returncode == 0

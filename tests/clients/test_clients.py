@@ -1,4 +1,7 @@
-"""Clients of OpenAI's Images API draw and edit with nothing but a base URL and a key."""
+"""Clients that people have already work with nothing but a base URL and a key.
+
+All in one file, so that one worker runs it with one Easel.
+"""
 
 import base64
 import io
@@ -38,11 +41,11 @@ MANY = [
     ("litellm", "draws_six", 6),
     ("litellm", "draws_sixteen_at_once", 16),
     ("ai-sdk", "openai_draws_six", 6),
-    ("ai-sdk", "openai_draws_sixteen_at_once", 16),
+    ("ai-sdk", "draws_sixteen_at_once", 16),
     ("ai-sdk", "compatible_draws_six", 6),
-    ("ai-sdk", "compatible_draws_sixteen_at_once", 16),
     ("langchain-python", "draws_six", 6),
     ("langchain-js", "draws_six", 6),
+    ("pydantic-ai", "draws_six", 6),
     ("pydantic-ai", "draws_sixteen_at_once", 16),
 ]
 EDITS = [
@@ -82,7 +85,7 @@ ERRORS = [
     ("openai-python", "is_told_the_models", "NotFoundError", "easel-free:anime"),
     ("openai-python", "is_told_how_many", "BadRequestError", r"n: .*1 to 10"),
     ("openai-python", "is_told_the_sizes", "BadRequestError", r"size: .*1024x1024"),
-    ("openai-python", "is_told_that_the_prompt_is_refused", "BadRequestError", "content_policy"),
+    ("openai-python", "is_told_that_the_prompt_is_refused", "BadRequestError", "not draw this"),
     (
         "openai-python",
         "is_told_to_use_images_instead_of_responses",
@@ -147,9 +150,14 @@ def test_without_a_wish_the_picture_comes_both_ways(reported: Reported, client: 
 
 @pytest.mark.parametrize(
     "step",
-    ["fetches_a_url_without_a_key", "answers_only_b64_json", "draws_for_a_named_person"],
+    [
+        "fetches_a_url_without_a_key",
+        "answers_only_b64_json",
+        "draws_for_a_named_person",
+        "draws_after_others_were_refused",
+    ],
 )
-def test_what_is_wished_of_the_answer_is_kept(reported: Reported, step: str) -> None:
+def test_a_picture_comes_as_it_was_wished(reported: Reported, step: str) -> None:
     assert sizes(reported("openai-python", step)) == [SMALL]
 
 
@@ -190,3 +198,55 @@ def test_the_same_seed_draws_the_same_picture(reported: Reported) -> None:
     one, other = pictures(reported("ai-sdk", "draws_with_a_seed"))
     assert one.tobytes() == other.tobytes()
     assert one.format == "WEBP"
+
+
+def test_httpx_sse_follows_a_generation_to_its_result(reported: Reported) -> None:
+    events = reported("httpx-sse", "follows_to_the_end")
+    assert events[-1]["event"] == "result"
+    assert events[-1]["data"]["status"] == "succeeded"
+
+
+def test_httpx_sse_goes_on_from_the_last_event_it_has(reported: Reported) -> None:
+    found = reported("httpx-sse", "goes_on_after_a_cut")
+    assert found["rest"][-1]["event"] == "result"
+    assert [event for event in found["rest"] if event["id"] == found["first"]] == []
+
+
+def test_httpx_sse_is_told_that_nothing_follows_the_end(reported: Reported) -> None:
+    assert reported("httpx-sse", "is_told_that_it_has_seen_the_end") == 204
+
+
+def test_an_event_source_sees_one_result_and_ends_by_itself(reported: Reported) -> None:
+    assert reported("eventsource", "ends_by_itself") == {
+        "results": ["succeeded"],
+        "statuses": [200, 204],
+        "closed": True,
+    }
+
+
+def test_an_agent_finds_the_tools(reported: Reported) -> None:
+    expected = {"list_modes", "draw", "edit_picture", "generation_status", "cancel_generation"}
+    assert set(reported("mcp", "lists_tools")) == expected
+
+
+def test_an_agent_draws_and_sees_how_far_it_is(reported: Reported) -> None:
+    found = reported("mcp", "draws_with_progress")
+    assert sizes(found["pictures"]) == [(512, 512)]
+    assert all(step["message"] for step in found["steps"])
+    done = [step["progress"] for step in found["steps"]]
+    assert done == sorted(set(done))
+    assert len(done) > 1
+
+
+def test_an_agent_edits_a_photo(reported: Reported) -> None:
+    assert len(pictures(reported("mcp", "edits"))) == 1
+
+
+def test_an_agent_is_told_the_styles(reported: Reported) -> None:
+    found = reported("mcp", "is_told_the_styles")
+    assert found["is_error"]
+    assert "did you mean 'anime'" in found["text"]
+
+
+def test_an_agent_with_a_wrong_key_is_turned_away(reported: Reported) -> None:
+    assert error(reported("mcp", "is_told_that_the_key_is_wrong"))["class"]

@@ -1,0 +1,1 @@
+"""Tell receivers that generations have ended, in signed requests; `main` runs it."""
