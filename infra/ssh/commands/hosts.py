@@ -21,7 +21,8 @@ def _list(session: Session) -> Outcome:
     for route in target.routes("auto"):
         keys = hostkeys.known_fingerprints(target, route)
         session.console.line(f"  {route}  {' '.join(keys) or 'host key not trusted yet'}")
-        server = route.model_dump(include={"host", "port", "user", "pod"}, exclude_defaults=True)
+        named = {"pod"} if route.pod else set()
+        server = route.model_dump(include={"host", "port", "user"} | named)
         routes.append({"via": route.via, **server, "fingerprints": keys})
     return Outcome(0, {"workdir": target.workdir, "routes": routes})
 

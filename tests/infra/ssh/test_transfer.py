@@ -147,7 +147,7 @@ def test_a_push_that_is_cut_exits_255_says_what_to_do_and_leaves_nothing(pod: Po
     source, folder = pod.folder / "source", pod.folder / "folder"
     folder.mkdir()
     with source.open("wb") as file:
-        file.truncate(2_000_000_000)
+        file.truncate(500_000_000)
     assert pod.direct is not None
     process = pod.popen("push", str(source), str(folder))
     assert eventually(lambda: [part.stat().st_size > 0 for part in folder.iterdir()] == [True])

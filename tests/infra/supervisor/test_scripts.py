@@ -40,8 +40,9 @@ def bare_checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "startup.sh", checkout)
     shutil.copytree(ROOT / "infra" / "supervisor", checkout / "infra" / "supervisor")
     (checkout / "web").mkdir()
-    for module in ("__init__.py", "env_file.py"):
-        shutil.copy(ROOT / "web" / module, checkout / "web")
+    (checkout / "workflows").mkdir()
+    for module in ("web/__init__", "web/env_file", "workflows/__init__", "workflows/folders"):
+        shutil.copy(ROOT / f"{module}.py", checkout / f"{module}.py")
     for name in (*REQUIREMENTS, "gate"):
         (checkout / "requirements" / f"{name}.txt").touch()
     return checkout
