@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gpu_server.comfy.answers import NodeFault
 from gpu_server.comfy.model_files import missing_models
-from gpu_server.comfy.object_info import Definition, faults_in
+from gpu_server.comfy.object_info import CIRCLE, Definition, faults_in
 from gpu_server.comfy.styles import StyleState, lacks_controlnet, sample, state_of
 from workflows.catalog import Catalog, Mode
 from workflows.graph import Graph, find_input, title_of
@@ -67,6 +67,8 @@ def _named(
     for fault in faults_in(graph, definitions):
         if (fault.node_id, fault.field) in bound or _is_of_this_host(fault):
             continue
+        if fault.message.startswith(CIRCLE):
+            continue  # told by the catalogue
         node = graph[fault.node_id]
         title = f" '{title_of(node)}'" if title_of(node) else ""
         field = f": '{fault.field}'" if fault.field else ""

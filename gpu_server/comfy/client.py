@@ -30,6 +30,12 @@ from workflows.graph import Graph
 
 OUR_NODES_VERSION = 1
 _WORKER_ENDED = re.compile(r"Exception in thread [^\n]*\(prompt_worker\)")
+_UNCAUGHT = re.compile(r'  File "(?![^"]*custom_nodes)[^"]*\bexecution\.py", line \d+, in \w+\n?')
+"""A piece of the log that Python writes by itself only for an exception that nobody caught.
+
+Python 3.11 and 3.12 write each mark of a traceback as a piece, and ComfyUI keeps 300 pieces: the
+first line is soon gone. What ComfyUI caught it writes as one piece.
+"""
 
 _KEEP_ALIVE_S = 4.0
 """How long to keep idle connections; if ComfyUI closed them first, a request could fail."""
@@ -117,8 +123,8 @@ class ComfyClient:
         """
         answer = await self._object("/internal/logs/raw")
         with reading("GET /internal/logs/raw"):
-            log = "".join(str(entry["m"]) for entry in answer.get("entries", ()))
-        return _WORKER_ENDED.search(log) is not None
+            pieces = [str(entry["m"]) for entry in answer.get("entries", ())]
+        return bool(_WORKER_ENDED.search("".join(pieces))) or any(map(_UNCAUGHT.fullmatch, pieces))
 
     async def node_definition(self, node_class: str) -> dict[str, Any] | None:
         """Return a class's definition from `/object_info`, or None if ComfyUI lacks the class."""

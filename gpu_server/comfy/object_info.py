@@ -21,6 +21,7 @@ Fetch = Callable[[str], Awaitable[dict[str, Any] | None]]
 _NUMBERS: dict[str, tuple[type, ...]] = {"INT": (int,), "FLOAT": (int, float)}
 _ANY = "*"
 _NOT_A_CHOICE = "is not one of the choices"
+CIRCLE = "is in a circle of links"
 _DYNAMIC = "COMFY_"
 _LIST = "__value__"
 """In an object with this key ComfyUI takes a list as a value; any other list is a link."""
@@ -59,7 +60,7 @@ def faults_in(graph: Graph, definitions: Mapping[str, Definition | None]) -> lis
     """Return everything in `graph` that ComfyUI would refuse or fail on."""
     check = _Check(graph, definitions)
     circles = [
-        _fault(circle[0], graph[circle[0]], "", f"is in a circle of links: {named(graph, circle)}")
+        _fault(circle[0], graph[circle[0]], "", f"{CIRCLE}: {named(graph, circle)}")
         for circle in cycles(graph)
     ]
     return circles + [fault for node_id in graph for fault in check.faults_in_node(node_id)]

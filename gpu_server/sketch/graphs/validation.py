@@ -40,16 +40,14 @@ def validate(
     `targets` limits the output nodes to run.
 
     Raises:
-        TypeError, KeyError: `graph` is not a graph at all; like ComfyUI, the caller answers 500.
+        AttributeError, TypeError: `graph` is no graph at all; the caller answers 500, as ComfyUI.
     """
     candidates = []
-    for node_id in graph:
-        node = graph[node_id]
-        if "class_type" not in node:
-            return _refusal("node is missing the class_type property", node_id, "a ")
-        spec = definitions.spec(node["class_type"])
+    for node_id, node in graph.items():
+        class_type = node.get("class_type")
+        spec = definitions.spec(class_type)
         if spec is None:
-            return _refusal(f"node {node['class_type']} does not exist", node_id)
+            return _not_found(node_id, class_type, node.get("_meta", {}).get("title"))
         if spec.is_output and (targets is None or node_id in targets):
             candidates.append(node_id)
     if not candidates:
@@ -57,9 +55,14 @@ def validate(
     return _Validator(graph, definitions, folders).check(candidates)
 
 
-def _refusal(what: str, node_id: str, article: str = "") -> Verdict:
-    message = f"Cannot execute because {article}{what}."
-    return Verdict(error=_error("invalid_prompt", message, f"Node ID '#{node_id}'"))
+def _not_found(node_id: str, class_type: str | None, title: str | None) -> Verdict:
+    title = title or class_type
+    fault = "not found. The custom node may not be installed."
+    if class_type is None:
+        fault = "has no class_type. The workflow may be corrupted or a custom node is missing."
+    message = f"Node '{title or f'ID #{node_id}'}' {fault}"
+    extra = {"node_id": node_id, "class_type": class_type, "node_title": title}
+    return Verdict(error=_error("missing_node_type", message, f"Node ID '#{node_id}'", **extra))
 
 
 def _error(kind: str, message: str, details: str, **extra: Any) -> Error:

@@ -7,9 +7,14 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from gpu_server import sketch
+from gpu_server.comfy.client import ComfyClient
 from gpu_server.schemas import State
 from tests import services
 from tests.gpu_server.engines import Comfy, engine, until
@@ -362,6 +367,36 @@ async def test_without_our_nodes_a_worker_that_died_in_a_node_is_noticed(
             assert ended.error is not None
             assert ended.error.code == "engine_lost"
             assert await pod.unready()
+
+
+CAUGHT = (
+    "!!! Exception during processing !!! no\nTraceback (most recent call last):\n"
+    '  File "/c/execution.py", line 306, in process_inputs\n    result = f()\nValueError: no\n'
+)
+OF_A_NODE = ('  File "/c/custom_nodes/x/execution.py", line 9, in poll\n', "    ", "^", "^", "\n")
+CUT_OFF = ("^", "^", "\n", "", '  File "/c/execution.py", line 318, in execute\n', "", "^", "Boom")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "dead"),
+    [
+        (("Exception in thread ", "Thread-9 (prompt_worker)", ":\n"), True),
+        (CUT_OFF, True),  # as Python 3.11 leaves it in ComfyUI's log of 300 pieces
+        ((CAUGHT,), False),
+        (("Exception in thread ", "Thread-3 (poll)", ":\n", *OF_A_NODE), False),
+        ((), False),
+    ],
+)
+async def test_comfyuis_log_tells_of_a_dead_worker_also_when_its_start_is_lost(
+    pieces: tuple[str, ...], *, dead: bool
+) -> None:
+    async def log(_: Request) -> JSONResponse:
+        return JSONResponse({"entries": [{"t": "", "m": piece} for piece in pieces], "size": {}})
+
+    with services.served(Starlette(routes=[Route("/internal/logs/raw", log)])) as url:
+        client = ComfyClient.at(url)
+        assert await client.tells_of_dead_worker() is dead
+        await client.close()
 
 
 async def test_without_our_nodes_a_long_load_of_a_model_is_waited_for(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The engine, or the ComfyUI at COMFYUI_URL, behaves as recorded from ComfyUI 0.3.64.
 
+Where 0.33.0 answers otherwise (unknown nodes, a graph that is a list), it is as 0.33.0 does.
+
 `recordings/` holds reduced recordings: requests, statuses, bodies without tracebacks and tooltips,
 and frames in the short form of `comfy.short`.
 """
