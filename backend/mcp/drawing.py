@@ -45,7 +45,7 @@ class Drawing:
                     await self._note(event)
             raise errors.NoGpu("The backend stopped answering before the end")
         except EaselError as error:
-            if self._generation is not None and error.retry != "never":
+            if self._generation is not None:
                 raise type(error)(
                     f"{error.detail}. It may go on: ask generation_status for {self._generation}",
                     retry_after=error.retry_after,

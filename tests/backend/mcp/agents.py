@@ -1,5 +1,6 @@
 """A backend for agents, and the SDK's clients that reach it both ways, in both eras."""
 
+import asyncio
 import base64
 import io
 import sys
@@ -73,3 +74,16 @@ def photo() -> bytes:
 
 def photo_text() -> str:
     return base64.b64encode(photo()).decode()
+
+
+class Told(list[tuple[float, float | None, str | None]]):
+    """What an agent is told on the way to an answer: progress, of what, and words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draws = asyncio.Event()
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        self.append((progress, total, message))
+        if message and message.startswith("sampling"):
+            self.draws.set()

@@ -36,7 +36,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
 
 
 @pytest.fixture
-def slow(backend: Backend) -> Iterator[None]:
+def slowly(backend: Backend) -> Iterator[None]:
     """Each step takes half a second, until the test is over."""
     with httpx.Client(base_url=backend.engine, trust_env=False) as engine:
         fault = {"fault": "slow", "seconds": 0.5}
@@ -57,7 +57,7 @@ async def agent(request: pytest.FixtureRequest, backend: Backend) -> AsyncIterat
             await over.wait()
 
     holding = asyncio.create_task(hold())
-    await asyncio.wait({holding, connected}, return_when=asyncio.FIRST_COMPLETED)
-    yield connected.result() if connected.done() else await holding  # type: ignore[misc]
+    holding.add_done_callback(lambda _: connected.cancelled() or connected.cancel())
+    yield await connected
     over.set()
     await holding

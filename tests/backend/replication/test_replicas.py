@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from tests.backend.mcp.agents import over_http
+from tests.backend.mcp.agents import Told, over_http
 from tests.backend.processes import Backend, Farm, started, states, until
 from tests.backend.storage.databases import postgres, why_no_postgres
 
@@ -71,23 +71,15 @@ async def test_either_replica_accepts_answers_and_streams(
 
 
 async def test_an_agent_draws_at_either_replica(replicas: tuple[Backend, Backend]) -> None:
-    told: list[str | None] = []
-
-    async def progress(_: float, __: float | None, message: str | None) -> None:
-        told.append(message)
-
     for replica in replicas:
         for mode in ("auto", "legacy"):
             async with over_http(replica.url, "", mode) as agent:
-                drawn = await agent.call_tool(
-                    "draw", {"mode": "tiny", "prompt": "a lake"}, progress_callback=progress
-                )
-                looked = await agent.call_tool(
-                    "generation_status", {"id": drawn.structured_content["id"]}
-                )
-                assert looked.structured_content["status"] == "succeeded"
+                told, request = Told(), {"mode": "tiny", "prompt": "a lake"}
+                drawn = await agent.call_tool("draw", request, progress_callback=told)
+                its = {"id": drawn.structured_content["id"]}
+                looked = await agent.call_tool("generation_status", its)
+            assert looked.structured_content["status"] == "succeeded"
             assert told
-            told.clear()
 
 
 async def test_the_request_id_is_the_same_through_both(replicas: tuple[Backend, Backend]) -> None:
