@@ -169,14 +169,22 @@ def _field_error(error: dict[str, Any]) -> FieldError:
     path = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
     context = error.get("ctx", {})
     allowed = str(context["expected"]) if "expected" in context else None
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = _in_plain_words(str(error["msg"]))
     if error["type"] == "json_invalid":
         path, message = [], "the body is not valid JSON"
-    # Pydantic says "Input should be a valid UUID, invalid length": the first half is the rule.
-    wanted = re.search(r" should (?:be |match )?([^,]+)", message)
+    # "must be a valid UUID, invalid length": the first half is the rule.
+    wanted = re.search(r"must (?:be |match )?([^,]+)", message)
     if allowed is None and wanted is not None:
         allowed = wanted[1]
     return FieldError(field=".".join(path)[:60] or "body", message=message, allowed=allowed)
+
+
+def _in_plain_words(message: str) -> str:
+    """Reword pydantic's message to follow the field's name, as ours do."""
+    message = message.removeprefix("Value error, ")
+    message = message.replace("Extra inputs are not permitted", "is not a known field")
+    message = message.replace("Field required", "is required")
+    return re.sub(r"^[A-Z][a-z]+ should ", "must ", message)
 
 
 async def until_disconnected(request: Request) -> None:

@@ -207,7 +207,7 @@ class ChatAnswer:
         told = ""
         async for event in self.caller.service.events(self.row):
             text = "" if event.name == "result" else _in_words(event)
-            if text and text != told:
+            if text and not told.startswith(text):
                 yield text
                 told = text
 

@@ -12,7 +12,10 @@ _NOT_HERE = {
     "/v1/responses": "Easel draws pictures and has no Responses API",
     "/v1/completions": "Easel draws pictures and writes no text",
     "/v1/embeddings": "Easel draws pictures and has no embeddings",
-    "/v1/images/variations": "Easel has no variations: send the picture to /v1/images/edits",
+    "/v1/audio": "Easel draws pictures and makes no sound",
+    "/v1/videos": "Easel draws pictures and makes no films",
+    "/v1/moderations": "Easel judges only what it draws",
+    "/v1/images/variations": "Easel draws no variations",
 }
 _WITHOUT_VERSION = ("images", "chat", "responses", "completions", "models", "openai")
 """Where the paths begin that clients call when their base URL lacks `/v1`; Azure's is `openai`."""
@@ -26,7 +29,7 @@ def is_known(path: str) -> bool:
 
 async def tell_instead(request: Request) -> Response:
     path = request.url.path
-    told = next((text for known, text in _NOT_HERE.items() if path.startswith(known)), None)
+    told = next(text for known, text in _NOT_HERE.items() if path.startswith(known))
     raise errors.NotFound(f"{told}; {_USE}")
 
 
@@ -39,7 +42,7 @@ async def tell_base_url(request: Request) -> Response:
 
 for _path in _NOT_HERE:
     router.add_api_route(_path, tell_instead, methods=["GET", "POST"])
-router.add_api_route("/v1/responses/{rest:path}", tell_instead, methods=["GET", "POST"])
+    router.add_api_route(f"{_path}/{{rest:path}}", tell_instead, methods=["GET", "POST"])
 for _segment in _WITHOUT_VERSION:
-    for _path in (f"/{_segment}", f"/{_segment}/{{rest:path}}"):
-        router.add_api_route(_path, tell_base_url, methods=["GET", "POST"])
+    router.add_api_route(f"/{_segment}", tell_base_url, methods=["GET", "POST"])
+    router.add_api_route(f"/{_segment}/{{rest:path}}", tell_base_url, methods=["GET", "POST"])

@@ -1,23 +1,30 @@
 """Who the person behind a call is: limits and refusals count for each."""
 
-from pydantic import BaseModel, Field
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field
 
 from backend.schemas import USER_CHARACTERS, USER_LENGTH
+
+
+def _printable(name: str) -> str:
+    if not re.fullmatch(USER_CHARACTERS, name):
+        raise ValueError("has control characters")
+    return name
+
+
+_Name = Annotated[str, Field(max_length=USER_LENGTH), AfterValidator(_printable)]
 
 
 class NamesPerson(BaseModel):
     """A body in which OpenAI's clients name a person."""
 
-    user: str | None = Field(
-        None,
-        max_length=USER_LENGTH,
-        pattern=USER_CHARACTERS,
-        description="whose call it is, where `safety_identifier` is not given",
+    user: _Name | None = Field(
+        None, description="whose call it is, where `safety_identifier` is not given"
     )
-    safety_identifier: str | None = Field(
+    safety_identifier: _Name | None = Field(
         None,
-        max_length=USER_LENGTH,
-        pattern=USER_CHARACTERS,
         description="whose call it is, by any name: limits and refusals count for each person",
     )
 

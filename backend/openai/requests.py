@@ -164,7 +164,8 @@ def _typed(parameter: Parameter, value: Any) -> Any:
 
 def _unknown(mode: Mode, body: ImageRequest) -> Iterator[FieldError]:
     """Name the fields that neither this route nor the mode has."""
-    own = [name for name in ImageRequest.model_fields if name not in _IMPOSSIBLE]
+    never = (*_IMPOSSIBLE, "mask", "frame_count")
+    own = [name for name in ImageRequest.model_fields if name not in never]
     allowed = list(dict.fromkeys([*own, *(_NAMES.get(n, n) for n in mode.spec.parameters)]))
     unknown = (name for name in body.model_extra or {} if name not in mode.spec.parameters)
     for name in islice(unknown, parameters.MAX_UNKNOWN):

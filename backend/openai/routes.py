@@ -56,7 +56,7 @@ EditBody = Annotated[tuple[ImageRequest, list[bytes]], Depends(bodies.read_edit)
 
 def is_openai(path: str) -> bool:
     """Whether OpenAI's clients call this path, so that they get errors in their shape."""
-    return path.startswith("/v1/") or elsewhere.is_known(path)
+    return path == "/v1" or path.startswith("/v1/") or elsewhere.is_known(path)
 
 
 def _body(*, with_images: bool) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from tests import services
 from tests.backend.openai.pictures import KEY
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with services.sketch_engine(tmp_path_factory.mktemp("engine"), faults=True) as engine:
         yield engine
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def url(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("openai")
     with services.gpu_server(engine, folder / "pod") as pod:

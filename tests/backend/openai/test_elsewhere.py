@@ -33,7 +33,8 @@ def test_azure_clients_are_told_which_client_to_use(url: str) -> None:
 def test_other_parts_of_openai_api_say_what_to_use(client: openai.OpenAI) -> None:
     for call, words in (
         (lambda: client.responses.create(model="easel", input="a fox"), "no Responses API"),
-        (lambda: client.images.create_variation(image=photo()), "has no variations: send"),
+        (lambda: client.images.create_variation(image=photo()), "draws no variations"),
+        (lambda: client.moderations.create(input="a fox"), "judges only what it draws"),
         (lambda: client.completions.create(model="easel", prompt="a fox"), "writes no text"),
     ):
         with pytest.raises(openai.NotFoundError, match="use POST /v1/images/generations") as raised:

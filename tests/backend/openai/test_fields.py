@@ -123,6 +123,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"quality": "best"}, "quality", "'auto', 'low', 'medium', 'high'"),
     ({"partial_images": 4}, "partial_images", "less than or equal to 3"),
     ({"safety_identifier": "u" * 129}, "safety_identifier", "at most 128 characters"),
+    ({"user": "a\nb"}, "user", "user: has control characters"),
+    ({"n": "two"}, "n", "n: must be a valid integer"),
     ({"extra_body": {"colour": 1}}, "colour", "colour: is not a known field (allowed: user, "),
     ({"extra_body": {"outputformat": "png"}}, "outputformat", "did you mean 'output_format'?"),
     ({"extra_body": {"mode": "restyle"}}, "mode", "is not a known field"),
