@@ -32,9 +32,6 @@ log = structlog.get_logger()
 
 _DECODED_AT_ONCE = 2
 """Photos decoded at a time: one of 40 megapixels takes some 450 MB meanwhile."""
-_UNNAMED_BUSY = (
-    "Requests that name no user fill their half of the queue; name the user, or try again later"
-)
 
 
 _JUDGED_AT_ONCE = 4000
@@ -220,9 +217,7 @@ class Acceptance:
                     await self._add(row, photo)
                 self.dispatcher.take(row, is_new=True)
         except scheduler.UserBusy as busy:
-            kind = errors.RateLimited if row.user else errors.QueueFull
-            text = str(busy) if row.user else _UNNAMED_BUSY
-            raise kind(text, retry_after=busy.retry_after) from busy
+            raise errors.RateLimited(str(busy), retry_after=busy.retry_after) from busy
         except scheduler.QueueFull as full:
             text = str(full)[:1].upper() + str(full)[1:]
             raise errors.QueueFull(text, retry_after=full.retry_after) from full

@@ -30,7 +30,6 @@ class GenerationQueue:
         self.active: dict[UUID, ActiveGeneration] = {}
         """Those that wait for their turn included."""
         self.turns = Turns()
-        self._limits = limits
         self._scheduler = Scheduler(limits)
         self._entering = 0
         self._entrances: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -42,16 +41,18 @@ class GenerationQueue:
 
         Yield whether the user has room; if not, call `wait_for_turn`, where the caller may wait.
         """
-        now = time.monotonic()
         async with self._entrances.setdefault(row.whose, asyncio.Lock()):
+            now, ahead = time.monotonic(), len(self.turns.of(row.whose))
+            entering = self._entering + len(self.turns)
+            self._scheduler.check_queue(row.whose, now, ahead=ahead, entering=entering)
             has_room = True
             try:
-                self._check_user(row, now, ahead=len(self.turns.of(row.whose)))
+                if row.user:
+                    self._scheduler.check_user(row.whose, now, ahead)
             except UserBusy:
                 if not may_wait:
                     raise
                 has_room = False
-            self._scheduler.check_queue(now, self._entering + len(self.turns))
             with self._one_more_entering():
                 yield has_room
 
@@ -61,18 +62,13 @@ class GenerationQueue:
         async with self._entrances.setdefault(user, asyncio.Lock()):
             waiter = self.turns.first(user)
             try:
-                if waiter is not None:
-                    self._check_user(waiter.row, time.monotonic())
+                self._scheduler.check_user(user, time.monotonic())
             except UserBusy:
                 waiter = None
             if waiter is not None:
                 self.turns.leave(waiter.active)
             with self._one_more_entering():
                 yield waiter
-
-    def _check_user(self, row: GenerationRow, now: float, *, ahead: int = 0) -> None:
-        most = self._limits.per_user if row.user else self._limits.per_unnamed
-        self._scheduler.check_user(row.whose, now, most=most, ahead=ahead)
 
     @contextmanager
     def _one_more_entering(self) -> Iterator[None]:
@@ -206,5 +202,9 @@ class GenerationQueue:
 
     def oldest_s(self) -> float:
         """Return the age of the oldest queued generation."""
-        queued = [a.row.created for a in self.active.values() if a.status is State.queued]
+        queued = [
+            active.row.created
+            for active in self.active.values()
+            if active.status is State.queued and not self.turns.holds(active)
+        ]
         return max(time.time() - min(queued), 0.0) if queued else 0.0

@@ -12,8 +12,8 @@ from uuid import UUID
 from backend.dispatch.active import ActiveGeneration
 from backend.storage.generations import GenerationRow
 
-MAX_PHOTO_BYTES = 200_000_000
-"""Bytes of all photos that wait, at most: they are kept in memory, with their requests."""
+MAX_PHOTO_BYTES = 100_000_000
+"""Bytes of all photos that wait, at most: they stay in memory, in base64 in their requests too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,9 @@ class Turns:
         """Return what waits under this idempotency key."""
         rows = (waiter.row for waiter in self._all())
         return next((r for r in rows if (r.owner, r.idempotency_key) == (owner, key)), None)
+
+    def holds(self, active: ActiveGeneration) -> bool:
+        return active.row.id in self._lines.get(active.row.whose, {})
 
     def has_room_for(self, photo: bytes | None) -> bool:
         return self._photo_bytes + len(photo or b"") <= MAX_PHOTO_BYTES

@@ -24,7 +24,10 @@ WAITING = """\
 Hanging up cancels the generation. So does a proxy with a time limit on requests (often 60 to
 100 s). Behind one, use `PUT /generations/{id}` under an id of your own, then its `/events` (resumed
 with `Last-Event-ID` after a cut) or `GET /generations/{id}`. Or send an `Idempotency-Key`: then the
-generation goes on, and the same request under the same key waits for the same pictures."""
+generation goes on, and the same request under the same key waits for the same pictures.
+
+A user with as many unfinished generations as one may have waits for their turn here; the other ways
+to begin a generation refuse it then (`rate_limited`)."""
 TAKES_KEY = "Repeating a request under the same `Idempotency-Key` gives the same generation."
 _TEXT_HEADER = {"schema": {"type": "string"}}
 _LOCATION = {"Location": {"description": "the generation's address", **_TEXT_HEADER}}

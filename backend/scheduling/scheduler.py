@@ -49,24 +49,33 @@ class Scheduler:
         self._numbers = 0
         self._model_changes = 0
 
-    def check_user(self, user: str, now: float, *, most: int, ahead: int = 0) -> None:
-        """Raise UserBusy if a user has `most` unfinished generations.
+    def check_user(self, user: str, now: float, ahead: int = 0) -> None:
+        """Raise UserBusy if a user has as many unfinished generations as one user may have.
 
         `ahead` counts those of the user that are to be submitted before this one.
         """
-        known = self._backlog.queue.users.get(user)
-        unfinished = known.unfinished if known is not None else set()
-        if len(unfinished) + ahead >= most:
+        unfinished = self._unfinished(user)
+        if len(unfinished) + ahead >= self._limits.per_user:
             raise UserBusy(
                 f"{len(unfinished)} generations are unfinished; wait for one or cancel one",
                 self._positions.seconds_until_ends(unfinished, now, number=ahead + 1),
             )
 
-    def check_queue(self, now: float, entering: int = 0) -> None:
-        """Raise QueueFull if the queue has no room for one more generation.
+    def _unfinished(self, user: str) -> set[QueuedWork]:
+        known = self._backlog.queue.users.get(user)
+        return known.unfinished if known is not None else set()
 
-        `entering` counts the generations that have a place and are not submitted yet.
+    def check_queue(self, user: str, now: float, *, ahead: int = 0, entering: int = 0) -> None:
+        """Raise QueueFull if the queue, or a user's share of it, has no room for one more.
+
+        `entering` counts the generations of all users that have a place and are not submitted yet.
         """
+        unfinished = self._unfinished(user)
+        if len(unfinished) + ahead >= self._limits.share:
+            raise QueueFull(
+                "half of the queue is taken by this user, or by requests that name no user",
+                self._positions.seconds_until_ends(unfinished, now),
+            )
         if len(self._jobs) + entering >= self._limits.queue:
             on_pods = [job for pod in self._pods.values() for job in pod.jobs]
             raise QueueFull(

@@ -48,8 +48,8 @@ class Limits:
     affinity: bool = True
 
     @property
-    def per_unnamed(self) -> int:
-        """Of all unnamed users of a key together: half the queue stays for everybody else."""
+    def share(self) -> int:
+        """What one user may hold of the queue: half of it stays for everybody else."""
         return max(self.queue // 2, self.per_user)
 
 

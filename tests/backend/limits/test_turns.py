@@ -16,8 +16,7 @@ from tests.backend.conftest import client
 from tests.backend.dispatch.test_dispatcher import new_row
 from tests.backend.processes import Backend, Farm, started, until
 
-QUEUE = 24
-MOST = 2
+QUEUE, MOST = 40, 2
 WAITING = "waiting for your other generations"
 
 
@@ -56,7 +55,7 @@ async def waiting(http: httpx.AsyncClient) -> int:
 
 @contextlib.asynccontextmanager
 async def callers(
-    http: httpx.AsyncClient, number: int, user: str = "busy", **fields: Any
+    http: httpx.AsyncClient, number: int, user: str = "busy", before: int = 0, **fields: Any
 ) -> AsyncIterator[list[asyncio.Task[httpx.Response]]]:
     """Have this many callers ask for pictures of one user; all but MOST wait for their turn."""
     request = body(user, **fields)
@@ -64,7 +63,7 @@ async def callers(
     try:
 
         async def all_wait() -> bool:
-            return await waiting(http) == number - MOST
+            return await waiting(http) == before + number - MOST
 
         await until(all_wait, "the callers to wait for their turn", pause=0.02)
         yield tasks
@@ -98,12 +97,18 @@ async def test_who_does_not_wait_is_refused_and_delays_nobody_else(
 
 
 @pytest.mark.usefixtures("slow")
-async def test_the_queue_counts_those_who_wait(http: httpx.AsyncClient) -> None:
-    async with callers(http, QUEUE, steps=20):
-        for path in ("/generate", "/generations"):
-            refused = await http.post(path, json=body("other"))
-            assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
-            assert int(refused.headers["retry-after"]) >= 1
+async def test_the_queue_counts_those_who_wait_and_no_user_fills_it_alone(
+    http: httpx.AsyncClient,
+) -> None:
+    async def is_refused(user: str) -> bool:
+        answers = [await http.post(path, json=body(user)) for path in ("/generate", "/generations")]
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
+        return [answer.json()["code"] for answer in answers] == ["queue_full"] * 2
+
+    async with callers(http, QUEUE // 2, steps=20):
+        assert await is_refused("busy"), "half of the queue stays for others"
+        async with callers(http, QUEUE // 2, "other", before=QUEUE // 2 - MOST, steps=20):
+            assert await is_refused("third")
 
 
 async def test_hanging_up_ends_the_wait_and_nothing_of_it_is_drawn(

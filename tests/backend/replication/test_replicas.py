@@ -57,6 +57,8 @@ async def test_either_replica_accepts_answers_and_streams(
             one = uuid.uuid4()
             accepted = await http.put(f"{asked.url}/generations/{one}", json=body)
             assert accepted.status_code == 202
+            ended = await http.get(f"{looked.url}/generations/{one}", params={"wait": 20})
+            assert ended.json()["status"] == "succeeded"
             events = (await http.get(f"{looked.url}/generations/{one}/events")).text
             assert "event: result" in events
             picture = await http.get(f"{looked.url}/generations/{one}/images/0")

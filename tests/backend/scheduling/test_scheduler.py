@@ -110,17 +110,19 @@ def test_without_room_the_answer_says_when_to_come_back() -> None:
     s.submit(work(1), 0.0)
     s.submit(work(2), 0.0)
     with pytest.raises(UserBusy) as busy:
-        s.check_user("ann", 0.0, most=2)
-    s.check_user("bob", 0.0, most=2)
-    s.check_queue(0.0)
+        s.check_user("ann", 0.0)
+    s.check_user("bob", 0.0)
+    s.check_queue("bob", 0.0)
     with pytest.raises(QueueFull):
-        s.check_queue(0.0, entering=1)
+        s.check_queue("bob", 0.0, entering=1)
+    with pytest.raises(QueueFull, match="half of the queue"):
+        s.check_queue("ann", 0.0)
     s.submit(work(4, "bob"), 0.0)
     with pytest.raises(QueueFull) as full:
-        s.check_queue(0.0)
+        s.check_queue("cat", 0.0)
     assert full.value.retry_after >= 1
     with pytest.raises(UserBusy) as later:
-        s.check_user("ann", 0.0, most=2, ahead=3)
+        s.check_user("ann", 0.0, ahead=3)
     assert 1 <= busy.value.retry_after < later.value.retry_after, "others wait for their turn"
 
 
