@@ -108,7 +108,7 @@ def _add_probes(routes: APIRouter, is_known: Callable[..., Awaitable[bool]]) -> 
 def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
     @routes.post(
         "/generate",
-        summary="Draw and wait; `Accept` decides the answer",
+        summary="Draw and wait; the Accept header decides what the answer is",
         description="Hanging up cancels the job.",
         response_model=schemas.Result,
         responses=docs.REQUEST_ERRORS | docs.OUTCOME_ERRORS | docs.DRAWN,
@@ -171,6 +171,7 @@ def _add_jobs(routes: APIRouter, body_schema: dict[str, Any]) -> None:
     @routes.get(
         "/jobs/{job_id}",
         summary="Look at a job",
+        description="Its state, and its images once it has succeeded.",
         responses=docs.NOT_FOUND,
     )
     async def get_job(job_id: UUID, service: Serving) -> schemas.Job:

@@ -235,6 +235,9 @@ OUTCOME_ERRORS = (Cancelled, Timeout, OutOfMemory, EngineError, EngineLost)
 """How an accepted request may end without images."""
 
 
+_WHOLE = {"type": "integer"}
+
+
 def documented(*kinds: type[EaselError]) -> dict[int | str, dict[str, Any]]:
     """Return FastAPI's `responses=` for these errors."""
     responses: dict[int | str, dict[str, Any]] = {}
@@ -243,4 +246,6 @@ def documented(*kinds: type[EaselError]) -> dict[int | str, dict[str, Any]]:
         entry["description"] += f"`{kind.code}`: {kind.title}. "
         schema = {"$ref": "#/components/schemas/Problem"}
         entry["content"] = {"application/problem+json": {"schema": schema}}
+        if kind.status in (429, 503):
+            entry["headers"] = {"Retry-After": {"description": "seconds", "schema": _WHOLE}}
     return responses

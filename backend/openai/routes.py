@@ -48,7 +48,8 @@ _KEY_FIRST = [Depends(owner_of)]
 """Checks the key before the body is read."""
 
 router = APIRouter(tags=["OpenAI"])
-_images = APIRouter(prefix="/v1", responses=_ERRORS)
+_LOOK_ERRORS = {status: _ERRORS[status] for status in (400, 401, 403, 404, 503)}
+_images = APIRouter(prefix="/v1")
 
 GenerationBody = Annotated[ImageRequest, Depends(bodies.read_generation)]
 EditBody = Annotated[tuple[ImageRequest, list[bytes]], Depends(bodies.read_edit)]
@@ -79,7 +80,7 @@ def _body(*, with_images: bool) -> dict[str, Any]:
     "/images/generations",
     summary="Draw from words",
     dependencies=_KEY_FIRST,
-    responses=_ANSWER,
+    responses=_ERRORS | _ANSWER,
     openapi_extra=_body(with_images=False),
 )
 async def generate_images(body: GenerationBody, caller: AnyCaller) -> Response:
@@ -91,7 +92,7 @@ async def generate_images(body: GenerationBody, caller: AnyCaller) -> Response:
     "/images/edits",
     summary="Draw from a photo",
     dependencies=_KEY_FIRST,
-    responses=_ANSWER,
+    responses=_ERRORS | _ANSWER,
     openapi_extra=_body(with_images=True),
 )
 async def edit_images(sent: EditBody, caller: AnyCaller) -> Response:
@@ -134,12 +135,14 @@ def _json(head: str, images: list[bytes | None], urls: list[str | None]) -> Iter
     yield "]}"
 
 
-@_images.get("/models", summary="Models: modes and their styles")
+@_images.get("/models", summary="Models: modes and their styles", responses=_LOOK_ERRORS)
 async def list_models(models: KnownModels, _: Owner) -> ModelList:
     return ModelList(data=models.all())
 
 
-@_images.get("/models/{model_id:path}", summary="One model, by any of its names")
+@_images.get(
+    "/models/{model_id:path}", summary="One model, by any of its names", responses=_LOOK_ERRORS
+)
 async def get_model(model_id: str, models: KnownModels, _: Owner) -> Model:
     return models.get(model_id)
 

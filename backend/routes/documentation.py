@@ -10,7 +10,7 @@ from web.api.document import Responses, binary, events
 ADDRESSES = {
     "/docs": "the API, to read and to try",
     "/openapi.json": "the same for programs that generate a client",
-    "/v1": "the base URL for OpenAI's clients, which draw with POST /v1/images/generations",
+    "/v1/models": "models for OpenAI's clients, whose base URL is this server's with /v1",
     "/modes": "what can be drawn, and whether right now",
     "/health": "how the platform is",
 }

@@ -55,7 +55,7 @@ def router(catalog: Catalog) -> APIRouter:
     body = bodies.documented(catalog, GenerationRequest)
     routes.post(
         "/generate",
-        summary="Draw and wait; `Accept` decides the answer",
+        summary="Draw and wait; the Accept header decides what the answer is",
         description=documentation.WAITING,
         response_model=Result,
         responses=REQUEST_ERRORS | OUTCOME_ERRORS | documentation.DRAWN,
@@ -82,6 +82,7 @@ def router(catalog: Catalog) -> APIRouter:
     routes.get(
         "/generations",
         summary="List generations, newest first",
+        description="Of the caller's key; a page at a time.",
         responses=errors.documented(errors.InvalidRequest),
     )(list_generations)
     routes.get(

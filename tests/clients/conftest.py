@@ -30,6 +30,7 @@ def reported(guarded: services.Platform, tmp_path_factory: pytest.TempPathFactor
     photo.write_bytes(samples.saved(samples.halves((320, 240)), "PNG"))
     environment = {
         "EASEL_URL": guarded.url,
+        "GPU_URL": guarded.pod.url,
         "EASEL_KEY": KEY,
         "OPENAI_BASE_URL": f"{guarded.url}/v1",
         "OPENAI_API_KEY": KEY,

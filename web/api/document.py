@@ -100,6 +100,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         for operation in _operations(schema):
             operation.setdefault("security", [])
             _correct_validation(operation)
+            operation["responses"].pop("405", None)  # the method is there
         problem = Problem.model_json_schema()
         hoisted = _hoist({"$defs": {"Problem": problem}, "paths": schema["paths"]}, components)
         app.openapi_schema = {**schema, "paths": hoisted["paths"]}

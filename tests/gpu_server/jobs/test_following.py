@@ -52,6 +52,17 @@ async def test_events_continue_after_the_last_one_seen(comfy: Comfy, pod: Pod) -
     assert events[-1][0] == "result"
 
 
+async def test_who_has_the_last_event_is_told_that_nothing_follows(pod: Pod) -> None:
+    job = await pod.put()
+    path = f"/jobs/{job.id}/events"
+    assert "\nid: end\n" in (await pod.http.get(path, timeout=30)).text
+    headers = {"Last-Event-ID": "end"}
+    assert (await pod.http.get(path, headers=headers)).status_code == 204
+    await pod.http.delete(f"/jobs/{job.id}")
+    assert (await pod.http.get(path, headers=headers)).status_code == 204
+    assert (await pod.http.get(path)).status_code == 404
+
+
 async def test_a_reader_that_takes_no_events_holds_up_nobody(comfy: Comfy, pod: Pod) -> None:
     await comfy.fault("slow", seconds=0.05)
     url = httpx.URL(pod.url)
