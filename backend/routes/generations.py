@@ -87,8 +87,9 @@ def router(catalog: Catalog) -> APIRouter:
     )(list_generations)
     routes.get(
         "/generations/{generation_id}",
-        summary="Look at a generation, at once or at its end",
-        description="With `wait`: once it has ended, or after that many seconds as it is then.",
+        summary="Look at a generation; with `wait`, when it has ended",
+        description="With `wait` the answer comes at the end, or after that many seconds with the "
+        "state of then: ask again while it is `queued` or `running`.",
         responses=NOT_FOUND,
     )(get_generation)
     routes.get(
