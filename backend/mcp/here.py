@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import anyio
 
+from backend.limits.people import of_person
 from backend.links import Links
 from backend.mcp.studio import Happening
 from backend.routes.context import abandon_on_disconnect
@@ -16,16 +17,18 @@ from backend.service import GenerationService
 from gpu_server import bodies
 from gpu_server.schemas import ModeInfo
 from web import waiting
+from web.errors import EaselError
 
 
 @dataclass(frozen=True)
 class Here:
-    """`key` is the idempotency key of a call that another replica handed on."""
+    """`person` is whom a header names; `key` is of a call that another replica handed on."""
 
     service: GenerationService
     owner: str
     links: Links
     base_url: str
+    person: str = ""
     key: str | None = None
     photo_forms: str = "base64, a data URL, or the id of an earlier generation"
 
@@ -36,6 +39,7 @@ class Here:
     async def generate(self, fields: dict[str, Any]) -> AsyncIterator[AsyncIterator[Happening]]:
         service, image = self.service, fields.pop("image", None)
         request, photo = await bodies.parse(fields, image, GenerationRequest, service.catalog)
+        request = of_person(request, self.person)
         # What is committed must be known here, so that a call which is cancelled meanwhile ends it.
         with anyio.CancelScope(shield=True):
             row, _ = await service.acceptance.accept(
@@ -59,6 +63,9 @@ class Here:
     async def urls(self, generation_id: UUID, count: int) -> list[str]:
         row = await self.service.get(generation_id, self.owner)
         return [self.base_url + self.links.path(row.id, number) for number in range(count)]
+
+    def refused(self, error: EaselError) -> None:
+        self.service.acceptance.metrics.answered_with(error)
 
     async def file(self, name: str) -> bytes | None:  # noqa: ARG002
         """Return None: the files here are not the caller's."""

@@ -16,7 +16,7 @@ from backend.links import Links
 from backend.mcp.calls import Calls
 from backend.mcp.here import Here
 from backend.replication.leadership import RELAYED_KEY
-from backend.routes.context import Owner, Service, owner_of
+from backend.routes.context import Owner, Person, Service, owner_of
 from backend.state import State
 
 _CANCELLED = b"notifications/cancelled"
@@ -27,7 +27,7 @@ _LONGEST_NOTE = 10_000
 def router() -> APIRouter:
     routes, calls = APIRouter(), Calls()
 
-    async def mcp(request: Request, service: Service, owner: Owner) -> Response:
+    async def mcp(request: Request, service: Service, owner: Owner, person: Person) -> Response:
         body = await request.body()
         if len(body) < _LONGEST_NOTE and _CANCELLED in body:
             calls.cancel(owner, request.headers, _note(body))
@@ -38,6 +38,7 @@ def router() -> APIRouter:
             owner=owner,
             links=Links.of(State.of(request.app).keys.keys),
             base_url=str(service.public_url or request.base_url).rstrip("/"),
+            person=person,
             key=key if key.startswith(RELAYED_KEY) else None,
         )
         return _Served(here, calls, body)

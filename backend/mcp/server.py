@@ -76,10 +76,14 @@ class Handlers:
         try:
             return await self._call(context, params.name, given)
         except (EaselError, InvalidValues) as error:
-            return answers.failed(edge.as_easel_error(error))
+            return self._refused(edge.as_easel_error(error))
         except Exception as error:  # the outermost edge of a call
             log.exception("mcp_call_failed", tool=params.name[:60], error=type(error).__name__)
-            return answers.failed(errors.Internal())
+            return self._refused(errors.Internal())
+
+    def _refused(self, error: EaselError) -> CallToolResult:
+        self._studio.refused(error)
+        return answers.failed(error)
 
     async def _call(self, context: Context, tool: str, given: dict[str, Any]) -> CallToolResult:
         studio = self._studio

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from backend.schemas import Generation, GenerationEnded
 from gpu_server.schemas import ModeInfo, Preview, ProgressEvent, Result
+from web.errors import EaselError
 
 Happening = Generation | ProgressEvent | Preview | Result
 
@@ -38,6 +39,10 @@ class Studio(Protocol):
 
     async def urls(self, generation_id: UUID, count: int) -> list[str]:
         """Return where the images of a generation that succeeded can be fetched."""
+        ...
+
+    def refused(self, error: EaselError) -> None:
+        """Note that a call is answered with an error, which HTTP knows nothing of."""
         ...
 
     async def file(self, name: str) -> bytes | None:

@@ -14,7 +14,7 @@ from backend.mcp.studio import Happening
 from backend.schemas import Generation, GenerationEnded
 from gpu_server.pictures import uploads
 from gpu_server.schemas import ModeInfo
-from web.errors import FieldError, InvalidRequest
+from web.errors import EaselError, FieldError, InvalidRequest
 
 _LONGEST_PATH = 1000
 
@@ -49,6 +49,9 @@ class There:
     async def urls(self, generation_id: UUID, count: int) -> list[str]:
         base = self.client.peer.url.rstrip("/")
         return [f"{base}/generations/{generation_id}/images/{number}" for number in range(count)]
+
+    def refused(self, error: EaselError) -> None:
+        """Note nothing: the backend answered with it, and has counted it."""
 
     async def file(self, name: str) -> bytes | None:
         """Read a photo of the person whose process this is."""
