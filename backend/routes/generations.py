@@ -42,10 +42,7 @@ _WAITING = """\
 Hanging up cancels the generation. So does a proxy with a time limit on requests (often 60 to
 100 s). Behind one, use `PUT /generations/{id}` under an id of your own, then its `/events` (resumed
 with `Last-Event-ID` after a cut) or `GET /generations/{id}`. Or send an `Idempotency-Key`: then the
-generation goes on, and the same request under the same key waits for the same pictures.
-
-A user with as many unfinished generations as one may have waits for their turn here; the other ways
-to begin a generation refuse it then (`rate_limited`)."""
+generation goes on, and the same request under the same key waits for the same pictures."""
 Wait = Annotated[
     float,
     Query(ge=0, le=60, allow_inf_nan=False, description="seconds to wait for the end, at most 60"),
@@ -97,9 +94,7 @@ def router(catalog: Catalog) -> APIRouter:
     )(list_generations)
     routes.get(
         "/generations/{generation_id}",
-        summary="Its state; with `wait`, when it has ended",
-        description="With `wait` the answer comes at the end, or after that many seconds with the "
-        "state of then: ask again while it is `queued` or `running`.",
+        summary="Its state, at once or at its end",
         responses=NOT_FOUND,
     )(get_generation)
     routes.get(
