@@ -39,7 +39,7 @@ _WEBHOOK_SCHEMA = {
 
 
 def _without_default(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)
+    del schema["default"]  # null, which is no value of its type
 
 
 class GenerationRequest(Request):

@@ -5,6 +5,7 @@ deleted after its delivery: a process that is killed in between tells it again, 
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections import Counter
@@ -34,11 +35,11 @@ _AT_ONCE, _PER_HOST = 64, 8
 _DATABASE_PAUSE_S = 5.0
 _GATHER_S = 0.05
 """How long ends and outcomes gather, so that one look and one commit are for many."""
-_TELL = {
-    "delivered": log.info,
-    "failed": log.warning,
-    "given_up": log.error,
-    "gone": log.warning,
+_LEVELS = {
+    "delivered": logging.INFO,
+    "failed": logging.WARNING,
+    "given_up": logging.ERROR,
+    "gone": logging.WARNING,
 }
 _LOOK_S = 600.0
 """Longest pause between two looks at what is owed, as the system's time may be set."""
@@ -133,7 +134,8 @@ class Deliveries:
         about: dict[str, Any] = {"reason": verdict.reason} if verdict.reason else {}
         if pause_s is not None:
             about["again_in_s"] = round(pause_s)
-        _TELL[outcome](
+        log.log(
+            _LEVELS[outcome],
             f"webhook_{outcome}",
             message_id=delivery.message_id,
             generation_id=delivery.generation,

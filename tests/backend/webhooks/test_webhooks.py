@@ -189,6 +189,7 @@ async def test_metrics_count_what_was_delivered_and_the_log_quotes_no_address(
     assert (
         'easel_webhook_deliveries_total{outcome="delivered"}' in (await http.get("/metrics")).text
     )
+    assert '"event": "webhook_delivered"' in process.output()
     assert "token=abc" not in process.output()
     assert "Traceback" not in process.output()
 
