@@ -19,7 +19,7 @@ _SECRETS = re.compile(
       | (?P<key>\b(?:hf|rpa|sk)_[A-Za-z0-9_-]{8,})""",
     re.VERBOSE,
 )
-_NOISY = ("httpx", "httpcore", "websockets", "uvicorn.access", "PIL", "asyncio", "multipart")
+_NOISY = ("httpx", "httpcore", "websockets", "uvicorn.access", "PIL", "asyncio", "multipart", "mcp")
 
 
 def redact(text: str) -> str:

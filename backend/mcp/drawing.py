@@ -35,6 +35,7 @@ class Drawing:
 
     async def run(self, given: dict[str, Any]) -> Result:
         """Draw, and return the images. Raises the error it ended with, or Cancelled."""
+        await self._say(0.0, "asking")  # begins the answer: the turn may take long to come
         fields = await self._request(given)
         try:
             async with self.studio.generate(fields) as events:
@@ -44,7 +45,7 @@ class Drawing:
                     await self._note(event)
             raise errors.NoGpu("The backend stopped answering before the end")
         except EaselError as error:
-            if self._generation is not None and error.retry != "never":
+            if self._generation is not None:
                 raise type(error)(
                     f"{error.detail}. It may go on: ask generation_status for {self._generation}",
                     retry_after=error.retry_after,

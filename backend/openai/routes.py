@@ -48,7 +48,9 @@ _KEY_FIRST = [Depends(owner_of)]
 """Checks the key before the body is read."""
 
 router = APIRouter(tags=["OpenAI"])
-_LOOK_ERRORS = {status: _ERRORS[status] for status in (400, 401, 403, 404, 503)}
+_LOOK_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: _ERRORS[status] for status in (400, 401, 403, 404, 503)
+}
 _images = APIRouter(prefix="/v1")
 
 GenerationBody = Annotated[ImageRequest, Depends(bodies.read_generation)]

@@ -32,7 +32,13 @@ _RELEASE_S = CHECK_S + ANSWER_S + 1.0
 _HOP_BY_HOP = ("host", "connection", "content-length", "transfer-encoding", "keep-alive")
 _CHECKED_HERE = ("origin", "sec-fetch-site")
 """What the leader would compare with the address that it is asked at."""
-_LAST_EVENTS = (b"event: result", b".completed", b"event: error")
+_LAST_EVENTS = (
+    b"event: result",
+    b".completed",
+    b"event: error",
+    b'data: {"jsonrpc":"2.0","id":',  # of MCP: notifications have no id
+)
+_BLANK_LINES = (b"\n\n", b"\n\r\n")
 _END: Message = {"type": "http.response.body", "body": b""}
 
 
@@ -208,7 +214,8 @@ async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     pending = bytearray()
     async for chunk in chunks:
         pending += chunk
-        blank = pending.rfind(b"\n\n", max(0, len(pending) - len(chunk) - 1))
-        if blank >= 0:
-            yield bytes(pending[: blank + 2])
-            del pending[: blank + 2]
+        new = max(0, len(pending) - len(chunk) - 2)
+        whole = max(pending.rfind(blank, new) + len(blank) for blank in _BLANK_LINES)
+        if whole > 2:
+            yield bytes(pending[:whole])
+            del pending[:whole]

@@ -43,7 +43,7 @@ def _is_followed_to_the_end(found: dict[str, Any]) -> bool:
     """Tell by the events, or by the whole text of a client that knows no event streams."""
     if "events" in found:
         return "event: result" in found["events"]
-    return found["status"] == "succeeded" and found["stages"][-1] == "done"
+    return (found["status"], found["stages"][-1]) == ("succeeded", "done")
 
 
 @pytest.mark.parametrize("generator", GENERATORS)

@@ -12,7 +12,7 @@ import pytest
 from mcp.server.streamable_http import StreamableHTTPServerTransport
 from mcp_types import CallToolResult
 
-from tests.backend.mcp.conftest import ALICE, Backend, over_http
+from tests.backend.mcp.agents import ALICE, Backend, over_http
 
 HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 SMALL = {"width": 256, "height": 256}
@@ -76,7 +76,7 @@ def test_not_a_number_is_no_seed(backend: Backend) -> None:
     assert "seed: must be a whole number" in answer
 
 
-async def test_hanging_up_cancels_the_generation(backend: Backend, slow: None) -> None:
+async def test_hanging_up_cancels_the_generation(backend: Backend, slowly: None) -> None:
     """Without any word: the agent's process was killed."""
     body = call("draw", {"prompt": "a slow fox", **SMALL})
     headers = HEADERS | {"Authorization": f"Bearer {ALICE}"}
@@ -94,7 +94,7 @@ async def test_hanging_up_cancels_the_generation(backend: Backend, slow: None) -
 
 
 async def test_an_earlier_clients_word_cancels_only_its_own_call(
-    backend: Backend, slow: None
+    backend: Backend, slowly: None
 ) -> None:
     """Two clients with one key number their calls alike."""
 

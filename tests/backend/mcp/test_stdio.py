@@ -8,7 +8,7 @@ import pytest
 from mcp import Client
 
 from tests import services
-from tests.backend.mcp.conftest import ALICE, Backend, photo, stdio
+from tests.backend.mcp.agents import ALICE, Backend, photo, stdio
 from tests.backend.mcp.test_tools import opened, refusal
 
 

@@ -14,10 +14,11 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
 from PIL import Image
 
-from tests.backend.mcp.conftest import (
+from tests.backend.mcp.agents import (
     ALICE,
     BOB,
     Backend,
+    Told,
     over_http,
     photo_text,
 )
@@ -69,13 +70,9 @@ async def test_modes_are_listed_with_their_styles_and_whether_they_can_draw(agen
 
 
 async def test_a_picture_is_drawn_with_progress(agent: Client, backend: Backend) -> None:
-    told: list[tuple[float, float | None, str | None]] = []
-
-    async def progress(done: float, total: float | None, message: str | None) -> None:
-        told.append((done, total, message))
-
+    told = Told()
     arguments = {"prompt": "a lighthouse", "style": "anime", "seed": 5, "count": 2, **SMALL}
-    result = await agent.call_tool("draw", arguments, progress_callback=progress)
+    result = await agent.call_tool("draw", arguments, progress_callback=told)
     drawn = result.structured_content
     assert (drawn["mode"], drawn["style"], drawn["seed"]) == ("free", "anime", 5)
     assert drawn["engine"].startswith("sketch")
@@ -95,8 +92,8 @@ async def test_a_photo_and_an_earlier_picture_are_drawn_anew(agent: Client) -> N
     earlier = {"image": first.structured_content["id"], "prompt": "in snow"}
     second = await agent.call_tool("edit_picture", earlier)
     assert opened(second).size[0] > opened(second).size[1]
-    as_url = {"image": f"data:image/jpeg;base64,{photo_text()}", "format": "png"}
-    assert opened(await agent.call_tool("edit_picture", as_url)).format == "PNG"
+    as_url = {"image": f"data:image/jpeg;base64,{photo_text()}", "format": "jpeg"}
+    assert opened(await agent.call_tool("edit_picture", as_url)).format == "JPEG"
 
 
 async def test_a_large_picture_is_a_link_that_can_be_read(agent: Client) -> None:
@@ -116,17 +113,13 @@ async def test_a_large_picture_is_a_link_that_can_be_read(agent: Client) -> None
 
 
 async def test_a_cancelled_call_cancels_its_generation(
-    agent: Client, backend: Backend, slow: None
+    agent: Client, backend: Backend, slowly: None
 ) -> None:
-    begun = asyncio.Event()
-
-    async def progress(done: float, total: float | None, message: str | None) -> None:
-        begun.set()
-
+    told = Told()
     call = asyncio.create_task(
-        agent.call_tool("draw", {"prompt": "a slow fox", **SMALL}, progress_callback=progress)
+        agent.call_tool("draw", {"prompt": "a slow fox", **SMALL}, progress_callback=told)
     )
-    await begun.wait()
+    await told.draws.wait()
     (generation,) = backend.generations("queued", "running")
     call.cancel()
     await ended(backend, generation)
@@ -139,7 +132,7 @@ async def ended(backend: Backend, generation: str) -> None:
 
 
 async def test_a_generation_is_looked_at_and_cancelled_by_its_id(
-    agent: Client, backend: Backend, slow: None
+    agent: Client, backend: Backend, slowly: None
 ) -> None:
     with backend.http() as http:
         generation = str(uuid4())

@@ -25,6 +25,8 @@ NO_PODS = ["http://127.0.0.1:9"]
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 STATE = b'event: state\ndata: {"status": "queued"}\n\n'
 RESULT = b'event: result\ndata: {"status": "succeeded"}\n\n'
+PROGRESS = b'data: {"jsonrpc":"2.0","method":"notifications/progress","params":{"id":7}}\r\n\r\n'
+ANSWER = b'data: {"jsonrpc":"2.0","id":1,"result":{"content":[]}}\r\n\r\n'
 EVENTS = "/generations/3f0c0f60-8a1a-4b8e-9d0e-1f0b8a4a1c55/events"
 
 
@@ -113,6 +115,18 @@ async def test_an_event_that_breaks_off_is_sent_by_the_next_leader_alone(
         await lead.give(leader.url)
         answer = await get(relay.url + EVENTS)
     assert answer.content == STATE + RESULT
+
+
+async def test_an_agents_call_is_answered_by_the_next_leader_once(
+    lead: Lead, relay: Backend
+) -> None:
+    broken = STREAM + chunk(PROGRESS[:-1]) + chunk(PROGRESS[-1:] + ANSWER[:20])
+    whole = STREAM + chunk(ANSWER) + chunk(b"")
+    async with Leader([broken, whole]).up() as leader, httpx.AsyncClient(timeout=40) as http:
+        await lead.give(leader.url)
+        answer = await http.post(relay.url + "/mcp", json={"method": "tools/call"})
+    assert answer.content == PROGRESS + ANSWER
+    assert len(leader.asked) == 2
 
 
 async def test_a_stream_ends_when_the_next_leader_answers_with_none(

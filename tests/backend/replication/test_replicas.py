@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from tests.backend.mcp.agents import Told, over_http
 from tests.backend.processes import Backend, Farm, started, states, until
 from tests.backend.storage.databases import postgres, why_no_postgres
 
@@ -67,6 +68,18 @@ async def test_either_replica_accepts_answers_and_streams(
             assert drawn.json()["status"] == "succeeded"
             refused = await http.post(f"{looked.url}/generate", json={"mode": "nothing"})
             assert refused.json()["code"] == "invalid_request"
+
+
+async def test_an_agent_draws_at_either_replica(replicas: tuple[Backend, Backend]) -> None:
+    for replica in replicas:
+        for mode in ("auto", "legacy"):
+            async with over_http(replica.url, "", mode) as agent:
+                told, request = Told(), {"mode": "tiny", "prompt": "a lake"}
+                drawn = await agent.call_tool("draw", request, progress_callback=told)
+                its = {"id": drawn.structured_content["id"]}
+                looked = await agent.call_tool("generation_status", its)
+            assert looked.structured_content["status"] == "succeeded"
+            assert told
 
 
 async def test_the_request_id_is_the_same_through_both(replicas: tuple[Backend, Backend]) -> None:
