@@ -38,6 +38,10 @@ _WEBHOOK_SCHEMA = {
 """Written out, because the schemas of modes have no place for definitions."""
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]  # null, which is no value of its type
+
+
 class GenerationRequest(Request):
     """What to draw; besides these fields it has the parameters of its mode (see `GET /modes`)."""
 
@@ -55,6 +59,7 @@ class GenerationRequest(Request):
         exclude_if=lambda webhook: webhook is None,
         description="the address that is told when it has ended, in a signed request "
         "(https://www.standardwebhooks.com)",
+        json_schema_extra=_without_default,
     )
 
 

@@ -5,12 +5,14 @@ deleted after its delivery: a process that is killed in between tells it again, 
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -31,6 +33,14 @@ _JITTER = 0.1
 _MAX_RETRY_AFTER_S = 6 * 3600.0
 _AT_ONCE, _PER_HOST = 64, 8
 _DATABASE_PAUSE_S = 5.0
+_GATHER_S = 0.05
+"""How long ends and outcomes gather, so that one look and one commit are for many."""
+_LEVELS = {
+    "delivered": logging.INFO,
+    "failed": logging.WARNING,
+    "given_up": logging.ERROR,
+    "gone": logging.WARNING,
+}
 _LOOK_S = 600.0
 """Longest pause between two looks at what is owed, as the system's time may be set."""
 
@@ -61,8 +71,7 @@ class Deliveries:
             while True:
                 self.rows.owed.clear()
                 try:
-                    await self._record()
-                    pause_s = await self._start(tasks)
+                    pause_s = await self._turn(tasks)
                 except (DatabaseAway, sa.exc.SQLAlchemyError) as error:
                     log.warning("deliveries_delayed", error=type(error).__name__)
                     await asyncio.sleep(_DATABASE_PAUSE_S)
@@ -70,37 +79,30 @@ class Deliveries:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
                         await self.rows.owed.wait()
+                await asyncio.sleep(_GATHER_S)
 
-    async def _record(self) -> None:
-        """Commit what came of attempts, all at once."""
-        attempted = dict(self._attempted)
-        if attempted:
-            await self.rows.deliveries.record(attempted)
-        for delivery_id in attempted:
-            del self._attempted[delivery_id], self._hosts[delivery_id]
-
-    async def _start(self, tasks: asyncio.TaskGroup) -> float | None:
-        """Start what is due. Return how long nothing else can be started; None: until an end."""
-        busy = Counter(self._hosts.values())
-        room = _AT_ONCE - len(self._hosts)
-        found, pending = await self.rows.deliveries.soonest(
-            max(room, 0) + 1,
-            without=list(self._hosts),
+    async def _turn(self, tasks: asyncio.TaskGroup) -> float | None:
+        """Commit outcomes and start what is due. Return how long to wait; None: until an end."""
+        now, attempted = time.time(), dict(self._attempted)
+        under_way = {id_: host for id_, host in self._hosts.items() if id_ not in attempted}
+        busy = Counter(under_way.values())
+        turn = await self.rows.deliveries.turn(
+            attempted,
+            now=now,
+            limit=_AT_ONCE - len(under_way),
+            without=under_way,
             hosts_without=[host for host, number in busy.items() if number >= _PER_HOST],
         )
-        self.metrics.webhooks_pending.set(pending)
-        for delivery in found:
-            pause_s = delivery.due - time.time()
-            if pause_s > 0:
-                return min(pause_s, _LOOK_S)
-            if len(self._hosts) >= _AT_ONCE:
-                return None
+        for delivery_id in attempted:
+            del self._attempted[delivery_id], self._hosts[delivery_id]
+        self.metrics.webhooks_pending.set(turn.pending)
+        for delivery in turn.due:
             if busy[delivery.host] >= _PER_HOST:
-                return 0.0  # there may be others behind it, which the next look finds
+                return 0.0  # there may be other hosts behind it, which the next look finds
             busy[delivery.host] += 1
             self._hosts[delivery.id] = delivery.host
             tasks.create_task(self._deliver(delivery))
-        return None
+        return None if turn.next_due is None else min(max(turn.next_due - now, 0.0), _LOOK_S)
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
@@ -124,22 +126,29 @@ class Deliveries:
 
     def _next_try(self, delivery: Delivery, verdict: Verdict) -> float | None:
         """Count and log an attempt. Return when to try again, None for never."""
-        outcome, pause_s = verdict.outcome, 0.0
-        if outcome == "failed" and delivery.tries < len(self.pauses_s):
-            jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
-            pause_s = self.pauses_s[delivery.tries] * jitter
-            pause_s = max(pause_s, min(verdict.retry_after_s, _MAX_RETRY_AFTER_S))
-        is_last = pause_s == 0
-        name = "given_up" if outcome == "failed" and is_last else outcome
-        self.metrics.webhooks.labels(name).inc()
-        tell = log.info if outcome == "delivered" else log.error if is_last else log.warning
-        tell(
-            f"webhook_{name}",
+        outcome: str = verdict.outcome
+        pause_s = self._pause_s(delivery.tries, verdict) if outcome == "failed" else None
+        if outcome == "failed" and pause_s is None:
+            outcome = "given_up"
+        self.metrics.webhooks.labels(outcome).inc()
+        about: dict[str, Any] = {"reason": verdict.reason} if verdict.reason else {}
+        if pause_s is not None:
+            about["again_in_s"] = round(pause_s)
+        log.log(
+            _LEVELS[outcome],
+            f"webhook_{outcome}",
             message_id=delivery.message_id,
             generation_id=delivery.generation,
             host=delivery.host or "BACKEND_WEBHOOK_URL",
             tries=delivery.tries + 1,
-            **({"reason": verdict.reason} if verdict.reason else {}),
-            **({} if is_last else {"again_in_s": round(pause_s)}),
+            **about,
         )
-        return None if is_last else time.time() + pause_s
+        return None if pause_s is None else time.time() + pause_s
+
+    def _pause_s(self, tries: int, verdict: Verdict) -> float | None:
+        """Return how long to wait after a failure that `tries` others precede; None: give up."""
+        if tries >= len(self.pauses_s):
+            return None
+        spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+        wanted_s = min(verdict.retry_after_s, _MAX_RETRY_AFTER_S)
+        return max(self.pauses_s[tries] * spread, wanted_s * (spread + _JITTER))

@@ -165,8 +165,8 @@ async def test_a_retry_waits_for_its_pause_or_for_what_the_receiver_says(
         assert [len(one.told) for one in (first, second, third)] == [1, 1, 1]
     soon, ten_minutes, hours = sorted(await waits())
     assert 0 < soon < 6
-    assert 590 < ten_minutes <= 600
-    assert 5.9 * 3600 < hours <= 6 * 3600
+    assert 590 < ten_minutes < 721
+    assert 5.9 * 3600 < hours < 7.2 * 3600
 
 
 async def test_410_ends_it_for_good(rows: GenerationStore) -> None:
@@ -184,7 +184,7 @@ async def test_a_receiver_that_answers_nothing_holds_up_no_other(rows: Generatio
         return web.Response()
 
     async with receiving(silent) as slow, receiving() as quick:
-        for _ in range(100):
+        for _ in range(80):
             await ended(rows, slow.url(host="localhost"))
         last = await ended(rows, quick.url())
         async with delivering(rows):
@@ -196,11 +196,11 @@ async def test_a_receiver_that_answers_nothing_holds_up_no_other(rows: Generatio
 
 async def test_many_ends_are_each_told_once(rows: GenerationStore) -> None:
     async with receiving() as receiver, delivering(rows):
-        many = [await ended(rows, receiver.url(f"/{number}")) for number in range(150)]
+        many = [await ended(rows, receiver.url(f"/{number}")) for number in range(80)]
         await receiver.until_told_of(*(str(row.id) for row in many))
         await settled(rows)
     assert set(ids(receiver).values()) == {1}
-    assert len(receiver.told) == 150
+    assert len(receiver.told) == 80
 
 
 async def test_what_was_under_way_when_it_stopped_is_told_again_under_its_id(
