@@ -43,8 +43,11 @@ class Positions:
         if self._snapshot is None or self._is_stale(now):
             self._snapshot = self._take(now)
             self._taken_at, self._changed = now, False
-        rank = len(self.backlog.queue.users[job.work.user].waiting())
-        return self._snapshot.position(job, rank)
+        known = self._snapshot.known(job)
+        if known is not None:
+            return known
+        rank = sum(map(len, self.backlog.queue.users[job.work.user].kinds.values()))
+        return self._snapshot.expected(rank)
 
     def seconds_until_ends(
         self, jobs: Iterable[QueuedWork], now: float, *, number: int = 1
@@ -104,12 +107,12 @@ class _Snapshot:
         self._round_ends = [len(turn) + end for end in in_rounds]
         self._seconds = [known.seconds for known in self._by_id.values()]
 
-    def position(self, job: QueuedWork, rank: int) -> QueuePosition:
-        """Return the position of a job, the `rank`-th (from 1) of its user."""
-        known = self._by_id.get(job.work.id)
-        if known is not None:
-            return known
-        # It is newer than the snapshot: last in the round that would deal it.
+    def known(self, job: QueuedWork) -> QueuePosition | None:
+        return self._by_id.get(job.work.id)
+
+    def expected(self, rank: int) -> QueuePosition:
+        """Return the position of a job that came later, the `rank`-th (from 1) of its user."""
+        # It is last in the round that would deal it.
         end = self._round_ends[min(rank, len(self._round_ends) - 1)]
         return QueuePosition(end + 1, self._seconds[end - 1] if end else None)
 

@@ -70,11 +70,12 @@ class Scheduler:
 
         `entering` counts the generations of all users that have a place and are not submitted yet.
         """
-        unfinished = self._unfinished(user)
-        if len(unfinished) + ahead >= self._limits.share:
+        own = self._unfinished(user)
+        if len(own) + ahead >= self._limits.share:
+            own_on_pods = [job for job in own if job.pod_id]
             raise QueueFull(
                 "half of the queue is taken by this user, or by requests that name no user",
-                self._positions.seconds_until_ends(unfinished, now),
+                self._positions.seconds_until_ends(own_on_pods, now),
             )
         if len(self._jobs) + entering >= self._limits.queue:
             on_pods = [job for pod in self._pods.values() for job in pod.jobs]
