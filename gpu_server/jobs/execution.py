@@ -27,7 +27,7 @@ from gpu_server.jobs.records import Records
 from gpu_server.metrics import Metrics
 from gpu_server.timeouts import Timeouts
 from web import errors
-from workflows.catalog import Catalog
+from workflows.catalog import Catalog, Mode
 from workflows.render import Rendered, render
 
 log = structlog.get_logger()
@@ -223,7 +223,7 @@ class JobExecution:
 
     async def _render(self, job: Job, output_class: str) -> Rendered:
         """Upload the photo and return the graph, checked against ComfyUI's node definitions."""
-        mode = self.catalog.modes[job.request.mode]
+        mode = self._mode(job)
         image = await self._upload(job) if mode.takes_image else ""
         rendered = render(
             mode,
@@ -238,6 +238,13 @@ class JobExecution:
             self.engine.recheck_styles()
             raise failures.refused(GraphRefused("; ".join(map(str, faults)), faults))
         return rendered
+
+    def _mode(self, job: Job) -> Mode:
+        """Return the job's mode. Raises InvalidRequest if a restart has put it out of service."""
+        name, style = job.style
+        if (mode := self.catalog.modes.get(name)) and style in mode.styles:
+            return mode
+        raise errors.InvalidRequest(f"The style '{style}' of '{name}' is out of service now")
 
     async def _run(self, run: PromptRun) -> HistoryEntry:
         job = run.job

@@ -26,14 +26,14 @@ BODY = {**SMALL, "style": "anime", "timeout_s": 30}
 """Sent by a caller; the fingerprint is of this, without the timeout."""
 
 
-def insert(folder: Path, job: UUID, outcome: Mapping[str, Any] | None) -> None:
+def insert(folder: Path, job: UUID, outcome: Mapping[str, Any] | None, mode: str = "free") -> None:
     """Write a job as the first release did."""
     (folder / "jobs" / str(job)).mkdir(parents=True)
     hashed = {name: value for name, value in BODY.items() if name != "timeout_s"}
     fingerprint = hashlib.sha256(json.dumps(hashed, sort_keys=True, default=str).encode())
     values = {name: BODY[name] for name in ("prompt", "width", "height")}
     request = {
-        "mode": "free",
+        "mode": mode,
         "style": "anime",
         "values": {**values, "negative_prompt": "", "seed": 7, "count": 1},
         "size": [256, 256],
@@ -153,3 +153,16 @@ async def test_a_job_taken_up_after_a_restart_leaves_no_picture_in_the_engine(
     async with serving(comfy.url, tmp_path) as pod:
         assert (await pod.ended(job)).status is State.succeeded
         assert not [path for path in (comfy.folder / "temp").rglob("*") if path.is_file()]
+
+
+async def test_a_job_whose_mode_went_out_of_service_meanwhile_ends_and_says_so(
+    comfy: Comfy, tmp_path: Path
+) -> None:
+    job = uuid4()
+    insert(tmp_path / "gpu_server", job, None, mode="posters")
+    async with serving(comfy.url, tmp_path) as pod:
+        ended = await pod.ended(job)
+        assert ended.status is State.failed
+        assert ended.error is not None
+        assert ended.error.code == "invalid_request"
+        assert "'posters' is out of service now" in ended.error.detail
