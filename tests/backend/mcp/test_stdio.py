@@ -54,11 +54,26 @@ async def test_a_photo_may_be_a_file_and_nothing_but_a_photo_is_read(
     secret.write_text("the key")
     async with Client(stdio(backend.url, ALICE)) as agent:
         for name in (str(picture), picture.as_uri()):
-            result = await agent.call_tool("edit_picture", {"image": name})
-            assert opened(result).size[0] > 256
+            result = await agent.call_tool(
+                "edit_picture", {"image": name, "width": 256, "height": 256}
+            )
+            assert opened(result).size == (256, 256)
         said = await refusal(agent, "edit_picture", {"image": str(secret)})
         assert "is not a PNG, JPEG or WebP image" in said
         said = await refusal(agent, "edit_picture", {"image": str(tmp_path / "none.png")})
         assert "no such file" in said
         assert str(tmp_path) not in said
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_sdk_is_not_loaded_before_an_agent_calls() -> None:
+    look = "import backend.main, sys; print(sorted({'mcp', 'mcp_types', 'jwt'} & {*sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", look],
+        env=services.clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

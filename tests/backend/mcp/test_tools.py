@@ -87,12 +87,14 @@ async def test_a_picture_is_drawn_with_progress(agent: Client, backend: Backend)
 
 
 async def test_a_photo_and_an_earlier_picture_are_drawn_anew(agent: Client) -> None:
-    first = await agent.call_tool("edit_picture", {"image": photo_text(), "style": "anime"})
-    assert opened(first).size[0] > opened(first).size[1]
-    earlier = {"image": first.structured_content["id"], "prompt": "in snow"}
+    first = await agent.call_tool(
+        "edit_picture", {"image": photo_text(), "style": "anime", **SMALL}
+    )
+    assert opened(first).size == (256, 256)
+    earlier = {"image": first.structured_content["id"], "prompt": "in snow", **SMALL}
     second = await agent.call_tool("edit_picture", earlier)
-    assert opened(second).size[0] > opened(second).size[1]
-    as_url = {"image": f"data:image/jpeg;base64,{photo_text()}", "format": "jpeg"}
+    assert opened(second).size == (256, 256)
+    as_url = {"image": f"data:image/jpeg;base64,{photo_text()}", "format": "jpeg", **SMALL}
     assert opened(await agent.call_tool("edit_picture", as_url)).format == "JPEG"
 
 
