@@ -1,5 +1,7 @@
 """Names of models: one for both routes, modes, styles, OpenAI's own and the operator's."""
 
+import shutil
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -7,10 +9,14 @@ import openai
 import pytest
 
 from backend.main import create_app
-from backend.openai.models import UnknownAlias
+from backend.openai.models import Models, UnknownAlias
+from backend.openai.requests import ImageRequest, translate
 from backend.settings import Settings
 from tests.backend.openai.pictures import photo
+from tests.backend.processes import ROOT, WORKFLOWS
+from web.errors import InvalidRequest
 from web.settings import SettingsError, load
+from workflows.catalog import load as load_modes
 
 
 def style_of_newest(http: httpx.Client, user: str) -> tuple[str, str]:
@@ -95,3 +101,32 @@ def test_aliases_that_are_no_pairs_stop_the_start(
     monkeypatch.setenv("BACKEND_MODEL_ALIASES", aliases)
     with pytest.raises(SettingsError, match="BACKEND_MODEL_ALIASES: must be name=model pairs"):
         load(Settings, tmp_path / ".env")
+
+
+def test_edits_prefer_the_mode_edit_where_a_pod_can_draw_with_it(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "workflows" / "restyle", tmp_path / "edit")
+    catalog = load_modes(tmp_path)
+    cases: list[tuple[set[str], str]] = [
+        ({"edit", "restyle"}, "edit"),
+        ({"restyle"}, "restyle"),
+        (set(), "edit"),
+    ]
+    for able, chosen in cases:
+        models = Models(catalog, {}, partial(_is_in, able))
+        assert models.choose("gpt-image-1", photo=True)[0].name == chosen
+        assert models.choose("easel", photo=False)[0].name == "free"
+
+
+def _is_in(able: set[str], mode: str, _style: str) -> bool:
+    return mode in able
+
+
+def test_a_mode_with_sizes_of_its_own_says_so() -> None:
+    models = Models(load_modes(WORKFLOWS), {})
+    body = ImageRequest(model="easel-tiny", prompt="a fox", size="512x512", n=5)
+    with pytest.raises(InvalidRequest) as raised:
+        translate(models, body)
+    assert "size: '512x512' is not possible here (allowed: auto)" in raised.value.detail
+    assert "n: is out of range (allowed: a whole number from 1 to 4)" in raised.value.detail
+    with pytest.raises(InvalidRequest, match="no mode here draws from a photo in plain"):
+        models.choose("easel:plain", photo=True)
