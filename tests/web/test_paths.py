@@ -60,6 +60,22 @@ def test_a_wrong_method_behind_a_slash_is_told_the_right_ones(http: httpx.Client
     assert answer.headers["allow"] == "GET, HEAD, POST"
 
 
+@pytest.mark.parametrize("path", ["//things", "//v1//files//a/0/1", "/things//", "//names//a"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"},
+    ],
+    ids=str,
+)
+def test_slashes_let_in_no_page_that_is_not_let_in_without(
+    http: httpx.Client, url: str, path: str, headers: dict[str, str]
+) -> None:
+    assert http.get(f"{url}{path}", headers=headers).status_code == 403
+
+
 @pytest.mark.parametrize("name", ["a//b", "/a", "a/", "a///"])
 def test_slashes_count_in_a_name_that_is_the_callers(
     http: httpx.Client, url: str, name: str
