@@ -49,8 +49,7 @@ def served(app: ASGIApp, **options: Any) -> Iterator[str]:
 @contextlib.contextmanager
 def sketch_engine(folder: Path, *, faults: bool = False) -> Iterator[str]:
     """Run the sketch engine with its folders below `folder`; yield its base URL."""
-    app = sketch.create_app(folder, faults=faults)
-    with _in_thread(sketch.create_server(app, port=0)) as url:
+    with _in_thread(sketch.create_server(sketch.create_app(folder, faults=faults), port=0)) as url:
         yield url
 
 

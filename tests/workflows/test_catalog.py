@@ -230,7 +230,7 @@ TOML_MISTAKES = [
         'title = { ru = "Сид" }',
         ["parameters.seed.title.en"],
     ),
-    ("default = 1\n", "default = 9\n", ["parameters.count", "the default is out of range"]),
+    ("default = 1\n", "default = 11\n", ["parameters.count", "the default is out of range"]),
     ('ignores = ["negative_prompt"]', "", ["'realism'", "nor ignores 'negative_prompt'"]),
     ("shift = 3.0 }", "shft = 3.0 }", ["'realism'", "sets 'shft', which is not bound"]),
     ('prompt = "{prompt}, masterpiece', 'prompt = "masterpiece', ["'anime'", "no {prompt}"]),

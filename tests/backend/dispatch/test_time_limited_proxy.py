@@ -10,6 +10,7 @@ import pytest
 
 from tests.backend.processes import Backend, Farm, started, until
 from tests.gpu_server.comfy.fault_proxy import fault_proxy
+from web import sse
 
 LIMIT_S = 1.0
 LONG = {"mode": "tiny", "prompt": "a lake", "steps": 25}
@@ -66,7 +67,7 @@ async def test_cut_event_streams_are_resumed_where_they_broke_off(
             ) as stream:
                 async for line in stream.aiter_lines():
                     field, _, value = line.partition(": ")
-                    if field == "id":
+                    if field == "id" and value != sse.END:
                         ids.append(int(value))
                     elif field == "event":
                         names.append(value)

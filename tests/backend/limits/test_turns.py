@@ -63,7 +63,9 @@ async def callers(
     try:
 
         async def all_wait() -> bool:
-            return await waiting(http) == before + number - MOST
+            page = (await http.get("/generations", params={"user": user})).json()
+            begun = [one for one in page["generations"] if one["status"] in ("queued", "running")]
+            return len(begun) >= MOST and await waiting(http) == before + number - MOST
 
         await until(all_wait, "the callers to wait for their turn", pause=0.02)
         yield tasks

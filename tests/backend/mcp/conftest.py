@@ -14,7 +14,7 @@ from tests import services
 from tests.backend.mcp.agents import ALICE, BOB, WAYS, Backend, connection
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     folder = tmp_path_factory.mktemp("mcp")
     with (

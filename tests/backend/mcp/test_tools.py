@@ -53,7 +53,7 @@ async def test_the_tools_offer_what_the_catalogue_has(agent: Client) -> None:
     assert draw["properties"]["mode"]["enum"] == ["free"]
     assert draw["required"] == ["prompt"]
     assert "anime" in draw["properties"]["style"]["enum"]
-    assert draw["properties"]["count"]["maximum"] == 8
+    assert draw["properties"]["count"]["maximum"] == 10
     assert edit["properties"]["mode"]["default"] == "restyle"
     assert edit["required"] == ["image"]
     assert edit["properties"]["strength"]["maximum"] == 1
@@ -179,7 +179,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("draw", {"prompt": "x", "style": "anim"}, ["did you mean 'anime'", "realism"]),
     ("draw", {"prompt": "x", "mode": "fre"}, ["did you mean 'free'"]),
     ("draw", {"prompt": "x", "mode": "restyle"}, ["of edit_picture", "free"]),
-    ("draw", {"prompt": "x", "count": 99}, ["count: is out of range", "from 1 to 8"]),
+    ("draw", {"prompt": "x", "count": 99}, ["count: is out of range", "from 1 to 10"]),
     ("draw", {"prompt": "x", "width": 256}, ["height: is required together with width"]),
     ("draw", {"prompt": "x", "format": "gif"}, ["format", "webp"]),
     ("draw", {"prompt": "x", "promt": "y"}, ["promt: is not a known field", "prompt"]),
