@@ -17,7 +17,7 @@ HEAD = b"POST /%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 
 
 class Impatient(BoundedProtocol):
-    silence_s = 0.1
+    silence_s = 0.25
 
 
 class Small(BoundedProtocol):
