@@ -27,10 +27,12 @@ def opened(profile: Path) -> Iterator[webdriver.Chrome]:
         "--no-first-run",
         "--disable-background-networking",
         "--disable-component-update",
+        "--disable-sync",
         f"--user-data-dir={profile}",
         "--window-size=1280,860",
     ):
         options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
     try:
         yield browser

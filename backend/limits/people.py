@@ -2,7 +2,7 @@
 
 A program with a key speaks for all its people and names them, in the body (`user`, OpenAI's
 `safety_identifier`) or in the header that `BACKEND_USER_HEADER` is. The header goes first: a front
-end adds it to what people write themselves, who so cannot pass for somebody else.
+end adds it to what people write themselves, so that nobody can claim another's name.
 """
 
 import re
@@ -20,7 +20,7 @@ _ALLOWED = f"one name of at most {USER_LENGTH} characters, none of them a contro
 
 @dataclass(frozen=True)
 class People:
-    """Without keys there is no `header`: callers whom nobody knows name nobody else."""
+    """Reads the name; without keys there is no `header`, for nobody knows who is calling."""
 
     header: str = ""
 

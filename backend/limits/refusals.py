@@ -40,8 +40,9 @@ def pause_after(count: int) -> float:
 class Refusals:
     """Refused prompts; the last hour's are in memory, so that checking a request needs no I/O."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, max_counted: int = _MAX_COUNTED) -> None:
         self._database = database
+        self._max_counted = max_counted
         self._recent: dict[tuple[str, str], list[float]] = {}
         """Times on the monotonic clock, which setting the system's time does not move."""
 
@@ -72,7 +73,7 @@ class Refusals:
         """Record that a request was refused, without its prompt."""
         now = time.monotonic()
         times = [at for at in self._recent.get((owner, user), ()) if at > now - _WINDOW_S]
-        if len(times) >= _MAX_COUNTED:
+        if len(times) >= self._max_counted:
             return
         self._recent[owner, user] = [*times, now]
         row = {"owner": owner, "user": user, "category": category, "at": time.time()}

@@ -89,10 +89,9 @@ async def test_one_persons_refused_prompts_block_nobody_else_behind_the_key(
 
 
 async def test_a_flood_of_refused_prompts_without_a_name_is_not_kept_without_bound(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database,
 ) -> None:
-    monkeypatch.setattr("backend.limits.refusals._MAX_COUNTED", 20)
-    refusals = Refusals(database)
+    refusals = Refusals(database, max_counted=20)
     for _ in range(50):
         await refusals.note("shop", "", "sexual")
     assert [one.count for one in await refusals.counts("shop")] == [20]
