@@ -1,7 +1,7 @@
 """Who the person of a request is, for the limits: every route that accepts a generation asks here.
 
 A program with a key speaks for all its people and names them, in the body (`user`, OpenAI's
-`safety_identifier`) or in the header that `BACKEND_USER_HEADER` is. The header goes first: a front
+`safety_identifier`) or in the header set by `BACKEND_USER_HEADER`. The header goes first: a front
 end adds it to what people write themselves, so that nobody can claim another's name.
 """
 

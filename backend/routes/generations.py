@@ -89,7 +89,7 @@ def router(catalog: Catalog) -> APIRouter:
         "/generations/{generation_id}",
         summary="Look at a generation; with `wait`, when it has ended",
         description="With `wait` the answer comes at the end, or after that many seconds with the "
-        "state of then: ask again while it is `queued` or `running`.",
+        "state at that time: ask again while it is `queued` or `running`.",
         responses=NOT_FOUND,
     )(get_generation)
     routes.get(
