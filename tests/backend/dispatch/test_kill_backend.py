@@ -17,7 +17,7 @@ from tests.backend.storage.databases import postgres, why_no_postgres
 
 PODS = 10
 RUNNING = 20
-QUEUED = 200
+QUEUED = 60
 STEPS = 50
 SLOW_S = 0.1
 
