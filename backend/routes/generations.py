@@ -87,7 +87,7 @@ def router(catalog: Catalog) -> APIRouter:
     )(list_generations)
     routes.get(
         "/generations/{generation_id}",
-        summary="Look at a generation; with `wait`, when it has ended",
+        summary="Look at a generation, at once or when it has ended",
         description="With `wait` the answer comes at the end, or after that many seconds with the "
         "state at that time: ask again while it is `queued` or `running`.",
         responses=NOT_FOUND,
