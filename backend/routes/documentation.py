@@ -17,7 +17,7 @@ ADDRESSES = {
 """What the front page names."""
 TAGS = {
     "generations": "Draw, follow, fetch images, cancel, delete.",
-    "OpenAI": "OpenAI's Images API and its chats, for the clients that exist. Errors have its shape.",
+    "OpenAI": "OpenAI's Images API and its chats, for the clients that exist, with its errors.",
     "platform": "What can be drawn, and how the platform is.",
 }
 WAITING = """\
