@@ -129,7 +129,8 @@ def _composite(inputs: Inputs, _: Context) -> Output:
     """Lay the source over the destination from its corner, where the mask says so."""
     destination, source = inputs["destination"][0], inputs["source"][0]
     if inputs["resize_source"]:
-        source = pictures.scale(source, *destination.size, "bilinear", "disabled")
+        width, height = destination.size
+        source = pictures.scale(source, width, height, "bilinear", "disabled")
     x, y = inputs["x"], inputs["y"]
     pixels = destination.pixels.copy()
     there = pixels[y : y + source.size[1], x : x + source.size[0]]
