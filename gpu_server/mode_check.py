@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gpu_server.comfy.answers import NodeFault
 from gpu_server.comfy.model_files import missing_models
 from gpu_server.comfy.object_info import CIRCLE, Definition, faults_in
-from gpu_server.comfy.styles import StyleState, lacks_controlnet, sample, state_of
+from gpu_server.comfy.styles import StyleState, lacks_controlnet, sample, samples, state_of
 from workflows.catalog import Catalog, Mode
 from workflows.graph import Graph, find_input, title_of
 from workflows.spec import CatalogError, GraphSpec
@@ -49,7 +49,8 @@ def _faults_in_nodes(mode: Mode, definitions: Mapping[str, Definition]) -> Itera
     """Check the graphs as the styles draw with them; those of no style as they are exported."""
     styles = mode.styles if mode.is_served else {}
     for style in styles:
-        yield from _named(mode, mode.graph_spec(style).file, sample(mode, style), definitions)
+        for graph in samples(mode, style):
+            yield from _named(mode, mode.graph_spec(style).file, graph, definitions)
     drawn = {style.graph for style in styles.values()}
     for name, graph in mode.graphs.items():
         if name not in drawn:
@@ -80,7 +81,7 @@ def _named(
 def _bound(graph: Graph, spec: GraphSpec) -> set[tuple[str, str]]:
     """Return the inputs whose values in the file are replaced when a picture is drawn."""
     found = set()
-    for target in spec.bind.values():
+    for target in (target for value in spec.bind for target in spec.targets(value)):
         try:
             found.add(find_input(graph, target))
         except CatalogError:

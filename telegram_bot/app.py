@@ -12,6 +12,7 @@ from telegram_bot.catalogue import Catalogue
 from telegram_bot.context import Context, Easel, EaselApplication
 from telegram_bot.flows import (
     admin,
+    asking,
     errors,
     free,
     history,
@@ -95,7 +96,9 @@ def build_application(settings: Settings) -> EaselApplication:
 def _register(application: EaselApplication, settings: Settings) -> None:
     application.add_handler(TypeHandler(Update, access.let_in), _BEFORE_FLOWS)
     flows = (start, free, restyle, history, preferences, privacy)
-    menus = {name: on_press for flow in (*flows, admin) for name, on_press in flow.MENUS.items()}
+    menus = {
+        name: on_press for flow in (*flows, asking, admin) for name, on_press in flow.MENUS.items()
+    }
     jobs = {**results.JOBS, **redraw.JOBS}
     handlers: list[BaseHandler[Any, Context, Any]] = [presses.handler(menus, jobs)]
     for flow in flows:

@@ -77,8 +77,11 @@ class Catalogue:
     async def choose(self, preferred: str | None = None, *, takes_image: bool = False) -> ModeInfo:
         """Return the mode for a text or a photo, if possible the preferred; raises EaselError."""
         fitting = [mode for mode in await self.modes() if mode.takes_image == takes_image]
+        if not takes_image:
+            fitting = [mode for mode in fitting if schema_of(mode, "prompt")]
         if not fitting:
             raise NoGpu("The backend has no mode for this")
+        fitting.sort(key=_needs_more)
         return next((mode for mode in fitting if mode.name == preferred), fitting[0])
 
 
@@ -88,7 +91,7 @@ def readable(raw: object) -> list[ModeInfo]:
     for item in raw if isinstance(raw, list) else ():
         try:
             mode = ModeInfo.model_validate(item)
-            mode.styles = [style for style in mode.styles if style.sizes]  # the rest is broken
+            mode.styles = [style for style in mode.styles if style.model]  # the rest is broken
         except ValidationError:
             continue
         if mode.styles:
@@ -106,6 +109,34 @@ def schema_of(mode: ModeInfo, parameter: str) -> dict[str, Any] | None:
     """Return the JSON Schema of one parameter; None if the mode does not have it."""
     schema: dict[str, Any] | None = mode.parameters.get("properties", {}).get(parameter)
     return schema
+
+
+def photo_names(mode: ModeInfo) -> list[str]:
+    """Return the parameters whose values are photos."""
+    schemas = mode.parameters.get("properties", {})
+    return [name for name, schema in schemas.items() if schema.get("contentEncoding") == "base64"]
+
+
+def further_photos(mode: ModeInfo) -> list[str]:
+    return [name for name in photo_names(mode) if name != "image"]
+
+
+def choices(mode: ModeInfo) -> list[str]:
+    """Return the parameters with a list of values, besides the style."""
+    schemas = mode.parameters.get("properties", {})
+    return [name for name, schema in schemas.items() if name != "style" and schema.get("enum")]
+
+
+def switches(mode: ModeInfo) -> dict[str, bool]:
+    """Return the parameters that are true or false, with their defaults."""
+    schemas = mode.parameters.get("properties", {})
+    booleans = {n: schema for n, schema in schemas.items() if schema.get("type") == "boolean"}
+    return {name: bool(schema.get("default")) for name, schema in booleans.items()}
+
+
+def _needs_more(mode: ModeInfo) -> bool:
+    """Whether it takes more than a prompt or one photo: such modes are never the default."""
+    return not {*mode.parameters.get("required", ())} <= {"prompt", "image"}
 
 
 def strengths(mode: ModeInfo) -> dict[str, float]:

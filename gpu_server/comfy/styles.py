@@ -1,7 +1,8 @@
 """Which styles ComfyUI can draw now: whether it has every node and model file they need."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gpu_server.comfy.answers import NodeFault
 from gpu_server.comfy.model_files import advice, files_of, missing_models
@@ -81,20 +82,39 @@ def lacks_controlnet(fault: NodeFault) -> bool:
     return fault.field == "control_net_name"
 
 
-def sample(mode: Mode, style: str, output_class: str = "SaveImage") -> Graph:
+def samples(mode: Mode, style: str) -> Iterator[Graph]:
+    """Yield graphs of the style: with each choice, and without the photos that may be left out."""
+    yield sample(mode, style)
+    needed = [name for name, parameter in mode.photos.items() if parameter.required]
+    if len(needed) < len(mode.photos):
+        yield sample(mode, style, photos=needed)
+    for name, parameter in mode.spec.parameters.items():
+        for value in parameter.values:
+            yield sample(mode, style, **{name: value})
+
+
+def sample(
+    mode: Mode,
+    style: str,
+    output_class: str = "SaveImage",
+    *,
+    photos: Iterable[str] | None = None,
+    **chosen: str,
+) -> Graph:
     """Return a graph of the style with arbitrary values."""
-    texts = {
-        name: parameter.default if parameter.default is not None else "sample"
+    values: dict[str, Any] = {"text": "sample", "seed": 0}
+    known = {
+        name: parameter.default if parameter.default is not None else values[parameter.type]
         for name, parameter in mode.spec.parameters.items()
-        if parameter.type == "text"
+        if parameter.type in values
     }
-    request = Request(mode=mode.name, style=style, seed=0, **texts)
+    request = Request(mode=mode.name, style=style, **known, **chosen)
     rendered = render(
         mode,
         request,
         size=size_of(mode, request),
         prefix="easel/sample",
-        image="sample.png" if mode.takes_image else "",
+        photos=dict.fromkeys(mode.photos if photos is None else photos, "sample.png"),
         output_class=output_class,
     )
     return rendered.graph

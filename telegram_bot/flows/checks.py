@@ -17,6 +17,9 @@ async def fit(update: Update, context: Context, mode: ModeInfo, options: Options
         faults = "\n".join(texts.html(fault.key, **fault.values) for fault in options.faults)
         await context.reply(update, View(texts.html("option.faults", faults=Markup(faults))))
         return False
+    if options.prompt and schema_of(mode, "prompt") is None:
+        await context.reply(update, View(texts.html("option.no_words", mode=texts.of(mode.title))))
+        return False
     limit, n = (schema_of(mode, "prompt") or {}).get("maxLength"), len(options.prompt)
     if limit and n > limit:
         count, most = texts.plain("number.group", n=n), texts.plain("number.group", n=limit)

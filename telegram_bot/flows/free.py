@@ -5,7 +5,7 @@ from telegram.ext import CommandHandler, MessageHandler, filters
 
 from backend.schemas import ModeInfo
 from telegram_bot.addressing import argument, text_for_bot
-from telegram_bot.catalogue import style_of
+from telegram_bot.catalogue import schema_of, style_of
 from telegram_bot.context import (
     Context,
     Declined,
@@ -15,7 +15,7 @@ from telegram_bot.context import (
     the_user,
     toast,
 )
-from telegram_bot.flows import checks, menus, restyle
+from telegram_bot.flows import checks, menus, questions, restyle
 from telegram_bot.generating.options import parse
 from telegram_bot.generating.request import draw_request, sized
 from telegram_bot.messages.callback_data import MenuPress, named
@@ -48,8 +48,8 @@ async def prompt(update: Update, context: Context, text: str) -> None:
     """Draw a text, a prompt with options; ask for a prompt if it has only options."""
     person, message, chat = context.person, the_message(update), the_chat(update)
     draft = person.draft if person.draft and person.draft.chat_id == chat.id else None
-    if draft and draft.photo and draft.step == "style":
-        draft = None  # the photo still needs a style; this text is a separate prompt
+    if draft and draft.step in ("style", "photo", "choice") and (draft.photo or draft.asked):
+        draft = None  # it still needs an answer by a button; this text is a separate prompt
     mode = await _mode(context, draft)
     style = (draft and draft.style) or person.preferences.styles.get(mode.name)
     options = parse(text, mode, style)
@@ -67,6 +67,18 @@ async def prompt(update: Update, context: Context, text: str) -> None:
         return
     if not mode.takes_image and mode.name != person.preferences.mode:
         context.easel.people.prefer(person.user_id, mode=mode.name)
+    open_draft = Draft(
+        mode=mode.name,
+        chat_id=chat.id,
+        step="choice",
+        style=chosen,
+        words=options.prompt,
+        photo=draft.photo if draft else None,
+        values=values,
+    )
+    if questions.may_follow(mode):
+        await restyle.proceed(update, context, open_draft)
+        return
     photo, message_id = draft.photo if draft else None, message.message_id
     context.draw(request, chat.id, str(message_id), photo=photo, reply_to=message_id)
 
@@ -103,7 +115,11 @@ async def on_style(update: Update, context: Context, press: MenuPress) -> None:
     if mode.takes_image and draft:
         await restyle.proceed(update, context, draft.model_copy(update={"style": style}))
         return
-    context.set_draft(Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt"))
+    draft = Draft(mode=mode.name, chat_id=the_chat(update).id, step="prompt", style=style)
+    if not schema_of(mode, "prompt"):
+        await restyle.proceed(update, context, draft)
+        return
+    context.set_draft(draft.model_copy(update={"style": None}))
     await context.change(query, menus.describe(texts, the_user(update).id, mode, preferences))
 
 
@@ -130,7 +146,8 @@ async def _find_mode(context: Context, shortened: str) -> ModeInfo:
 async def _mode(context: Context, draft: Draft | None) -> ModeInfo:
     catalogue = context.easel.catalogue
     mode = catalogue.known(draft.mode) if draft else None
-    if mode is not None and draft and (draft.photo or not mode.takes_image):
+    takes_words = mode is not None and schema_of(mode, "prompt")
+    if mode is not None and draft and (draft.photo or not mode.takes_image) and takes_words:
         return mode
     return await catalogue.choose(context.person.preferences.mode)
 

@@ -1,10 +1,11 @@
 """Build the menus that flows share: modes, styles, sizes, strengths. Pure functions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from backend.schemas import ModeInfo
 from gpu_server.schemas import StyleInfo
-from telegram_bot.catalogue import strengths, style_of
+from telegram_bot.catalogue import schema_of, strengths, style_of, switches
 from telegram_bot.messages.callback_data import MenuPress, short
 from telegram_bot.messages.view import Button, Keyboard, View, rows
 from telegram_bot.storage.people import Preferences
@@ -79,10 +80,48 @@ def strength(texts: Texts, owner: int, mode: ModeInfo) -> View:
     return View(texts.html("restyle.strength"), (tuple(choices), cancel_row(texts, owner)))
 
 
-def optional_prompt(texts: Texts, owner: int) -> View:
-    """Ask for a prompt for the photo, or to draw without one."""
+def further_photo(texts: Texts, owner: int, mode: ModeInfo, name: str) -> View:
+    """Ask for another photo; one that may be left out can be skipped."""
+    text = texts.html("restyle.further", what=_title(texts, mode, name))
+    if description := (mode.texts.get(name) or {}).get("description"):
+        text = texts.html("restyle.further_about", text=text, about=texts.of(description))
+    skip = Button(texts.plain("button.skip"), MenuPress(owner, "skip", short(name)))
+    needed = name in mode.parameters.get("required", ())
+    return View(text, (((skip,),) if not needed else ()) + (cancel_row(texts, owner),))
+
+
+def choice(texts: Texts, owner: int, mode: ModeInfo, name: str) -> View:
+    """Ask for one of the values that a parameter takes; the default is ticked."""
+    schema, titles = schema_of(mode, name) or {}, (mode.texts.get(name) or {}).get("choices") or {}
+    buttons = [
+        Button(
+            ("✅ " if value == schema.get("default") else "")
+            + (texts.of(titles[value]) if value in titles else value),
+            MenuPress(owner, "choice", f"{short(name)}/{short(value)}"),
+        )
+        for value in schema.get("enum", ())[:_MAX_STYLES]
+    ]
+    text = texts.html("restyle.choice", what=_title(texts, mode, name))
+    return View(text, (*rows(buttons, 2), cancel_row(texts, owner)))
+
+
+def ready(texts: Texts, owner: int, mode: ModeInfo, values: Mapping[str, Any]) -> View:
+    """Ask whether to draw, with switches to turn, and for words if the mode takes any."""
+    buttons = [
+        Button(
+            ("✅ " if values.get(name, default) else "◻️ ") + _title(texts, mode, name),
+            MenuPress(owner, "toggle", short(name)),
+        )
+        for name, default in switches(mode).items()
+    ]
+    key = "restyle.words" if schema_of(mode, "prompt") else "restyle.ready"
     draw = Button(texts.plain("button.draw"), MenuPress(owner, "draw"), "primary")
-    return View(texts.html("restyle.words"), ((draw,), cancel_row(texts, owner)))
+    return View(texts.html(key), (*rows(buttons, 2), (draw,), cancel_row(texts, owner)))
+
+
+def _title(texts: Texts, mode: ModeInfo, name: str) -> str:
+    title = (mode.texts.get(name) or {}).get("title")
+    return texts.of(title) if title else name
 
 
 def cancel_row(texts: Texts, owner: int) -> tuple[Button, ...]:

@@ -7,7 +7,7 @@ from telegram.ext import CommandHandler, MessageHandler, filters
 
 from backend.schemas import ModeInfo
 from telegram_bot.addressing import argument, caption_for_bot
-from telegram_bot.catalogue import schema_of, strengths, style_of
+from telegram_bot.catalogue import schema_of, strengths, style_of, switches
 from telegram_bot.context import (
     Context,
     Declined,
@@ -17,7 +17,7 @@ from telegram_bot.context import (
     the_user,
     toast,
 )
-from telegram_bot.flows import checks, menus
+from telegram_bot.flows import checks, menus, questions
 from telegram_bot.generating import photos
 from telegram_bot.generating.options import parse
 from telegram_bot.generating.request import draw_request
@@ -41,6 +41,12 @@ async def on_photo(update: Update, context: Context) -> None:
         return
     file_id = await _photo_in(update, context, message)
     if file_id is None:
+        return
+    draft = context.person.draft
+    if draft and draft.chat_id == message.chat.id and draft.step == "photo":
+        sources = photos.unpacked(draft.photo) | {draft.asked: photos.from_file(file_id)}
+        draft = draft.model_copy(update={"photo": photos.packed(sources)})
+        await proceed(update, context, draft)
         return
     if message.media_group_id:
         await _collect(update, context, file_id, text or "")
@@ -102,17 +108,26 @@ async def proceed(update: Update, context: Context, draft: Draft) -> None:
     if mode is None:
         await context.reply(update, View(texts.html("job.gone")))
         return
-    if draft.style is None:
+    if draft.style is None and len(menus.offered(mode)) > 1:
         view, step = menus.styles(texts, owner, mode, context.person.preferences), "style"
     elif "strength" not in draft.values and strengths(mode):
         view, step = menus.strength(texts, owner, mode), "strength"
-    elif not draft.words and update.callback_query and schema_of(mode, "prompt"):
-        view, step = menus.optional_prompt(texts, owner), "words"
+    elif question := questions.following(texts, owner, mode, draft):
+        view, draft = question
+        step = draft.step
+    elif _asks_at_last(update, mode, draft):
+        view, step = menus.ready(texts, owner, mode, draft.values), "words"
     else:
         await _draw(update, context, draft, mode)
         return
     context.set_draft(draft.model_copy(update={"step": step}))
     await _show(update, context, view)
+
+
+def _asks_at_last(update: Update, mode: ModeInfo, draft: Draft) -> bool:
+    """Whether words or switches are open that nobody was asked for."""
+    takes_words = not draft.words and update.callback_query and schema_of(mode, "prompt")
+    return bool(takes_words) or not switches(mode).keys() <= draft.values.keys()
 
 
 async def with_prompt(update: Update, context: Context, draft: Draft, text: str) -> None:
@@ -131,10 +146,12 @@ async def with_prompt(update: Update, context: Context, draft: Draft, text: str)
 
 
 def draft_with_photo(update: Update, context: Context) -> Draft | None:
-    """Return the person's draft if it has a photo and belongs to this chat."""
+    """Return the person's draft if it has its photo, and belongs to this chat."""
     draft = context.person.draft
-    usable = draft is not None and draft.photo and draft.chat_id == the_chat(update).id
-    return draft if usable else None
+    if draft is None or draft.chat_id != the_chat(update).id:
+        return None
+    mode = context.easel.catalogue.known(draft.mode)
+    return draft if draft.photo or (mode and not mode.takes_image) else None
 
 
 async def on_strength(update: Update, context: Context, press: MenuPress) -> None:
@@ -146,12 +163,14 @@ async def on_strength(update: Update, context: Context, press: MenuPress) -> Non
     await proceed(update, context, draft.model_copy(update={"values": values}))
 
 
-async def on_draw(update: Update, context: Context, _: MenuPress) -> None:
+async def on_draw(update: Update, context: Context, press: MenuPress) -> None:
     """Draw without a prompt."""
     draft = draft_with_photo(update, context)
     mode = context.easel.catalogue.known(draft.mode) if draft else None
     if draft is None or mode is None:
         raise Declined("toast.photo_first")
+    if questions.following(context.texts, press.owner, mode, draft):  # an old button
+        raise Declined("toast.old_button")
     if await checks.paused(update, context):
         return
     await toast(the_query(update), context.texts.plain("toast.on_it"))

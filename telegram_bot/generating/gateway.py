@@ -44,7 +44,7 @@ class Gateway:
         self._idle.set()
 
     async def put(self, tracked: TrackedGeneration) -> Generation:
-        """Hand a generation over, with its photo."""
+        """Hand a generation over, with its photos."""
         return await self._retried(tracked, lambda: self._put(tracked))
 
     async def picture(self, tracked: TrackedGeneration, *, as_file: bool, seed: int) -> Media:
@@ -65,7 +65,8 @@ class Gateway:
     async def _put(self, tracked: TrackedGeneration) -> Generation:
         tracked.raise_if_cancelled()
         delivery = tracked.delivery
-        photo = await self._photo(delivery.photo) if delivery.photo else None
+        sources = photos.unpacked(delivery.photo)
+        sent = {name: await self._photo(source) for name, source in sources.items()}
         self._pending_requests += 1
         self._idle.clear()
         try:
@@ -74,7 +75,7 @@ class Gateway:
                 request = delivery.request.model_dump(exclude_unset=True)
                 if not request:  # its row was damaged; the backend may have it under its id
                     return await self._backend.get(tracked.id)
-                return await self._backend.put(tracked.id, request, photo)
+                return await self._backend.put(tracked.id, request, sent)
         finally:
             self._pending_requests -= 1
             if not self._pending_requests:

@@ -83,8 +83,13 @@ def _take(options: Options, name: str, value: str, mode: ModeInfo, style: str | 
         key = "option.misspelt" if near else "option.unknown"
         known = ", ".join(f"--{option}" for option in offered)
         options.faults.append(Fault(key, {"name": name, "near": "".join(near), "known": known}))
+    elif schema["type"] == "boolean":
+        _take_switch(options, name, value)
     elif not value:
         options.faults.append(Fault("option.empty", {"name": name}))
+    elif schema.get("enum") and value not in schema["enum"]:
+        shown = {"name": name, "value": value[:40], "known": ", ".join(schema["enum"])}
+        options.faults.append(Fault("option.choice", shown))
     elif schema["type"] == "string":
         options.values[name] = value
     else:
@@ -100,9 +105,19 @@ def _offered(mode: ModeInfo) -> list[str]:
 
 def _can_be_written(schema: Mapping[str, Any]) -> bool:
     """Return whether a parameter can be given in a text; a newer backend may have other types."""
-    return schema.get("type") in ("string", "integer", "number") and not schema.get(
+    return schema.get("type") in ("string", "integer", "number", "boolean") and not schema.get(
         "contentEncoding"
     )
+
+
+def _take_switch(options: Options, name: str, value: str) -> None:
+    """Take `--name`, `--name yes` or `--name no`; other words belong to the prompt."""
+    if value.lower() in ("no", "false", "off", "0"):
+        options.values[name] = False
+        return
+    options.values[name] = True
+    if value.lower() not in ("", "yes", "true", "on", "1"):
+        options.faults.append(Fault("option.switch", {"name": name, "value": value[:40]}))
 
 
 def _take_number(options: Options, name: str, value: str, schema: Mapping[str, Any]) -> None:

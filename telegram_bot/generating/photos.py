@@ -1,11 +1,14 @@
 """Fetch photos from Telegram and pictures from the backend."""
 
+import json
+from collections.abc import Mapping
 from uuid import UUID
 
 from telegram import Bot, Message
 
 from backend.client import BackendClient
 from telegram_bot.messages.view import Media
+from web.errors import InvalidRequest
 
 MAX_BYTES = 20 * 1024 * 1024
 """The largest file that Telegram lets a bot download."""
@@ -19,6 +22,18 @@ def from_file(file_id: str) -> str:
 
 def from_generation(generation: UUID, number: int) -> str:
     return f"made:{generation}:{number}"
+
+
+def packed(sources: Mapping[str, str]) -> str:
+    """Return the sources of several photos, by their parameters, as one text to keep."""
+    return sources["image"] if sources.keys() == {"image"} else json.dumps(dict(sources))
+
+
+def unpacked(text: str | None) -> dict[str, str]:
+    """Return the sources of photos by their parameters: a plain text is that of `image`."""
+    if not text:
+        return {}
+    return json.loads(text) if text.startswith("{") else {"image": text}
 
 
 async def fetch(bot: Bot, backend: BackendClient, source: str) -> bytes:
@@ -38,7 +53,11 @@ async def result(
     if as_file:
         content = await backend.image(generation, number, "png")
         return Media("document", content, f"easel-{seed}.png")
-    return Media("photo", await backend.image(generation, number, "jpeg"), f"easel-{seed}.jpg")
+    try:
+        content = await backend.image(generation, number, "jpeg")
+    except InvalidRequest:  # it has transparent parts, which only a file keeps
+        return await result(backend, generation, number, as_file=True, seed=seed)
+    return Media("photo", content, f"easel-{seed}.jpg")
 
 
 def sent_file(message: Message) -> tuple[str, int] | None:

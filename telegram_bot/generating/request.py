@@ -8,7 +8,7 @@ from backend.schemas import Generation, GenerationRequest, ModeInfo
 from telegram_bot.catalogue import schema_of, style_of
 
 _NAMESPACE = UUID("5e9b7c1e-8f0b-5d5a-9a1c-2f6d3b1c7a42")
-_REPEATED = ("negative_prompt", "width", "height", "count", "strength")
+_NOT_REPEATED = ("prompt", "seed", "style")
 
 
 def draw_request(
@@ -22,7 +22,8 @@ def draw_request(
 def again(generation: Generation, **changes: Any) -> GenerationRequest:
     """Repeat the request behind a generation, with another seed unless `changes` has one."""
     used = generation.parameters
-    values = {name: used[name] for name in _REPEATED if used.get(name) is not None} | changes
+    kept = {name: value for name, value in used.items() if name not in _NOT_REPEATED}
+    values = {name: value for name, value in kept.items() if value is not None} | changes
     prompt = str(used.get("prompt") or generation.prompt)
     return draw_request(generation.mode, generation.style, prompt, values)
 

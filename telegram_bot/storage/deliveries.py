@@ -42,7 +42,8 @@ class Delivery:
     """A row: its fields are the columns.
 
     `request` is what the backend is sent; it is emptied once the picture is delivered.
-    `photo` is the source of the photo to restyle: `file:<file id>` or `made:<uuid>:<n>`.
+    `photo` is the source of the photo to restyle: `file:<file id>` or `made:<uuid>:<n>`; of
+    several, a JSON object by parameter.
     `unsure`: a message was sent, but whether it arrived, and under which id, is not known.
     `file_id` is Telegram's for the delivered photo.
     """

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from telegram_bot.storage import lenient
 from telegram_bot.storage.database import Database
 
-Step = Literal["prompt", "style", "strength", "words"]
+Step = Literal["prompt", "style", "strength", "photo", "choice", "words"]
 
 
 class Preferences(BaseModel, frozen=True):
@@ -24,7 +24,11 @@ class Preferences(BaseModel, frozen=True):
 
 
 class Draft(BaseModel, frozen=True):
-    """A request that is not complete; `step` is what the person is asked for next."""
+    """A request that is not complete; `step` is what the person is asked for next.
+
+    `photo` has the sources of its photos; `asked` is the parameter that they are asked for, and
+    `skipped` are the photos that they left out.
+    """
 
     mode: str
     step: Step
@@ -33,6 +37,8 @@ class Draft(BaseModel, frozen=True):
     words: str = ""
     photo: str | None = None
     values: dict[str, Any] = {}
+    asked: str = ""
+    skipped: tuple[str, ...] = ()
 
 
 class Person(BaseModel, frozen=True):
