@@ -21,7 +21,7 @@ from gpu_server.comfy.styles import Styles
 from gpu_server.metrics import Metrics
 from gpu_server.timeouts import Timeouts
 from web import errors
-from workflows.catalog import Catalog
+from workflows.live import LiveCatalog
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class Engine:
     """Watches ComfyUI while `run` runs."""
 
     comfy: ComfyClient
-    catalog: Catalog
+    live: LiveCatalog
     metrics: Metrics
     timeouts: Timeouts
     pid_file: Path | None
@@ -62,7 +62,8 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.definitions = Definitions(self.comfy.node_definition)
-        self.styles = Styles(self.catalog, self.definitions)
+        self.styles = Styles(self.live, self.definitions)
+        self.live.follow(lambda _: self.recheck_styles())
 
     @property
     def will_return(self) -> bool:
@@ -96,9 +97,9 @@ class Engine:
     async def run(self) -> None:
         """Check until cancelled: rarely while it is in order, often while it is not."""
         while True:
+            self._wake.clear()
             await self._check()
             self.metrics.comfyui_up.set(self.in_service.is_set())
-            self._wake.clear()
             is_well = self.in_service.is_set() and not self._misses
             pause_s = self.timeouts.poll_s if is_well else self.timeouts.down_poll_s
             with suppress(TimeoutError):

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from gpu_server.comfy.answers import NodeFault
 from gpu_server.comfy.model_files import advice, files_of, missing_models
 from gpu_server.comfy.object_info import Definitions
-from workflows.catalog import Catalog, Mode
+from workflows.catalog import Mode
 from workflows.graph import Graph
+from workflows.live import LiveCatalog
 from workflows.parameters import Request
 from workflows.render import render, size_of
 
@@ -30,7 +31,7 @@ class StyleState:
 class Styles:
     """The state of every style of the catalogue, as of the last `check`."""
 
-    catalog: Catalog
+    live: LiveCatalog
     definitions: Definitions
     states: dict[tuple[str, str], StyleState] = field(default_factory=dict)
     """By mode and style; empty before the first check."""
@@ -44,7 +45,7 @@ class Styles:
         """Read ComfyUI's definitions again and check every style. Raises ComfyError."""
         graphs = {
             (mode.name, style): sample(mode, style, output_class)
-            for mode in self.catalog
+            for mode in self.live.current
             for style in mode.styles
         }
         classes = {str(node["class_type"]) for graph in graphs.values() for node in graph.values()}
