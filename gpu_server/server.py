@@ -99,6 +99,7 @@ async def open_pod(settings: Settings, live: LiveCatalog, timeouts: Timeouts) ->
             metrics=metrics,
             timeouts=timeouts,
             pid_file=settings.gpu_comfyui_pid_file,
+            packs=settings.comfyui_custom_nodes,
         )
         channel = EventChannel(
             url=settings.engine_url,

@@ -1,9 +1,10 @@
 """The content of a `mode.toml`, and the values its parameters take."""
 
 import math
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Scalar = str | int | float
 ParameterType = Literal["text", "integer", "number", "seed", "image"]
@@ -172,7 +173,16 @@ class ModeSpec(Record):
     title: Text
     description: Text = Text(en="")
     order: int = 100
+    least_comfyui: str = ""
+    """The oldest ComfyUI that has every node of its graphs."""
     default_style: str
     parameters: dict[str, Parameter]
     graphs: dict[str, GraphSpec]
     styles: dict[str, Style]
+
+    @field_validator("least_comfyui")
+    @classmethod
+    def _is_version(cls, value: str) -> str:
+        if value and not re.fullmatch(r"\d{1,9}(\.\d{1,9}){0,3}", value, re.ASCII):
+            raise ValueError("must be a version of ComfyUI, such as '0.3.40'")
+        return value

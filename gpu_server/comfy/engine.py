@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,8 @@ class Engine:
     metrics: Metrics
     timeouts: Timeouts
     pid_file: Path | None
+    packs: Collection[str] = ()
+    """The node packs whose nodes a graph may have."""
     info: EngineInfo | None = None
     in_service: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while jobs may be sent to it."""
@@ -61,7 +64,7 @@ class Engine:
     _styles_checked_at: float | None = None
 
     def __post_init__(self) -> None:
-        self.definitions = Definitions(self.comfy.node_definition)
+        self.definitions = Definitions(self.comfy.node_definition, self.packs)
         self.styles = Styles(self.live, self.definitions)
         self.live.follow(lambda _: self.recheck_styles())
 
@@ -89,6 +92,11 @@ class Engine:
         if self.info is None:
             return "unknown"
         return f"{self.info.name} {self.info.version}".strip()
+
+    @property
+    def _comfyui_version(self) -> str:
+        """Its version, if it is a ComfyUI: the sketch engine does without its nodes."""
+        return self.info.version if self.info is not None and self.info.name == "comfyui" else ""
 
     @property
     def output_class(self) -> str:
@@ -233,7 +241,7 @@ class Engine:
             return
         self._styles_checked_at = now
         try:
-            await self.styles.check(self.output_class)
+            await self.styles.check(self.output_class, self._comfyui_version)
         except ComfyError:
             self._styles_checked_at = None
             raise

@@ -1,5 +1,7 @@
 """Which styles ComfyUI can draw now: whether it has every node and model file they need."""
 
+import re
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -39,31 +41,61 @@ class Styles:
     """Model files that cannot be loaded; the next check takes their styles out."""
 
     def state(self, mode: str, style: str) -> StyleState:
-        return self.states.get((mode, style), StyleState(False, "ComfyUI was not reached yet"))
+        why = "it is being checked" if self.states else "ComfyUI was not reached yet"
+        return self.states.get((mode, style), StyleState(False, why))
 
-    async def check(self, output_class: str) -> None:
-        """Read ComfyUI's definitions again and check every style. Raises ComfyError."""
+    async def check(self, output_class: str, version: str = "") -> None:
+        """Read ComfyUI's definitions again and check every style. Raises ComfyError.
+
+        `version` is ComfyUI's, if it is known.
+        """
+        catalog = self.live.current
         graphs = {
             (mode.name, style): sample(mode, style, output_class)
-            for mode in self.live.current
+            for mode in catalog
             for style in mode.styles
         }
         classes = {str(node["class_type"]) for graph in graphs.values() for node in graph.values()}
         await self.definitions.renew(classes)
         self.states = {
-            (mode, style): await self._check_style(style, graph)
+            (mode, style): await self._check_style(style, graph, catalog.modes[mode], version)
             for (mode, style), graph in graphs.items()
         }
 
-    async def _check_style(self, style: str, graph: Graph) -> StyleState:
-        return state_of(style, graph, await self.definitions.faults_in(graph), self.damaged)
+    async def _check_style(self, style: str, graph: Graph, mode: Mode, version: str) -> StyleState:
+        faults = await self.definitions.faults_in(graph)
+        return state_of(style, graph, faults, self.damaged, too_old=too_old(mode, version))
+
+
+def too_old(mode: Mode, version: str) -> str:
+    """Say that a ComfyUI of this version is too old for a mode; "" if it is not, or unknown."""
+    least = mode.spec.least_comfyui
+    if not least or not version or _numbers(version) >= _numbers(least):
+        return ""
+    return f"it needs ComfyUI {least} or newer, and this one is {version[:40]}; update it"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return 0.3.40 as (0, 3, 40); what follows the numbers, as in 0.3.40-2, does not count."""
+    found = re.match(r"v?(\d{1,9}(?:\.\d{1,9})*)", version)
+    numbers = [int(part) for part in found[1].split(".")] if found else [sys.maxsize]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
 
 
 def state_of(
-    style: str, graph: Graph, faults: Sequence[NodeFault], damaged: Collection[str] = ()
+    style: str,
+    graph: Graph,
+    faults: Sequence[NodeFault],
+    damaged: Collection[str] = (),
+    *,
+    too_old: str = "",
 ) -> StyleState:
     """Return a style's state, from the faults in its graph and the damaged model files."""
     files = tuple(files_of(graph))
+    if too_old:
+        return StyleState(False, too_old, files=files)
     missing = missing_models(faults)
     if broken := sorted({*damaged}.intersection(files)):
         reason = f"{broken[0]} is damaged; pull it again and restart ComfyUI"
