@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gpu_server.comfy.answers import NodeFault
 from gpu_server.comfy.model_files import missing_models
 from gpu_server.comfy.object_info import CIRCLE, Definition, faults_in
-from gpu_server.comfy.styles import StyleState, lacks_controlnet, sample, state_of, too_old
+from gpu_server.comfy.styles import StyleState, lacks_controlnet, samples, state_of, too_old
 from workflows.catalog import Catalog, Mode
 from workflows.graph import Graph, find_input, title_of
 from workflows.spec import CatalogError, GraphSpec
@@ -49,11 +49,12 @@ def states_of(
     version: str = "",
 ) -> dict[str, StyleState]:
     """Return for each style whether a ComfyUI of this version and with these can draw it now."""
-    graphs, old = {style: sample(mode, style) for style in mode.styles}, too_old(mode, version)
-    return {
-        style: state_of(style, graph, faults_in(graph, definitions, packs), too_old=old)
-        for style, graph in graphs.items()
+    (graphs, unfit), old = samples([mode]), too_old(mode, version)
+    fit = {
+        (name, style): state_of(style, graph, faults_in(graph, definitions, packs), too_old=old)
+        for (name, style), graph in graphs.items()
     }
+    return {style: {**fit, **unfit}[mode.name, style] for style in mode.styles}
 
 
 def _faults_in_nodes(
@@ -61,8 +62,10 @@ def _faults_in_nodes(
 ) -> Iterator[ModeFault]:
     """Check the graphs as the styles draw with them; those of no style as they are exported."""
     styles = mode.styles if mode.is_served else {}
-    for style in styles:
-        graph = sample(mode, style)
+    graphs, unfit = samples([mode] if mode.is_served else [])
+    for (_, style), state in unfit.items():
+        yield ModeFault(mode.name, f"{mode.name}/mode.toml: the style '{style}': {state.reason}")
+    for (_, style), graph in graphs.items():
         faults = faults_in(graph, definitions, packs)
         yield from _named(mode, mode.graph_spec(style).file, graph, faults)
     drawn = {style.graph for style in styles.values()}

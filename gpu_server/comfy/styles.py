@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gpu_server.comfy.answers import NodeFault
@@ -12,7 +12,8 @@ from workflows.catalog import Mode
 from workflows.graph import Graph
 from workflows.live import LiveCatalog
 from workflows.parameters import Request
-from workflows.render import render, size_of
+from workflows.render import RenderError, render, size_of
+from workflows.spec import CatalogError
 
 _NO_CONTROLNET = "set EASEL_CONTROLNET to the Canny ControlNet that fits EASEL_CHECKPOINT"
 
@@ -50,21 +51,32 @@ class Styles:
         `version` is ComfyUI's, if it is known.
         """
         catalog = self.live.current
-        graphs = {
-            (mode.name, style): sample(mode, style, output_class)
-            for mode in catalog
-            for style in mode.styles
-        }
+        graphs, unfit = samples(catalog, output_class)
         classes = {str(node["class_type"]) for graph in graphs.values() for node in graph.values()}
         await self.definitions.renew(classes)
-        self.states = {
+        fit = {
             (mode, style): await self._check_style(style, graph, catalog.modes[mode], version)
             for (mode, style), graph in graphs.items()
         }
+        self.states = fit | unfit
 
     async def _check_style(self, style: str, graph: Graph, mode: Mode, version: str) -> StyleState:
         faults = await self.definitions.faults_in(graph)
         return state_of(style, graph, faults, self.damaged, too_old=too_old(mode, version))
+
+
+def samples(
+    modes: Iterable[Mode], output_class: str = "SaveImage"
+) -> tuple[dict[tuple[str, str], Graph], dict[tuple[str, str], StyleState]]:
+    """Return a sample graph of each style, by mode and style, and the state of those without."""
+    graphs, unfit = {}, {}
+    for mode in modes:
+        for style in mode.styles:
+            try:
+                graphs[mode.name, style] = sample(mode, style, output_class)
+            except (RenderError, CatalogError) as error:
+                unfit[mode.name, style] = StyleState(False, f"it cannot be drawn: {error}")
+    return graphs, unfit
 
 
 def too_old(mode: Mode, version: str) -> str:

@@ -1,6 +1,7 @@
 """`modes list` and `modes check` on modes of one's own, right and wrong ones."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,3 +253,17 @@ def test_what_is_no_version_is_a_fault_of_the_mode(
     code, answer = run(capsys, "check")
     assert code == 4
     assert "least_comfyui: must be a version of ComfyUI" in answer["reasons"][0]["reason"]
+
+
+def test_a_style_that_can_be_read_but_never_drawn_is_a_fault(
+    modes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml = modes / "poster" / "mode.toml"
+    photo = '[parameters.image]\ntype = "image"\ntitle = "Photo"\n\n[parameters.seed]'
+    edit(toml, "[parameters.seed]", photo)
+    text = re.sub("^ignores = .*\n", "", toml.read_text("utf-8"), flags=re.MULTILINE)
+    ignores = '\nignores = ["image", "negative_prompt"]\n'
+    toml.write_text(re.sub("(?m)^(file = .*)\n", rf"\1{ignores}", text), "utf-8")
+    code, answer = run(capsys, "check", "poster")
+    assert code == 4
+    assert "cannot be drawn: nothing in the graph takes 'image'" in answer["reasons"][0]["reason"]

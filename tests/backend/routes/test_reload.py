@@ -18,6 +18,7 @@ from tests.backend.farm import WORKFLOWS
 
 TINY = WORKFLOWS / "tiny"
 MODES = ("poster", "banner", "sticker", "mural")
+PHOTO = '[parameters.image]\ntype = "image"\ntitle = "Photo"\n\n'
 LONG = 30
 """Steps of a picture that is still drawn when its mode has gone: a second each, until then."""
 
@@ -52,6 +53,9 @@ def added(urls: list[str], modes: Path) -> list[str]:
     """Copy modes in while both run; return the services' addresses when they have them."""
     for name in MODES:
         shutil.copytree(TINY, modes / name)
+    shutil.copytree(TINY, modes / "unfit")  # with a photo that nothing in its graph takes
+    rewrite(modes / "unfit", "[parameters.seed]", PHOTO + "[parameters.seed]")
+    rewrite(modes / "unfit", "[graphs.small]", '[graphs.small]\nignores = ["image"]')
     for name in MODES:
         until(urls, name, lambda mode: mode["available"])
     return urls
@@ -138,6 +142,13 @@ def test_a_new_folder_becomes_a_mode_everywhere_and_is_drawn(added: list[str]) -
         assert any(name.startswith("Poster") for name in schemas)
     models = get(f"{added[1]}/v1/models")["data"]
     assert "easel-poster:plain" in {model["id"] for model in models}
+
+
+def test_a_mode_that_can_be_read_but_never_drawn_harms_no_other(added: list[str]) -> None:
+    for url in added:
+        [style] = mode_of(url, "unfit")["styles"]
+        assert not style["available"]
+        assert "nothing in the graph takes 'image'" in style["reason"]
 
 
 def test_jobs_of_a_mode_that_goes_are_drawn_to_the_end(added: list[str], changed: Work) -> None:
