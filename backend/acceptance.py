@@ -27,6 +27,7 @@ from web import errors
 from web.content import Photos, fingerprint
 from workflows import parameters
 from workflows.catalog import Catalog
+from workflows.live import LiveCatalog
 
 log = structlog.get_logger()
 
@@ -40,7 +41,7 @@ _JUDGED_AT_ONCE = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class Acceptance:
-    catalog: Catalog
+    live: LiveCatalog
     storage: Storage
     dispatcher: Dispatcher
     policy: Policy
@@ -84,9 +85,10 @@ class Acceptance:
         try:
             self.refusals.check(owner, request.user)
             self._check_webhook(request)
-            request = await self._complete(owner, request, photos, whole)
+            catalog = self.live.current
+            request = await self._complete(catalog, owner, request, photos, whole)
             self._require_pod(request, wait=wait)
-            mode = self.catalog.modes[request.mode]
+            mode = catalog.modes[request.mode]
             row = GenerationRow(
                 id=generation_id,
                 owner=owner,
@@ -142,14 +144,15 @@ class Acceptance:
 
     async def _complete(
         self,
+        catalog: Catalog,
         owner: str,
         request: GenerationRequest,
         photos: Photos,
         whole: Mapping[str, str],
     ) -> GenerationRequest:
         """Return the request with every value filled in, once it is known to be drawable."""
-        request = parameters.complete(request, self.catalog, photos=photos)
-        mode = self.catalog.modes[request.mode]
+        request = parameters.complete(request, catalog, photos=photos)
+        mode = catalog.modes[request.mode]
         uploads.check_together(photos.values())
         for name, photo in photos.items():
             async with self._decoding:
@@ -182,14 +185,15 @@ class Acceptance:
 
     def _require_pod(self, request: GenerationRequest, *, wait: bool) -> None:
         """Raise ModelMissing if no pod has the model, NoGpu if a caller would wait for a pod."""
-        states = self.dispatcher.pods.style_states(request.mode, request.style)
+        pods = self.dispatcher.pods
+        states = pods.style_states(request.mode, request.style)
         if any(state.available for state in states):
             return
-        reasons = [state.reason for state in states if state.reason]
+        reason = pods.why_not(request.mode, request.style)
         if states and all(not all(state.files.values()) for state in states):
-            raise errors.ModelMissing(f"The style '{request.style}' is not ready: {reasons[0]}")
+            raise errors.ModelMissing(f"The style '{request.style}' is not ready: {reason}")
         if wait:
-            reason = reasons[0] if reasons else self.platform.why_not()
+            reason = reason or self.platform.why_not()
             raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=10.0)
 
     async def _commit(self, row: GenerationRow, photos: Photos, *, may_wait: bool) -> GenerationRow:

@@ -10,7 +10,8 @@ from backend.schemas import BackendHealth, PodInfo, QueueInfo
 from gpu_server.modes import describe_modes
 from gpu_server.schemas import ModeInfo, StyleHealth
 from web import VERSION
-from workflows.catalog import Catalog
+from workflows.catalog import Mode
+from workflows.live import LiveCatalog
 
 
 def out_of_service(checks: dict[str, str]) -> BackendHealth:
@@ -28,23 +29,26 @@ def out_of_service(checks: dict[str, str]) -> BackendHealth:
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    catalog: Catalog
+    live: LiveCatalog
     dispatcher: Dispatcher
     max_queue: int
 
     def modes(self) -> list[ModeInfo]:
+        catalog = self.live.current
         styles = {
-            mode.name: {style: self._style(mode.name, style) for style in mode.styles}
-            for mode in self.catalog
+            mode.name: {style: self._style(mode, style) for style in mode.styles}
+            for mode in catalog
         }
-        return describe_modes(self.catalog, styles)
+        return describe_modes(catalog, styles)
 
-    def _style(self, mode: str, style: str) -> StyleHealth:
+    def _style(self, mode: Mode, style: str) -> StyleHealth:
         """Return the style's state on the pod that serves it best."""
-        states = self.dispatcher.pods.style_states(mode, style)
+        pods = self.dispatcher.pods
+        states = pods.style_states(mode.name, style)
         able = next((state for state in states if state.available), None)
-        model = self.catalog.modes[mode].graph_spec(style).model
-        none = StyleHealth(available=False, reason="no GPU server answers", model=model, files={})
+        reason = pods.why_not(mode.name, style) or "no GPU server answers"
+        model = mode.graph_spec(style).model
+        none = StyleHealth(available=False, reason=reason, model=model, files={})
         return able or next(iter(states), none)
 
     def checks(self) -> dict[str, str]:
@@ -81,7 +85,7 @@ class Platform:
                 limit=self.max_queue,
                 oldest_seconds=round(queue.oldest_s(), 1),
             ),
-            broken_modes=self.catalog.out_of_service(),
+            broken_modes=self.live.current.out_of_service(),
         )
 
     def exposition(self) -> bytes:

@@ -30,17 +30,17 @@ from policy import Policy
 from web import edge
 from web.settings import without_password
 from web.tasks import end_if_broken
-from workflows.catalog import Catalog
+from workflows.live import LiveCatalog
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What is loaded once and does not change."""
+    """What is loaded once; only the catalogue changes, as its folders do."""
 
     settings: Settings
     last_written: float | None
     """When the SQLite file was written last, before this start."""
-    catalog: Catalog
+    live: LiveCatalog
     policy: Policy
     signer: Signer
     metrics: Metrics
@@ -48,19 +48,27 @@ class Resources:
 
 @contextlib.asynccontextmanager
 async def running(resources: Resources, state: State) -> AsyncIterator[None]:
-    """Schedule, at once or whenever this replica leads."""
-    if state.leadership is None:
-        async with schedule(resources, state):
-            yield
-        return
-    work = state.leadership.run(lambda: schedule(resources, state))
-    leading = asyncio.create_task(work, name="leadership")
-    leading.add_done_callback(end_if_broken)
+    """Schedule, at once or whenever this replica leads; follow the folders of modes meanwhile."""
+    async with contextlib.AsyncExitStack() as closing:
+        await closing.enter_async_context(_task("catalog", resources.live.run()))
+        if state.leadership is None:
+            await closing.enter_async_context(schedule(resources, state))
+        else:
+            work = state.leadership.run(lambda: schedule(resources, state))
+            await closing.enter_async_context(_task("leadership", work))
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _task(name: str, work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run it until the exit; the process ends if it breaks."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(end_if_broken)
     try:
         yield
     finally:
-        leading.cancel()
-        await asyncio.gather(leading, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -152,12 +160,12 @@ def _deliveries(
 
 
 def _service(resources: Resources, dispatcher: Dispatcher) -> GenerationService:
-    settings, catalog = resources.settings, resources.catalog
+    settings, live = resources.settings, resources.live
     storage, refusals = dispatcher.storage, dispatcher.refusals
     max_queue = settings.backend_max_queue
-    platform = Platform(catalog=catalog, dispatcher=dispatcher, max_queue=max_queue)
+    platform = Platform(live=live, dispatcher=dispatcher, max_queue=max_queue)
     acceptance = Acceptance(
-        catalog=catalog,
+        live=live,
         storage=storage,
         dispatcher=dispatcher,
         policy=resources.policy,
@@ -172,7 +180,7 @@ def _service(resources: Resources, dispatcher: Dispatcher) -> GenerationService:
         webhooks=settings.webhook_addresses if settings.webhook_keys else None,
     )
     return GenerationService(
-        catalog=catalog,
+        live=live,
         storage=storage,
         dispatcher=dispatcher,
         acceptance=acceptance,

@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     resources = Resources(
         settings=settings,
         last_written=last_written,
-        catalog=settings.load_catalog(),
+        live=settings.live_catalog(),
         policy=Policy.load(),
         signer=Signer.load(settings.easel_data_dir, certificate, key),
         metrics=Metrics(VERSION),
@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     leadership = None
     if settings.is_shared:
         leadership = Leadership(settings.backend_database_url.get_secret_value(), settings.own_url)
-    Models(resources.catalog, settings.backend_model_aliases).check_aliases()
+    Models(resources.live.current, settings.backend_model_aliases).check_aliases()
     state = State(
         keys=Keys(settings.backend_api_keys),
         people=_people(settings),
@@ -76,10 +76,11 @@ def create_app(settings: Settings) -> FastAPI:
     front_page.add(app, documentation.ADDRESSES)
     state.install(app)
     _add_middleware(app, resources, leadership)
-    app.include_router(generations.router(resources.catalog))
+    app.include_router(generations.router(resources.live))
     app.include_router(routes.router)
     app.include_router(mcp_routes.router())
     app.include_router(health.router)
+    resources.live.follow(lambda _: document.renew(app))
     return app
 
 

@@ -31,6 +31,7 @@ from web import errors, sse
 from web.following import News
 from web.sse import Event
 from workflows.catalog import Catalog
+from workflows.live import LiveCatalog
 
 _STOP_TIMEOUT_S = 40.0
 """How long a caller who cancels waits for the GPU to stop."""
@@ -40,7 +41,7 @@ _POSITION_LOOK_S = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationService:
-    catalog: Catalog
+    live: LiveCatalog
     storage: Storage
     dispatcher: Dispatcher
     acceptance: Acceptance
@@ -48,6 +49,11 @@ class GenerationService:
     refusals: Refusals
     signer: Signer
     public_url: str = ""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue of now; take it once for what must fit together."""
+        return self.live.current
 
     async def get(self, generation_id: UUID, owner: str) -> GenerationRow:
         """Return the row that this API key knows under an id. Raises NotFound."""

@@ -15,6 +15,7 @@ from web import content, edge
 from web.content import Part, Photos
 from web.errors import EaselError, FieldError, InvalidImage, InvalidRequest, TooLarge
 from workflows.catalog import Catalog
+from workflows.live import LiveCatalog
 from workflows.parameters import InvalidValues, check, json_schema
 from workflows.spec import PHOTOS
 
@@ -163,8 +164,17 @@ def _value_faults(
     return []
 
 
-def documented(catalog: Catalog, kind: type[BaseModel]) -> dict[str, Any]:
-    """Return `openapi_extra` for a route that reads this body: a JSON Schema for each mode."""
+def documented(live: LiveCatalog, kind: type[BaseModel]) -> dict[str, Any]:
+    """Return `openapi_extra` for a route that reads this body: a JSON Schema for each mode.
+
+    It changes with the catalogue.
+    """
+    extra: dict[str, Any] = {}
+    live.follow(lambda catalog: extra.update(requestBody=_described(catalog, kind)))
+    return extra
+
+
+def _described(catalog: Catalog, kind: type[BaseModel]) -> dict[str, Any]:
     components = _components(catalog, kind)
     references = {mode: f"#/$defs/{component}" for mode, component in components.items()}
     any_mode = {
@@ -194,7 +204,7 @@ def documented(catalog: Catalog, kind: type[BaseModel]) -> dict[str, Any]:
         content.JSON_TYPE: {"schema": schema, "examples": examples},
         content.FORM_TYPE: {"schema": form},
     }
-    return {"requestBody": {"required": True, "content": kinds}}
+    return {"required": True, "content": kinds}
 
 
 def _components(catalog: Catalog, kind: type[BaseModel]) -> dict[str, str]:

@@ -17,7 +17,8 @@ from gpu_server.metrics import Metrics
 from gpu_server.safety.guard import Guard
 from gpu_server.schemas import State
 from web import VERSION, tasks
-from workflows.catalog import Catalog, Mode
+from workflows.catalog import Mode
+from workflows.live import LiveCatalog
 
 _CHECKS = ("comfyui", "event_channel", "styles", "warm_up", "safety", "server")
 _MAX_REASON = 500
@@ -60,7 +61,7 @@ class PodHealth:
     """Reports on the pod."""
 
     engine_url: str
-    catalog: Catalog
+    live: LiveCatalog
     engine: Engine
     channel: EventChannel
     execution: JobExecution
@@ -117,8 +118,8 @@ class PodHealth:
             queued=queued,
             running=running,
             loaded_model=self.execution.loaded_model,
-            styles={mode.name: self._styles(mode) for mode in self.catalog},
-            broken_modes=self.catalog.out_of_service(),
+            styles={mode.name: self._styles(mode) for mode in self.live.current},
+            broken_modes=self.live.current.out_of_service(),
         )
 
     def metrics(self, gpu: dict[str, Any] | None) -> bytes:

@@ -1,12 +1,19 @@
 """Check whole modes against ComfyUI's node definitions: every fault of every one."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gpu_server.comfy.answers import NodeFault
 from gpu_server.comfy.model_files import missing_models
 from gpu_server.comfy.object_info import CIRCLE, Definition, faults_in
-from gpu_server.comfy.styles import StyleState, lacks_controlnet, sample, samples, state_of
+from gpu_server.comfy.styles import (
+    StyleState,
+    lacks_controlnet,
+    samples,
+    state_of,
+    too_old,
+    variants,
+)
 from workflows.catalog import Catalog, Mode
 from workflows.graph import Graph, find_input, title_of
 from workflows.spec import CatalogError, GraphSpec
@@ -23,49 +30,68 @@ class ModeFault:
 
 
 def faults_of(
-    catalog: Catalog, definitions: Mapping[str, Definition], names: Collection[str] = ()
+    catalog: Catalog,
+    definitions: Mapping[str, Definition],
+    names: Collection[str] = (),
+    *,
+    packs: Collection[str] = (),
 ) -> list[ModeFault]:
     """Return the faults of these modes, or of all, broken ones included.
 
-    A model file that this ComfyUI lacks is no fault of a mode: see `states_of`.
+    `packs` are the node packs whose nodes a graph may have. A model file that this ComfyUI lacks is
+    no fault of a mode: see `states_of`.
     """
     known = {**{mode.name: mode.faults for mode in catalog}, **catalog.broken}
     found = [ModeFault(name, text) for name, texts in known.items() for text in texts]
     for mode in (*catalog, *catalog.unfit.values()):
-        found += _faults_in_nodes(mode, definitions)
+        found += _faults_in_nodes(mode, definitions, packs)
     return [fault for fault in dict.fromkeys(found) if not names or fault.mode in names]
 
 
-def states_of(mode: Mode, definitions: Mapping[str, Definition]) -> dict[str, StyleState]:
-    """Return for each style whether a ComfyUI with these definitions can draw it now."""
-    graphs = {style: sample(mode, style) for style in mode.styles}
-    return {
-        style: state_of(style, graph, faults_in(graph, definitions))
-        for style, graph in graphs.items()
+def states_of(
+    mode: Mode,
+    definitions: Mapping[str, Definition],
+    *,
+    packs: Collection[str] = (),
+    version: str = "",
+) -> dict[str, StyleState]:
+    """Return for each style whether a ComfyUI of this version and with these can draw it now."""
+    (graphs, unfit), old = samples([mode]), too_old(mode, version)
+    fit = {
+        (name, style): state_of(style, graph, faults_in(graph, definitions, packs), too_old=old)
+        for (name, style), graph in graphs.items()
     }
+    return {style: {**fit, **unfit}[mode.name, style] for style in mode.styles}
 
 
-def _faults_in_nodes(mode: Mode, definitions: Mapping[str, Definition]) -> Iterator[ModeFault]:
+def _faults_in_nodes(
+    mode: Mode, definitions: Mapping[str, Definition], packs: Collection[str]
+) -> Iterator[ModeFault]:
     """Check the graphs as the styles draw with them; those of no style as they are exported."""
     styles = mode.styles if mode.is_served else {}
-    for style in styles:
-        for graph in samples(mode, style):
-            yield from _named(mode, mode.graph_spec(style).file, graph, definitions)
+    graphs, unfit = samples([mode] if mode.is_served else [])
+    for (_, style), state in unfit.items():
+        yield ModeFault(mode.name, f"{mode.name}/mode.toml: the style '{style}': {state.reason}")
+    for _, style in graphs:
+        for graph in variants(mode, style):
+            faults = faults_in(graph, definitions, packs)
+            yield from _named(mode, mode.graph_spec(style).file, graph, faults)
     drawn = {style.graph for style in styles.values()}
     for name, graph in mode.graphs.items():
         if name not in drawn:
             spec = mode.spec.graphs[name]
-            yield from _named(mode, spec.file, graph, definitions, _bound(graph, spec))
+            faults = faults_in(graph, definitions, packs)
+            yield from _named(mode, spec.file, graph, faults, _bound(graph, spec))
 
 
 def _named(
     mode: Mode,
     file: str,
     graph: Graph,
-    definitions: Mapping[str, Definition],
+    faults: Sequence[NodeFault],
     bound: Collection[tuple[str, str]] = (),
 ) -> Iterator[ModeFault]:
-    for fault in faults_in(graph, definitions):
+    for fault in faults:
         if (fault.node_id, fault.field) in bound or _is_of_this_host(fault):
             continue
         if fault.message.startswith(CIRCLE):

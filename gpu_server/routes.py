@@ -22,7 +22,7 @@ from gpu_server.service import Service
 from web import edge, errors, negotiation, sse, waiting
 from web.api.document import KEY, OPTIONAL_KEY, binary, text
 from web.content import Photos
-from workflows.catalog import Catalog
+from workflows.live import LiveCatalog
 
 JOB_TYPES = ["application/json", "text/event-stream"]
 Previews = Annotated[bool, Query(description="send the picture so far too, blurred")]
@@ -51,7 +51,7 @@ async def read_request(request: Request, service: Serving) -> tuple[JobRequest, 
 Body = Annotated[tuple[JobRequest, Photos], Depends(read_request)]
 
 
-def router(token: str, catalog: Catalog) -> APIRouter:
+def router(token: str, live: LiveCatalog) -> APIRouter:
     """Return all routes; all but the probes need the token, if there is one."""
 
     async def is_known(
@@ -64,13 +64,13 @@ def router(token: str, catalog: Catalog) -> APIRouter:
         if not known:
             raise errors.Unauthorized("This GPU server needs its token as a bearer token")
 
-    body = bodies.documented(catalog, JobRequest)
+    body = bodies.documented(live, JobRequest)
     probes, jobs, pod = APIRouter(), APIRouter(), APIRouter()
     _add_probes(probes, is_known)
     _add_generate(jobs, body)
     _add_jobs(jobs, body)
     _add_following(jobs)
-    _add_pod(pod, catalog)
+    _add_pod(pod, live)
     routes, closed = APIRouter(), [Depends(require_token)]
     routes.include_router(jobs, tags=["jobs"], dependencies=closed, responses=docs.CLOSED)
     routes.include_router(pod, tags=["pod"], dependencies=closed, responses=docs.CLOSED)
@@ -249,14 +249,14 @@ def _add_following(routes: APIRouter) -> None:
         return sse.response(service.events(job, after=after, previews=previews))
 
 
-def _add_pod(routes: APIRouter, catalog: Catalog) -> None:
+def _add_pod(routes: APIRouter, live: LiveCatalog) -> None:
     @routes.get(
         "/modes",
         summary="What can be drawn, and whether right now",
         description="Modes with their parameters as JSON Schema, their styles and their texts.",
     )
     async def list_modes(health: Health) -> list[schemas.ModeInfo]:
-        return describe_modes(catalog, health.report().styles)
+        return describe_modes(live.current, health.report().styles)
 
     @routes.get(
         "/health",

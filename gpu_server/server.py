@@ -33,7 +33,7 @@ from web import VERSION, edge
 from web.api import document, front_page
 from web.same_origin import SameOrigin
 from web.settings import without_password
-from workflows.catalog import Catalog
+from workflows.live import LiveCatalog
 
 DEFAULT_TIMEOUTS = Timeouts()
 
@@ -48,12 +48,12 @@ class Pod:
 
 def create_app(settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> FastAPI:
     """Create the application. While its lifespan lasts it keeps connecting to ComfyUI."""
-    catalog = settings.load_catalog()
+    live = settings.live_catalog()
     model_files.know(load_manifest(own=settings.own_models))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_pod(settings, catalog, timeouts) as pod:
+        async with open_pod(settings, live, timeouts) as pod:
             app.state.pod = pod
             yield
 
@@ -68,12 +68,13 @@ def create_app(settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Fas
     token = settings.gpu_token.get_secret_value()
     same_origin = SameOrigin(advice="set GPU_TOKEN, or call it as http://127.0.0.1")
     edge.install(app, max_body=bodies.MAX_BODY, needs_key=bool(token), same_origin=same_origin)
-    app.include_router(routes.router(token, catalog))
+    app.include_router(routes.router(token, live))
+    live.follow(lambda _: document.renew(app))
     return app
 
 
 @contextlib.asynccontextmanager
-async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> AsyncIterator[Pod]:
+async def open_pod(settings: Settings, live: LiveCatalog, timeouts: Timeouts) -> AsyncIterator[Pod]:
     """Open, wire and run everything behind the routes, from the start to a clean end."""
     async with contextlib.AsyncExitStack() as stack:
         records = Records(settings.easel_data_dir / "gpu_server")
@@ -94,10 +95,11 @@ async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> 
         metrics, background = Metrics(VERSION), Background()
         engine = Engine(
             comfy=comfy,
-            catalog=catalog,
+            live=live,
             metrics=metrics,
             timeouts=timeouts,
             pid_file=settings.gpu_comfyui_pid_file,
+            packs=settings.comfyui_custom_nodes,
         )
         channel = EventChannel(
             url=settings.engine_url,
@@ -107,11 +109,9 @@ async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> 
             metrics=metrics,
             timeouts=timeouts,
         )
-        images = JobImages(
-            comfy=comfy, catalog=catalog, guard=guard, workers=workers, timeouts=timeouts
-        )
+        images = JobImages(comfy=comfy, guard=guard, workers=workers, timeouts=timeouts)
         execution = JobExecution(
-            catalog=catalog,
+            live=live,
             comfy=comfy,
             engine=engine,
             channel=channel,
@@ -131,7 +131,7 @@ async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> 
             result_ttl_s=settings.gpu_result_ttl_s,
         )
         service = Service(
-            catalog=catalog,
+            live=live,
             engine=engine,
             runner=runner,
             guard=guard,
@@ -143,7 +143,7 @@ async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> 
         )
         health = PodHealth(
             engine_url=without_password(settings.engine_url),
-            catalog=catalog,
+            live=live,
             engine=engine,
             channel=channel,
             execution=execution,
@@ -155,6 +155,7 @@ async def open_pod(settings: Settings, catalog: Catalog, timeouts: Timeouts) -> 
         kept = await records.all()
         await images.warm_up()
         endless = {
+            "catalog": live.run(),
             "engine": engine.run(),
             "event_channel": channel.run(),
             "runner": runner.run(kept),

@@ -32,6 +32,7 @@ from web.following import News
 from web.sse import Event
 from workflows import parameters
 from workflows.catalog import Catalog
+from workflows.live import LiveCatalog
 from workflows.parameters import InvalidValues
 from workflows.render import size_of
 
@@ -45,7 +46,7 @@ _SHOW_EVERY_S = 0.05
 class Service:
     """Takes requests on, answers with their jobs, and hands out what became of them."""
 
-    catalog: Catalog
+    live: LiveCatalog
     engine: Engine
     runner: Runner
     guard: Guard
@@ -55,6 +56,11 @@ class Service:
     job_timeout_s: float
     warms_up: bool
 
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue of now; take it once for what must fit together."""
+        return self.live.current
+
     async def submit(
         self, job_id: UUID, request: JobRequest, photos: Photos, *, is_kept: bool = True
     ) -> Job:
@@ -62,8 +68,9 @@ class Service:
 
         Raises InvalidValues if it does not fit its mode, or any of `web.errors.REQUEST_ERRORS`.
         """
-        complete = parameters.complete(request, self.catalog, photos=photos)
-        mode = self.catalog.modes[complete.mode]
+        catalog = self.catalog
+        complete = parameters.complete(request, catalog, photos=photos)
+        mode = catalog.modes[complete.mode]
         # The backend's policy, for callers that reach this server directly.
         words = complete.wanted_words, complete.unwanted_words
         if refusal := self.policy.check(*words, photo=mode.takes_image):
@@ -88,6 +95,7 @@ class Service:
             is_kept=is_kept,
         )
         job.assign_engine(self.engine.name)
+        job.assign_mode(mode)
         return await self.runner.admit(job, prepared)
 
     def view(self, job: Job) -> schemas.Job:

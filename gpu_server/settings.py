@@ -1,11 +1,13 @@
 """The GPU server's settings; `.env.template` beside this file describes each."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
 
 from web.settings import POD, PlatformSettings, base_url, on_pod, require_secret_off_loopback
+from workflows.folders import node_packs
 
 ENV_FILE = Path(__file__).with_name(".env")
 
@@ -31,6 +33,7 @@ class Settings(PlatformSettings):
 
     comfyui_url: str = ""
     comfyui_port: int = Field(8188, ge=1, le=65535)
+    comfyui_custom_nodes: Annotated[tuple[str, ...], NoDecode] = ()
 
     @classmethod
     def own_prefix(cls) -> str:
@@ -56,6 +59,11 @@ class Settings(PlatformSettings):
     @classmethod
     def _is_url(cls, value: str) -> str:
         return base_url(value, user=True)
+
+    @field_validator("comfyui_custom_nodes", mode="before")
+    @classmethod
+    def _are_packs(cls, value: object) -> object:
+        return node_packs(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

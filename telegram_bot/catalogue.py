@@ -14,7 +14,7 @@ from telegram_bot.storage.lenient import parsed
 from web.errors import EaselError, NoGpu
 
 _NO_ENGINE = "none"
-_REFRESH_INTERVAL_S = 30.0
+_REFRESH_INTERVAL_S = 10.0
 _FIRST_REFRESH_INTERVAL_S = 2.0
 _MODES_NOTE = "modes"
 _ENGINE_NOTE = "engine"

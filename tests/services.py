@@ -47,9 +47,12 @@ def served(app: ASGIApp, **options: Any) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def sketch_engine(folder: Path, *, faults: bool = False) -> Iterator[str]:
+def sketch_engine(
+    folder: Path, models: Mapping[str, list[str]] | None = None, *, faults: bool = False
+) -> Iterator[str]:
     """Run the sketch engine with its folders below `folder`; yield its base URL."""
-    with _in_thread(sketch.create_server(sketch.create_app(folder, faults=faults), port=0)) as url:
+    app = sketch.create_app(folder, models, faults=faults)
+    with _in_thread(sketch.create_server(app, port=0)) as url:
         yield url
 
 

@@ -16,6 +16,7 @@ from web.env_file import EnvFileError, read_env_file
 from web.same_origin import is_loopback
 from workflows.catalog import Catalog, OwnCheckpoint
 from workflows.catalog import load as load_modes
+from workflows.live import LiveCatalog
 
 S = TypeVar("S", bound="ServiceSettings")
 
@@ -124,11 +125,19 @@ class PlatformSettings(ServiceSettings):
 
     def load_catalog(self) -> Catalog:
         """Load the catalogue as this platform serves it; faults are in it."""
-        further = [self.easel_workflows_dir] if self.easel_workflows_dir else []
         if not self.easel_checkpoint:
-            return load_modes(*further)
+            return load_modes(*self._workflows_dirs)
         controlnet, base = self.easel_controlnet, self.easel_checkpoint_size
-        return load_modes(*further, own=OwnCheckpoint(self.easel_checkpoint, controlnet, base))
+        own = OwnCheckpoint(self.easel_checkpoint, controlnet, base)
+        return load_modes(*self._workflows_dirs, own=own)
+
+    def live_catalog(self) -> LiveCatalog:
+        """Load the same, to be kept as the folders have it."""
+        return LiveCatalog(self.load_catalog, *self._workflows_dirs)
+
+    @property
+    def _workflows_dirs(self) -> list[Path]:
+        return [self.easel_workflows_dir] if self.easel_workflows_dir else []
 
 
 def load(kind: type[S], env_file: Path) -> S:

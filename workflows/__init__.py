@@ -1,1 +1,1 @@
-"""What an image looks like: modes, styles and graphs, as data and pure code; anyone may import."""
+"""What an image looks like, as data, pure code and a watch over its folders; anyone may import."""

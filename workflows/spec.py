@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 Scalar = str | bool | int | float
 ParameterType = Literal["text", "integer", "number", "seed", "choice", "boolean", "image", "mask"]
@@ -260,7 +260,16 @@ class ModeSpec(Record):
     title: Text
     description: Text = Text(en="")
     order: int = 100
+    least_comfyui: str = ""
+    """The oldest ComfyUI that has every node of its graphs."""
     default_style: str
     parameters: dict[str, Parameter] = {}
     graphs: dict[str, GraphSpec]
     styles: dict[str, Style]
+
+    @field_validator("least_comfyui")
+    @classmethod
+    def _is_version(cls, value: str) -> str:
+        if value and not re.fullmatch(r"\d{1,9}(\.\d{1,9}){0,3}", value, re.ASCII):
+            raise ValueError("must be a version of ComfyUI, such as '0.3.40'")
+        return value

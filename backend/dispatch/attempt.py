@@ -124,12 +124,25 @@ class Attempt:
             try:
                 if (job := await self._follow(photos)) is not None:
                     return job
+            except errors.InvalidRequest as error:
+                raise self._refusal(error) from error
             except errors.EaselError as error:
                 if error.retry == "never":
                     raise
                 breaks = breaks + 1 if self.active.version == version else 0
                 self._retry_here(error, breaks)
             await asyncio.sleep(RETRY_PAUSE_S)
+
+    def _refusal(self, error: errors.InvalidRequest) -> Exception:
+        """Return what ends the attempt: the mode is another on this pod than when it was accepted.
+
+        A pod that lacks mode or style says so with its next health, and gets no more of them.
+        """
+        text = f"The mode on the GPU server does not take this now: {error.detail}"
+        if any(fault.field in ("mode", "style") for fault in error.errors):
+            self.pod.suspect()
+            return RetryElsewhere(errors.NoGpu(text), is_failure=False)
+        return errors.InvalidRequest(text)
 
     def _retry_here(self, error: errors.EaselError, breaks: int) -> None:
         """Return if this pod may be asked again; otherwise raise RetryElsewhere."""

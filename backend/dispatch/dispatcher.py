@@ -170,10 +170,10 @@ class Dispatcher:
         for active in list(self.queue.active.values()):
             seconds = active.seconds_without_pod(now, can_be_drawn=active.row.style in styles)
             if seconds > self.no_gpu_timeout_s:
-                minutes = self.no_gpu_timeout_s / 60
-                error = errors.NoGpu(f"No GPU could draw this for {minutes:.0f} minutes")
+                why = self.pods.why_not(*active.row.style.split("/", 1)) or "none answers"
+                text = f"No GPU could draw this for {self.no_gpu_timeout_s / 60:.0f} minutes: {why}"
                 self.queue.withdraw(active)
-                self._tasks.create_task(self._end(active, Outcome.failed(error)))
+                self._tasks.create_task(self._end(active, Outcome.failed(errors.NoGpu(text))))
 
     def _start_attempt(
         self, active: ActiveGeneration, pod_name: str, *, pod_may_have_it: bool = False

@@ -238,6 +238,15 @@ class Pods(dict[str, Pod]):
         modes = [pod.health.styles.get(mode, {}) for pod in self.in_service if pod.health]
         return [styles[style] for styles in modes if style in styles]
 
+    def why_not(self, mode: str, style: str) -> str:
+        """Say why no pod in service draws a style; "" if none is in service."""
+        health = [pod.health for pod in self.in_service if pod.health]
+        reasons = [state.reason for state in self.style_states(mode, style)]
+        reasons += [each.broken_modes.get(f"{mode}:{style}") for each in health]
+        reasons += [each.broken_modes.get(mode) for each in health]
+        unknown = f"no GPU server has the style '{style}' of '{mode}'" if health else ""
+        return next((reason for reason in reasons if reason), unknown)
+
     def settle(self, ended: Iterable[tuple[str, str]]) -> None:
         """Have pods forget these jobs: (id, pod)."""
         for job, pod in ended:

@@ -37,7 +37,7 @@ from gpu_server import bodies
 from gpu_server.pictures.formats import MEDIA_TYPES, ImageFormat
 from gpu_server.schemas import Result
 from web import edge, errors, negotiation, sse, waiting
-from workflows.catalog import Catalog
+from workflows.live import LiveCatalog
 
 Wait = Annotated[
     float,
@@ -46,13 +46,13 @@ Wait = Annotated[
 Previews = Annotated[bool, Query(description="send the picture so far too, blurred")]
 
 
-def router(catalog: Catalog) -> APIRouter:
+def router(live: LiveCatalog) -> APIRouter:
     routes = APIRouter(
         tags=["generations"],
         dependencies=[Depends(owner_of)],  # before the body is read
         responses=CLOSED,
     )
-    body = bodies.documented(catalog, GenerationRequest)
+    body = bodies.documented(live, GenerationRequest)
     routes.post(
         "/generate",
         summary="Draw and wait; the Accept header decides what the answer is",

@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from gpu_server.comfy.styles import Styles
 from gpu_server.metrics import Metrics
 from gpu_server.timeouts import Timeouts
 from web import errors
-from workflows.catalog import Catalog
+from workflows.live import LiveCatalog
 
 log = structlog.get_logger()
 
@@ -39,10 +40,12 @@ class Engine:
     """Watches ComfyUI while `run` runs."""
 
     comfy: ComfyClient
-    catalog: Catalog
+    live: LiveCatalog
     metrics: Metrics
     timeouts: Timeouts
     pid_file: Path | None
+    packs: Collection[str] = ()
+    """The node packs whose nodes a graph may have."""
     info: EngineInfo | None = None
     in_service: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while jobs may be sent to it."""
@@ -61,8 +64,9 @@ class Engine:
     _styles_checked_at: float | None = None
 
     def __post_init__(self) -> None:
-        self.definitions = Definitions(self.comfy.node_definition)
-        self.styles = Styles(self.catalog, self.definitions)
+        self.definitions = Definitions(self.comfy.node_definition, self.packs)
+        self.styles = Styles(self.live, self.definitions)
+        self.live.follow(lambda _: self.recheck_styles())
 
     @property
     def will_return(self) -> bool:
@@ -90,15 +94,20 @@ class Engine:
         return f"{self.info.name} {self.info.version}".strip()
 
     @property
+    def _comfyui_version(self) -> str:
+        """Its version, if it is a ComfyUI: the sketch engine does without its nodes."""
+        return self.info.version if self.info is not None and self.info.name == "comfyui" else ""
+
+    @property
     def output_class(self) -> str:
         return "EaselOutput" if self.has_our_nodes else "PreviewImage"
 
     async def run(self) -> None:
         """Check until cancelled: rarely while it is in order, often while it is not."""
         while True:
+            self._wake.clear()
             await self._check()
             self.metrics.comfyui_up.set(self.in_service.is_set())
-            self._wake.clear()
             is_well = self.in_service.is_set() and not self._misses
             pause_s = self.timeouts.poll_s if is_well else self.timeouts.down_poll_s
             with suppress(TimeoutError):
@@ -232,7 +241,7 @@ class Engine:
             return
         self._styles_checked_at = now
         try:
-            await self.styles.check(self.output_class)
+            await self.styles.check(self.output_class, self._comfyui_version)
         except ComfyError:
             self._styles_checked_at = None
             raise

@@ -14,6 +14,7 @@ from typing import Any
 
 from gpu_server.comfy.answers import NodeFault
 from workflows.graph import Graph, Node, cycles, named
+from workflows.render import OUTPUT_CLASSES
 
 Definition = Mapping[str, Any]
 Fetch = Callable[[str], Awaitable[dict[str, Any] | None]]
@@ -22,6 +23,8 @@ _NUMBERS: dict[str, tuple[type, ...]] = {"INT": (int,), "FLOAT": (int, float)}
 _ANY = "*"
 _NOT_A_CHOICE = "is not one of the choices"
 CIRCLE = "is in a circle of links"
+_LACKS = "it is too old, or a node pack is missing (COMFYUI_CUSTOM_NODES)"
+_PACKS = "custom_nodes."
 _DYNAMIC = "COMFY_"
 _LIST = "__value__"
 """In an object with this key ComfyUI takes a list as a value; any other list is a link."""
@@ -35,9 +38,13 @@ _LINKED_ONLY = {
 
 @dataclass
 class Definitions:
-    """Definitions by class, fetched when first needed and kept until renewed."""
+    """Definitions by class, fetched when first needed and kept until renewed.
+
+    `packs` are the node packs whose nodes a graph may have.
+    """
 
     fetch: Fetch
+    packs: Collection[str] = ()
     _known: dict[str, Definition | None] = field(default_factory=dict)
 
     async def renew(self, classes: Collection[str]) -> None:
@@ -49,16 +56,21 @@ class Definitions:
         classes = {str(node["class_type"]) for node in graph.values()}
         unknown = classes - self._known.keys()
         await self.renew(unknown)
-        faults = faults_in(graph, self._known)
+        faults = faults_in(graph, self._known, self.packs)
         if faults and unknown != classes:
             await self.renew(classes)
-            faults = faults_in(graph, self._known)
+            faults = faults_in(graph, self._known, self.packs)
         return faults
 
 
-def faults_in(graph: Graph, definitions: Mapping[str, Definition | None]) -> list[NodeFault]:
-    """Return everything in `graph` that ComfyUI would refuse or fail on."""
-    check = _Check(graph, definitions)
+def faults_in(
+    graph: Graph, definitions: Mapping[str, Definition | None], packs: Collection[str] = ()
+) -> list[NodeFault]:
+    """Return everything in `graph` that ComfyUI would refuse or fail on, or that is not allowed.
+
+    Of node packs, a graph may have the nodes of these only, and Easel's own.
+    """
+    check = _Check(graph, definitions, packs)
     circles = [
         _fault(circle[0], graph[circle[0]], "", f"{CIRCLE}: {named(graph, circle)}")
         for circle in cycles(graph)
@@ -77,13 +89,19 @@ def recorded() -> dict[str, Definition]:
 class _Check:
     graph: Graph
     definitions: Mapping[str, Definition | None]
+    packs: Collection[str]
 
     def faults_in_node(self, node_id: str) -> list[NodeFault]:
         node = self.graph[node_id]
         definition = self.definitions.get(node["class_type"])
         if definition is None:
-            return [_fault(node_id, node, "", "ComfyUI does not have this node")]
+            message = f"is a '{node['class_type']}', which this ComfyUI does not have: {_LACKS}"
+            return [_fault(node_id, node, "", message)]
         try:
+            pack = pack_of(definition)
+            if pack and pack not in self.packs and node["class_type"] not in OUTPUT_CLASSES:
+                message = f"is of the node pack '{pack}', which COMFYUI_CUSTOM_NODES does not name"
+                return [_fault(node_id, node, "", message)]
             required = definition["input"].get("required", {})
             specs = {**required, **definition["input"].get("optional", {})}
             faults = [
@@ -117,6 +135,12 @@ class _Check:
             return "is linked to an output that does not exist"
         kind, wanted = outputs[output], spec[0]
         return None if _fits(kind, wanted) else f"needs {wanted}, is linked to {kind}"
+
+
+def pack_of(definition: Definition) -> str:
+    """Return the folder in `custom_nodes` that a node comes from; "" for ComfyUI's own nodes."""
+    module = str(definition.get("python_module", ""))
+    return module.removeprefix(_PACKS) if module.startswith(_PACKS) else ""
 
 
 def _is_dynamic(spec: list[Any]) -> bool:

@@ -22,12 +22,14 @@ from gpu_server.comfy.failures import Failure
 from gpu_server.comfy.model_files import files_of
 from gpu_server.jobs.images import Finished, ImagesGone, JobImages, Outputs
 from gpu_server.jobs.job import Job, Submission
+from gpu_server.jobs.modes import fitting_mode
 from gpu_server.jobs.prompt import Lost, PromptRun, WorkerDead
 from gpu_server.jobs.records import Records
 from gpu_server.metrics import Metrics
 from gpu_server.timeouts import Timeouts
 from web import errors
-from workflows.catalog import Catalog, Mode
+from workflows.catalog import Mode
+from workflows.live import LiveCatalog
 from workflows.render import Rendered, render
 
 log = structlog.get_logger()
@@ -44,7 +46,7 @@ _MAX_ATTEMPTS = 8
 class JobExecution:
     """Runs jobs, each in the task of its caller."""
 
-    catalog: Catalog
+    live: LiveCatalog
     comfy: ComfyClient
     engine: Engine
     channel: EventChannel
@@ -240,11 +242,8 @@ class JobExecution:
         return rendered
 
     def _mode(self, job: Job) -> Mode:
-        """Return the job's mode. Raises InvalidRequest if a restart has put it out of service."""
-        name, style = job.style
-        if (mode := self.catalog.modes.get(name)) and style in mode.styles:
-            return mode
-        raise errors.InvalidRequest(f"The style '{style}' of '{name}' is out of service now")
+        """Return the mode it was accepted with; after a restart, the one there is now."""
+        return job.mode or job.assign_mode(fitting_mode(self.live.current, job.request))
 
     async def _run(self, run: PromptRun) -> HistoryEntry:
         job = run.job
@@ -256,7 +255,7 @@ class JobExecution:
         except GraphRefused as refusal:
             self.engine.recheck_styles()
             raise failures.refused(refusal) from refusal
-        self.loaded_model = self.catalog.modes[mode].graph_spec(style).model
+        self.loaded_model = job.model
         return entry
 
     async def _upload(self, job: Job, mode: Mode) -> dict[str, str]:

@@ -22,7 +22,6 @@ from gpu_server.safety.guard import OUT_OF_ORDER, Guard
 from gpu_server.schemas import SKETCH, ImageInfo
 from gpu_server.timeouts import Timeouts
 from web import errors
-from workflows.catalog import Catalog
 
 T = TypeVar("T")
 
@@ -49,7 +48,6 @@ class JobImages:
     """Turn a job's output files into images that may leave this server."""
 
     comfy: ComfyClient
-    catalog: Catalog
     guard: Guard
     workers: ThreadPoolExecutor
     timeouts: Timeouts
@@ -72,7 +70,7 @@ class JobImages:
         began = time.monotonic()
         mode, style = job.style
         ai = not job.engine.startswith(SKETCH)
-        model = self.catalog.modes[mode].graph_spec(style).model if ai else job.engine
+        model = job.model if ai else job.engine
         origin = Origin(mode, style, model, ai=ai, created=datetime.now(UTC))
         make = partial(self._make, job, origin)
         try:

@@ -14,6 +14,7 @@ from gpu_server.schemas import ImageInfo, JobRequest, State, Timings
 from web import errors
 from web.errors import EaselError
 from web.following import Followed, ReadOnly
+from workflows.catalog import Mode
 
 T = TypeVar("T")
 
@@ -60,6 +61,8 @@ class Job(Followed):
     progress = ReadOnly[float]()
     engine = ReadOnly[str]()
     """The engine that draws it, as shown to people."""
+    mode = ReadOnly[Mode | None]()
+    """Its mode as it was when the job was accepted; None: accepted before a restart."""
     preview = ReadOnly[bytes | None]()
     """The newest preview."""
     previews_dropped = ReadOnly[int]()
@@ -86,6 +89,7 @@ class Job(Followed):
         self._stage = "waiting"
         self._progress = 0.0
         self._engine = "unknown"
+        self._mode: Mode | None = None
         self._preview: bytes | None = None
         self._preview_taken = False
         self._previews_dropped = 0
@@ -107,6 +111,11 @@ class Job(Followed):
     @property
     def style(self) -> tuple[str, str]:
         return self.request.mode, self.request.style
+
+    @property
+    def model(self) -> str:
+        """The model that its graph loads; "" until its mode is known."""
+        return self.mode.graph_spec(self.request.style).model if self.mode else ""
 
     @property
     def prompt_id(self) -> str:
@@ -142,6 +151,12 @@ class Job(Followed):
     def assign_engine(self, name: str) -> None:
         self._engine = name
         self._changed()
+
+    def assign_mode(self, mode: Mode) -> Mode:
+        """Keep the mode that it is drawn with, whatever becomes of its folder; return it."""
+        self._mode = mode
+        self._changed()
+        return mode
 
     def mark_submitted(self, submission: Submission) -> None:
         """Note whether ComfyUI has received this attempt."""

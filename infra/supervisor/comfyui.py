@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from infra.supervisor.host import Host, HostError
+from workflows import folders
 from workflows.folders import MODEL_FOLDERS
 
 _REPOSITORY = "https://github.com/comfyanonymous/ComfyUI"
@@ -70,7 +71,7 @@ def _system_python() -> str:
 
 
 def command(host: Host, port: int) -> tuple[str, ...]:
-    """Return the command line: loopback only, Easel's folders, no custom nodes but Easel's.
+    """Return the command line: loopback only, Easel's folders, its node pack and those named.
 
     Leaves out options that this version does not know; those in `COMFYUI_ARGS` (written as in a
     shell: `--lowvram`) come last.
@@ -87,7 +88,7 @@ def command(host: Host, port: int) -> tuple[str, ...]:
         ("--log-stdout",),
         ("--disable-metadata",),
         ("--disable-all-custom-nodes",),
-        ("--whitelist-custom-nodes", _NODE_PACK),
+        ("--whitelist-custom-nodes", _NODE_PACK, *node_packs(host)),
     ]
     known = _options(host)
     wanted.append(("--offline",) if "--offline" in known else ("--disable-api-nodes",))
@@ -106,6 +107,20 @@ def command(host: Host, port: int) -> tuple[str, ...]:
     return (_python(host), str(host.comfyui_dir / "main.py"), *flags, *further)
 
 
+def node_packs(host: Host) -> tuple[str, ...]:
+    """Return the node packs that `COMFYUI_CUSTOM_NODES` names."""
+    try:
+        return folders.node_packs(host.setting("COMFYUI_CUSTOM_NODES"))
+    except ValueError as error:
+        raise HostError(f"COMFYUI_CUSTOM_NODES: {error}.") from error
+
+
+def missing_packs(host: Host) -> list[str]:
+    """Return those of them that this host's ComfyUI does not have."""
+    place = host.comfyui_dir / "custom_nodes"
+    return [name for name in node_packs(host) if not (place / name).is_dir()]
+
+
 def _model_paths_file(host: Host) -> Path:
     return host.run_dir / "comfyui_models.yaml"
 
@@ -114,12 +129,17 @@ def prepare(host: Host) -> None:
     """Give a ComfyUI that is started here the folders and files that `command` names."""
     if engine(host) != "comfyui":
         return
+    if missing := missing_packs(host):
+        raise HostError(
+            f"COMFYUI_CUSTOM_NODES names {', '.join(missing)}, which is no folder in "
+            f"{host.comfyui_dir / 'custom_nodes'}. Install it there or correct the setting."
+        )
     for folder in _STATE_FOLDERS:
         (host.data_dir / "comfyui" / folder).mkdir(parents=True, exist_ok=True)
     for folder in MODEL_FOLDERS:
         (host.models_dir / folder).mkdir(parents=True, exist_ok=True)
-    folders = {name: name for name in MODEL_FOLDERS}
-    paths = {"easel": {"base_path": str(host.models_dir), "is_default": True, **folders}}
+    named = {name: name for name in MODEL_FOLDERS}
+    paths = {"easel": {"base_path": str(host.models_dir), "is_default": True, **named}}
     _model_paths_file(host).write_text(json.dumps(paths))  # JSON is YAML
     link_nodes(host)
 

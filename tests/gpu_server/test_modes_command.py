@@ -1,6 +1,7 @@
 """`modes list` and `modes check` on modes of one's own, right and wrong ones."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 import workflows
 from gpu_server import modes_command, sketch
+from gpu_server.comfy.object_info import recorded
 from tests import services
 from tests.services import free_port
 
@@ -27,7 +29,7 @@ def modes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     shutil.copytree(FREE, folder / "poster")
     monkeypatch.setenv("EASEL_WORKFLOWS_DIR", str(folder))
     monkeypatch.setenv("COMFYUI_PORT", str(free_port()))
-    for name in ("EASEL_CHECKPOINT", "COMFYUI_URL"):
+    for name in ("EASEL_CHECKPOINT", "COMFYUI_URL", "COMFYUI_CUSTOM_NODES"):
         monkeypatch.delenv(name, raising=False)
     return folder
 
@@ -164,3 +166,104 @@ def test_an_engine_without_models_is_checked_as_it_is(
     with services.served(sketch.create_app(tmp_path / "bare", {})) as url:
         code, answer = run(capsys, "check", "--comfyui", url)
     assert (code, set(answer["missing_files"])) == (0, {"free", "restyle", "poster"})
+
+
+def add_node(graph: Path, node_class: str) -> None:
+    """Add a node that shows the picture, as packs have many."""
+    nodes = json.loads(graph.read_text("utf-8"))
+    images = next(n for n in nodes.values() if n["class_type"] == "SaveImage")["inputs"]["images"]
+    nodes["extra"] = {"class_type": node_class, "inputs": {"images": images}}
+    graph.write_text(json.dumps(nodes), "utf-8")
+
+
+def test_a_node_of_a_pack_is_refused_by_name_until_the_setting_names_the_pack(
+    modes: Path,
+    capsys: pytest.CaptureFixture[str],
+    comfyui: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add_node(modes / "poster" / "sdxl.json", "SaveImageWebsocket")  # of a pack that it has
+    code, answer = run(capsys, "check", "--comfyui", comfyui)
+    assert (code, [fault["class"] for fault in answer["reasons"]]) == (4, ["SaveImageWebsocket"])
+    assert "the node pack 'websocket_image_save'" in answer["reasons"][0]["reason"]
+    monkeypatch.setenv("COMFYUI_CUSTOM_NODES", "other, websocket_image_save")
+    assert run(capsys, "check", "--comfyui", comfyui)[0] == 0
+    add_node(modes / "poster" / "sdxl.json", "ShowAnything")  # of one that it has not
+    code, answer = run(capsys, "check", "--comfyui", comfyui)
+    assert (code, [fault["class"] for fault in answer["reasons"]]) == (4, ["ShowAnything"])
+    assert "COMFYUI_CUSTOM_NODES" in answer["reasons"][0]["reason"]
+
+
+@pytest.mark.parametrize("names", ["../secrets", "/opt/pack", "--listen", "a b", ".hidden", "a/b"])
+def test_a_pack_is_named_by_its_folder_and_by_nothing_else(
+    modes: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    names: str,
+) -> None:
+    monkeypatch.setenv("COMFYUI_CUSTOM_NODES", f"good_pack,{names}")
+    with pytest.raises(SystemExit, match="2"):
+        modes_command.main(["list"])
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: COMFYUI_CUSTOM_NODES: '{names}' is no name of a folder")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("least", "version", "is_told"),
+    [
+        ("0.3.40", "0.3.9", True),
+        ("0.28", "0.3.64", True),
+        ("0.3.40", "v0.3.40", False),
+        ("0.38", "0.38.0-dev", False),
+        ("0.38", "0.38.1", False),
+        ("1.0", "unknown", False),
+    ],
+)
+def test_a_comfyui_too_old_for_a_mode_is_told_and_its_styles_are_unavailable(
+    modes: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    least: str,
+    version: str,
+    is_told: bool,
+) -> None:
+    async def definitions(_: Request) -> Response:
+        return JSONResponse(recorded())
+
+    async def stats(_: Request) -> Response:
+        return JSONResponse({"system": {"comfyui_version": version}})
+
+    edit(modes / "poster" / "mode.toml", "order = 1", f'least_comfyui = "{least}"\norder = 1')
+    routes = [Route("/object_info", definitions), Route("/system_stats", stats)]
+    with services.served(Starlette(routes=routes)) as url:
+        monkeypatch.setenv("COMFYUI_URL", url)
+        code, answer = run(capsys, "check")
+        assert (code, answer["too_old"].keys()) == (0, {"poster"} if is_told else set())
+        rows = {row["mode"]: row for row in run(capsys, "list")[1]["modes"]}
+    sentence = f"it needs ComfyUI {least} or newer, and this one is {version}"
+    assert (sentence in rows["poster"]["reason"]) == is_told
+    assert sentence not in rows["free"]["reason"]
+
+
+def test_what_is_no_version_is_a_fault_of_the_mode(
+    modes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(modes / "poster" / "mode.toml", "order = 1", 'least_comfyui = "newest"\norder = 1')
+    code, answer = run(capsys, "check")
+    assert code == 4
+    assert "least_comfyui: must be a version of ComfyUI" in answer["reasons"][0]["reason"]
+
+
+def test_a_style_that_can_be_read_but_never_drawn_is_a_fault(
+    modes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml = modes / "poster" / "mode.toml"
+    photo = '[parameters.image]\ntype = "image"\ntitle = "Photo"\n\n[parameters.seed]'
+    edit(toml, "[parameters.seed]", photo)
+    text = re.sub("^ignores = .*\n", "", toml.read_text("utf-8"), flags=re.MULTILINE)
+    ignores = '\nignores = ["image", "negative_prompt"]\n'
+    toml.write_text(re.sub("(?m)^(file = .*)\n", rf"\1{ignores}", text), "utf-8")
+    code, answer = run(capsys, "check", "poster")
+    assert code == 4
+    assert "cannot be drawn: nothing in the graph takes 'image'" in answer["reasons"][0]["reason"]

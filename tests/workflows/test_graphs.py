@@ -130,7 +130,8 @@ def test_the_check_finds_a_missing_input_and_an_unknown_class(definitions: dict[
     next(n for n in graph.values() if n["class_type"] == "SaveImage")["class_type"] = "SaveImagf"
     assert {fault.message for fault in faults_in(graph, definitions)} == {
         "is missing",
-        "ComfyUI does not have this node",
+        "is a 'SaveImagf', which this ComfyUI does not have: it is too old, or a node pack is "
+        "missing (COMFYUI_CUSTOM_NODES)",
     }
 
 

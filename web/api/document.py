@@ -80,8 +80,13 @@ def events(name: str, data: Any, description: str) -> dict[str, Any]:
     return {"text/event-stream": {"schema": either}}
 
 
+def renew(app: FastAPI) -> None:
+    """Have the document built again when it is asked for: what it describes has changed."""
+    app.openapi_schema = None
+
+
 def document(app: FastAPI) -> dict[str, Any]:
-    """Return the document, which is built once."""
+    """Return the document, which is built once until `renew`."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title,

@@ -127,10 +127,21 @@ def _engine(host: Host) -> Iterator[Finding]:
         yield Finding("comfyui version", "warning", f"{version} is older than {wanted}", remedy)
     elif kind == "comfyui":
         yield Finding("comfyui version", "ok", version)
+    if packs := comfyui.node_packs(host):
+        yield _node_packs(host, packs, is_here=kind == "comfyui")
     yield Finding("engine", "ok", sentence)
     for service in service_table(host):
         if service.name == "comfyui":
             yield from _output_node(service)
+
+
+def _node_packs(host: Host, packs: tuple[str, ...], *, is_here: bool) -> Finding:
+    """Say which custom nodes may run; those of a ComfyUI elsewhere cannot be seen."""
+    if is_here and (missing := comfyui.missing_packs(host)):
+        text = f"{', '.join(missing)} is not in {host.comfyui_dir / 'custom_nodes'}"
+        remedy = "Install it there or correct COMFYUI_CUSTOM_NODES."
+        return Finding("node packs", "fault", text, remedy)
+    return Finding("node packs", "ok", f"allowed: {', '.join(packs)}; their code is not checked")
 
 
 def _output_node(engine: Service) -> Iterator[Finding]:
@@ -188,8 +199,11 @@ def _modes(host: Host) -> Iterator[Finding]:
     for fault in report["reasons"]:
         reasons.setdefault(fault["mode"], []).append(fault["reason"])
     for name, texts in reasons.items():
-        remedy = f"Correct it (./startup.sh modes check {name}), then ./startup.sh restart."
+        remedy = f"Correct it (./startup.sh modes check {name}); it is taken up by itself."
         yield Finding(f"mode {name}", "fault", "; ".join(texts), remedy)
+    for name, why in report["too_old"].items():
+        remedy = "Update ComfyUI; until then the mode is out of service."
+        yield Finding(f"mode {name}", "warning", why, remedy)
     if not reasons:
         yield Finding("modes", "ok", f"no fault; checked against {report['checked_against']}")
 

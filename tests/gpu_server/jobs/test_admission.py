@@ -26,7 +26,7 @@ RESTYLE = JobRequest.model_validate({"mode": "restyle", "format": "jpeg"})
 @pytest.fixture
 async def pod(comfy: Comfy, tmp_path: Path) -> AsyncIterator[Pod]:
     settings = Settings(comfyui_url=comfy.url, easel_data_dir=tmp_path)
-    async with open_pod(settings, settings.load_catalog(), QUICK) as opened:
+    async with open_pod(settings, settings.live_catalog(), QUICK) as opened:
         await until(opened.health.ready, "the pod is ready")
         yield opened
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -11,12 +13,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
+import workflows
 from gpu_server.schemas import State
 from tests.gpu_server.engines import Comfy
 from tests.gpu_server.servers import SMALL, serving
 
+FREE = Path(workflows.__file__).parent / "free"
 SCHEMA = """
-CREATE TABLE jobs (
+CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, request TEXT NOT NULL, fingerprint TEXT NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL, ended REAL, outcome TEXT,
     clean INTEGER NOT NULL DEFAULT 0, forgotten INTEGER NOT NULL DEFAULT 0
@@ -155,14 +159,22 @@ async def test_a_job_taken_up_after_a_restart_leaves_no_picture_in_the_engine(
         assert not [path for path in (comfy.folder / "temp").rglob("*") if path.is_file()]
 
 
-async def test_a_job_whose_mode_went_out_of_service_meanwhile_ends_and_says_so(
+async def test_a_job_whose_mode_went_or_changed_during_a_restart_ends_and_says_so(
     comfy: Comfy, tmp_path: Path
 ) -> None:
-    job = uuid4()
-    insert(tmp_path / "gpu_server", job, None, mode="posters")
-    async with serving(comfy.url, tmp_path) as pod:
-        ended = await pod.ended(job)
-        assert ended.status is State.failed
-        assert ended.error is not None
-        assert ended.error.code == "invalid_request"
-        assert "'posters' is out of service now" in ended.error.detail
+    modes, gone, changed = tmp_path / "modes", uuid4(), uuid4()
+    shutil.copytree(FREE, modes / "banner")
+    toml = modes / "banner" / "mode.toml"
+    toml.write_text(re.sub("max_length = .*", "max_length = 3", toml.read_text("utf-8")), "utf-8")
+    insert(tmp_path / "gpu_server", gone, None, mode="posters")
+    insert(tmp_path / "gpu_server", changed, None, mode="banner")
+    async with serving(comfy.url, tmp_path, easel_workflows_dir=modes) as pod:
+        for job, detail in (
+            (gone, "'posters' is out of service now"),
+            (changed, "'banner' was changed after this was accepted: prompt: has 5 characters"),
+        ):
+            ended = await pod.ended(job)
+            assert ended.status is State.failed
+            assert ended.error is not None
+            assert ended.error.code == "invalid_request"
+            assert detail in ended.error.detail

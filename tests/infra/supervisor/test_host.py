@@ -105,6 +105,8 @@ def test_an_invalid_port_is_refused_by_name(checkout: Path, value: str) -> None:
         ("COMFYUI_URL", "10.0.0.5:8188"),
         ("COMFYUI_URL", "http://"),
         ("COMFYUI_ARGS", "--reserve-vram '2"),
+        ("COMFYUI_CUSTOM_NODES", "../../elsewhere"),
+        ("COMFYUI_CUSTOM_NODES", "good_pack,--listen"),
     ],
 )
 def test_a_wrong_setting_of_the_engine_is_refused_by_name(
@@ -161,6 +163,23 @@ def test_comfyui_gets_loopback_and_only_options_it_knows(checkout: Path, tmp_pat
         *("--extra-model-paths-config", str(checkout / "data" / "run" / "comfyui_models.yaml")),
         "--offline",
     ]
+
+
+def test_comfyui_starts_with_the_node_packs_that_are_named_and_no_others(
+    checkout: Path, tmp_path: Path
+) -> None:
+    known = ("--disable-all-custom-nodes", "--whitelist-custom-nodes")
+    folder = fake_comfyui(tmp_path / "ComfyUI", *known)
+    plain = commands(at_home(checkout, COMFYUI_DIR=str(folder)))["comfyui"]
+    assert plain[2:] == [*known, "easel_nodes"]
+    host = at_home(checkout, COMFYUI_DIR=str(folder), COMFYUI_CUSTOM_NODES="ComfyUI-GGUF, b_pack,")
+    assert commands(host)["comfyui"][2:] == [*known, "easel_nodes", "ComfyUI-GGUF", "b_pack"]
+    (folder / "custom_nodes" / "ComfyUI-GGUF").mkdir(parents=True)
+    lifecycle.make_directories(host)
+    with pytest.raises(HostError, match="COMFYUI_CUSTOM_NODES names b_pack, which is no folder"):
+        comfyui.prepare(host)
+    (folder / "custom_nodes" / "b_pack").mkdir()
+    comfyui.prepare(host)
 
 
 def test_the_output_node_is_linked_into_comfyui_in_place_of_an_old_copy(
