@@ -176,3 +176,7 @@ class ModeSpec(Record):
     parameters: dict[str, Parameter]
     graphs: dict[str, GraphSpec]
     styles: dict[str, Style]
+
+
+IMAGE, MASK = "image", "mask"
+IMAGES = (IMAGE, "image_2", "image_3", "image_4")
