@@ -99,7 +99,7 @@ def _models(host: Host, arguments: argparse.Namespace) -> NoReturn:
 
 
 def _modes(host: Host, arguments: argparse.Namespace) -> NoReturn:
-    _become(host, "gpu_server.modes_command", arguments.rest)
+    _become(host, "gpu_server.modes", arguments.rest)
 
 
 def _become(host: Host, module: str, arguments: Sequence[str]) -> NoReturn:

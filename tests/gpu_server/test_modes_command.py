@@ -13,7 +13,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 import workflows
-from gpu_server import modes_command, sketch
+from gpu_server import sketch
+from gpu_server.modes import __main__ as modes_command
 from tests import services
 from tests.services import free_port
 

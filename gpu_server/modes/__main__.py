@@ -1,7 +1,7 @@
 """The modes of this host, and every fault of each: what `./startup.sh modes` runs.
 
-`python -m gpu_server.modes_command list [--json]`
-`python -m gpu_server.modes_command check [NAME…] [--comfyui URL] [--json]`
+`python -m gpu_server.modes list [--json]`
+`python -m gpu_server.modes check [NAME…] [--comfyui URL] [--json]`
 
 Exit codes: 0 done, 2 usage or settings, 4 a mode has a fault.
 """
@@ -9,37 +9,16 @@ Exit codes: 0 done, 2 usage or settings, 4 a mode has a fault.
 import argparse
 import json
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import httpx
-
-from gpu_server.comfy.object_info import Definition, recorded
-from gpu_server.mode_check import ModeFault, faults_of, states_of
+from gpu_server.modes.checking import ModeFault, faults_of, states_of
+from gpu_server.modes.definitions import Known, NoDefinitions, of_address, of_engine
 from gpu_server.settings import ENV_FILE, Settings
-from web.settings import base_url, load_or_exit
+from web.settings import load_or_exit
 from workflows.catalog import Catalog
 
 _USAGE, _BROKEN = 2, 4
-_CONNECT_S, _ANSWER_S = 5.0, 60.0
-_MAX_BYTES = 64 * 2**20  # a ComfyUI with hundreds of node packs has some 20 MB
-_RECORDED = "the definitions recorded from ComfyUI 0.33.0"
-
-
-class NoDefinitions(Exception):
-    """What answers at an address has no node definitions; the message is one sentence."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """Node definitions, where they come from, and why not from elsewhere."""
-
-    definitions: Mapping[str, Definition]
-    source: str
-    is_engine: bool
-    note: str = ""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -56,11 +35,11 @@ def main(argv: Sequence[str]) -> int:
     settings = load_or_exit(Settings, ENV_FILE)
     catalog = settings.load_catalog()
     if arguments.command == "list":
-        return _show(catalog, _of_engine(settings.engine_url), as_json=arguments.json)
+        return _show(catalog, of_engine(settings.engine_url), as_json=arguments.json)
     given = arguments.comfyui
     try:
         _require_modes(catalog, arguments.names)
-        known = _of_engine(settings.engine_url) if given is None else _of_address(given)
+        known = of_engine(settings.engine_url) if given is None else of_address(given)
     except (NoDefinitions, ValueError) as error:
         return _refuse(str(error), as_json=arguments.json)
     return _check(catalog, known, arguments.names, as_json=arguments.json)
@@ -69,30 +48,6 @@ def main(argv: Sequence[str]) -> int:
 def _require_modes(catalog: Catalog, names: Sequence[str]) -> None:
     if unknown := [name for name in names if name not in catalog.sources]:
         raise ValueError(f"no mode {', '.join(unknown)}; there are {', '.join(catalog.sources)}")
-
-
-def _of_engine(url: str) -> Known:
-    """Return what this host's engine says of its nodes, else what is recorded."""
-    try:
-        return Known(_fetch(url), f"the engine at {_shown(url)}", is_engine=True)
-    except NoDefinitions as error:
-        return Known(recorded(), _RECORDED, is_engine=False, note=str(error))
-
-
-def _of_address(text: str) -> Known:
-    """Return the definitions of the ComfyUI at an address. Raises NoDefinitions or ValueError."""
-    try:
-        url = base_url(text, user=True)
-    except ValueError as error:
-        raise ValueError(f"--comfyui: {error}") from error
-    if not url:
-        raise ValueError("--comfyui: an address is missing, such as http://127.0.0.1:8188")
-    return Known(_fetch(url), f"the ComfyUI at {_shown(url)}", is_engine=True)
-
-
-def _shown(url: str) -> str:
-    """Return an address without the user's name and the password in it."""
-    return str(httpx.URL(url).copy_with(username=None, password=None))
 
 
 def _check(catalog: Catalog, known: Known, names: Sequence[str], *, as_json: bool) -> int:
@@ -171,31 +126,6 @@ def _refuse(sentence: str, *, as_json: bool) -> int:
     else:
         print(f"error: {sentence}", file=sys.stderr)
     return _USAGE
-
-
-def _fetch(url: str) -> dict[str, Definition]:
-    """Fetch all definitions within a limit of time and size. Raises NoDefinitions."""
-    shown = _shown(url)
-    body, end = bytearray(), time.monotonic() + _ANSWER_S
-    timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S)
-    try:
-        with httpx.stream("GET", f"{url}/object_info", timeout=timeout, trust_env=False) as answer:
-            for part in answer.iter_bytes():
-                body += part
-                if len(body) > _MAX_BYTES or time.monotonic() > end:
-                    raise NoDefinitions(f"the answer of {shown} does not end")
-        answer.raise_for_status()
-        definitions = json.loads(body)
-    except httpx.HTTPStatusError as error:
-        status = f"{shown} answers /object_info with {error.response.status_code}"
-        raise NoDefinitions(f"{status}, as no ComfyUI does") from error
-    except httpx.HTTPError as error:
-        raise NoDefinitions(f"no answer from {shown}; is ComfyUI running there?") from error
-    except (ValueError, RecursionError) as error:
-        raise NoDefinitions(f"what answers at {shown} is no ComfyUI") from error
-    if not isinstance(definitions, dict) or "SaveImage" not in definitions:
-        raise NoDefinitions(f"what answers at {shown} is no ComfyUI")
-    return definitions
 
 
 if __name__ == "__main__":

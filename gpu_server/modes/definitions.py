@@ -1,0 +1,78 @@
+"""Node definitions: of a ComfyUI at an address, of this host's engine, or recorded ones."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from gpu_server.comfy.object_info import Definition, recorded
+from web.settings import base_url
+
+_CONNECT_S, _ANSWER_S = 5.0, 60.0
+_MAX_BYTES = 64 * 2**20  # a ComfyUI with hundreds of node packs has some 20 MB
+_RECORDED = "the definitions recorded from ComfyUI 0.33.0"
+
+
+class NoDefinitions(Exception):
+    """What answers at an address has no node definitions; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Node definitions, where they come from, and why not from elsewhere."""
+
+    definitions: Mapping[str, Definition]
+    source: str
+    is_engine: bool
+    note: str = ""
+
+
+def of_engine(url: str) -> Known:
+    """Return what this host's engine says of its nodes, else what is recorded."""
+    try:
+        return Known(_fetch(url), f"the engine at {_shown(url)}", is_engine=True)
+    except NoDefinitions as error:
+        return Known(recorded(), _RECORDED, is_engine=False, note=str(error))
+
+
+def of_address(text: str) -> Known:
+    """Return the definitions of the ComfyUI at an address. Raises NoDefinitions or ValueError."""
+    try:
+        url = base_url(text, user=True)
+    except ValueError as error:
+        raise ValueError(f"--comfyui: {error}") from error
+    if not url:
+        raise ValueError("--comfyui: an address is missing, such as http://127.0.0.1:8188")
+    return Known(_fetch(url), f"the ComfyUI at {_shown(url)}", is_engine=True)
+
+
+def _shown(url: str) -> str:
+    """Return an address without the user's name and the password in it."""
+    return str(httpx.URL(url).copy_with(username=None, password=None))
+
+
+def _fetch(url: str) -> dict[str, Definition]:
+    """Fetch all definitions within a limit of time and size. Raises NoDefinitions."""
+    shown = _shown(url)
+    body, end = bytearray(), time.monotonic() + _ANSWER_S
+    timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S)
+    try:
+        with httpx.stream("GET", f"{url}/object_info", timeout=timeout, trust_env=False) as answer:
+            for part in answer.iter_bytes():
+                body += part
+                if len(body) > _MAX_BYTES or time.monotonic() > end:
+                    raise NoDefinitions(f"the answer of {shown} does not end")
+        answer.raise_for_status()
+        definitions = json.loads(body)
+    except httpx.HTTPStatusError as error:
+        status = f"{shown} answers /object_info with {error.response.status_code}"
+        raise NoDefinitions(f"{status}, as no ComfyUI does") from error
+    except httpx.HTTPError as error:
+        raise NoDefinitions(f"no answer from {shown}; is ComfyUI running there?") from error
+    except (ValueError, RecursionError) as error:
+        raise NoDefinitions(f"what answers at {shown} is no ComfyUI") from error
+    if not isinstance(definitions, dict) or "SaveImage" not in definitions:
+        raise NoDefinitions(f"what answers at {shown} is no ComfyUI")
+    return definitions
