@@ -2,25 +2,30 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from workflows.graph import Graph
 
 Definitions = Mapping[str, Mapping[str, Any]]
 """Node definitions by class, as ComfyUI gives them in `/object_info`; some fields may be missing."""
 
+MEGABYTE = 1024 * 1024
+LARGEST_FILE = 50 * MEGABYTE
+MOST_NODES = 10_000
+MOST_LINKS = 50_000
+MOST_STEPS = 200
+"""How many reroutes, subgraph borders and bypassed nodes a link may pass."""
+
 
 @dataclass(frozen=True)
 class Document:
-    """One workflow as its file has it: in UI format, or in API format.
-
-    `content` is the parsed JSON object; `name` the file's name without folders and suffix.
-    """
+    """One workflow as its file has it. `name` is the file's name without folders and suffix."""
 
     name: str
-    format: str
-    """`ui` or `api`."""
+    format: Literal["ui", "api"]
     content: dict[str, Any] = field(repr=False)
+    ui: dict[str, Any] | None = field(default=None, repr=False)
+    """The same workflow in UI format, where the file carries both: titles, models and packs."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,12 @@ class Imported:
     left: tuple[str, ...] = ()
     """What was dropped or changed on the way, a sentence each."""
     least_version: str = ""
-    """The oldest ComfyUI that the workflow was saved for, such as `0.3.64`; empty if unknown."""
+    """The newest ComfyUI that a node was saved with, such as `0.3.64`; empty if unknown."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a workflow cannot become a mode; `node` is its id and may be empty, as `class_`."""
+    """Why a workflow cannot become a mode; `node` (its id) and `class_` may be empty."""
 
     node: str
     class_: str
@@ -67,3 +72,13 @@ class NotAMode(Exception):
     def __init__(self, *reasons: Reason) -> None:
         super().__init__("\n".join(map(str, reasons)))
         self.reasons = reasons
+
+
+def refusal(reason: str, node: str = "", class_: str = "") -> NotAMode:
+    return NotAMode(Reason(short(node), short(class_), reason))
+
+
+def short(text: object) -> str:
+    """Return what a stranger's file calls something, fit for one line of a message."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in str(text)[:80])
+    return line if len(line) < 80 else line[:77] + "..."
