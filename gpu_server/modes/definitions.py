@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -27,12 +28,14 @@ class Known:
     source: str
     is_engine: bool
     note: str = ""
+    url: str = ""
+    """The address of the ComfyUI that answered."""
 
 
 def of_engine(url: str) -> Known:
     """Return what this host's engine says of its nodes, else what is recorded."""
     try:
-        return Known(_fetch(url), f"the engine at {_shown(url)}", is_engine=True)
+        return Known(_fetch(url), f"the engine at {_shown(url)}", is_engine=True, url=url)
     except NoDefinitions as error:
         return Known(recorded(), _RECORDED, is_engine=False, note=str(error))
 
@@ -45,7 +48,7 @@ def of_address(text: str) -> Known:
         raise ValueError(f"--comfyui: {error}") from error
     if not url:
         raise ValueError("--comfyui: an address is missing, such as http://127.0.0.1:8188")
-    return Known(_fetch(url), f"the ComfyUI at {_shown(url)}", is_engine=True)
+    return Known(_fetch(url), f"the ComfyUI at {_shown(url)}", is_engine=True, url=url)
 
 
 def _shown(url: str) -> str:
@@ -54,25 +57,29 @@ def _shown(url: str) -> str:
 
 
 def _fetch(url: str) -> dict[str, Definition]:
-    """Fetch all definitions within a limit of time and size. Raises NoDefinitions."""
+    definitions = fetch_json(url, "/object_info")
+    if not isinstance(definitions, dict) or "SaveImage" not in definitions:
+        raise NoDefinitions(f"what answers at {_shown(url)} is no ComfyUI")
+    return definitions
+
+
+def fetch_json(url: str, path: str) -> Any:
+    """Fetch JSON from a ComfyUI within a limit of time and size. Raises NoDefinitions."""
     shown = _shown(url)
     body, end = bytearray(), time.monotonic() + _ANSWER_S
     timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S)
     try:
-        with httpx.stream("GET", f"{url}/object_info", timeout=timeout, trust_env=False) as answer:
+        with httpx.stream("GET", f"{url}{path}", timeout=timeout, trust_env=False) as answer:
             for part in answer.iter_bytes():
                 body += part
                 if len(body) > _MAX_BYTES or time.monotonic() > end:
                     raise NoDefinitions(f"the answer of {shown} does not end")
         answer.raise_for_status()
-        definitions = json.loads(body)
+        return json.loads(body)
     except httpx.HTTPStatusError as error:
-        status = f"{shown} answers /object_info with {error.response.status_code}"
+        status = f"{shown} answers {path} with {error.response.status_code}"
         raise NoDefinitions(f"{status}, as no ComfyUI does") from error
     except httpx.HTTPError as error:
         raise NoDefinitions(f"no answer from {shown}; is ComfyUI running there?") from error
     except (ValueError, RecursionError) as error:
         raise NoDefinitions(f"what answers at {shown} is no ComfyUI") from error
-    if not isinstance(definitions, dict) or "SaveImage" not in definitions:
-        raise NoDefinitions(f"what answers at {shown} is no ComfyUI")
-    return definitions

@@ -1,6 +1,6 @@
 """A graph together with its nodes' definitions: what kind each input is and where links lead."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,10 +85,12 @@ class Net:
     def links_of_kind(self, key: str, kind: str) -> list[Link]:
         return [li for li in self.links(key) if self.output_kind(li.source, li.output) == kind]
 
-    def above(self, key: str) -> list[str]:
+    def above(self, key: str, not_beyond: Collection[str] = ()) -> list[str]:
         """Return the nodes that this one needs, itself included, nearest first."""
         found, waiting = {key: None}, [key]
         for each in waiting:
+            if self.class_of(each) in not_beyond:
+                continue
             new = [link.source for link in self.links(each) if link.source not in found]
             found.update(dict.fromkeys(new))
             waiting += dict.fromkeys(new)

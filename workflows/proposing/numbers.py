@@ -1,6 +1,7 @@
 """Where a graph has its seed, size and sampler settings."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from workflows.proposing.net import Net, Slot, is_link
@@ -12,6 +13,8 @@ _SETTINGS = {
 }  # fmt: skip
 _NEAR = ("GUIDER", "SAMPLER", "SIGMAS", "NOISE")
 _SIDES = ("width", "height")
+_ROUNDS = re.compile(r"//|& *-")
+"""In an expression: it makes its number a multiple of another."""
 _PICKER = "ResolutionSelector"
 
 
@@ -155,13 +158,25 @@ def _source(net: Net, slot: Slot) -> object:
     return net.origin(slot) if not is_link(value) else (value[0], value[1], net.origin(slot))
 
 
+def _is_value(net: Net, key: str) -> bool:
+    """Whether a node passes on a number as it is."""
+    return list(net.graph[key]["inputs"]) == ["value"]
+
+
 def _pixels(net: Net, slot: Slot) -> int | None:
     """Return the number of pixels that an input gets, plainly or from a picker of resolutions."""
     if origin := net.origin(slot):
         value = net.value(origin)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
     value = net.value(slot)
-    if not is_link(value) or value[0] not in net.graph or net.class_of(value[0]) != _PICKER:
+    if not is_link(value) or value[0] not in net.graph:
+        return None
+    if _ROUNDS.search(str(net.value((value[0], "expression")))):
+        links = list(net.links(value[0]))
+        return _pixels(net, (value[0], links[0].input)) if len(links) == 1 else None
+    if _is_value(net, value[0]):
+        return _pixels(net, (value[0], "value"))
+    if net.class_of(value[0]) != _PICKER:
         return None
     ratio, pixels, multiple = (
         net.value((value[0], name)) for name in ("aspect_ratio", "megapixels", "multiple")

@@ -9,6 +9,7 @@ from workflows.proposing.net import Net, Slot, is_link
 from workflows.proposing.questions import Choose, Question
 
 _NOT_ONE_PICTURE = re.compile("animated|webm|video|audio|gif|3d|mesh|glb|dataset|training", re.I)
+_ONE_OF_MANY = ("ImageFromBatch", "LatentFromBatch")
 _OTHER_MEDIA = {
     "VIDEO": "a video", "AUDIO": "sound", "MESH": "a 3D model", "FILE_3D": "a 3D model",
     "SVG": "a drawing in SVG", "VOXEL": "a 3D model", "SPLAT": "a 3D model",
@@ -29,7 +30,7 @@ def find_picture(net: Net, choose: Choose) -> tuple[str, str]:
     picture = ranked[choose(Question("picture", lines)) if len(ranked) > 1 else 0]
     frames = [
         Reason(key, net.class_of(key), f"it makes {length} frames, which is a video, no picture")
-        for key in net.above(picture[0])
+        for key in net.above(picture[0], not_beyond=_ONE_OF_MANY)
         if isinstance(length := net.graph[key]["inputs"].get("length"), int)
         and length > 1
         and net.gives(key, "LATENT")

@@ -25,6 +25,23 @@ def photos(net: Net) -> tuple[list[Slot], list[Slot]]:
     return sorted(pictures, key=lambda slot: order.get(slot[0], len(order))), masks
 
 
+def with_own_mask(net: Net, photo: str) -> Slot | None:
+    """Take a mask that was painted into a photo from a picture of its own; return its input.
+
+    Photos arrive without transparency, which is where ComfyUI keeps what was painted.
+    """
+    users = [(user, link.input) for user, link in _users(net, photo) if link.output == 1]
+    if not users or net.output_kind(photo, 1) != "MASK":
+        return None
+    key = f"{photo}.mask"
+    node = {"class_type": "LoadImage", "inputs": {"image": "mask.png"}, "_meta": {"title": ""}}
+    net.graph[key] = node
+    for user, name in users:
+        inputs = {**net.graph[user]["inputs"], name: [key, 1]}
+        net.graph[user] = {**net.graph[user], "inputs": inputs}
+    return key, "image"
+
+
 def may_be_left_out(net: Net, photo: str) -> bool:
     """Whether the graph works without a photo: its node, and what only it feeds, can go."""
     waiting, seen = [photo], {photo}

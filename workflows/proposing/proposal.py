@@ -11,7 +11,7 @@ from workflows.proposing.models import choices, loaded, main_model
 from workflows.proposing.net import Net, Slot
 from workflows.proposing.numbers import control_strength, extent, seeds, settings
 from workflows.proposing.outputs import describe, find_picture, keep_only
-from workflows.proposing.photos import may_be_left_out, photos
+from workflows.proposing.photos import may_be_left_out, photos, with_own_mask
 from workflows.proposing.questions import Choose, Question, take_first
 from workflows.proposing.sizes import shapes
 from workflows.proposing.titles import titled
@@ -82,7 +82,12 @@ def _single_picture(net: Net, draft: Proposal) -> None:
     """Set batches to one: for several pictures Easel repeats what depends on the seed."""
     for key in net.graph:
         origin = net.origin((key, "batch_size"))
-        if origin is None or not isinstance(size := net.value(origin), int) or size <= 1:
+        if (
+            origin is None
+            or not net.gives(key, "LATENT")
+            or not isinstance(size := net.value(origin), int)
+            or size <= 1
+        ):
             continue
         net.graph[origin[0]] = {**net.graph[origin[0]]}
         net.graph[origin[0]]["inputs"] = {**net.graph[origin[0]]["inputs"], origin[1]: 1}
@@ -91,6 +96,10 @@ def _single_picture(net: Net, draft: Proposal) -> None:
 
 def _add_photos(net: Net, draft: Proposal) -> None:
     pictures, masks = photos(net)
+    for key, _ in pictures:
+        if mask := with_own_mask(net, key):
+            masks.append(mask)
+            draft.left.append(f"{describe(net, key)}: its mask is sent as a picture of its own")
     if not pictures:
         pictures, masks = masks, []
     if len(pictures) > len(IMAGES):
@@ -171,4 +180,6 @@ def _add_settings(net: Net, draft: Proposal) -> None:
     elif denoise and net.value(denoise) < 1:
         found["denoise"] = denoise
     for name, slot in found.items():
-        draft.slots[name], draft.settings[name] = (slot,), net.value(slot)
+        value = net.value(slot)
+        draft.slots[name] = (slot,)
+        draft.settings[name] = round(value, 6) if isinstance(value, float) else value

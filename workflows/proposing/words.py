@@ -9,7 +9,9 @@ from workflows.proposing.net import Link, Net, Slot
 _CONDITIONING = "CONDITIONING"
 _ROLES = ("positive", "negative")
 _FIXED = re.compile("system|instruction|template|prefix|suffix", re.I)
+_TOLD_A_MODEL = re.compile(r"\W*(system.?prompt|you are an?\b|你是)", re.I)
 _MEANT = re.compile("prompt|text|description", re.I)
+_WORDS = ("prompt", "text", "value", "string", "caption")
 _NOTHING = "ConditioningZeroOut"
 
 
@@ -28,8 +30,11 @@ def prompts(net: Net) -> dict[str, list[Words]]:
         role = "negative" if "neg" in link.input or link.input == "uncond" else "positive"
         for words in _encoded(net, link, role):
             reached[role][words] = reached[role].get(words, 0) + 1
-    positive = {text.slots for text in reached["positive"]}
-    reached["negative"] = {w: n for w, n in reached["negative"].items() if w.slots not in positive}
+    shared = reached["positive"].keys() & reached["negative"].keys()
+    if reached["positive"].keys() - shared:  # a guider's middle, or an instruction for both
+        reached["positive"] = {w: n for w, n in reached["positive"].items() if w not in shared}
+    else:
+        reached["negative"] = {w: n for w, n in reached["negative"].items() if w not in shared}
     if not reached["positive"]:
         reached["positive"] = dict.fromkeys(_other_texts(net, reached["negative"]), 1)
     return {role: _merged(net, found) for role, found in reached.items()}
@@ -68,12 +73,15 @@ def _encoded(net: Net, link: Link, role: str) -> Iterator[Words]:
         if not named and each.output < len(_ROLES):
             named = [way for way in ways if way.input == _ROLES[each.output] and len(ways) > 1]
         waiting += named or ways
-        yield from _texts_of(net, key)
+        yield from _texts_of(net, key, role)
 
 
-def _texts_of(net: Net, key: str) -> Iterator[Words]:
+def _texts_of(net: Net, key: str, role: str) -> Iterator[Words]:
     """Yield the texts of an encoder: what stands in it is one, each that is linked its own."""
     slots = [(key, name) for name in net.graph[key]["inputs"] if _is_words(net, (key, name))]
+    unwanted = [slot for slot in slots if "neg" in slot[1]]
+    if unwanted:  # it encodes both
+        slots = unwanted if role == "negative" else [s for s in slots if s not in unwanted]
     own = tuple(slot for slot in slots if isinstance(net.value(slot), str))
     if own:
         yield Words(own, max((net.value(slot) for slot in own), key=len))
@@ -93,7 +101,7 @@ def _other_texts(net: Net, negative: dict[Words, int]) -> Iterator[Words]:
     """Without a sampler: every long text of the graph."""
     taken = {slot for words in negative for slot in words.slots}
     for key in net.graph:
-        for slot in ((key, name) for name in net.graph[key]["inputs"]):
+        for slot in ((key, name) for name in _WORDS if name in net.graph[key]["inputs"]):
             value = net.value(slot)
             if slot not in taken and isinstance(value, str) and net.spec(slot)[1].get("multiline"):
                 yield Words((slot,), value)
@@ -111,7 +119,9 @@ def _merged(net: Net, found: dict[Words, int]) -> list[Words]:
     return [words for words, _ in ranked]
 
 
-def _rank(net: Net, words: Words, count: int) -> tuple[bool, int, bool]:
+def _rank(net: Net, words: Words, count: int) -> tuple[int, int, bool, bool]:
     key, entry = words.slots[0]
     title = str(net.graph[key].get("_meta", {}).get("title", ""))
-    return bool(_FIXED.search(title)), -count, not _MEANT.search(f"{title} {entry}")
+    fixed = bool(_FIXED.search(title)) + 2 * bool(_TOLD_A_MODEL.match(words.text))
+    is_own = len(net.graph[key]["inputs"]) == 1  # a node for nothing but this text
+    return fixed, -count, not is_own, not _MEANT.search(f"{title} {entry}")
