@@ -2,8 +2,9 @@
 
 `python -m gpu_server.modes list [--json]`
 `python -m gpu_server.modes check [NAME…] [--comfyui URL] [--json]`
+`python -m gpu_server.modes add SOURCE [--name NAME] [--into DIR] [--yes] [--force] [--json] …`
 
-Exit codes: 0 done, 2 usage or settings, 4 a mode has a fault.
+Exit codes: 0 done, 2 usage or settings, 4 a mode has a fault or a workflow cannot become one.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from gpu_server.modes import add_command
 from gpu_server.modes.checking import ModeFault, faults_of, states_of
 from gpu_server.modes.definitions import Known, NoDefinitions, of_address, of_engine
 from gpu_server.settings import ENV_FILE, Settings
@@ -29,10 +31,14 @@ def main(argv: Sequence[str]) -> int:
     checking.add_argument("names", nargs="*", metavar="NAME", help="these only")
     text = "check against this ComfyUI instead of this host's engine"
     checking.add_argument("--comfyui", metavar="URL", help=text)
-    for command in (listing, checking):
+    adding = commands.add_parser("add", help="make a mode of a ComfyUI workflow")
+    add_command.take_arguments(adding)
+    for command in (listing, checking, adding):
         command.add_argument("--json", action="store_true", help="output for programs")
     arguments = parser.parse_args(argv)
     settings = load_or_exit(Settings, ENV_FILE)
+    if arguments.command == "add":
+        return add_command.run(settings, arguments)
     catalog = settings.load_catalog()
     if arguments.command == "list":
         return _show(catalog, of_engine(settings.engine_url), as_json=arguments.json)

@@ -31,6 +31,17 @@ class Known:
     url: str = ""
     """The address of the ComfyUI that answered."""
 
+    @property
+    def version(self) -> str:
+        """The version of the ComfyUI that answered; empty where none tells it."""
+        if not self.url:
+            return ""
+        try:
+            system = fetch_json(self.url, "/system_stats").get("system", {})
+            return str(system.get("comfyui_version") or "")
+        except (NoDefinitions, AttributeError):
+            return ""
+
 
 def of_engine(url: str) -> Known:
     """Return what this host's engine says of its nodes, else what is recorded."""
