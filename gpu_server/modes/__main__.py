@@ -24,7 +24,10 @@ _USAGE, _BROKEN = 2, 4
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="startup.sh modes")
+    parser = argparse.ArgumentParser(
+        prog="startup.sh modes",
+        epilog="Beside these, `try NAME [--param k=v …] [-o FILE]` draws one through the backend.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     listing = commands.add_parser("list", help="where each comes from, available or why not")
     checking = commands.add_parser("check", help="every fault; exit 4 if there is one")
