@@ -24,7 +24,7 @@ from backend.webhooks.addresses import Addresses
 from gpu_server.pictures import uploads
 from policy import Policy
 from web import errors
-from web.content import fingerprint
+from web.content import Photos, fingerprint
 from workflows import parameters
 from workflows.catalog import Catalog
 
@@ -61,7 +61,7 @@ class Acceptance:
         generation_id: UUID,
         owner: str,
         request: GenerationRequest,
-        photo: bytes | None,
+        photos: Photos,
         *,
         key: str | None = None,
         wait: bool = False,
@@ -80,11 +80,11 @@ class Acceptance:
         InvalidValues if the request, the policy, the limits or the state of the pods forbid it.
         """
         whole = {} if whole_prompt is None else {"prompt": whole_prompt}
-        request_hash = await fingerprint(request.model_dump() | whole, photo)
+        request_hash = await fingerprint(request.model_dump() | whole, photos)
         try:
             self.refusals.check(owner, request.user)
             self._check_webhook(request)
-            request = await self._complete(owner, request, photo, whole)
+            request = await self._complete(owner, request, photos, whole)
             self._require_pod(request, wait=wait)
             mode = self.catalog.modes[request.mode]
             row = GenerationRow(
@@ -94,11 +94,11 @@ class Acceptance:
                 request=request,
                 model=mode.graph_spec(request.style).model,
                 timeout_s=mode.styles[request.style].timeout_s or self.timeout_s,
-                has_photo=photo is not None,
+                photos=tuple(photos),
                 created=time.time(),
                 idempotency_key=key,
             )
-            row = await self._commit(row, photo, may_wait=wait)
+            row = await self._commit(row, photos, may_wait=wait)
         except (Taken, errors.EaselError, parameters.InvalidValues) as error:
             # A repeated request gets its original answer, even if it would be rejected now.
             known = await self._known(generation_id, owner, key, request_hash, waits=wait)
@@ -108,8 +108,8 @@ class Acceptance:
             if known is None:
                 raise
             active = await self.dispatcher.find(known.id)
-            if photo is not None and active is None:
-                await self.storage.blobs.remove_photo(known)
+            if photos and active is None:
+                await self.storage.blobs.remove_photos(known)
             return known, False
         return row, True
 
@@ -125,7 +125,7 @@ class Acceptance:
     async def _let_in(self, waiter: Waiter) -> None:
         active, row = waiter.active, waiter.row
         try:
-            await self._add(row, waiter.photo)
+            await self._add(row, waiter.photos)
         except Exception as error:  # its caller is told; the others go on
             if isinstance(error, Taken):
                 error = errors.Conflict("The same key was used meanwhile; ask again")
@@ -144,17 +144,17 @@ class Acceptance:
         self,
         owner: str,
         request: GenerationRequest,
-        photo: bytes | None,
+        photos: Photos,
         whole: Mapping[str, str],
     ) -> GenerationRequest:
         """Return the request with every value filled in, once it is known to be drawable."""
-        request = parameters.complete(request, self.catalog, has_image=photo is not None)
+        request = parameters.complete(request, self.catalog, photos=photos)
         mode = self.catalog.modes[request.mode]
-        if photo is not None:
-            if not mode.takes_image:
-                raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
+        uploads.check_together(photos.values())
+        for name, photo in photos.items():
             async with self._decoding:
-                await asyncio.to_thread(uploads.decode, photo)
+                with uploads.named(name):
+                    await asyncio.to_thread(uploads.decode, photo)
         # The prompt policy is always on, for every way in.
         judged = request.model_copy(update=whole)
         words, unwanted = judged.wanted_words, judged.unwanted_words
@@ -192,9 +192,7 @@ class Acceptance:
             reason = reasons[0] if reasons else self.platform.why_not()
             raise errors.NoGpu(f"No GPU can draw this now: {reason}", retry_after=10.0)
 
-    async def _commit(
-        self, row: GenerationRow, photo: bytes | None, *, may_wait: bool
-    ) -> GenerationRow:
+    async def _commit(self, row: GenerationRow, photos: Photos, *, may_wait: bool) -> GenerationRow:
         """Commit the row and queue it, or let it wait for its turn; return it as committed.
 
         Raises Taken, RateLimited, QuotaExceeded or QueueFull.
@@ -207,14 +205,14 @@ class Acceptance:
                 if not has_room:
                     if await self._with_key(row.owner, row.idempotency_key, waits=True):
                         raise Taken
-                    queue.wait_for_turn(row, photo)
+                    queue.wait_for_turn(row, photos)
                     return row
                 row = replace(row, pod=queue.free_pod(row))
                 try:
-                    await self._add(row, photo)
+                    await self._add(row, photos)
                 except Taken:
                     row = await self._under_another_id(row)
-                    await self._add(row, photo)
+                    await self._add(row, photos)
                 self.dispatcher.take(row, is_new=True)
         except scheduler.UserBusy as busy:
             raise errors.RateLimited(str(busy), retry_after=busy.retry_after) from busy
@@ -224,9 +222,9 @@ class Acceptance:
         self.metrics.accepted.labels(row.request.mode).inc()
         return row
 
-    async def _add(self, row: GenerationRow, photo: bytes | None) -> None:
-        if photo is not None:
-            await self.storage.blobs.put_photo(row, photo)
+    async def _add(self, row: GenerationRow, photos: Photos) -> None:
+        for name, photo in photos.items():
+            await self.storage.blobs.put_photo(row, name, photo)
         await self.storage.rows.add(row)
 
     async def _under_another_id(self, row: GenerationRow) -> GenerationRow:

@@ -21,7 +21,8 @@ from backend.schemas import (
     UserDeleted,
 )
 from gpu_server.schemas import Result
-from web.client import Message, Peer, form
+from web.client import Message, Peer, body
+from web.content import Photos
 from web.errors import EaselError
 
 GenerationEvent = Generation | ProgressEvent | Preview
@@ -67,14 +68,12 @@ class BackendClient:
         self,
         generation_id: UUID,
         request: GenerationRequest | Mapping[str, Any],
-        photo: bytes | None = None,
+        photos: Photos | None = None,
     ) -> Generation:
         """Request a generation under this id; harmless when repeated with the same request."""
         if isinstance(request, GenerationRequest):  # what was left to its defaults is not sent
             request = request.model_dump(mode="json", exclude_unset=True)
-        options: dict[str, Any] = {"json": dict(request)}
-        if photo is not None:
-            options = {"data": form(request, photo)}
+        options = body(request, photos or {})
         answer = await self.peer.request("PUT", f"/generations/{generation_id}", **options)
         return Generation.model_validate_json(answer.content)
 
@@ -86,8 +85,8 @@ class BackendClient:
 
         The last event is a Result, or a Generation that has ended without images.
         """
-        body = dict(request)
-        async with self.peer.stream("POST", "/generate", quiet_s=_TURN_S, json=body) as events:
+        options = body(request, {})
+        async with self.peer.stream("POST", "/generate", quiet_s=_TURN_S, **options) as events:
             yield (known async for event in events if (known := _drawn(event)) is not None)
 
     async def get(self, generation_id: UUID) -> Generation:

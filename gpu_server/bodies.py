@@ -1,8 +1,9 @@
-"""Read requests to draw from HTTP: JSON (photo in base64) or a form (photo as a file)."""
+"""Read requests to draw from HTTP: JSON (photos in base64) or a form (photos as files)."""
 
 import asyncio
 import base64
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,18 +12,17 @@ from pydantic import BaseModel, ValidationError
 
 from gpu_server.pictures import uploads
 from web import content, edge
-from web.content import Part
+from web.content import Part, Photos
 from web.errors import EaselError, FieldError, InvalidImage, InvalidRequest, TooLarge
 from workflows.catalog import Catalog
 from workflows.parameters import InvalidValues, check, json_schema
-from workflows.spec import ParameterType
+from workflows.spec import PHOTOS
 
 B = TypeVar("B", bound=BaseModel)
 
-PHOTO, REQUEST = "image", "request"
+REQUEST = "request"
 MAX_BODY = 30_000_000
 """Largest body in bytes: a photo of 20 MB in base64 and the request around it."""
-_LONGEST_NUMBER = 40
 _LARGE = 500_000
 """Characters of base64 from which on a photo is decoded in a thread: it takes milliseconds."""
 
@@ -47,30 +47,31 @@ EXAMPLES = {
 }
 
 
-async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, bytes | None]:
-    """Return the request and its photo's bytes.
+async def read(request: Request, kind: type[B], catalog: Catalog) -> tuple[B, Photos]:
+    """Return the request and its photos' bytes, by the names of their parameters.
 
     `kind` is a model with a field `mode` that keeps the mode's values as extra fields. Raises
-    InvalidRequest with every fault, or InvalidImage or TooLarge if only the photo is wrong.
+    InvalidRequest with every fault, or InvalidImage or TooLarge if only a photo is wrong.
     """
     if content.is_form(request):
-        fields, image = _from_parts(await content.read_form(request), kind, catalog)
+        fields = _from_parts(await content.read_form(request), kind, catalog)
     else:
         fields = await content.read_json(request)
-        image = fields.pop("image", None)
-    return await parse(fields, image, kind, catalog)
+    return await parse(fields, kind, catalog)
 
 
-async def parse(
-    fields: dict[str, Any], image: Any, kind: type[B], catalog: Catalog
-) -> tuple[B, bytes | None]:
-    """Check a request and its photo (bytes or base64); as `read`."""
-    wrong_photo: EaselError | None = None
-    photo = None
-    try:
-        photo = await _photo(image)
-    except (InvalidImage, TooLarge) as error:
-        wrong_photo = error
+async def parse(fields: dict[str, Any], kind: type[B], catalog: Catalog) -> tuple[B, Photos]:
+    """Check a request whose photos are in their fields, as bytes or base64; as `read`."""
+    fields = {name: value for name, value in fields.items() if value is not None}
+    sent = {name: fields.pop(name) for name in PHOTOS if name in fields}
+    wrong_photos: list[EaselError] = []
+    photos = {}
+    for name, value in sent.items():
+        try:
+            with uploads.named(name):
+                photos[name] = await _photo(value)
+        except (InvalidImage, TooLarge) as error:
+            wrong_photos.append(error)
     faults: list[FieldError] = []
     try:
         parsed = kind.model_validate(fields)
@@ -79,43 +80,46 @@ async def parse(
         own = kind.model_fields.keys() - {"mode", "style"}
         wrong = edge.invalid_request(error).errors
         faults = [fault for fault in wrong if fault.field.partition(".")[0] in own]
-        faults += _value_faults(catalog, kind, fields, has_image=image is not None)
+        faults += _value_faults(catalog, kind, fields, sent)
     else:
-        if wrong_photo is None:
-            return parsed, photo
-        faults = _value_faults(catalog, kind, fields, has_image=True)
-    if wrong_photo is not None and not faults:
-        raise wrong_photo
-    raise InvalidRequest.of([*faults, *(wrong_photo.errors if wrong_photo else [])])
+        if not wrong_photos:
+            return parsed, photos
+        faults = _value_faults(catalog, kind, fields, sent)
+    if len(wrong_photos) == 1 and not faults:
+        raise wrong_photos[0]
+    named = [fault for error in wrong_photos for fault in error.errors or ()]
+    raise InvalidRequest.of([*faults, *named])
 
 
-def _from_parts(
-    parts: list[Part], kind: type[BaseModel], catalog: Catalog
-) -> tuple[dict[str, Any], str | bytes | None]:
-    """Return the request of a form and its photo: a file, its bytes without a name, or base64.
+def _from_parts(parts: list[Part], kind: type[BaseModel], catalog: Catalog) -> dict[str, Any]:
+    """Return the request of a form. A photo is a file, its bytes without a name, or base64.
 
     The request is a part in JSON, or else a part for each field.
     """
     named = content.once_each(parts)
-    image = named.pop(PHOTO, None)
+    sent = {name: named.pop(name) for name in PHOTOS if name in named}
     if REQUEST not in named:
         fields = _from_texts(named, kind, catalog)
     elif len(named) > 1:
         raise InvalidRequest.of([_beside_request(p) for p in named.values() if p.name != REQUEST])
     else:
         fields = content.parse_json(named[REQUEST].content, REQUEST)
-    if image is not None and fields.get(PHOTO) is not None:
-        fault = FieldError(field=PHOTO, message="is given twice", allowed=uploads.ALLOWED)
-        raise InvalidRequest.of([fault])
-    inline = fields.pop(PHOTO, None)
-    if image is None or (not image.content and not image.is_file):
-        return fields, inline
-    return fields, uploads.from_form(image.content, is_file=image.is_file)
+    if twice := [name for name in sent if fields.get(name) is not None]:
+        faults = [
+            FieldError(field=n, message="is given twice", allowed=uploads.ALLOWED) for n in twice
+        ]
+        raise InvalidRequest.of(faults)
+    photos = {
+        name: uploads.from_form(part.content, is_file=part.is_file)
+        for name, part in sent.items()
+        if part.content or part.is_file
+    }
+    return fields | photos
 
 
 def _beside_request(part: Part) -> FieldError:
     if part.is_file:
-        return FieldError(field=part.name[:60], message="is not a known part", allowed=[PHOTO])
+        return FieldError(field=part.name[:60], message="is not a known part", allowed=list(PHOTOS))
     message = f"is given as a part of its own besides the part `{REQUEST}`"
     allowed = f"all fields in `{REQUEST}`, or no `{REQUEST}` and each field as a part of its own"
     return FieldError(field=part.name[:60], message=message, allowed=allowed)
@@ -131,23 +135,12 @@ def _from_texts(parts: dict[str, Part], kind: type[BaseModel], catalog: Catalog)
     mode = catalog.modes.get(texts.get("mode", kind.model_fields["mode"].default))
     parameters = mode.spec.parameters if mode is not None else {}
     return {
-        name: _value(text, parameters[name].type) if name in parameters else text
+        name: parameters[name].read(text) if name in parameters else text
         for name, text in texts.items()
     }
 
 
-def _value(text: str, kind: ParameterType) -> str | int | float:
-    """Read a number where the parameter takes one; whatever else it is, checking it says so."""
-    convert = {"integer": int, "seed": int, "number": float}.get(kind, str)
-    try:
-        return convert(text) if len(text) <= _LONGEST_NUMBER else text
-    except ValueError:
-        return text
-
-
-async def _photo(image: Any) -> bytes | None:
-    if image is None:
-        return None
+async def _photo(image: Any) -> bytes:
     if isinstance(image, bytes):
         return uploads.check_bytes(image)
     if isinstance(image, str) and len(image) > _LARGE:
@@ -156,14 +149,13 @@ async def _photo(image: Any) -> bytes | None:
 
 
 def _value_faults(
-    catalog: Catalog, kind: type[BaseModel], fields: dict[str, Any], *, has_image: bool
+    catalog: Catalog, kind: type[BaseModel], fields: dict[str, Any], photos: Collection[str]
 ) -> list[FieldError]:
     named = fields.get("mode")
     mode = kind.model_fields["mode"].default if named is None else named
     own = kind.model_fields.keys() - {"style"}
     values = {name: value for name, value in fields.items() if name not in own}
-    if has_image:
-        values["image"] = True
+    values |= dict.fromkeys(photos, True)
     try:
         check(catalog, mode, values)
     except InvalidValues as error:
@@ -186,12 +178,16 @@ def documented(catalog: Catalog, kind: type[BaseModel]) -> dict[str, Any]:
     form = {
         "type": "object",
         "description": f"The JSON of the request as the part `{REQUEST}`, or each of its fields "
-        "as a part of its own; the photo as a file.",
+        "as a part of its own; each photo as a file.",
         "properties": {
             REQUEST: {"type": "string", "contentMediaType": content.JSON_TYPE},
             "mode": {"type": "string", "enum": list(catalog.modes)},
             "prompt": {"type": "string"},
-            PHOTO: {"type": "string", "format": "binary"},
+            **{
+                name: {"type": "string", "format": "binary"}
+                for name in PHOTOS
+                if any(name in mode.photos for mode in catalog)
+            },
         },
     }
     kinds = {

@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from gpu_server.schemas import Ended, Health, Job, ModeInfo, Preview, ProgressEvent
-from web.client import Message, Peer, form
+from web.client import Message, Peer, body
+from web.content import Photos
 from web.errors import EngineLost
 
 JobEvent = Job | ProgressEvent | Preview
@@ -55,16 +56,15 @@ class GpuClient:
         self,
         job_id: UUID,
         request: Mapping[str, Any],
-        photo: bytes | None = None,
+        photos: Photos | None = None,
         *,
         previews: bool = False,
     ) -> AsyncIterator[AsyncIterator[JobEvent]]:
         """Submit a job, or find it again, and yield its events up to the last one."""
-        options: dict[str, Any] = {"params": {"previews": "true"} if previews else {}}
-        if photo is None:
-            options["json"] = dict(request)
-        else:
-            options["data"] = form(request, photo)
+        options = {
+            "params": {"previews": "true"} if previews else {},
+            **body(request, photos or {}),
+        }
         async with self.peer.stream("PUT", f"/jobs/{job_id}", **options) as events:
             yield _parsed(events)
 

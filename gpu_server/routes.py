@@ -21,6 +21,7 @@ from gpu_server.schemas import JobRequest
 from gpu_server.service import Service
 from web import edge, errors, negotiation, sse, waiting
 from web.api.document import KEY, OPTIONAL_KEY, binary, text
+from web.content import Photos
 from workflows.catalog import Catalog
 
 JOB_TYPES = ["application/json", "text/event-stream"]
@@ -43,11 +44,11 @@ Accept = Annotated[str, Header(include_in_schema=False)]
 """OpenAPI names the media types of an answer instead."""
 
 
-async def read_request(request: Request, service: Serving) -> tuple[JobRequest, bytes | None]:
+async def read_request(request: Request, service: Serving) -> tuple[JobRequest, Photos]:
     return await bodies.read(request, JobRequest, service.catalog)
 
 
-Body = Annotated[tuple[JobRequest, bytes | None], Depends(read_request)]
+Body = Annotated[tuple[JobRequest, Photos], Depends(read_request)]
 
 
 def router(token: str, catalog: Catalog) -> APIRouter:
@@ -121,11 +122,11 @@ def _add_generate(routes: APIRouter, body_schema: dict[str, Any]) -> None:
         accept: Accept = "",
         previews: Previews = False,
     ) -> Response:
-        job_request, photo = body
+        job_request, photos = body
         kind = waiting.choose(accept, MEDIA_TYPES)
         if kind in MEDIA_TYPES:
             job_request = job_request.model_copy(update={"format": MEDIA_TYPES[kind]})
-        job = await service.submit(uuid4(), job_request, photo, is_kept=False)
+        job = await service.submit(uuid4(), job_request, photos, is_kept=False)
 
         async def respond() -> Response:
             await service.finished(job)

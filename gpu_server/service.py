@@ -18,19 +18,20 @@ from PIL import Image
 from gpu_server import schemas
 from gpu_server.comfy.engine import Engine
 from gpu_server.jobs.job import Job, milliseconds
+from gpu_server.jobs.photos import prepare
 from gpu_server.jobs.runner import Runner
-from gpu_server.pictures import encoding, uploads
+from gpu_server.pictures import encoding
 from gpu_server.safety.gate import blur
 from gpu_server.safety.guard import OUT_OF_ORDER, Guard
 from gpu_server.schemas import JobRequest, State
 from gpu_server.timeouts import Timeouts
 from policy import Policy
 from web import errors, sse
-from web.content import fingerprint
+from web.content import Photos, fingerprint
 from web.following import News
 from web.sse import Event
 from workflows import parameters
-from workflows.catalog import Catalog, Mode
+from workflows.catalog import Catalog
 from workflows.parameters import InvalidValues
 from workflows.render import size_of
 
@@ -55,16 +56,14 @@ class Service:
     warms_up: bool
 
     async def submit(
-        self, job_id: UUID, request: JobRequest, photo: bytes | None, *, is_kept: bool = True
+        self, job_id: UUID, request: JobRequest, photos: Photos, *, is_kept: bool = True
     ) -> Job:
         """Take a request on, or find its job again.
 
         Raises InvalidValues if it does not fit its mode, or any of `web.errors.REQUEST_ERRORS`.
         """
-        complete = parameters.complete(request, self.catalog, has_image=photo is not None)
+        complete = parameters.complete(request, self.catalog, photos=photos)
         mode = self.catalog.modes[complete.mode]
-        if photo is not None and not mode.takes_image:
-            raise errors.InvalidRequest(f"image: the mode '{mode.name}' takes no image")
         # The backend's policy, for callers that reach this server directly.
         words = complete.wanted_words, complete.unwanted_words
         if refusal := self.policy.check(*words, photo=mode.takes_image):
@@ -73,12 +72,11 @@ class Service:
             )
         if self.guard.fault:
             raise errors.NoGpu(OUT_OF_ORDER, retry_after=60)
-        if photo is None:
-            size, prepared = size_of(mode, complete), None
-        else:
+        size, prepared = size_of(mode, complete), dict[str, bytes]()
+        if photos:
             loop = asyncio.get_running_loop()
             size, prepared = await loop.run_in_executor(
-                self.workers, _prepare, self.guard, photo, mode, complete
+                self.workers, prepare, self.guard, photos, mode, complete
             )
         style = mode.styles[complete.style]
         timeout_s = complete.timeout_s or style.timeout_s or self.job_timeout_s
@@ -178,26 +176,16 @@ class Service:
         await self.engine.in_service.wait()
         mode = next(iter(self.catalog))
         began = time.monotonic()
-        prompt = {"prompt": "a grey square", "seed": 0} if not mode.takes_image else {}
-        request = JobRequest.model_validate({"mode": mode.name, **prompt})
+        known = {"prompt": "a grey square", "seed": 0}.items()
+        values = {name: value for name, value in known if name in mode.spec.parameters}
+        request = JobRequest.model_validate({"mode": mode.name, **values})
         with suppress(errors.EaselError, InvalidValues):
-            job = await self.submit(uuid.uuid4(), request, None, is_kept=False)
+            job = await self.submit(uuid.uuid4(), request, {}, is_kept=False)
             try:
                 await self.finished(job)
             finally:
                 self.runner.drop(job)
         log.info("warmed_up", style=mode.spec.default_style, seconds=time.monotonic() - began)
-
-
-def _prepare(
-    guard: Guard, photo: bytes, mode: Mode, request: JobRequest
-) -> tuple[tuple[int, int], bytes]:
-    """Return the size to draw and the photo to draw from: judged, upright, cropped and redrawn."""
-    upright = uploads.decode(photo)
-    size = size_of(mode, request, upright.size)
-    fitted = encoding.fit_photo(upright, size)
-    guard.require_decent([fitted], photo=True)
-    return size, encoding.as_png(fitted)
 
 
 def _blurred(image: bytes) -> schemas.Preview:

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from web.content import Photos
 from web.errors import EaselError, EngineLost, error_from_answer
 
 CONNECT_S = 3.0
@@ -122,13 +123,16 @@ class Peer:
         return self._session
 
 
-def form(request: Mapping[str, Any], image: bytes) -> aiohttp.FormData:
-    """Return a request and its photo as a form to send as `data`."""
+def body(request: Mapping[str, Any], photos: Photos) -> dict[str, Any]:
+    """Return the options that send a request: as JSON, or with its photos as a form."""
+    if not photos:
+        return {"json": dict(request)}
     data = aiohttp.FormData({"request": json.dumps(dict(request))})
-    # As a file: aiohttp writes it in pieces, and warns of bytes of over 1 MB.
-    file = io.BytesIO(image)
-    data.add_field("image", file, filename="photo", content_type="application/octet-stream")
-    return data
+    for name, photo in photos.items():
+        # As a file: aiohttp writes it in pieces, and warns of bytes of over 1 MB.
+        file = io.BytesIO(photo)
+        data.add_field(name, file, filename="photo", content_type="application/octet-stream")
+    return {"data": data}
 
 
 async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Message]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
@@ -29,12 +30,14 @@ _MAX_PART_HEAD = 8192
 """Most bytes in the headers of a form's part."""
 _AT_ONCE = 64_000
 """Bytes from which on a body is parsed in a thread."""
-_PHOTO = re.compile(rb'"image(?:_[1-9])?"\s*:\s*"([^"]*+)"|"(data:image\\?/[^"]*+)"')
+_PHOTO = re.compile(rb'"(?:image(?:_[1-9])?|mask)"\s*:\s*"([^"]*+)"|"(data:image\\?/[^"]*+)"')
 """A photo's base64 in the field of its name, or a data URL anywhere."""
 _MAX_PHOTOS = 100
 """Most photos in a body: chats send their earlier ones again."""
 _UTF = re.compile(r"(us-)?ascii|utf[-_]?(8|16|32)([-_]?[bl]e)?", re.IGNORECASE)
 _JSON_TYPE = re.compile(r"(application|text)/(json|[\w.+-]+\+json)")
+Photos = Mapping[str, bytes]
+"""Photos by the names of the parameters whose values they are."""
 JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
 _OBJECT = "a JSON object"
 
@@ -234,9 +237,17 @@ def _fault(field: str, message: str, allowed: str) -> InvalidRequest:
     return InvalidRequest.of([FieldError(field=field, message=message, allowed=allowed)])
 
 
-async def fingerprint(request: dict[str, Any], photo: bytes | None) -> str:
-    """Return the SHA-256 of a request and its photo, in hexadecimal."""
+async def fingerprint(request: dict[str, Any], photos: Photos) -> str:
+    """Return the SHA-256 of a request and its photos, in hexadecimal."""
     digest = hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode())
-    if photo is not None:
-        await asyncio.to_thread(digest.update, photo)
+    if photos:
+        await asyncio.to_thread(_add_photos, digest, photos)
     return digest.hexdigest()
+
+
+def _add_photos(digest: "hashlib._Hash", photos: Photos) -> None:
+    if photos.keys() == {"image"}:  # as releases did that knew no other photo
+        digest.update(photos["image"])
+        return
+    for name in sorted(photos):
+        digest.update(name.encode() + hashlib.sha256(photos[name]).digest())

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from workflows.faults import faults_in_graph, faults_in_parameters, faults_in_style
 from workflows.files import Faults, read_graph, read_spec, reason
 from workflows.graph import Graph
-from workflows.spec import CatalogError, GraphSpec, ModeSpec, Scalar, Style
+from workflows.spec import CatalogError, GraphSpec, ModeSpec, Parameter, Style
 
 SHIPPED = "shipped"
 OWN = "EASEL_WORKFLOWS_DIR"
@@ -40,8 +42,13 @@ class Mode:
         return {name: s for name, s in self.spec.styles.items() if name not in self.left_out}
 
     @property
+    def photos(self) -> Mapping[str, Parameter]:
+        """The parameters whose values are photos."""
+        return {name: p for name, p in self.spec.parameters.items() if p.is_photo}
+
+    @property
     def takes_image(self) -> bool:
-        return any(p.type == "image" for p in self.spec.parameters.values())
+        return bool(self.photos)
 
     def graph_spec(self, style: str) -> GraphSpec:
         return self.spec.graphs[self.spec.styles[style].graph]
@@ -50,7 +57,7 @@ class Mode:
         """Copy the style's graph, to be changed freely."""
         return deepcopy(self.graphs[self.spec.styles[style].graph])
 
-    def settings(self, style: str) -> dict[str, Scalar]:
+    def settings(self, style: str) -> dict[str, JsonValue]:
         return {**self.graph_spec(style).settings, **self.spec.styles[style].settings}
 
 
@@ -210,7 +217,7 @@ def _with_checkpoint(spec: ModeSpec, own: OwnCheckpoint) -> ModeSpec:
     """Serve every style through the `plain` graph, with the owner's checkpoint in it."""
     graphs = dict(spec.graphs)
     if plain := spec.graphs.get("plain"):
-        values: dict[str, Scalar] = {"checkpoint": own.checkpoint, "controlnet": own.controlnet}
+        values: dict[str, JsonValue] = {"checkpoint": own.checkpoint, "controlnet": own.controlnet}
         bound = {name: value for name, value in values.items() if name in plain.bind}
         scaled = {
             ratio: (round(w * own.base / 1024 / 8) * 8, round(h * own.base / 1024 / 8) * 8)

@@ -2,48 +2,60 @@
 
 from collections.abc import Iterator
 
-from workflows.graph import Graph, cycles, downstream, find_input, named
-from workflows.spec import OWN_TYPES, CatalogError, GraphSpec, ModeSpec
+from workflows.graph import Graph, cycles, find_input, named, picture_node, upstream
+from workflows.spec import IMAGE, OWN_TYPES, CatalogError, GraphSpec, ModeSpec
 
 
 def faults_in_graph(graph: Graph, spec: GraphSpec) -> Iterator[str]:
     """Find what keeps a graph from drawing one image per seed with its values bound."""
-    for value, target in spec.bind.items():
-        try:
-            find_input(graph, target)
-        except CatalogError as error:
-            yield f"'{value}' is bound to '{target}', but {error}"
+    for value in spec.bind:
+        for target in spec.targets(value):
+            try:
+                find_input(graph, target)
+            except CatalogError as error:
+                yield f"'{value}' is bound to '{target}', but {error}"
     for cycle in cycles(graph):
         yield f"its nodes {named(graph, cycle)} are linked in a circle"
+    if not spec.sizes and {"width", "height"} & spec.bind.keys():
+        yield "it binds width or height, but has no sizes"
     yield from _faults_in_output(graph, spec)
 
 
 def _faults_in_output(graph: Graph, spec: GraphSpec) -> Iterator[str]:
-    """Require one image per seed: one SaveImage, downstream of the node that takes the seed."""
-    outputs = [key for key, node in graph.items() if node["class_type"] == "SaveImage"]
-    if len(outputs) != 1:
-        yield f"it has {len(outputs)} SaveImage nodes; exactly one is needed"
-    elif "images" not in graph[outputs[0]]["inputs"]:
-        yield f"node '{outputs[0]}': its input 'images' is missing"
-    if "seed" not in spec.bind:
-        yield "nothing is bound to 'seed'"
-        return
+    """Require one output, and that all that is bound leads to it: the seed gives the image."""
     try:
-        seeded, _ = find_input(graph, spec.bind["seed"])
-    except CatalogError:
-        return  # told with the bindings
-    if len(outputs) == 1 and outputs[0] not in downstream(graph, seeded):
-        yield "its SaveImage node does not depend on the seed"
+        needed = upstream(graph, picture_node(graph, spec.output))
+    except CatalogError as error:
+        yield str(error)
+        return
+    for value in spec.bind:
+        for target in spec.targets(value):
+            try:
+                key, _ = find_input(graph, target)
+            except CatalogError:
+                continue  # told with the bindings
+            if key not in needed:
+                yield f"its picture does not depend on '{target}', to which '{value}' is bound"
 
 
 def faults_in_parameters(mode: ModeSpec) -> Iterator[str]:
     """Find parameters whose type is not the one that rendering expects of their names."""
-    for name, parameter in mode.parameters.items():
+    parameters = mode.parameters
+    for name, parameter in parameters.items():
         own = OWN_TYPES.get(name)
         if own is not None and parameter.type != own:
             yield f"parameters.{name}.type must be '{own}'"
-        if own is None and parameter.type in ("seed", "image"):
-            yield f"parameters.{name}: only '{parameter.type}' can be of that type"
+        if own is None and parameter.type in ("seed", "image", "mask"):
+            names = [n for n, kind in OWN_TYPES.items() if kind == parameter.type]
+            yield f"parameters.{name}: only {_either(names)} can be of that type"
+        if parameter.is_photo and name != IMAGE and IMAGE not in parameters:
+            yield f"parameters.{name} needs the parameter '{IMAGE}' beside it"
+    if "count" in parameters and "seed" not in parameters:
+        yield "parameters.count needs the parameter 'seed': one seed gives one picture"
+
+
+def _either(names: list[str]) -> str:
+    return " or ".join(f"'{name}'" for name in names)
 
 
 def faults_in_style(mode: ModeSpec, name: str) -> Iterator[str]:
@@ -61,6 +73,8 @@ def faults_in_style(mode: ModeSpec, name: str) -> Iterator[str]:
             yield f"has no {{{value}}} in its template '{value}'"
         if value in style.ranges and parameter.type != "number":
             yield f"has a range for '{value}', which is not a number"
+    if "count" in parameters and "seed" not in spec.bind:
+        yield "cannot draw several pictures, as nothing is bound to 'seed'"
     for value in style.ranges:
         if value not in parameters:
             yield f"has a range for '{value}', which is not a parameter"

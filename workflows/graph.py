@@ -52,8 +52,39 @@ def find_input(graph: Graph, target: str) -> tuple[str, str]:
 
 def source_of(value: Any) -> str | None:
     """Return the id of the node an input's value links to, or None for a plain value."""
-    is_link = isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
-    return value[0] if is_link else None
+    match value:
+        case [str(source), int() | float()]:
+            return source
+        case _:
+            return None
+
+
+def upstream(graph: Graph, end: str) -> set[str]:
+    """Return `end` and every node that it depends on."""
+    reached, new = {end}, {end}
+    while new:
+        inputs = (value for key in new for value in graph[key]["inputs"].values())
+        new = {source for v in inputs if (source := source_of(v)) in graph} - reached
+        reached |= new
+    return reached
+
+
+def picture_node(graph: Graph, title: str | None) -> str:
+    """Return the node whose `images` are the picture: the one with this title, else the SaveImage.
+
+    Raises CatalogError if it is not exactly one.
+    """
+    if title is None:
+        keys = [key for key, node in graph.items() if node["class_type"] == "SaveImage"]
+        if len(keys) != 1:
+            more = "; name the one that has the picture as `output`" if keys else ""
+            raise CatalogError(f"it has {len(keys)} SaveImage nodes; exactly one is needed{more}")
+        key = keys[0]
+    else:
+        key = find_node(graph, title)
+    if source_of(graph[key]["inputs"].get("images")) is None:
+        raise CatalogError(f"node '{key}': its input 'images' is missing")
+    return key
 
 
 def downstream(graph: Graph, start: str) -> list[str]:

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from workflows.catalog import Catalog, Mode
-from workflows.spec import Parameter, Scalar
+from workflows.spec import Parameter, ParameterType, Scalar
 
 _UNWANTED = "negative_prompt"
 MAX_UNKNOWN = 20
 """How many unknown fields an answer names at most: a body may hold millions."""
+NO_CLEAR_JPEG = "cannot keep the transparent parts of this picture"
+CLEAR_FORMATS = ["png", "webp"]
 FREE_SEEDS = 2**32
 """Chosen seeds are below this: short enough to read aloud and retype."""
 
@@ -82,22 +84,26 @@ class Request(BaseModel):
 R = TypeVar("R", bound=Request)
 
 
-def complete(request: R, catalog: Catalog, *, has_image: bool = False) -> R:
-    """Check a request, fill in defaults, choose a seed; raise InvalidValues with every fault."""
-    values = dict(request.values)
+def complete(request: R, catalog: Catalog, *, photos: Collection[str] = ()) -> R:
+    """Check a request that comes with these photos, fill in defaults, choose a seed.
+
+    Raises InvalidValues with every fault.
+    """
+    values = {**request.values, **dict.fromkeys(photos, True)}
     if request.style:
         values["style"] = request.style
-    if has_image:
-        values["image"] = True
     checked = check(catalog, request.mode, values)
+    is_clear = catalog.modes[request.mode].graph_spec(checked.style).alpha
+    if is_clear and getattr(request, "format", "") == "jpeg":
+        raise InvalidValues([Fault("format", NO_CLEAR_JPEG, CLEAR_FORMATS)])
     return request.model_copy(update={"style": checked.style, **checked.values})
 
 
 def check(catalog: Catalog, mode: str, values: Mapping[str, Any]) -> Request:
     """Build the request for `mode`: fill in defaults, choose a seed; may raise InvalidValues.
 
-    Null counts as left out. An image parameter is only checked for presence, since its
-    bytes travel separately.
+    Null counts as left out. A photo is only checked for presence, since its bytes travel
+    separately.
     """
     chosen = catalog.modes.get(mode) if isinstance(mode, str) else None
     if chosen is None:
@@ -132,7 +138,7 @@ def _check_values(mode: Mode, present: Mapping[str, Any], faults: list[Fault]) -
             fault = parameter.fault_in(value)
         if fault is not None:
             faults.append(Fault(name, fault, parameter.allowed()))
-        elif value is not None and parameter.type != "image":
+        elif value is not None and not parameter.is_photo:
             checked[name] = float(value) if parameter.type == "number" else value
     return checked
 
@@ -153,9 +159,17 @@ def json_schema(mode: Mode) -> dict[str, Any]:
     }
 
 
+_JSON_TYPES: dict[ParameterType, str] = {
+    **dict.fromkeys(("text", "choice", "image", "mask"), "string"),
+    **dict.fromkeys(("integer", "seed"), "integer"),
+    "number": "number",
+    "boolean": "boolean",
+}
+
+
 def _property(parameter: Parameter) -> dict[str, Any]:
     low, high = parameter.bounds()
-    kind = {"text": "string", "image": "string", "number": "number"}.get(parameter.type, "integer")
+    kind = _JSON_TYPES[parameter.type]
     whole = kind == "integer"
     schema: dict[str, Any] = {
         "type": kind,
@@ -165,9 +179,12 @@ def _property(parameter: Parameter) -> dict[str, Any]:
         "minimum": int(low) if whole and low is not None else low,
         "maximum": int(high) if whole and high is not None else high,
         "multipleOf": parameter.multiple_of,
-        "minLength": 1 if kind == "string" and parameter.required else None,
+        "minLength": 1
+        if kind == "string" and parameter.required and not parameter.values
+        else None,
         "maxLength": parameter.max_length,
-        "contentEncoding": "base64" if parameter.type == "image" else None,
+        "enum": parameter.values or None,
+        "contentEncoding": "base64" if parameter.is_photo else None,
     }
     return {key: value for key, value in schema.items() if value is not None}
 
@@ -181,7 +198,9 @@ def _check_size(mode: Mode, style: str, values: Mapping[str, Scalar]) -> list[Fa
     suitable = [f"{width}x{height}" for width, height in sizes.values()]
     if len(sides) == 1:
         missing = "height" if sides == ["width"] else "width"
-        return [Fault(missing, f"is required together with {sides[0]}", suitable)]
+        return [Fault(missing, f"is required together with {sides[0]}", suitable or None)]
+    if not sizes:  # the style ignores them
+        return []
     most = 2 * max(width * height for width, height in sizes.values())
     if int(values["width"]) * int(values["height"]) > most:
         return [Fault("width", f"times height is over {most} pixels", suitable)]

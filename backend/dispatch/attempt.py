@@ -17,6 +17,7 @@ from backend.storage.generations import Outcome
 from gpu_server import schemas as gpu
 from gpu_server.schemas import JobRequest, State
 from web import errors
+from web.content import Photos
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -61,10 +62,10 @@ class Attempt:
     async def draw(self) -> gpu.Job | None:
         """Follow the job until it ends. Return None if it was stopped before the pod had it."""
         row = self.active.row
-        photo = await _insist(partial(self.blobs.photo, row)) if row.has_photo else None
+        photos = await _insist(partial(self.blobs.photos, row))
         stopping = asyncio.create_task(self._pass_on_stop())
         try:
-            return await self._follow_to_end(photo)
+            return await self._follow_to_end(photos)
         finally:
             stopping.cancel()
 
@@ -112,7 +113,7 @@ class Attempt:
             else:
                 return
 
-    async def _follow_to_end(self, photo: bytes | None) -> gpu.Job | None:
+    async def _follow_to_end(self, photos: Photos) -> gpu.Job | None:
         """Follow the job over broken connections. Return None if it was stopped before it began."""
         breaks, may_have_it = 0, self.pod_may_have_it
         while True:
@@ -121,7 +122,7 @@ class Attempt:
             may_have_it = True
             version = self.active.version
             try:
-                if (job := await self._follow(photo)) is not None:
+                if (job := await self._follow(photos)) is not None:
                     return job
             except errors.EaselError as error:
                 if error.retry == "never":
@@ -140,11 +141,11 @@ class Attempt:
         if breaks >= _MAX_BREAKS and self.pod.in_service:
             raise RetryElsewhere(error) from error
 
-    async def _follow(self, photo: bytes | None) -> gpu.Job | None:
+    async def _follow(self, photos: Photos) -> gpu.Job | None:
         row, ended = self.active.row, None
         fields = row.request.model_dump(exclude=_BACKEND_FIELDS)
         request = JobRequest(**fields, timeout_s=row.timeout_s).model_dump()
-        async with self.pod.client.draw(row.id, request, photo, previews=True) as events:
+        async with self.pod.client.draw(row.id, request, photos, previews=True) as events:
             async for event in events:
                 self._pod_has_it.set()
                 match event:

@@ -278,8 +278,8 @@ class Dispatcher:
                 await self.refusals.note(row.owner, row.user, error.category or "picture")
             if was_deleted:
                 await self.storage.delete([row])
-            elif row.has_photo:
-                await self.storage.blobs.remove_photo(row)
+            else:
+                await self.storage.blobs.remove_photos(row)
         except (DatabaseAway, sa.exc.SQLAlchemyError, *BLOB_ERRORS) as failure:
             log.warning("cleanup_deferred", error=type(failure).__name__)
 

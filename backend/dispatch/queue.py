@@ -14,6 +14,7 @@ from backend.scheduling.scheduler import Limits, QueueFull, Scheduler, UserBusy
 from backend.scheduling.work import Stats
 from backend.storage.generations import GenerationRow, Outcome
 from gpu_server.schemas import State, Timings
+from web.content import Photos
 from web.errors import EaselError
 
 _MAX_PAUSE_S = 1.0
@@ -78,13 +79,13 @@ class GenerationQueue:
         finally:
             self._entering -= 1
 
-    def wait_for_turn(self, row: GenerationRow, photo: bytes | None) -> None:
+    def wait_for_turn(self, row: GenerationRow, photos: Photos) -> None:
         """Let it wait in its user's line. Raises QueueFull if the photos that wait are too many."""
-        if not self.turns.has_room_for(photo):
+        if not self.turns.has_room_for(photos):
             raise QueueFull("too many photos wait; try again later", _MANY_PHOTOS_S)
         active = self.active[row.id] = ActiveGeneration(row)
         active.wait_for_turn()
-        self.turns.join(Waiter(active, photo))
+        self.turns.join(Waiter(active, photos))
 
     def enter(self, active: ActiveGeneration) -> None:
         """Add one that waited and is committed now."""

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from backend.dispatch.active import ActiveGeneration
 from backend.storage.generations import GenerationRow
+from web.content import Photos
 
 MAX_PHOTO_BYTES = 100_000_000
 """Bytes of all photos that wait, at most: they stay in memory, in base64 in their requests too."""
@@ -19,7 +20,7 @@ MAX_PHOTO_BYTES = 100_000_000
 @dataclass(frozen=True, eq=False)
 class Waiter:
     active: ActiveGeneration
-    photo: bytes | None
+    photos: Photos
 
     @property
     def row(self) -> GenerationRow:
@@ -53,8 +54,8 @@ class Turns:
     def holds(self, active: ActiveGeneration) -> bool:
         return active.row.id in self._lines.get(active.row.whose, {})
 
-    def has_room_for(self, photo: bytes | None) -> bool:
-        return self._photo_bytes + len(photo or b"") <= MAX_PHOTO_BYTES
+    def has_room_for(self, photos: Photos) -> bool:
+        return self._photo_bytes + sum(map(len, photos.values())) <= MAX_PHOTO_BYTES
 
     def join(self, waiter: Waiter) -> None:
         user = waiter.row.whose
@@ -92,7 +93,7 @@ class Turns:
 
     def _count(self, waiter: Waiter, number: int) -> None:
         self._size += number
-        self._photo_bytes += number * len(waiter.photo or b"")
+        self._photo_bytes += number * sum(map(len, waiter.photos.values()))
 
 
 async def _run(let_in: Callable[[str], Awaitable[None]], user: str) -> None:

@@ -37,13 +37,13 @@ class Here:
 
     @asynccontextmanager
     async def generate(self, fields: dict[str, Any]) -> AsyncIterator[AsyncIterator[Happening]]:
-        service, image = self.service, fields.pop("image", None)
-        request, photo = await bodies.parse(fields, image, GenerationRequest, service.catalog)
+        service = self.service
+        request, photos = await bodies.parse(fields, GenerationRequest, service.catalog)
         request = of_person(request, self.person)
         # What is committed must be known here, so that a call which is cancelled meanwhile ends it.
         with anyio.CancelScope(shield=True):
             row, _ = await service.acceptance.accept(
-                uuid4(), self.owner, request, photo, key=self.key, wait=True
+                uuid4(), self.owner, request, photos, key=self.key, wait=True
             )
         release = abandon_on_disconnect(service, row, self.key)
         events = waiting.followed(service.events(row, with_images=True), release)

@@ -36,14 +36,22 @@ async def read_generation(request: Request) -> ImageRequest:
     return validated(ImageRequest, fields)
 
 
-async def read_edit(request: Request) -> tuple[ImageRequest, list[bytes]]:
-    """Return the request and its photos."""
+Edit = tuple[ImageRequest, list[bytes], bytes | None]
+"""A request with its photos, and the mask."""
+
+
+async def read_edit(request: Request) -> Edit:
     if content.is_form(request):
         fields, photos = await _from_form(await content.read_form(request))
     else:
         fields = await content.read_json(request)
         photos = await _from_json(fields)
-    return validated(ImageRequest, fields), photos
+    sent = fields.get("mask")
+    if isinstance(sent, bytes):
+        fields["mask"] = "a file"
+    with uploads.named("mask"):
+        mask = None if sent is None else await photo_in(sent, "mask")
+    return validated(ImageRequest, fields), photos, mask
 
 
 def validated(kind: type[B], fields: dict[str, Any]) -> B:
@@ -65,11 +73,14 @@ async def _from_form(parts: list[Part]) -> tuple[dict[str, Any], list[bytes]]:
         raise InvalidRequest.of(faults)
     if sum(len(part.content) for part in fields.values() if not part.is_file) > content.MAX_JSON:
         raise TooLarge("The fields besides the images may have at most 1 MB")
-    texts = {
+    texts: dict[str, Any] = {
         name: "a file" if name in _FILES else part.text()
         for name, part in fields.items()
         if part.content
     }
+    if "mask" in texts:
+        mask = fields["mask"]
+        texts["mask"] = uploads.from_form(mask.content, is_file=mask.is_file)
     photos = []
     for part in images:
         photo = uploads.from_form(part.content, is_file=part.is_file)

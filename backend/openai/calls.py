@@ -43,12 +43,12 @@ class Caller:
     request: Request
     idempotency_key: IdempotencyKey = None
 
-    async def accept(self, call: ImageCall, photos: list[bytes]) -> GenerationRow:
+    async def accept(self, call: ImageCall) -> GenerationRow:
         row, _ = await self.service.acceptance.accept(
             uuid4(),
             self.owner,
             of_person(call.request, self.person),
-            photos[0] if photos else None,
+            call.photos,
             key=self.idempotency_key,
             wait=True,
             whole_prompt=call.whole_prompt,

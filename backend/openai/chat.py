@@ -36,6 +36,7 @@ from gpu_server.schemas import ProgressEvent
 from web import content, errors, sse
 from web.errors import FieldError, InvalidRequest
 from web.sse import Event
+from workflows.spec import PHOTOS
 
 _IMAGE_FIELDS = ("size", "style", "output_format", "background")
 _FOR_TEXT = "### Task:"
@@ -106,8 +107,8 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 )
 async def complete_chat(body: ChatBody, caller: AnyCaller) -> Response:
     text, photos = await _last_message(body.messages)
-    call = _translated(caller.models, body, text, len(photos))
-    row = await caller.accept(call, photos)
+    call = _translated(caller.models, body, text, photos)
+    row = await caller.accept(call)
     answer = ChatAnswer(caller, row, body.model or ANY)
     if body.stream:
         has_usage = bool((body.stream_options or {}).get("include_usage"))
@@ -118,13 +119,13 @@ async def complete_chat(body: ChatBody, caller: AnyCaller) -> Response:
     return response
 
 
-def _translated(models: Models, body: ChatRequest, text: str, photos: int) -> ImageCall:
-    mode, _ = models.choose(body.model, photo=photos > 0)
-    known = {*mode.spec.parameters, *_IMAGE_FIELDS} - {"prompt", "image"}
+def _translated(models: Models, body: ChatRequest, text: str, photos: list[bytes]) -> ImageCall:
+    mode, _ = models.choose(body.model, photo=bool(photos))
+    known = {*mode.spec.parameters, *_IMAGE_FIELDS} - {"prompt", *PHOTOS}
     taken = {name: value for name, value in (body.model_extra or {}).items() if name in known}
     fields = {**taken, "prompt": text, "model": body.model, "n": body.n, "user": body.person}
     request = bodies.validated(ImageRequest, fields)
-    return translate(models, request, photos=photos, edits=photos > 0)
+    return translate(models, request, photos=photos, edits=bool(photos))
 
 
 async def _last_message(messages: list[dict[str, Any]]) -> tuple[str, list[bytes]]:

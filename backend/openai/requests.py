@@ -5,8 +5,7 @@ What cannot be done is refused by name, in the route's own words; nothing is dro
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -16,11 +15,12 @@ from pydantic import ConfigDict, Field, model_validator
 from backend.openai.models import Models
 from backend.openai.person import NamesPerson
 from backend.schemas import GenerationRequest
+from web.content import Photos
 from web.errors import FieldError, InvalidRequest
 from workflows import parameters
 from workflows.catalog import Catalog, Mode
 from workflows.parameters import InvalidValues
-from workflows.spec import Parameter
+from workflows.spec import IMAGES, MASK, PHOTOS
 
 MAX_PROMPT = 32_000
 """Characters of a prompt, as OpenAI takes them; what a mode cannot use of it is cut off."""
@@ -79,6 +79,7 @@ class ImageCall:
     """The request in our terms, and the form of its answer."""
 
     request: GenerationRequest
+    photos: Photos
     whole_prompt: str | None
     """The prompt as it came, if the request has only its beginning."""
     response_format: Literal["url", "b64_json"] | None
@@ -96,24 +97,34 @@ class ImageCall:
 
 
 def translate(
-    models: Models, body: ImageRequest, *, photos: int = 0, edits: bool = False
+    models: Models,
+    body: ImageRequest,
+    *,
+    photos: Sequence[bytes] = (),
+    mask: bytes | None = None,
+    edits: bool = False,
 ) -> ImageCall:
-    """Translate a request that came with so many photos. Raises ModelNotFound or InvalidRequest."""
+    """Translate a request and what came with it. Raises ModelNotFound or InvalidRequest."""
     mode, style = models.choose(body.model, photo=edits)
     kept, cut_faults = _cut(mode, body.prompt)
     values = _values(mode, body, style) | ({"prompt": kept} if kept else {})
+    named = dict(zip((name for name in IMAGES if name in mode.photos), photos, strict=False))
+    if mask is not None and MASK in mode.photos:
+        named[MASK] = mask
+    if body.output_format == "jpg":
+        body.output_format = "jpeg"
     faults = [
         *cut_faults,
         *_unknown(mode, body),
-        *_impossible(mode, body, style, photos, edits=edits),
-        *_value_faults(models.catalog, mode, body, values, photos),
+        *_impossible(mode, body, style, len(photos), edits=edits),
+        *_value_faults(models.catalog, mode, body, values, named),
     ]
     if faults:
         raise InvalidRequest.of(faults)
-    image_format = "jpeg" if body.output_format == "jpg" else body.output_format or "png"
-    own = {"mode": mode.name, "format": image_format, "user": body.person}
+    own = {"mode": mode.name, "format": body.output_format or "png", "user": body.person}
     return ImageCall(
         GenerationRequest.model_validate(values | own),
+        photos=named,
         whole_prompt=body.prompt if kept != body.prompt else None,
         response_format=body.response_format,
         stream=bool(body.stream),
@@ -125,6 +136,9 @@ def translate(
 def _cut(mode: Mode, prompt: str) -> tuple[str, list[FieldError]]:
     """Return what the mode can use of a prompt, to the end of a word, and what is wrong with it."""
     parameter = mode.spec.parameters.get("prompt")
+    if parameter is None and prompt:
+        message = f"the mode '{mode.name}' takes no words; send an empty prompt"
+        return "", [FieldError(field="prompt", message=message)]
     most = parameter.max_length if parameter else None
     if parameter is None or most is None or len(prompt) <= most:
         return prompt, []
@@ -143,7 +157,11 @@ def _values(mode: Mode, body: ImageRequest, style: str) -> dict[str, Any]:
     """Return the values of the mode's parameters, unchecked."""
     known = mode.spec.parameters
     extra = (body.model_extra or {}).items()
-    values = {name: _typed(known[name], value) for name, value in extra if name in known}
+    values = {
+        name: known[name].read(value) if isinstance(value, str) else value
+        for name, value in extra
+        if name in known and name not in PHOTOS
+    }
     if style or body.style not in (None, *_OPENAI_STYLES):
         values["style"] = style or body.style
     if body.n is not None and ("count" in known or body.n != 1):
@@ -154,20 +172,13 @@ def _values(mode: Mode, body: ImageRequest, style: str) -> dict[str, Any]:
     return values
 
 
-def _typed(parameter: Parameter, value: Any) -> Any:
-    """Read a form's text as the number that a parameter takes."""
-    if isinstance(value, str) and parameter.type in ("integer", "seed", "number"):
-        with suppress(ValueError):
-            return float(value) if parameter.type == "number" else int(value)
-    return value
-
-
 def _unknown(mode: Mode, body: ImageRequest) -> Iterator[FieldError]:
     """Name the fields that neither this route nor the mode has."""
-    never = (*_IMPOSSIBLE, "mask", "frame_count")
+    never = (*_IMPOSSIBLE, MASK, "frame_count")
     own = [name for name in ImageRequest.model_fields if name not in never]
-    allowed = list(dict.fromkeys([*own, *(_NAMES.get(n, n) for n in mode.spec.parameters)]))
-    unknown = (name for name in body.model_extra or {} if name not in mode.spec.parameters)
+    known = [name for name in mode.spec.parameters if name not in IMAGES[1:]]
+    allowed = list(dict.fromkeys([*own, *(_NAMES.get(name, name) for name in known)]))
+    unknown = (name for name in body.model_extra or {} if name not in known)
     for name in islice(unknown, parameters.MAX_UNKNOWN):
         near = difflib.get_close_matches(name[:60], allowed, n=1, cutoff=0.7)
         message = "is not a known field" + (f"; did you mean '{near[0]}'?" if near else "")
@@ -178,19 +189,21 @@ def _impossible(
     mode: Mode, body: ImageRequest, style: str, photos: int, *, edits: bool
 ) -> Iterator[FieldError]:
     """Name what the request wants and the mode cannot do."""
-    takes = sum(p.type == "image" for p in mode.spec.parameters.values())
+    images = [parameter for parameter in mode.photos.values() if parameter.type == "image"]
+    takes, needs = len(images), sum(parameter.required for parameter in images)
     if edits and not photos:
         yield FieldError(field="image", message="is required", allowed="a PNG, JPEG or WebP image")
+    elif photos < needs:
+        message = f"the mode '{mode.name}' needs {needs} photos, and {photos} came"
+        yield FieldError(field="image", message=message)
     elif photos > takes > 0:
         message = f"the mode '{mode.name}' takes at most {takes}, and {photos} came"
         yield FieldError(field="image", message=message)
     if style and body.style not in (None, style, *_OPENAI_STYLES):
         yield FieldError(field="style", message=f"the model's name says '{style}'", allowed=style)
-    if body.mask is not None:
-        yield FieldError(field="mask", message=f"the mode '{mode.name}' takes none; leave it out")
-    if body.background == "transparent":
-        message = f"the mode '{mode.name}' draws no transparency"
-        yield FieldError(field="background", message=message, allowed=["auto", "opaque"])
+    if body.mask is not None and not (edits and MASK in mode.photos):
+        yield FieldError(field=MASK, message=f"the mode '{mode.name}' takes none; leave it out")
+    yield from _unclear(mode, body, style or body.style or "")
     if body.frame_count not in (None, 1):
         yield FieldError(field="frame_count", message="pictures here do not move", allowed="1")
     for name, message in _IMPOSSIBLE.items():
@@ -198,18 +211,36 @@ def _impossible(
             yield FieldError(field=name, message=message)
 
 
+def _unclear(mode: Mode, body: ImageRequest, style: str) -> Iterator[FieldError]:
+    """Name what contradicts whether the picture has transparent parts."""
+    style = style if style in mode.styles else mode.spec.default_style
+    alpha = mode.graph_spec(style).alpha
+    if body.background == ("opaque" if alpha else "transparent"):
+        message = f"the mode '{mode.name}' draws {'' if alpha else 'no '}transparency"
+        allowed = ["auto", "transparent" if alpha else "opaque"]
+        yield FieldError(field="background", message=message, allowed=allowed)
+    if alpha and body.output_format == "jpeg":
+        message, allowed = parameters.NO_CLEAR_JPEG, parameters.CLEAR_FORMATS
+        yield FieldError(field="output_format", message=message, allowed=allowed)
+
+
 def _value_faults(
-    catalog: Catalog, mode: Mode, body: ImageRequest, values: Mapping[str, Any], photos: int
+    catalog: Catalog,
+    mode: Mode,
+    body: ImageRequest,
+    values: Mapping[str, Any],
+    photos: Collection[str],
 ) -> list[FieldError]:
     """Return what is wrong with the values, under the names of this route."""
     faults: list[FieldError] = []
     try:
-        parameters.check(catalog, mode.name, {**values, **({"image": True} if photos else {})})
+        parameters.check(catalog, mode.name, {**values, **dict.fromkeys(photos, True)})
     except InvalidValues as error:
-        faults = [FieldError(**vars(fault)) for fault in error.faults]
+        found = (FieldError(**vars(fault)) for fault in error.faults)
+        faults = [fault for fault in found if fault.field not in IMAGES]
     if body.size in (None, "", "auto"):
-        return [_renamed(fault) for fault in faults if fault.field != "image"]
-    others = [fault for fault in faults if fault.field not in ("image", "width", "height")]
+        return [_renamed(fault) for fault in faults]
+    others = [fault for fault in faults if fault.field not in ("width", "height")]
     is_wrong = not _SIZE.fullmatch(body.size) or any(f.field in ("width", "height") for f in faults)
     size = FieldError(
         field="size",
@@ -233,6 +264,8 @@ def _sizes(mode: Mode, style: str) -> str:
         return "auto"
     style = style if style in mode.styles else mode.spec.default_style
     suitable = list(mode.graph_spec(style).sizes.values())
+    if not suitable:
+        return "auto"
     example, most = suitable[0], 2 * max(width * height for width, height in suitable)
     return (
         f"auto, or sides that are each {side.allowed()}, with {most} pixels at most, "

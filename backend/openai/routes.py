@@ -54,7 +54,7 @@ _LOOK_ERRORS: dict[int | str, dict[str, Any]] = {
 _images = APIRouter(prefix="/v1")
 
 GenerationBody = Annotated[ImageRequest, Depends(bodies.read_generation)]
-EditBody = Annotated[tuple[ImageRequest, list[bytes]], Depends(bodies.read_edit)]
+EditBody = Annotated[bodies.Edit, Depends(bodies.read_edit)]
 
 
 def is_openai(path: str) -> bool:
@@ -87,7 +87,7 @@ def _body(*, with_images: bool) -> dict[str, Any]:
 )
 async def generate_images(body: GenerationBody, caller: AnyCaller) -> Response:
     call = translate(caller.models, body)
-    return await _answer(caller, call, [], is_edit=False)
+    return await _answer(caller, call, is_edit=False)
 
 
 @_images.post(
@@ -98,15 +98,13 @@ async def generate_images(body: GenerationBody, caller: AnyCaller) -> Response:
     openapi_extra=_body(with_images=True),
 )
 async def edit_images(sent: EditBody, caller: AnyCaller) -> Response:
-    body, photos = sent
-    call = translate(caller.models, body, photos=len(photos), edits=True)
-    return await _answer(caller, call, photos, is_edit=True)
+    body, photos, mask = sent
+    call = translate(caller.models, body, photos=photos, mask=mask, edits=True)
+    return await _answer(caller, call, is_edit=True)
 
 
-async def _answer(
-    caller: Caller, call: ImageCall, photos: list[bytes], *, is_edit: bool
-) -> Response:
-    row = await caller.accept(call, photos)
+async def _answer(caller: Caller, call: ImageCall, *, is_edit: bool) -> Response:
+    row = await caller.accept(call)
     if call.stream:
         response = sse.response(ImageStream(caller, row, call, is_edit).events())
     else:

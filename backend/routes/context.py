@@ -15,7 +15,7 @@ from gpu_server import bodies
 from gpu_server.schemas import Readiness
 from web import errors, waiting
 from web.api.document import KEY, Responses
-from web.content import UnsupportedMediaType
+from web.content import Photos, UnsupportedMediaType
 
 
 async def service_of(request: Request) -> GenerationService:
@@ -54,12 +54,12 @@ Person = Annotated[str, Depends(person_of)]
 
 async def read_request(
     request: Request, service: Service, person: Person
-) -> tuple[GenerationRequest, bytes | None]:
-    wanted, photo = await bodies.read(request, GenerationRequest, service.catalog)
-    return of_person(wanted, person), photo
+) -> tuple[GenerationRequest, Photos]:
+    wanted, photos = await bodies.read(request, GenerationRequest, service.catalog)
+    return of_person(wanted, person), photos
 
 
-Body = Annotated[tuple[GenerationRequest, bytes | None], Depends(read_request)]
+Body = Annotated[tuple[GenerationRequest, Photos], Depends(read_request)]
 IsKnown = Annotated[bool, Depends(is_known)]
 Accept = Annotated[str, Header(include_in_schema=False)]
 """OpenAPI names the media types of an answer instead."""

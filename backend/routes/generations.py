@@ -138,11 +138,11 @@ async def generate(
     previews: Previews = False,
 ) -> Response:
     kind = waiting.choose(accept, MEDIA_TYPES)
-    wanted, photo = body
+    wanted, photos = body
     if kind in MEDIA_TYPES:  # draw in the format that the answer will have
         wanted = wanted.model_copy(update={"format": MEDIA_TYPES[kind]})
     row, _ = await service.acceptance.accept(
-        uuid4(), owner, wanted, photo, key=idempotency_key, wait=True
+        uuid4(), owner, wanted, photos, key=idempotency_key, wait=True
     )
     return await waiting.answer(
         request,

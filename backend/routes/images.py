@@ -15,6 +15,7 @@ from gpu_server.pictures.formats import ImageFormat, media_type
 from gpu_server.pictures.provenance import Origin, Signer, xmp_packet
 from gpu_server.schemas import SKETCH
 from web import VERSION, errors
+from workflows.parameters import CLEAR_FORMATS, NO_CLEAR_JPEG
 
 ANY_FILE = "application/octet-stream"
 """An image by the only name of a file that some generators of clients know."""
@@ -100,5 +101,9 @@ def _convert(signer: Signer, row: GenerationRow, data: bytes, wanted: ImageForma
         created=datetime.fromtimestamp(row.created, UTC),
     )
     software = f"Easel {VERSION} ({engine})"
-    converted = encoding.as_format(data, wanted, software, xmp_packet(origin))
+    try:
+        converted = encoding.as_format(data, wanted, software, xmp_packet(origin))
+    except encoding.NoTransparency as error:
+        fault = errors.FieldError(field="format", message=NO_CLEAR_JPEG, allowed=CLEAR_FORMATS)
+        raise errors.InvalidRequest.of([fault]) from error
     return signer.sign(converted, media_type(wanted), origin)

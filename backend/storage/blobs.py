@@ -17,6 +17,7 @@ from obstore.store import from_url
 
 from backend.storage.generations import GenerationRow
 from web.errors import EaselError
+from workflows.spec import IMAGE
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -66,21 +67,23 @@ class BlobStore:
         path = _image_path(generation_id, number)
         return self._recent.get(path) or await self._read(path)
 
-    async def put_photo(self, row: GenerationRow, data: bytes) -> None:
-        await self._put(_photo_path(row), data)
+    async def put_photo(self, row: GenerationRow, name: str, data: bytes) -> None:
+        await self._put(_photo_path(row, name), data)
 
-    async def photo(self, row: GenerationRow) -> bytes | None:
-        return await self._read(_photo_path(row))
+    async def photos(self, row: GenerationRow) -> dict[str, bytes]:
+        """Return those of its photos that are still there, by the names of their parameters."""
+        found = [(name, await self._read(_photo_path(row, name))) for name in row.photos]
+        return {name: data for name, data in found if data is not None}
 
-    async def remove_photo(self, row: GenerationRow) -> None:
-        await self.remove(_photo_path(row))
+    async def remove_photos(self, row: GenerationRow) -> None:
+        for name in row.photos:
+            await self.remove(_photo_path(row, name))
 
     async def remove_all(self, row: GenerationRow) -> None:
         """Remove every file the generation may have, even if it was interrupted."""
         for number in range(row.request.count):
             await self.remove(_image_path(row.id, number))
-        if row.has_photo:
-            await self.remove_photo(row)
+        await self.remove_photos(row)
 
     async def old(self, kind: str, before: float) -> AsyncIterator[dict[str, str]]:
         """Yield batches of `photos` or `images` stored before this Unix time: path → id."""
@@ -145,6 +148,7 @@ def _image_path(generation_id: UUID, number: int) -> str:
     return f"images/{text[:2]}/{text}-{number}"
 
 
-def _photo_path(row: GenerationRow) -> str:
+def _photo_path(row: GenerationRow, name: str) -> str:
     # With the fingerprint, so that another request under the same id never gets this photo.
-    return f"photos/{row.id}-{row.fingerprint[:16]}"
+    path = f"photos/{row.id}-{row.fingerprint[:16]}"
+    return path if name == IMAGE else f"{path}-{name}"

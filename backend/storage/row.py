@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backend.schemas import GenerationRequest, Webhook
 from gpu_server.schemas import ImageInfo, State, Timings
 from web import errors
+from workflows.spec import IMAGE, PHOTOS
 
 _PLAIN_COLUMNS = ("owner", "fingerprint", "created", "pod", "ended", "idempotency_key")
 _MAX_COUNT = 1000
@@ -66,7 +67,8 @@ class GenerationRow:
     request: GenerationRequest
     model: str
     timeout_s: float
-    has_photo: bool
+    photos: tuple[str, ...]
+    """The parameters whose values are photos, which are kept until its end."""
     created: float
     own_id: UUID | None = None
     """The id under which its owner knows it, where another API key had that id before."""
@@ -126,8 +128,10 @@ def columns(row: GenerationRow) -> dict[str, Any]:
         "priority": request.priority,
         "model": row.model,
         "timeout_s": row.timeout_s,
-        "has_photo": row.has_photo,
+        "has_photo": bool(row.photos),
     }
+    if row.photos not in ((), (IMAGE,)):  # other releases take no further photos
+        order["photos"] = list(row.photos)
     own_id = {"own_id": str(row.own_id)} if row.own_id else {}
     webhook = {"webhook": request.webhook.url} if request.webhook else {}
     # Without an outcome the column stays NULL; None would become JSON's null.
@@ -167,7 +171,10 @@ def read(mapping: Mapping[Any, Any]) -> GenerationRow:
             datetime.fromtimestamp(at, UTC)
     with _reading("order"):
         order = dict(mapping["order"])
-        own = {name: order.pop(name) for name in ("model", "timeout_s", "has_photo")}
+        own = {name: order.pop(name) for name in ("model", "timeout_s")}
+        first = [IMAGE] if order.pop("has_photo") else []
+        photos = order.pop("photos", first)
+        _require({*photos} <= {*PHOTOS})
         own_request = {"user": mapping["user"], "webhook": _webhook(mapping["webhook"])}
         request = GenerationRequest(**own_request, **order.pop("values"), **order)
         _require(_is_usable(request) and isinstance(own["model"], str))
@@ -182,6 +189,7 @@ def read(mapping: Mapping[Any, Any]) -> GenerationRow:
     return GenerationRow(
         **plain,
         **own,
+        photos=tuple(photos),
         id=row_id,
         own_id=own_id,
         request=request,
@@ -210,7 +218,7 @@ def placeholder(mapping: Mapping[Any, Any]) -> GenerationRow:
         ),
         model="",
         timeout_s=0.0,
-        has_photo=True,
+        photos=PHOTOS,
         created=created,
     )
     row = row.ended_with(Outcome.failed(_damage()))

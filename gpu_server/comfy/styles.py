@@ -94,7 +94,7 @@ def sample(mode: Mode, style: str, output_class: str = "SaveImage") -> Graph:
         request,
         size=size_of(mode, request),
         prefix="easel/sample",
-        image="sample.png" if mode.takes_image else "",
+        photos=dict.fromkeys(mode.photos, "sample.png"),
         output_class=output_class,
     )
     return rendered.graph

@@ -222,15 +222,15 @@ class JobExecution:
             raise errors.Cancelled
 
     async def _render(self, job: Job, output_class: str) -> Rendered:
-        """Upload the photo and return the graph, checked against ComfyUI's node definitions."""
+        """Upload the photos and return the graph, checked against ComfyUI's node definitions."""
         mode = self._mode(job)
-        image = await self._upload(job) if mode.takes_image else ""
+        photos = await self._upload(job, mode) if mode.takes_image else {}
         rendered = render(
             mode,
             job.request,
             size=job.size,
             prefix=job.folder,
-            image=image,
+            photos=photos,
             output_class=output_class,
         )
         faults = await self.engine.definitions.faults_in(rendered.graph)
@@ -249,24 +249,24 @@ class JobExecution:
     async def _run(self, run: PromptRun) -> HistoryEntry:
         job = run.job
         mode, style = job.style
-        prompt = job.request.values.get("prompt", "")
-        extra_data = {"easel": {"mode": mode, "style": style, "prompt": prompt}}
+        easel = {"mode": mode, "style": style, "prompt": job.request.values.get("prompt", "")}
         job.assign_engine(self.engine.name)  # unknown until now for a recovered job
         try:
-            entry = await run.to_end(extra_data)
+            entry = await run.to_end({"easel": easel})
         except GraphRefused as refusal:
             self.engine.recheck_styles()
             raise failures.refused(refusal) from refusal
         self.loaded_model = self.catalog.modes[mode].graph_spec(style).model
         return entry
 
-    async def _upload(self, job: Job) -> str:
-        photo = await self.records.photo(job.id)
-        if photo is None:
-            raise errors.EngineError("The photo is no longer kept")
-        # Without our nodes files cannot be removed, but ComfyUI empties temp when it starts.
+    async def _upload(self, job: Job, mode: Mode) -> dict[str, str]:
+        photos = await self.records.photos(job.id)
+        if any(p.required and name not in photos for name, p in mode.photos.items()):
+            raise errors.EngineError("A photo is no longer kept")
+        # Without our nodes no file can be removed, but ComfyUI empties temp when it starts.
         folder = "input" if self.engine.has_our_nodes else "temp"
-        return await self.comfy.upload(photo, "photo.png", job.folder, folder)
+        upload, kept = self.comfy.upload, photos.items()
+        return {n: await upload(data, f"{n}.png", job.folder, folder) for n, data in kept}
 
 
 @dataclass

@@ -105,12 +105,14 @@ class JobImages:
 
         Runs in a worker. Raises ContentRefused, and then keeps nothing of the image.
         """
-        pixels = encoding.open_pixels(data)
+        mode, style = job.style
+        alpha = self.catalog.modes[mode].graph_spec(style).alpha
+        pixels = encoding.open_pixels(data, alpha=alpha)
         encode = partial(self._encode, job, origin, pixels)
         # Judging takes longer: encode meanwhile if another worker is free.
         encoded = self.workers.submit(encode)
         try:
-            self.guard.require_decent([pixels])
+            self.guard.require_decent(_views(pixels))
         finally:
             is_mine = encoded.cancel()
         return encode() if is_mine else encoded.result()
@@ -131,6 +133,17 @@ class JobImages:
             if not limit.expired():
                 raise
             raise self.guard.out_of_order("the detector does not answer") from error
+
+
+def _views(pixels: Image.Image) -> list[Image.Image]:
+    """Return an image as it may be seen: with transparent parts on white, and with none of them.
+
+    What is transparent still has colours, and a program can show them.
+    """
+    if pixels.mode == "RGB":
+        return [pixels]
+    ground = Image.new("RGBA", pixels.size, "white")
+    return [pixels.convert("RGB"), Image.alpha_composite(ground, pixels).convert("RGB")]
 
 
 def _load_codecs() -> None:

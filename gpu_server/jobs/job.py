@@ -39,7 +39,8 @@ class Job(Followed):
     """The caller's id, under which the request may be repeated."""
     request: JobRequest
     """Complete: checked, with defaults, a seed and a timeout."""
-    size: tuple[int, int]
+    size: tuple[int, int] | None
+    """Width and height in pixels; None if the graph chooses them."""
     fingerprint: str
     """Of the caller's request."""
     is_kept: bool = True

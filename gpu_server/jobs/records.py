@@ -22,6 +22,8 @@ from gpu_server.jobs.cleanup import Leftover
 from gpu_server.jobs.job import Job
 from gpu_server.schemas import JobRequest
 from web import sqlite
+from web.content import Photos
+from workflows.spec import IMAGE, PHOTOS
 
 log = structlog.get_logger()
 
@@ -87,9 +89,9 @@ class Records:
         return str(row[0])
 
     @_in_thread
-    def add(self, job: Job, photo: bytes | None) -> None:
-        if photo is not None:
-            _write(self._files(job.id) / "photo", photo)
+    def add(self, job: Job, photos: Photos) -> None:
+        for name, photo in photos.items():
+            _write(self._files(job.id) / _photo_file(name), photo)
         request = job.request.model_dump(include=_REQUEST_FIELDS)
         request |= {"values": job.request.values, "size": job.size, "kept": job.is_kept}
         self._db.execute(
@@ -103,14 +105,15 @@ class Records:
 
     @_in_thread
     def end(self, job: UUID, outcome: schemas.Job, images: list[bytes], ended_at: float) -> None:
-        """Write a job's outcome and images; delete its photo."""
+        """Write a job's outcome and images; delete its photos."""
         for number, image in enumerate(images):
             _write(self._files(job) / f"{number}.image", image)
         self._db.execute(
             "UPDATE jobs SET ended = ?, outcome = ? WHERE id = ?",
             (ended_at, outcome.model_dump_json(), str(job)),
         )
-        (self._files(job) / "photo").unlink(missing_ok=True)
+        for path in self._files(job).glob("photo*"):
+            path.unlink(missing_ok=True)
 
     @_in_thread
     def forget(self, job: UUID, *, is_clean: bool) -> None:
@@ -166,8 +169,10 @@ class Records:
         return _read(self._files(job) / f"{number}.image")
 
     @_in_thread
-    def photo(self, job: UUID) -> bytes | None:
-        return _read(self._files(job) / "photo")
+    def photos(self, job: UUID) -> Photos:
+        """Return those that were sent, by the names of their parameters."""
+        files = ((name, _read(self._files(job) / _photo_file(name))) for name in PHOTOS)
+        return {name: data for name, data in files if data is not None}
 
     def _files(self, job: UUID) -> Path:
         return self._folder / "jobs" / str(job)
@@ -225,11 +230,11 @@ def _job(row: tuple[Any, ...]) -> Job | Leftover:
     datetime.fromtimestamp(created, UTC)  # raises if it is no time
     kept = json.loads(request)
     own = {name: kept[name] for name in _REQUEST_FIELDS}
-    width, height = kept["size"]
+    width, height = kept["size"] or (0, 0)
     job = Job(
         id=UUID(job_id),
         request=JobRequest.model_validate({**kept["values"], **own}),
-        size=(width, height),
+        size=(width, height) if width else None,
         fingerprint=fingerprint,
         is_kept=bool(kept["kept"]),
         created_at=created,
@@ -239,6 +244,10 @@ def _job(row: tuple[Any, ...]) -> Job | Leftover:
         ended_as = schemas.Job.model_validate_json(outcome)
         job.restore(ended_as, ended_at=float(ended or 0), is_clean=bool(clean))
     return job
+
+
+def _photo_file(name: str) -> str:
+    return "photo" if name == IMAGE else f"photo-{name}"
 
 
 def _read(path: Path) -> bytes | None:

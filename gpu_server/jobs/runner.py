@@ -22,6 +22,7 @@ from gpu_server.metrics import Metrics
 from gpu_server.schemas import State
 from gpu_server.timeouts import Timeouts
 from web import errors
+from web.content import Photos
 
 log = structlog.get_logger()
 
@@ -61,7 +62,7 @@ class Runner:
         """Count the unfinished jobs of this pod that were created before it."""
         return sum(other.created_at < job.created_at for other in self._unfinished.values())
 
-    async def admit(self, job: Job, photo: bytes | None) -> Job:
+    async def admit(self, job: Job, photos: Photos) -> Job:
         """Admit a job, or return the one already known under its id.
 
         A job that is not kept does not outlive a restart. Raises Conflict if the id belongs to
@@ -82,7 +83,7 @@ class Runner:
         if waiting >= self.max_jobs:
             raise errors.QueueFull(f"This GPU has {waiting} jobs already", retry_after=5)
         self._jobs[job.id] = self._unfinished[job.id] = job
-        written = self.records.add(job, photo)
+        written = self.records.add(job, photos)
         if job.is_kept:
             try:
                 await asyncio.shield(written)

@@ -56,7 +56,8 @@ def _is_in(folders: list[Path], name: str) -> bool:
 
 def _loaded(mode: Mode, style: str) -> Iterator[str]:
     """Name the model files in the style's graph and settings."""
-    bound = set(mode.graph_spec(style).bind.values())
+    spec = mode.graph_spec(style)
+    bound = {target for value in spec.bind for target in spec.targets(value)}
     for node in mode.graph(style).values():
         title = node.get("_meta", {}).get("title", "")
         for entry, value in node["inputs"].items():

@@ -80,7 +80,7 @@ def _named(
 def _bound(graph: Graph, spec: GraphSpec) -> set[tuple[str, str]]:
     """Return the inputs whose values in the file are replaced when a picture is drawn."""
     found = set()
-    for target in spec.bind.values():
+    for target in (target for value in spec.bind for target in spec.targets(value)):
         try:
             found.add(find_input(graph, target))
         except CatalogError:

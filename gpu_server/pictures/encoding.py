@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from gpu_server.pictures.formats import ImageFormat
 
@@ -25,12 +25,19 @@ class Encoded:
     height: int
 
 
-def open_pixels(data: bytes) -> Image.Image:
-    """Decode an output file (PPM from our node, else PNG) to RGB. Raises BadPixels."""
+class NoTransparency(ValueError):
+    """The format cannot keep the transparent parts of an image."""
+
+
+def open_pixels(data: bytes, *, alpha: bool = False) -> Image.Image:
+    """Decode an output file (PPM from our node, else PNG) to RGB, or RGBA. Raises BadPixels."""
     try:
         with Image.open(io.BytesIO(data), formats=("PPM", "PNG")) as image:
-            return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+            return image.convert("RGBA" if alpha else "RGB")
+    except (
+        *(UnidentifiedImageError, Image.DecompressionBombError),
+        *(OSError, ValueError, SyntaxError),
+    ) as error:
         raise BadPixels("the output is not a complete image") from error
 
 
@@ -62,14 +69,40 @@ def _options(image_format: ImageFormat, software: str, xmp: bytes) -> dict[str, 
 
 
 def as_format(data: bytes, image_format: ImageFormat, software: str, xmp: bytes = b"") -> bytes:
-    """Convert one of our files to another format; the result is not signed."""
+    """Convert one of our files to another format; the result is not signed.
+
+    Raises NoTransparency if the format would lose the transparent parts.
+    """
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
-        return encode(image.convert("RGB"), image_format, software, xmp).data
+        is_clear = image.has_transparency_data
+        if is_clear and image_format == "jpeg":
+            raise NoTransparency
+        return encode(
+            image.convert("RGBA" if is_clear else "RGB"), image_format, software, xmp
+        ).data
 
 
 def fit_photo(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Scale the photo to `size` (width, height), cropped evenly to that shape."""
     return ImageOps.fit(photo, size, Image.Resampling.LANCZOS)
+
+
+def within(image: Image.Image, pixels: int) -> Image.Image:
+    """Scale an image down, in its proportions, to at most so many pixels."""
+    scale = (pixels / (image.width * image.height)) ** 0.5
+    if scale >= 1:
+        return image
+    size = max(1, int(image.width * scale)), max(1, int(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def as_cut_out(mask: Image.Image) -> Image.Image:
+    """Return a mask (`L`) as ComfyUI's nodes read it from any channel.
+
+    White, and transparent, where the mask is 255: `LoadImage` takes what is transparent as its
+    mask, and so does `LoadImageMask` from alpha; from a colour it takes what is white.
+    """
+    return Image.merge("RGBA", (mask, mask, mask, ImageChops.invert(mask)))
 
 
 def as_png(image: Image.Image) -> bytes:

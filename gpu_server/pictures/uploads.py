@@ -8,14 +8,18 @@ import base64
 import binascii
 import io
 import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from gpu_server.pictures import containers
 from gpu_server.pictures.containers import Photo
 from web.errors import EaselError, FieldError, InvalidImage, TooLarge
 
 MAX_BYTES = 20_000_000
+MAX_TOGETHER = 28_000_000
+"""Most bytes of all photos of a request: they go on to a pod in one body."""
 MAX_PIXELS = 40_000_000
 ALLOWED = "a PNG, JPEG or WebP image of at most 20 MB and 40 megapixels, not animated"
 
@@ -85,18 +89,46 @@ def check_bytes(data: bytes) -> bytes:
     return data
 
 
+def check_together(photos: Collection[bytes]) -> None:
+    """Raise TooLarge if these photos are too much for one request."""
+    if sum(map(len, photos)) > MAX_TOGETHER:
+        raise TooLarge("The photos of a request may have at most 28 MB together")
+
+
 def decode(data: bytes) -> Image.Image:
     """Decode to upright RGB; transparent parts become white.
 
     Takes up to a second for 40 megapixels: call it in a thread. Raises InvalidImage if it is not a
     usable PNG, JPEG or WebP, TooLarge if it has over MAX_BYTES.
     """
+    return _decoded(data, _as_rgb)
+
+
+def decode_mask(data: bytes) -> Image.Image:
+    """Decode to an upright mask (`L`): 255 where the image is transparent, or else is white.
+
+    Raises as `decode` does.
+    """
+    return _decoded(data, _as_mask)
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Let the errors of this module speak of the photo by the name of its parameter."""
+    try:
+        yield
+    except (InvalidImage, TooLarge) as error:
+        faults = [fault.model_copy(update={"field": name}) for fault in error.errors or ()]
+        raise type(error).of(faults) from error
+
+
+def _decoded(data: bytes, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     check_bytes(data)
     try:
         photo = containers.take_apart(data)
         if photo is None:
             raise _refused("is not a PNG, JPEG or WebP image")
-        return _decode(photo)
+        return convert(_upright(photo))
     except containers.TooManyParts as error:
         raise _refused(str(error)) from error
     except Image.DecompressionBombError as error:
@@ -107,7 +139,7 @@ def decode(data: bytes) -> Image.Image:
         raise _refused("is damaged or cut off") from error
 
 
-def _decode(photo: Photo) -> Image.Image:
+def _upright(photo: Photo) -> Image.Image:
     with Image.open(io.BytesIO(photo.data), formats=(photo.format,)) as image:
         if image.width * image.height > MAX_PIXELS:
             raise _refused(f"has {image.width} × {image.height} pixels")
@@ -117,7 +149,7 @@ def _decode(photo: Photo) -> Image.Image:
             raise _refused("is animated")
         image.load()
         turn = _TURNS.get(photo.orientation)
-        return _as_rgb(image if turn is None else image.transpose(turn))
+        return image if turn is None else image.transpose(turn)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -130,3 +162,11 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     plain = Image.new("RGB", image.size)
     plain.paste(image.convert("RGB"))
     return plain
+
+
+def _as_mask(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data:
+        alpha = image.convert("RGBA").getchannel("A")
+        if alpha.getextrema() != (255, 255):  # else nothing is cut out, so that white says where
+            return ImageChops.invert(alpha)
+    return _as_rgb(image).convert("L")

@@ -65,7 +65,7 @@ class Gateway:
     async def _put(self, tracked: TrackedGeneration) -> Generation:
         tracked.raise_if_cancelled()
         delivery = tracked.delivery
-        photo = await self._photo(delivery.photo) if delivery.photo else None
+        photos = {"image": await self._photo(delivery.photo)} if delivery.photo else {}
         self._pending_requests += 1
         self._idle.clear()
         try:
@@ -74,7 +74,7 @@ class Gateway:
                 request = delivery.request.model_dump(exclude_unset=True)
                 if not request:  # its row was damaged; the backend may have it under its id
                     return await self._backend.get(tracked.id)
-                return await self._backend.put(tracked.id, request, photo)
+                return await self._backend.put(tracked.id, request, photos)
         finally:
             self._pending_requests -= 1
             if not self._pending_requests:

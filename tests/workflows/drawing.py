@@ -36,15 +36,14 @@ def draw(
     """Render the graph for these values as a service would; required values are filled in."""
     chosen = catalog.modes[mode]
     complete = {"prompt": "a red fox", "seed": 7, **values}
-    if chosen.takes_image:
-        complete["image"] = True
+    complete |= dict.fromkeys(chosen.photos, True)
     request = check(catalog, mode, complete)
     return render(
         chosen,
         request,
         size=size_of(chosen, request),
         prefix=prefix,
-        image=photo if chosen.takes_image else "",
+        photos=dict.fromkeys(chosen.photos, photo),
         output_class=output_class,
     )
 

@@ -230,7 +230,7 @@ TOML_MISTAKES = [
         'title = { ru = "Сид" }',
         ["parameters.seed.title.en"],
     ),
-    ("default = 1\n", "default = 9\n", ["parameters.count", "the default is out of range"]),
+    ("default = 1\n", "default = 11\n", ["parameters.count", "the default is out of range"]),
     ('ignores = ["negative_prompt"]', "", ["'realism'", "nor ignores 'negative_prompt'"]),
     ("shift = 3.0 }", "shft = 3.0 }", ["'realism'", "sets 'shft', which is not bound"]),
     ('prompt = "{prompt}, masterpiece', 'prompt = "masterpiece', ["'anime'", "no {prompt}"]),
@@ -252,7 +252,7 @@ TOML_MISTAKES = [
     ('shift = "Shift.shift"', 'shift = "Shift.shfit"', ["z_image.json", "'Shift'", "'shfit'"]),
     ('shift = "Shift.shift"', 'shift = "Shft.shift"', ["z_image.json", "'Shft'", "'shift'"]),
     ('shift = "Shift.shift"', 'shift = "shift"', ["z_image.json", "'shift'"]),
-    ('seed = "Sampler.seed"\n', "", ["z_image.json", "nothing is bound to 'seed'"]),
+    ('seed = "Sampler.seed"\n', "", ["cannot draw several", "nothing is bound to 'seed'"]),
     ("multiple_of = 8\nunit", "multiple_of = 0\nunit", ["parameters.width.multiple_of"]),
     ("[1024, 1024]", "[1024, 8]", ["graphs.z_image.sizes.1:1.1"]),
 ]
@@ -300,7 +300,7 @@ GRAPH_MISTAKES: list[tuple[str, Callable[[dict[str, Any]], object], list[str]]] 
     (
         "an output that the seed does not reach",
         lambda graph: graph["22"]["inputs"].update(images=["12", 0]),
-        ["does not depend on the seed"],
+        ["does not depend on 'Sampler.seed'"],
     ),
     ("exported for the editor", lambda graph: graph.update(nodes=[], links=[]), ["API format"]),
     (

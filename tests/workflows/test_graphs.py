@@ -6,7 +6,7 @@ import pytest
 
 from gpu_server.comfy.object_info import faults_in
 from tests.workflows import recorded
-from tests.workflows.drawing import EVERY_STYLE, OWN, draw
+from tests.workflows.drawing import EVERY_STYLE, OWN, by_title, draw
 from workflows.catalog import Catalog
 from workflows.graph import Graph
 from workflows.render import OUTPUT_CLASSES
@@ -65,7 +65,8 @@ def test_comfyui_accepts_every_size_of_every_style(
         across, down = (int(part) for part in ratio.split(":"))
         assert width / height == pytest.approx(across / down, rel=0.05)
         rendered = draw(catalog, mode, {"style": style, "width": width, "height": height})
-        assert (rendered.width, rendered.height) == (width, height)
+        landed = by_title(rendered.graph)
+        assert (landed["Size.width"], landed["Size.height"]) == (width, height)
         assert faults_in(rendered.graph, definitions) == []
         assert _is_on_steps(rendered.graph, definitions)
 

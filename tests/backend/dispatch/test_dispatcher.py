@@ -63,7 +63,7 @@ def new_row() -> GenerationRow:
         request=request,
         model="tiny.safetensors",
         timeout_s=60.0,
-        has_photo=False,
+        photos=(),
         created=time.time(),
     )
 

@@ -192,13 +192,13 @@ async def test_a_request_that_is_wrong_is_told_at_once(http: httpx.AsyncClient) 
 
 def test_photos_that_wait_are_bounded_by_their_bytes() -> None:
     turns = Turns()
-    large = bytes(MAX_PHOTO_BYTES // 10)
+    large = {"image": bytes(MAX_PHOTO_BYTES // 10)}
     actives = [ActiveGeneration(new_row()) for _ in range(10)]
     for active in actives:
         assert turns.has_room_for(large)
         turns.join(Waiter(active, large))
-    assert not turns.has_room_for(b"1")
-    assert turns.has_room_for(None), "those without a photo may wait"
+    assert not turns.has_room_for({"mask": b"1"})
+    assert turns.has_room_for({}), "those without a photo may wait"
     turns.leave(actives[0])
     turns.leave(actives[0])
     assert turns.has_room_for(large)

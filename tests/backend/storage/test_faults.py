@@ -61,7 +61,7 @@ async def test_files_that_cannot_be_written_or_removed_keep_their_row_and_no_oth
     (tmp_path / "images" / "images" / text[:2] / f"{text}-0").mkdir(parents=True)
     (tmp_path / "images" / "photos").write_text("in the way of the folder")
     with pytest.raises(BlobsAway) as raised:
-        await storage.blobs.put_photo(free, b"photo")
+        await storage.blobs.put_photo(free, "image", b"photo")
     assert str(tmp_path) not in raised.value.detail
     (tmp_path / "images" / "photos").unlink()
     with pytest.raises(BlobsAway):

@@ -53,7 +53,7 @@ def new_row() -> GenerationRow:
         request=GenerationRequest.model_validate({"user": "anna", **own, **values}),
         model="anime.safetensors",
         timeout_s=60.0,
-        has_photo=True,
+        photos=("image",),
         created=time.time(),
     )
 
@@ -94,7 +94,7 @@ async def test_a_row_of_the_first_release_is_read_back_whole(database: Database)
     found = await rows.get(row.id)
     assert found is not None
     assert (found.request, found.model, found.timeout_s) == (row.request, row.model, 60.0)
-    assert (found.has_photo, found.status) == (True, State.succeeded)
+    assert (found.photos, found.status) == (("image",), State.succeeded)
     assert found.outcome is not None
     assert found.outcome.images[0].bytes == 9
 

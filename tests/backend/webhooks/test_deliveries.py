@@ -50,7 +50,7 @@ async def ended(
         request=GenerationRequest.model_validate({**values, **webhook}),
         model="tiny.safetensors",
         timeout_s=60.0,
-        has_photo=False,
+        photos=(),
         created=1_700_000_000.125,
     )
     await rows.add(row)

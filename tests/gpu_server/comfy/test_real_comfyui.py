@@ -82,7 +82,7 @@ async def test_a_photo_restyled(pod: Pod) -> None:
     if not os.environ.get("EASEL_CONTROLNET"):
         pytest.skip("EASEL_CONTROLNET names no ControlNet for the checkpoint")
     request = {"mode": "restyle", "seed": 3, "width": 256, "height": 256, "format": "jpeg"}
-    async with pod.client.draw(uuid4(), request, photo()) as events:
+    async with pod.client.draw(uuid4(), request, {"image": photo()}) as events:
         *_, job = [event async for event in events]
     assert isinstance(job, Job)
     assert job.status is State.succeeded, job.error

@@ -52,9 +52,9 @@ async def test_a_photo_whose_sender_leaves_while_it_is_written_is_still_used(
 ) -> None:
     first, second = uuid4(), uuid4()
     with held_up(tmp_path):
-        writing = asyncio.create_task(pod.service.submit(first, DRAW, None))
+        writing = asyncio.create_task(pod.service.submit(first, DRAW, {}))
         await admitted(pod, first)
-        sending = asyncio.create_task(pod.service.submit(second, RESTYLE, photo()))
+        sending = asyncio.create_task(pod.service.submit(second, RESTYLE, {"image": photo()}))
         job = await admitted(pod, second)
         sending.cancel()
         await asyncio.wait({sending})
@@ -69,11 +69,11 @@ async def test_a_follower_of_a_job_that_could_not_be_kept_learns_of_its_end(
 ) -> None:
     first, second = uuid4(), uuid4()
     with held_up(tmp_path):
-        writing = asyncio.create_task(pod.service.submit(first, DRAW, None))
+        writing = asyncio.create_task(pod.service.submit(first, DRAW, {}))
         await admitted(pod, first)
-        sending = asyncio.create_task(pod.service.submit(second, RESTYLE, photo()))
+        sending = asyncio.create_task(pod.service.submit(second, RESTYLE, {"image": photo()}))
         await admitted(pod, second)
-        followed = await pod.service.submit(second, RESTYLE, photo())
+        followed = await pod.service.submit(second, RESTYLE, {"image": photo()})
         shutil.rmtree(tmp_path / "gpu_server" / "jobs")
         (tmp_path / "gpu_server" / "jobs").touch()
     await writing

@@ -80,7 +80,7 @@ async def test_picture_k_of_a_count_is_the_picture_of_its_own_seed(pod: Pod) -> 
 
 async def test_a_photo_is_redrawn_at_its_own_shape(pod: Pod) -> None:
     request = {"mode": "restyle", "format": "webp", "seed": 1}
-    async with pod.client.draw(uuid4(), request, photo()) as events:
+    async with pod.client.draw(uuid4(), request, {"image": photo()}) as events:
         *_, last = [event async for event in events]
     assert isinstance(last, Job)
     assert last.status is State.succeeded, last.error
@@ -92,7 +92,7 @@ async def test_a_photo_is_redrawn_at_its_own_shape(pod: Pod) -> None:
 
 async def test_nothing_of_a_job_stays_in_the_engine(comfy: Comfy, pod: Pod) -> None:
     request = {"mode": "restyle", "width": 256, "height": 256}
-    async with pod.client.draw(uuid4(), request, photo()) as events:
+    async with pod.client.draw(uuid4(), request, {"image": photo()}) as events:
         *_, last = [event async for event in events]
     assert isinstance(last, Job)
     assert last.status is State.succeeded
