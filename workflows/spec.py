@@ -266,5 +266,3 @@ class ModeSpec(Record):
     styles: dict[str, Style]
 
 
-IMAGE, MASK = "image", "mask"
-IMAGES = (IMAGE, "image_2", "image_3", "image_4")

@@ -88,7 +88,8 @@ def sample(mode: Mode, style: str, output_class: str = "SaveImage") -> Graph:
         for name, parameter in mode.spec.parameters.items()
         if parameter.type == "text"
     }
-    request = Request(mode=mode.name, style=style, seed=0, **texts)
+    seed = {"seed": 0} if "seed" in mode.spec.parameters else {}
+    request = Request(mode=mode.name, style=style, **seed, **texts)
     rendered = render(
         mode,
         request,

@@ -21,8 +21,12 @@ title = "Standard"
 graph = "main"
 """
 _SETTINGS = """\
-# As the workflow has them. To let callers choose one, give it a table under `parameters` instead:
-# [parameters.steps] type = "integer", minimum = 1, maximum = 50, default = 20, title = "Steps"
+# As the workflow has them. To let callers choose one, add a table for it above:
+# [parameters.steps]
+# type = "integer"
+# minimum = 1
+# maximum = 50
+# title = "Steps"
 [styles.standard.settings]"""
 
 
@@ -50,9 +54,8 @@ def _lines(
     yield _INTRODUCTION.format(name=name)
     yield "order = 100                # its position among the modes"
     yield 'default_style = "standard"'
-    yield f"title = {_value(dict(title))}"
-    if description:
-        yield f"description = {_value(dict(description))}"
+    yield from _for_people("title", title)
+    yield from _for_people("description", description)
     yield _PARAMETERS
     if not proposal.parameters:
         yield "[parameters]"
@@ -76,6 +79,13 @@ def _lines(
     if proposal.settings:
         yield _SETTINGS
         yield from (f"{key} = {_value(value)}" for key, value in proposal.settings.items())
+
+
+def _for_people(name: str, texts: Mapping[str, str]) -> Iterator[str]:
+    """Yield a text in each of its languages, a line each."""
+    if texts:
+        yield f"\n[{name}]"
+        yield from (f"{_key(language)} = {_value(text)}" for language, text in texts.items())
 
 
 def _value(value: Any) -> str:
