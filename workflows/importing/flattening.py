@@ -133,12 +133,11 @@ class Instance:
         return self._output(node, link.origin_slot, wanted, steps + 1)
 
     def _from_outside(self, number: int, wanted: str, steps: int) -> Output | Value | None:
-        assert self.parent is not None and self.host is not None
         if not 0 <= number < len(self.canvas.inputs):
             raise refusal(f"{self.canvas.name} has no input number {number}")
         name = self.canvas.inputs[number].name
-        for slot in self.host.inputs:
-            if slot.name == name and slot.link is not None:
+        for slot in self.host.inputs if self.host else ():
+            if self.parent and slot.name == name and slot.link is not None:
                 return self.parent.source(slot.link, wanted, steps)
         return Value(self.promoted[number]) if number in self.promoted else None
 
@@ -221,9 +220,7 @@ def _given(host: UiNode, names: list[str]) -> dict[str, Any]:
         ]
         return {name: value for name, value in own if value is not None}
     return {
-        name: value
-        for name, value in zip(names, host.values, strict=False)
-        if value is not None
+        name: value for name, value in zip(names, host.values, strict=False) if value is not None
     }
 
 

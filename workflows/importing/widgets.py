@@ -126,7 +126,7 @@ class _Reader:
         position, self._at = self._at, self._at + 1
         if self._named is not None and each.name in self._named:
             return self._named[each.name]
-        if position < len(self._values) and (self._named is None or self._values[position] is not None):
+        if position < len(self._values) and self._values[position] is not None:
             return self._values[position]
         return each.default
 
