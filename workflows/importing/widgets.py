@@ -19,6 +19,7 @@ _OTHER_WIDGETS = {
 }
 _CHOICE = "COMFY_DYNAMICCOMBO_V3"
 _GROWING = "COMFY_AUTOGROW_V3"
+_OWN_CHOICES, _OPTION = "CustomCombo", "option"
 _SEEDS = {"seed", "noise_seed"}
 _AFTERWARDS = {"fixed", "increment", "decrement", "randomize", "increment-wrap"}
 _UPLOADS = ("image_upload", "animated_image_upload", "video_upload", "file_upload")
@@ -100,7 +101,18 @@ def values_of(node: UiNode, definition: Mapping[str, Any]) -> dict[str, Any]:
         for each in section:
             reader.take(each)
         reader.skip_button(section)
+    if node.type == _OWN_CHOICES:
+        reader.take_choices()
     return reader.found
+
+
+def completed(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return a node's inputs with those that the front end works out from others."""
+    if kind == _OWN_CHOICES:
+        choices = [value for name, value in inputs.items() if name.startswith(_OPTION)]
+        if inputs.get("choice") in choices:
+            return {**inputs, "index": choices.index(inputs["choice"])}
+    return inputs
 
 
 class _Reader:
@@ -135,6 +147,12 @@ class _Reader:
         if self._at < len(self._values):
             value = self._values[self._at]
             self._at += value is None or value in words if isinstance(value, str | None) else 0
+
+    def take_choices(self) -> None:
+        """Take the index and the choices that a person wrote; no definition has them."""
+        self.take(Input("index", ["INT"]))
+        while self._at < len(self._values):
+            self.take(Input(f"{_OPTION}{len(self.found) - 1}", ["STRING"]))
 
     def skip_button(self, section: list[Input]) -> None:
         if any(each.has_button for each in section):
