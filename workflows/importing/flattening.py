@@ -11,7 +11,7 @@ from typing import Any
 
 from workflows.importing.layout import BYPASSED, MUTED, Canvas, Layout, UiNode
 from workflows.importing.types import MOST_NODES, MOST_STEPS, Definitions, refusal, short
-from workflows.importing.widgets import slots_of, values_of
+from workflows.importing.widgets import named_values, slots_of, values_of
 
 SHOWN_ONLY = {
     *("Note", "MarkdownNote", "Label (rgthree)", "Bookmark (rgthree)"),
@@ -209,8 +209,9 @@ class Flattened:
 
 def _given(host: UiNode, names: list[str]) -> dict[str, Any]:
     """Return what a subgraph's node sets of its own, in any of the forms of three years."""
-    if host.named is not None or isinstance(host.values, dict):
-        return host.named if host.named is not None else dict(host.values)
+    named = named_values(host)
+    if named is not None or isinstance(host.values, dict):
+        return named or {}
     proxies = host.properties.get("proxyWidgets")
     if isinstance(proxies, list):
         own = [

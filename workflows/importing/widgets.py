@@ -95,8 +95,8 @@ def _sections(
 
 def values_of(node: UiNode, definition: Mapping[str, Any]) -> dict[str, Any]:
     """Return the value of every widget that goes into the graph, by the name of its input."""
-    named = node.values if isinstance(node.values, dict) else node.named
-    reader = _Reader(list(node.values) if isinstance(node.values, list) else [], named)
+    values = node.values if isinstance(node.values, list) else []
+    reader = _Reader(values, named_values(node))
     for section in inputs_of(definition):
         for each in section:
             reader.take(each)
@@ -104,6 +104,15 @@ def values_of(node: UiNode, definition: Mapping[str, Any]) -> dict[str, Any]:
     if node.type == _OWN_CHOICES:
         reader.take_choices()
     return reader.found
+
+
+def named_values(node: UiNode) -> dict[str, Any] | None:
+    """Return values by name, unless somebody changed the list beside them, which then counts."""
+    if isinstance(node.values, dict):
+        return node.values
+    rest = iter(node.values)
+    agree = node.named is not None and all(value in rest for value in node.named.values())
+    return node.named if agree else None
 
 
 def completed(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
