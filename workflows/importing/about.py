@@ -63,7 +63,7 @@ def _properties(ui: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _leads_out(path: str) -> bool:
     parts = path.replace("\\", "/").split("/")
-    return ".." in parts or path[:1] in "/\\" and path != "" or ":" in path or "\0" in path
+    return ".." in parts or path.startswith(("/", "\\")) or ":" in path or "\0" in path
 
 
 def _sha256(entry: Mapping[str, Any]) -> str:
@@ -79,7 +79,7 @@ def packs_of(ui: Mapping[str, Any], graph: Graph, definitions: Definitions) -> d
         module = str((definitions.get(kind) or {}).get("python_module", ""))
         if module.startswith("custom_nodes."):
             packs[kind] = told.get(kind) or module.removeprefix("custom_nodes.")
-        elif module.split(".")[0] not in _OWN_MODULES and kind in told:
+        elif not module.startswith(_OWN_MODULES) and kind in told:
             packs[kind] = told[kind]
     return packs
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from workflows.graph import Graph, Node, cycles, named, source_of
 from workflows.importing.about import least_version, models_of, packs_of
-from workflows.importing.flattening import SHOWN_ONLY, Flattened, Instance, Value
+from workflows.importing.flattening import Flattened, Instance, Value
 from workflows.importing.layout import UiNode, layout
 from workflows.importing.types import (
     MOST_NODES,
@@ -19,6 +19,7 @@ from workflows.importing.types import (
     short,
 )
 from workflows.importing.verdict import needed, reasons
+from workflows.importing.widgets import completed
 
 _LIST = "__value__"
 """In an object with this key ComfyUI takes a list as a value; any other list is a link."""
@@ -83,6 +84,7 @@ def _node(inst: Instance, node: UiNode) -> Node:
         elif brought is not None:
             inputs[slot.name] = [brought.node, brought.slot]
     title = node.title or str(definition.get("display_name") or node.type)
+    inputs = completed(node.type, inputs)
     return {"inputs": inputs, "class_type": node.type, "_meta": {"title": title}}
 
 
@@ -151,6 +153,3 @@ def _fault_in(value: Any) -> str:
         inner = [*value, *value.values()] if isinstance(value, dict) else value
         return next((fault for each in inner if (fault := _fault_in(each))), "")
     return ""
-
-
-__all__ = ["SHOWN_ONLY", "convert", "exported"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from workflows.importing.layout import BYPASSED, MUTED, Canvas, Layout, UiNode
 from workflows.importing.types import MOST_NODES, MOST_STEPS, Definitions, refusal, short
-from workflows.importing.widgets import slots_of, values_of
+from workflows.importing.widgets import named_values, slots_of, values_of
 
 SHOWN_ONLY = {
     *("Note", "MarkdownNote", "Label (rgthree)", "Bookmark (rgthree)"),
@@ -133,12 +133,11 @@ class Instance:
         return self._output(node, link.origin_slot, wanted, steps + 1)
 
     def _from_outside(self, number: int, wanted: str, steps: int) -> Output | Value | None:
-        assert self.parent is not None and self.host is not None
         if not 0 <= number < len(self.canvas.inputs):
             raise refusal(f"{self.canvas.name} has no input number {number}")
         name = self.canvas.inputs[number].name
-        for slot in self.host.inputs:
-            if slot.name == name and slot.link is not None:
+        for slot in self.host.inputs if self.host else ():
+            if self.parent and slot.name == name and slot.link is not None:
                 return self.parent.source(slot.link, wanted, steps)
         return Value(self.promoted[number]) if number in self.promoted else None
 
@@ -210,8 +209,9 @@ class Flattened:
 
 def _given(host: UiNode, names: list[str]) -> dict[str, Any]:
     """Return what a subgraph's node sets of its own, in any of the forms of three years."""
-    if host.named is not None or isinstance(host.values, dict):
-        return host.named if host.named is not None else dict(host.values)
+    named = named_values(host)
+    if named is not None or isinstance(host.values, dict):
+        return named or {}
     proxies = host.properties.get("proxyWidgets")
     if isinstance(proxies, list):
         own = [
@@ -221,9 +221,7 @@ def _given(host: UiNode, names: list[str]) -> dict[str, Any]:
         ]
         return {name: value for name, value in own if value is not None}
     return {
-        name: value
-        for name, value in zip(names, host.values, strict=False)
-        if value is not None
+        name: value for name, value in zip(names, host.values, strict=False) if value is not None
     }
 
 

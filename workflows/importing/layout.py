@@ -7,6 +7,7 @@ from typing import Any
 from workflows.importing.types import MOST_LINKS, MOST_NODES, refusal, short
 
 ALWAYS, MUTED, BYPASSED = 0, 2, 4
+_LINK_KEYS = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
 
 
 @dataclass(frozen=True)
@@ -133,15 +134,14 @@ def _node(content: dict[str, Any], where: str) -> UiNode:
     values, named = content.get("widgets_values"), content.get("widgets_values_named")
     properties = content.get("properties")
     place = f"{where}: node {short(key)}"
+    outputs = _objects(content.get("outputs"), f"{place}: outputs")
     return UiNode(
         id=str(key),
         type=kind,
         title=str(content.get("title") or ""),
         mode=mode if isinstance(mode, int) else ALWAYS,
         inputs=tuple(map(_slot, _objects(content.get("inputs"), f"{place}: inputs"))),
-        outputs=tuple(
-            str(each.get("type", "")) for each in _objects(content.get("outputs"), f"{place}: outputs")
-        ),
+        outputs=tuple(_type(each.get("type", "")) for each in outputs),
         values=values if isinstance(values, list | dict) else [],
         named=named if isinstance(named, dict) else None,
         properties=properties if isinstance(properties, dict) else {},
@@ -166,15 +166,13 @@ def _type(kind: Any) -> str:
 def _links(content: Any, where: str) -> dict[str, Link]:
     """Read links as lists of 0.4, or as the objects of version 1 and of subgraphs."""
     links: dict[str, Link] = {}
-    for each in content if isinstance(content, list) else []:
-        if each is None:
+    for entry in content if isinstance(content, list) else []:
+        if entry is None:
             continue
-        if isinstance(each, dict):
-            keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
-            each = [each.get(key) for key in keys]
-        if not (isinstance(each, list) and len(each) >= 5):
+        parts = [entry.get(key) for key in _LINK_KEYS] if isinstance(entry, dict) else entry
+        if not (isinstance(parts, list) and len(parts) >= len(_LINK_KEYS)):
             raise refusal(f"{where}: a link has neither the form of version 0.4 nor that of 1")
-        key, origin, origin_slot, target, target_slot = each[:5]
+        key, origin, origin_slot, target, target_slot = parts[: len(_LINK_KEYS)]
         if not all(_is_number(slot) for slot in (origin_slot, target_slot)):
             raise refusal(f"{where}: link {short(key)} has a slot that is no number")
         links[str(key)] = Link(str(origin), int(origin_slot), str(target), int(target_slot))
@@ -182,7 +180,9 @@ def _links(content: Any, where: str) -> dict[str, Link]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int) or (isinstance(value, str) and value.isdecimal() and len(value) < 9)
+    if isinstance(value, str):
+        return value.isdecimal() and len(value) < 9
+    return isinstance(value, int)
 
 
 def _objects(content: Any, where: str) -> list[dict[str, Any]]:

@@ -95,5 +95,6 @@ def _document(stem: str, content: Any) -> Document:
         return Document(stem, "api", content)
     keys = ", ".join(short(key) for key in list(content)[:5]) or "no keys"
     raise refusal(
-        f"this JSON is not a workflow: it has neither 'nodes' nor nodes with 'class_type', but {keys}"
+        f"this JSON is not a workflow: it has {keys}, "
+        "but neither 'nodes' nor nodes with 'class_type'"
     )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from workflows.graph import Graph
 
 Definitions = Mapping[str, Mapping[str, Any]]
-"""Node definitions by class, as ComfyUI gives them in `/object_info`; some fields may be missing."""
+"""Node definitions by class, as ComfyUI's `/object_info` has them; fields may be missing."""
 
 MEGABYTE = 1024 * 1024
 LARGEST_FILE = 50 * MEGABYTE

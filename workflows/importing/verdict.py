@@ -127,8 +127,8 @@ def needed(graph: Graph, definitions: Definitions) -> tuple[Graph, list[str]]:
             sources = map(source_of, graph[key]["inputs"].values())
             waiting += [source for source in sources if source is not None]
     left = [
-        f"'{short(node['_meta']['title'])}' (node {short(key)}, {short(node['class_type'])}) is left "
-        "out: no saved picture depends on it"
+        f"left out '{short(node['_meta']['title'])}' (node {short(key)}, "
+        f"{short(node['class_type'])}): no saved picture depends on it"
         for key, node in graph.items()
         if key not in kept
     ]

@@ -19,6 +19,7 @@ _OTHER_WIDGETS = {
 }
 _CHOICE = "COMFY_DYNAMICCOMBO_V3"
 _GROWING = "COMFY_AUTOGROW_V3"
+_OWN_CHOICES, _OPTION = "CustomCombo", "option"
 _SEEDS = {"seed", "noise_seed"}
 _AFTERWARDS = {"fixed", "increment", "decrement", "randomize", "increment-wrap"}
 _UPLOADS = ("image_upload", "animated_image_upload", "video_upload", "file_upload")
@@ -94,13 +95,33 @@ def _sections(
 
 def values_of(node: UiNode, definition: Mapping[str, Any]) -> dict[str, Any]:
     """Return the value of every widget that goes into the graph, by the name of its input."""
-    named = node.values if isinstance(node.values, dict) else node.named
-    reader = _Reader(list(node.values) if isinstance(node.values, list) else [], named)
+    values = node.values if isinstance(node.values, list) else []
+    reader = _Reader(values, named_values(node))
     for section in inputs_of(definition):
         for each in section:
             reader.take(each)
         reader.skip_button(section)
+    if node.type == _OWN_CHOICES:
+        reader.take_choices()
     return reader.found
+
+
+def named_values(node: UiNode) -> dict[str, Any] | None:
+    """Return values by name, unless somebody changed the list beside them, which then counts."""
+    if isinstance(node.values, dict):
+        return node.values
+    rest = iter(node.values)
+    agree = node.named is not None and all(value in rest for value in node.named.values())
+    return node.named if agree else None
+
+
+def completed(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return a node's inputs with those that the front end works out from others."""
+    if kind == _OWN_CHOICES:
+        choices = [value for name, value in inputs.items() if name.startswith(_OPTION)]
+        if inputs.get("choice") in choices:
+            return {**inputs, "index": choices.index(inputs["choice"])}
+    return inputs
 
 
 class _Reader:
@@ -126,7 +147,7 @@ class _Reader:
         position, self._at = self._at, self._at + 1
         if self._named is not None and each.name in self._named:
             return self._named[each.name]
-        if position < len(self._values) and (self._named is None or self._values[position] is not None):
+        if position < len(self._values) and self._values[position] is not None:
             return self._values[position]
         return each.default
 
@@ -135,6 +156,12 @@ class _Reader:
         if self._at < len(self._values):
             value = self._values[self._at]
             self._at += value is None or value in words if isinstance(value, str | None) else 0
+
+    def take_choices(self) -> None:
+        """Take the index and the choices that a person wrote; no definition has them."""
+        self.take(Input("index", ["INT"]))
+        while self._at < len(self._values):
+            self.take(Input(f"{_OPTION}{len(self.found) - 1}", ["STRING"]))
 
     def skip_button(self, section: list[Input]) -> None:
         if any(each.has_button for each in section):
