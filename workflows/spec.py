@@ -264,5 +264,3 @@ class ModeSpec(Record):
     parameters: dict[str, Parameter] = {}
     graphs: dict[str, GraphSpec]
     styles: dict[str, Style]
-
-

@@ -11,7 +11,7 @@ Slot = tuple[str, str]
 """A node's id and the name of one of its inputs."""
 
 _BY_VALUE = {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING"}
-_SWITCHES = ("ComfySwitchNode", "ComfySoftSwitchNode")
+SWITCHES = ("ComfySwitchNode", "ComfySoftSwitchNode")
 _NOT_WORDS = ("delimiter", "regex_pattern", "find", "pattern", "format", "filename_prefix")
 _DEPTH = 50
 
@@ -44,7 +44,7 @@ class Net:
     def taken(self, key: str) -> Iterator[Link]:
         """Yield the links that count: of a switch that stands still only the chosen side."""
         links = list(self.links(key))
-        if self.class_of(key) in _SWITCHES and (state := self._state(key)) is not None:
+        if self.class_of(key) in SWITCHES and (state := self._state(key)) is not None:
             links = [link for link in links if link.input == ("on_true" if state else "on_false")]
         yield from links
 
@@ -106,7 +106,7 @@ class Net:
             if value[0] not in self.graph:
                 return None
             names = list(self.graph[value[0]]["inputs"])
-            if self.class_of(value[0]) in _SWITCHES:
+            if self.class_of(value[0]) in SWITCHES:
                 sides = [link.input for link in self.taken(value[0])]
                 names = sides if len(sides) == 1 else []
             if len(names) != 1 or value[1] != 0:

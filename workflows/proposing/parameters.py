@@ -81,3 +81,7 @@ def closeness(value: float) -> dict[str, Any]:
         "title": "Structure",
         "description": "How closely the photo's structure is kept; 0 is not at all.",
     }
+
+
+def switch(title: str, *, is_on: bool) -> dict[str, Any]:
+    return {"type": "boolean", "default": is_on, "title": title}
