@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +54,10 @@ def add(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, An
     return code, json.loads(capsys.readouterr().out)
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_a_workflow_becomes_a_mode_that_loads(
     own: Path, workflow: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,7 +66,7 @@ def test_a_workflow_becomes_a_mode_that_loads(
     assert answer["bound"]["prompt"] == "Prompt.text"
     assert answer["files"][0]["id"] == "animagine-xl-4"
     assert answer["path"] == str(own / "my_wallpaper")
-    assert sorted(os.listdir(own)) == ["my_wallpaper"]
+    assert names_in(own) == ["my_wallpaper"]
     mode = load_mode(own / "my_wallpaper")
     assert mode.spec.title.en == "My wallpaper"
     assert mode.graph_spec("standard").files == ("animagine-xl-4",)
@@ -94,8 +97,8 @@ def test_nothing_is_replaced_without_force(
     assert "--force" in answer["reasons"][0]["reason"]
     assert (own / "mine" / "note.txt").exists()
     assert add(capsys, workflow, "--name", "mine", "--force")[0] == 0
-    assert sorted(os.listdir(own / "mine")) == ["graph.json", "mode.toml"]
-    assert os.listdir(own) == ["mine"]
+    assert names_in(own / "mine") == ["graph.json", "mode.toml"]
+    assert names_in(own) == ["mine"]
 
 
 @pytest.mark.parametrize("name", ["free", "../x", "", "Ж", "a b", ".x", "a" * 41, "/tmp/x"])

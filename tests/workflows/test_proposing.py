@@ -33,9 +33,16 @@ def a_graph(**more: dict[str, Any]) -> Graph:
         "room": node("EmptyLatentImage", width=832, height=1216, batch_size=1),
         "draw": node(
             "KSampler",
-            seed=7, steps=12, cfg=5.5, sampler_name="euler", scheduler="normal",
-            denoise=1.0, model=["model", 0], positive=["good", 0],
-            negative=["bad", 0], latent_image=["room", 0],
+            seed=7,
+            steps=12,
+            cfg=5.5,
+            sampler_name="euler",
+            scheduler="normal",
+            denoise=1.0,
+            model=["model", 0],
+            positive=["good", 0],
+            negative=["bad", 0],
+            latent_image=["room", 0],
         ),
     }
     return graph | more
@@ -105,7 +112,7 @@ def test_one_of_several_pictures_is_taken_and_the_others_are_named() -> None:
     small = node("ImageScaleBy", image=["decode", 0], upscale_method="area", scale_by=0.5)
     more = {"small": small, "last": node("SaveImage", "Small", images=["small", 0])}
     found = proposed(a_graph(**more))
-    assert list(n["class_type"] for n in found.graph.values()).count("SaveImage") == 1
+    assert [n["class_type"] for n in found.graph.values()].count("SaveImage") == 1
     assert "small" in found.graph
     assert any("SaveImage (node save)" in sentence for sentence in found.left)
     assert "small" not in proposed(a_graph(**more), answer=1).graph
@@ -124,8 +131,11 @@ def test_custom_sampling_has_its_values_in_nodes_of_their_own() -> None:
         a_graph(
             draw=node(
                 "SamplerCustomAdvanced",
-                noise=["noise", 0], guider=["guide", 0], sampler=["kind", 0],
-                sigmas=["steps", 0], latent_image=["room", 0],
+                noise=["noise", 0],
+                guider=["guide", 0],
+                sampler=["kind", 0],
+                sigmas=["steps", 0],
+                latent_image=["room", 0],
             ),
             noise=node("RandomNoise", noise_seed=3),
             guide=node(
@@ -157,7 +167,9 @@ def test_a_photo_a_mask_and_how_much_changes_are_parameters() -> None:
         photo=node("LoadImage", image="example.png"),
         room=node(
             "VAEEncodeForInpaint",
-            pixels=["photo", 0], vae=["model", 2], mask=["photo", 1],
+            pixels=["photo", 0],
+            vae=["model", 2],
+            mask=["photo", 1],
             grow_mask_by=6,
         ),
     )
