@@ -27,6 +27,7 @@ _REASONS = {
     _NEWER: "has nodes that these definitions lack",
     "a mode makes": "makes no picture",
     "saves a picture": "makes no picture",
+    "takes photos only": "needs more than photos",
 }
 
 
@@ -54,11 +55,11 @@ def _judged(path: Path, definitions: Definitions) -> str:
     return f"fault in the graph: {unsound[0]}" if unsound else ""
 
 
-def _definitions(path: Path | None) -> Definitions:
-    if path is None:
-        return object_info.recorded()
-    data = path.read_bytes()
-    found: dict[str, Any] = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+def _definitions(paths: list[Path]) -> Definitions:
+    found: dict[str, Any] = {} if paths else dict(object_info.recorded())
+    for path in paths:
+        data = path.read_bytes()
+        found |= json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
     return found
 
 
@@ -89,7 +90,13 @@ def main() -> int:
     built = parser("templates", __doc__)
     built.add_argument("templates", type=Path, help="the folder of templates, with index.json")
     built.add_argument("--blueprints", type=Path, help="the folder of subgraph blueprints")
-    built.add_argument("--definitions", type=Path, help="/object_info as JSON (the recorded ones)")
+    built.add_argument(
+        "--definitions",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="/object_info as JSON; later files add to it (the recorded one)",
+    )
     options = built.parse_args()
     figures = measure(options.templates, options.blueprints, _definitions(options.definitions))
     return finish("templates", figures, options.output)

@@ -226,6 +226,17 @@ def test_a_workflow_without_a_picture_is_refused(
     assert words in reason.reason
 
 
+@pytest.mark.parametrize(("kind", "words"), [("LoadVideo", "a video"), ("LoadAudio", "sound")])
+def test_a_workflow_that_needs_more_than_photos_is_refused(
+    kind: str, words: str, definitions: dict[str, Any]
+) -> None:
+    content = changed(lambda c: c["nodes"].append(node(8, kind)))
+
+    (reason,) = refused(content, definitions)
+
+    assert reason == Reason("8", kind, f"it loads {words}; a mode takes photos only")
+
+
 def test_a_preview_is_the_picture_only_where_nothing_is_saved(definitions: dict[str, Any]) -> None:
     content = drawing()
     find(content, 7)["type"] = "PreviewImage"
