@@ -4,6 +4,7 @@ Subgraphs are taken apart, reroutes and bypassed nodes passed, and what a link b
 output of a node that runs, or the value of a widget.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,7 @@ _REROUTES = {"Reroute", "Reroute (rgthree)"}
 _PRIMITIVE = "PrimitiveNode"
 _SETTERS = {"SetNode", "easy setNode"}
 _GETTERS = {"GetNode", "easy getNode"}
+_DEEPEST = 50
 _VIRTUAL = SHOWN_ONLY | _REROUTES | _SETTERS | _GETTERS | {_PRIMITIVE}
 
 
@@ -62,10 +64,13 @@ class Instance:
         if canvas is None:
             return None
         if node.id not in self.children:
-            if self.path.count(":") >= MOST_STEPS:
-                raise refusal(f"{canvas.name} contains itself", self.id_of(node), node.type)
+            if self.path.count(":") >= _DEEPEST:
+                raise refusal(
+                    f"{canvas.name} contains itself, or is nested more than {_DEEPEST} times"
+                )
             child = Instance(self.flat, canvas, self, node, f"{self.id_of(node)}:")
             self.children[node.id] = child
+            self.flat.count()
         return self.children[node.id]
 
     def running(self) -> Iterator[tuple["Instance", UiNode]]:
@@ -75,6 +80,7 @@ class Instance:
                 continue
             inner = self.inside(node)
             if inner is None:
+                self.flat.count()
                 yield self, node
             else:
                 yield from inner.running()
@@ -101,7 +107,7 @@ class Instance:
 
     def _inner_value(self, number: int) -> Value | None:
         """Return the value of the first widget that an input of the subgraph leads to."""
-        for link in self.canvas.starts(number):
+        for link in self.canvas.starts.get(number, []):
             node = self.canvas.nodes.get(link.target)
             if node is None or not 0 <= link.target_slot < len(node.inputs):
                 continue
@@ -118,6 +124,16 @@ class Instance:
         return None
 
     # Links
+
+    @cached_property
+    def setters(self) -> dict[str, str | None]:
+        """The links whose values the canvas gives a name."""
+        nodes = self.canvas.nodes.values()
+        return {
+            _first(node): node.inputs[0].link
+            for node in nodes
+            if node.type in _SETTERS and node.inputs
+        }
 
     def source(self, link_id: str, wanted: str, steps: int = 0) -> Output | Value | None:
         """Return what a link brings to an input of the type `wanted`."""
@@ -164,9 +180,8 @@ class Instance:
 
     def _set_elsewhere(self, node: UiNode, wanted: str, steps: int) -> Output | Value | None:
         name = _first(node)
-        for setter in self.canvas.nodes.values():
-            if setter.type in _SETTERS and setter.inputs and _first(setter) == name:
-                return self._through(setter.inputs[0].link, wanted, steps)
+        if name in self.setters:
+            return self._through(self.setters[name], wanted, steps)
         if self.parent is not None:
             return self.parent._set_elsewhere(node, wanted, steps)
         raise refusal(f"nothing sets '{short(name)}'", self.id_of(node), node.type)
@@ -174,11 +189,11 @@ class Instance:
     def _past(self, node: UiNode, slot: int, wanted: str, steps: int) -> Output | Value | None:
         """Pass a bypassed node by the input that fits best."""
         slots = slots_of(node, self.flat.definitions.get(node.type))
-        brought = node.outputs[slot] if slot < len(node.outputs) else ""
+        brought = node.outputs[slot] if 0 <= slot < len(node.outputs) else ""
         fitting = [each for each in slots if fits(each.type, brought) and fits(each.type, wanted)]
         if wanted in ("*", ""):
-            chosen = slots[slot] if slot < len(slots) else next(iter(slots), None)
-        elif slot < len(slots) and slots[slot] in fitting:
+            chosen = slots[slot] if 0 <= slot < len(slots) else next(iter(slots), None)
+        elif 0 <= slot < len(slots) and slots[slot] in fitting:
             chosen = slots[slot]
         else:
             exact = [each for each in slots if each.type == wanted]
@@ -192,15 +207,16 @@ class Flattened:
 
     layout: Layout
     definitions: Definitions
+    _size: Iterator[int] = field(default_factory=itertools.count)
+
+    def count(self) -> None:
+        """Bound what small files of subgraphs within subgraphs can unfold to."""
+        if next(self._size) >= MOST_NODES:
+            raise refusal(f"with its subgraphs it has more than {MOST_NODES} nodes")
 
     def nodes(self) -> list[tuple[Instance, UiNode]]:
-        """Return the nodes that run. Raises NotAMode if subgraphs within subgraphs are too many."""
-        nodes = []
-        for each in Instance(self, self.layout.root).running():
-            nodes.append(each)
-            if len(nodes) > MOST_NODES:
-                raise refusal(f"with its subgraphs it has more than {MOST_NODES} nodes")
-        return nodes
+        """Return the nodes that run. Raises NotAMode if they are too many."""
+        return list(Instance(self, self.layout.root).running())
 
     def values(self, node: UiNode) -> dict[str, Any]:
         definition = self.definitions.get(node.type)

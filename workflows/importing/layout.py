@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from workflows.importing.types import MOST_LINKS, MOST_NODES, refusal, short
+from workflows.importing.types import MOST_LINKS, MOST_NODES, MOST_SLOTS, refusal, short
 
 ALWAYS, MUTED, BYPASSED = 0, 2, 4
 _LINK_KEYS = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
@@ -57,13 +58,14 @@ class Canvas:
     exits: dict[int, str] = field(default_factory=dict)
     """The link that ends at an output, by the output's number."""
 
-    def starts(self, number: int) -> list[Link]:
-        """Return the links that start at an input of the subgraph."""
-        return [
-            link
-            for link in self.links.values()
-            if self.entry and link.origin == self.entry and link.origin_slot == number
-        ]
+    @cached_property
+    def starts(self) -> dict[int, list[Link]]:
+        """The links that start at the subgraph's inputs, by the input's number."""
+        starts: dict[int, list[Link]] = {}
+        for link in self.links.values():
+            if self.entry and link.origin == self.entry:
+                starts.setdefault(link.origin_slot, []).append(link)
+        return starts
 
 
 @dataclass(frozen=True)
@@ -107,17 +109,21 @@ def _canvas(content: Mapping[str, Any], where: str) -> Canvas:
         nodes[node.id] = node
     links = _links(content.get("links"), where)
     entry, end = _border(content, "inputNode"), _border(content, "outputNode")
+    origins = {*nodes, entry}
     for node in nodes.values():
         for slot in node.inputs:
             link = links.get(slot.link) if slot.link is not None else None
-            if slot.link is not None and (link is None or link.origin not in {*nodes, entry}):
+            if slot.link is not None and (link is None or link.origin not in origins):
                 raise refusal(
                     f"its input '{short(slot.name)}' has a link to nothing in {where}",
                     node.id,
                     node.type,
                 )
     exits = {link.target_slot: key for key, link in links.items() if end and link.target == end}
-    inputs = tuple(_slot(each) for each in _objects(content.get("inputs"), f"{where}: inputs"))
+    for number, key in exits.items():
+        if links[key].origin not in origins:
+            raise refusal(f"{where}: its output number {number} has a link from nothing")
+    inputs = _slots(content.get("inputs"), where)
     return Canvas(where, nodes, links, inputs, entry, exits)
 
 
@@ -140,12 +146,19 @@ def _node(content: dict[str, Any], where: str) -> UiNode:
         type=kind,
         title=str(content.get("title") or ""),
         mode=mode if isinstance(mode, int) else ALWAYS,
-        inputs=tuple(map(_slot, _objects(content.get("inputs"), f"{place}: inputs"))),
+        inputs=_slots(content.get("inputs"), place),
         outputs=tuple(_type(each.get("type", "")) for each in outputs),
         values=values if isinstance(values, list | dict) else [],
         named=named if isinstance(named, dict) else None,
         properties=properties if isinstance(properties, dict) else {},
     )
+
+
+def _slots(content: Any, where: str) -> tuple[Slot, ...]:
+    slots = _objects(content, f"{where}: inputs")
+    if len(slots) > MOST_SLOTS:
+        raise refusal(f"{where} has {len(slots)} inputs; at most {MOST_SLOTS} are read")
+    return tuple(map(_slot, slots))
 
 
 def _slot(content: dict[str, Any]) -> Slot:

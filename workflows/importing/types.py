@@ -13,6 +13,8 @@ MEGABYTE = 1024 * 1024
 LARGEST_FILE = 50 * MEGABYTE
 MOST_NODES = 10_000
 MOST_LINKS = 50_000
+MOST_SLOTS = 1_000
+"""How many inputs a node, or a subgraph, may have."""
 MOST_STEPS = 200
 """How many reroutes, subgraph borders and bypassed nodes a link may pass."""
 

@@ -21,6 +21,7 @@ _MEDIA = {
     "LATENT": "a latent",
     "SVG": "a vector drawing",
 }
+_UPLOADS = {"video_upload": "a video", "audio_upload": "sound", "file_upload": "a file"}
 _PAID = re.compile(
     r"(Beeble|Bria|ByteDance|Clarity|Claude|ElevenLabs|FishAudio|Gemini|Grok|HappyHorse|HeyGen"
     r"|Higgsfield|HitPaw|Ideogram|Kling|Krea\d|LtxApi|Luma|Magnific|Meshy|MetaMuse|MinimaxHailuo"
@@ -58,7 +59,7 @@ def _fault_in_class(
     if definition is not None:
         module = str(definition.get("python_module", ""))
         is_paid = definition.get("api_node") or module.startswith("comfy_api_nodes")
-        return paid if is_paid else ""
+        return paid if is_paid else _fault_in_source(definition)
     if pack:
         return f"this ComfyUI does not have it; install the node pack {pack}"
     if kind.startswith(("workflow>", "workflow/")):
@@ -70,6 +71,16 @@ def _fault_in_class(
         "this ComfyUI does not have it, and the file names no node pack: it is a custom node, "
         f"or part of a newer ComfyUI{newer}"
     )
+
+
+def _fault_in_source(definition: Mapping[str, Any]) -> str:
+    """Refuse what reads a file that nobody can send with a prompt."""
+    for spec in _specs(definition.get("input", {})):
+        options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
+        for option, medium in _UPLOADS.items():
+            if options.get(option):
+                return f"it loads {medium}; a mode takes photos only"
+    return ""
 
 
 def _faults_in_outputs(graph: Graph, definitions: Definitions) -> Iterator[Reason]:
@@ -102,18 +113,17 @@ def _makes(kind: str, definitions: Definitions) -> str:
         return "a video"
     if not definition.get("output_node") or kind in _VIEWERS:
         return ""
-    types = {part for each in _types(definition.get("input", {})) for part in each.split(",")}
+    specs = _specs(definition.get("input", {}))
+    types = {part for spec in specs for part in str(spec[0]).split(",")}
     for medium, words in _MEDIA.items():
         if any(each == medium or each.startswith(f"{medium}_") for each in types):
             return words
     return "picture" if "IMAGE" in types else ""
 
 
-def _types(inputs: Any) -> Iterator[str]:
+def _specs(inputs: Mapping[str, Any]) -> Iterator[list[Any]]:
     for section in ("required", "optional"):
-        for spec in (inputs.get(section) or {}).values():
-            if spec and isinstance(spec[0], str):
-                yield spec[0]
+        yield from (spec for spec in (inputs.get(section) or {}).values() if spec)
 
 
 def needed(graph: Graph, definitions: Definitions) -> tuple[Graph, list[str]]:
