@@ -80,13 +80,14 @@ def render(
         raise RenderError(f"'{output_class}' is not one of {', '.join(OUTPUT_CLASSES)}")
     spec = mode.graph_spec(request.style)
     photos = {name: file for name, file in (photos or {}).items() if name not in spec.ignores}
-    graph = _needed(mode, spec, mode.graph(request.style), photos)
+    whole, graph = mode.graph(request.style), mode.graph(request.style)
+    graph = _needed(mode, spec, graph, photos)
     for name, value in (_graph_values(mode, request, size) | photos).items():
         if name not in spec.bind:
             raise RenderError(f"nothing in the graph takes '{name}'")
-        for target in spec.targets(name):
-            key, entry = find_input(graph, target)
-            graph[key]["inputs"][entry] = {_LIST: value} if isinstance(value, list) else value
+        for key, entry in (find_input(whole, target) for target in spec.targets(name)):
+            if key in graph:  # else it is of no use without a photo that was not sent
+                graph[key]["inputs"][entry] = {_LIST: value} if isinstance(value, list) else value
     seeds = tuple(request.seed + k for k in range(request.count))
     output = picture_node(graph, spec.output)
     outputs: tuple[str, ...] = (output,)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gpu_server.comfy.answers import NodeFault
 from gpu_server.comfy.model_files import advice, files_of, missing_models
@@ -83,13 +84,13 @@ def lacks_controlnet(fault: NodeFault) -> bool:
 
 def sample(mode: Mode, style: str, output_class: str = "SaveImage") -> Graph:
     """Return a graph of the style with arbitrary values."""
-    texts = {
-        name: parameter.default if parameter.default is not None else "sample"
+    values: dict[str, Any] = {"text": "sample", "seed": 0}
+    known = {
+        name: parameter.default if parameter.default is not None else values[parameter.type]
         for name, parameter in mode.spec.parameters.items()
-        if parameter.type == "text"
+        if parameter.type in values
     }
-    seed = {"seed": 0} if "seed" in mode.spec.parameters else {}
-    request = Request(mode=mode.name, style=style, **seed, **texts)
+    request = Request(mode=mode.name, style=style, **known)
     rendered = render(
         mode,
         request,

@@ -37,7 +37,7 @@ class EaselOutput:
         }
 
     def save(self, images: "Tensor", filename_prefix: str) -> dict[str, Any]:
-        """Write `images` (count x height x width x 3 or 4, 0 to 1; alpha is dropped)."""
+        """Write `images` (count x height x width x 3 or 4, 0 to 1)."""
         height, width = images.shape[1:3]
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory(), width, height
@@ -46,7 +46,7 @@ class EaselOutput:
         for k, image in enumerate(images):
             filename = f"{name.replace('%batch_num%', str(k))}_{counter + k:05}_.ppm"
             # Convert on the GPU, so that only a quarter of the bytes leave it.
-            pixels = image[..., :3].mul(255).clamp_(0, 255).byte().cpu().numpy()
+            pixels = image[..., :4].mul(255).clamp_(0, 255).byte().cpu().numpy()
             write_ppm(Path(folder, filename), pixels)
             saved.append({"filename": filename, "subfolder": subfolder, "type": "output"})
         return {"ui": {"images": saved}}

@@ -25,6 +25,7 @@ def describe_modes(
                     "title": parameter.title.model_dump(),
                     "description": parameter.description and parameter.description.model_dump(),
                     "unit": parameter.unit,
+                    "choices": {c.value: c.title.model_dump() for c in parameter.choices},
                 }
                 for name, parameter in mode.spec.parameters.items()
             },

@@ -23,6 +23,8 @@ _MODEL_INPUTS = {
     ("ModelPatchLoader", "name"): "model_patches",
 }
 
+LOADERS = frozenset(("LoadImage", "LoadImageMask"))
+"""Classes whose input `image` names a file."""
 Models = Mapping[str, Sequence[str]]
 
 
@@ -84,9 +86,9 @@ class Definitions:
         """Return the body of `GET /object_info` for all classes or one; `{}` for an unknown one."""
         names = self._info if class_type is None else {class_type} & self._info.keys()
         info = {name: self._info[name] for name in names}
-        if "LoadImage" in info:
-            info["LoadImage"] = copy.deepcopy(info["LoadImage"])
-            info["LoadImage"]["input"]["required"]["image"][0] = self._folders.input_files()
+        for name in LOADERS.intersection(info):
+            info[name] = copy.deepcopy(info[name])
+            info[name]["input"]["required"]["image"][0] = self._folders.input_files()
         return info
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpu_server.sketch.folders import Folders
-from gpu_server.sketch.graphs.definitions import Definitions, InputSpec
+from gpu_server.sketch.graphs.definitions import LOADERS, Definitions, InputSpec
 from gpu_server.sketch.graphs.graph import Graph
 
 _LONG_LIST = 20  # longer lists of allowed values are not sent back
@@ -135,7 +135,7 @@ class _Validator:
                 fault, source_valid = self._check_link(inputs[input_spec.name], input_spec)
                 faults += fault
                 sources_valid = sources_valid and source_valid
-            elif (node["class_type"], input_spec.name) == ("LoadImage", "image"):
+            elif node["class_type"] in LOADERS and input_spec.name == "image":
                 faults += self._check_image(inputs, input_spec)
             else:
                 faults += _check_value(inputs, input_spec)

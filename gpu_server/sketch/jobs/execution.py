@@ -90,7 +90,7 @@ class Execution:
     def _changes(self, node: dict[str, Any]) -> Any:
         """Return what counts as content beyond the inputs (ComfyUI's IS_CHANGED)."""
         match node["class_type"]:
-            case "LoadImage":
+            case "LoadImage" | "LoadImageMask":
                 path = self._env.folders.input_image(node["inputs"].get("image"))
                 digest = hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
                 node["is_changed"] = [digest]

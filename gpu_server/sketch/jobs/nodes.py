@@ -5,12 +5,13 @@ import string
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from gpu_server.sketch.draw import Brief, Control, Drawing, style_of_model
 from gpu_server.sketch.jobs import pictures
-from gpu_server.sketch.jobs.pictures import Picture, Pixels
+from gpu_server.sketch.jobs.pictures import Picture, Pixels, Plane
 from gpu_server.sketch.jobs.values import Conditioning, Context, Inputs, Latent, Model, Output
 
 _EDGE_THRESHOLDS = 0.4, 0.8  # Canny's defaults
@@ -101,13 +102,53 @@ def _decode(inputs: Inputs, _: Context) -> Output:
     return Output((latent.drawn or [Picture(blank)] * latent.batch,))
 
 
-def _load_image(inputs: Inputs, context: Context) -> Output:
+def _input_image(inputs: Inputs, context: Context) -> Path:
     path = context.folders.input_image(inputs["image"])
     if path is None:
         raise FileNotFoundError(f"No such picture: {inputs['image']}")
-    picture = pictures.load(path)
-    mask = np.zeros((64, 64), np.float32)
-    return Output(([picture], mask))
+    return path
+
+
+def _load_image(inputs: Inputs, context: Context) -> Output:
+    path = _input_image(inputs, context)
+    return Output(([pictures.load(path)], _mask_in(path, "alpha")))
+
+
+def _load_mask(inputs: Inputs, context: Context) -> Output:
+    return Output((_mask_in(_input_image(inputs, context), inputs["channel"]),))
+
+
+def _mask_in(path: Path, channel: str) -> Plane:
+    plane = pictures.load_channel(path, channel)
+    if plane is None:
+        return np.zeros((64, 64), np.float32)
+    return 1 - plane if channel == "alpha" else plane
+
+
+def _composite(inputs: Inputs, _: Context) -> Output:
+    """Lay the source over the destination from its corner, where the mask says so."""
+    destination, source = inputs["destination"][0], inputs["source"][0]
+    if inputs["resize_source"]:
+        source = pictures.scale(source, *destination.size, "bilinear", "disabled")
+    x, y = inputs["x"], inputs["y"]
+    pixels = destination.pixels.copy()
+    there = pixels[y : y + source.size[1], x : x + source.size[0]]
+    laid = source.pixels[: there.shape[0], : there.shape[1]]
+    mask = inputs.get("mask")
+    if mask is None:
+        there[:] = laid
+    else:
+        share = pictures.fit_mask(mask, source.size)[: there.shape[0], : there.shape[1], None]
+        there[:] = laid * share + there * (1 - share)
+    return Output(([Picture(pixels)],))
+
+
+def _join_alpha(inputs: Inputs, _: Context) -> Output:
+    joined = []
+    for picture in inputs["image"]:
+        alpha = 255 * (1 - pictures.fit_mask(inputs["alpha"], picture.size))
+        joined.append(Picture(np.dstack((picture.pixels, alpha.astype(np.uint8)))))
+    return Output((joined,))
 
 
 def _canny(inputs: Inputs, _: Context) -> Output:
@@ -206,6 +247,9 @@ FUNCTIONS: Mapping[str, NodeFunction] = {
     "KSampler": _sample,
     "VAEDecode": _decode,
     "LoadImage": _load_image,
+    "LoadImageMask": _load_mask,
+    "ImageCompositeMasked": _composite,
+    "JoinImageWithAlpha": _join_alpha,
     "Canny": _canny,
     "ImageScale": _scale,
     "ImageScaleToTotalPixels": _scale_to_pixels,

@@ -26,7 +26,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class Picture:
-    """RGB pixels (height, width, 3); `photo` holds the source of an edge picture."""
+    """RGB or RGBA pixels (height, width, 3 or 4); `photo`: the source of an edge picture."""
 
     pixels: Pixels
     photo: Pixels | None = None
@@ -40,6 +40,22 @@ def load(path: Path) -> Picture:
     """Decode an image file upright, as RGB. Raises OSError for what is no image, or half of one."""
     with Image.open(path) as image:
         return Picture(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
+
+
+def load_channel(path: Path, channel: str) -> Plane | None:
+    """Return a channel of an image file from 0 to 1; None for the alpha of one without."""
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if channel == "alpha" and "A" not in image.getbands():
+            return None
+        plane = image.convert("RGBA").getchannel(channel[0].upper())
+        return np.asarray(plane, np.float32) / np.float32(255)
+
+
+def fit_mask(mask: Plane, size: tuple[int, int]) -> Plane:
+    """Stretch a mask to a picture's width and height."""
+    stretched = Image.fromarray((mask * 255).astype(np.uint8)).resize(size)
+    return np.asarray(stretched, np.float32) / np.float32(255)
 
 
 def scale(picture: Picture, width: int, height: int, method: str, crop: str) -> Picture:
@@ -117,9 +133,10 @@ def png(pixels: Pixels, level: int, texts: Mapping[str, Any] | None = None) -> b
 
 
 def ppm(pixels: Pixels) -> bytes:
-    """Encode as binary PPM (P6, 8 bit)."""
-    height, width = pixels.shape[:2]
-    return b"P6\n%d %d\n255\n" % (width, height) + np.ascontiguousarray(pixels).tobytes()
+    """Encode as binary PPM (P6, 8 bit), or with alpha as Pillow's variant of it."""
+    height, width, channels = pixels.shape
+    kind = b"PyRGBA" if channels == 4 else b"P6"
+    return kind + b"\n%d %d\n255\n" % (width, height) + np.ascontiguousarray(pixels).tobytes()
 
 
 def jpeg(image: Image.Image) -> bytes:

@@ -98,7 +98,7 @@ def test_the_pixels_are_those_of_save_image(comfyui: httpx.Client, job: str) -> 
     assert np.array_equal(png, ppm)
 
 
-def test_a_transparent_image_is_saved_without_its_alpha(comfyui: httpx.Client, job: str) -> None:
+def test_a_transparent_image_is_saved_with_its_alpha(comfyui: httpx.Client, job: str) -> None:
     mask = {"value": 0.25, "width": 16, "height": 8}
     graph: Graph = {
         "1": empty(),
@@ -107,7 +107,7 @@ def test_a_transparent_image_is_saved_without_its_alpha(comfyui: httpx.Client, j
         "4": save("EaselOutput", job, "3"),
     }
     _, pixels = fetch(comfyui, run(comfyui, graph)["outputs"]["4"]["images"][0])
-    assert np.array_equal(pixels, np.full((8, 16, 3), (0x33, 0x66, 0x99)))
+    assert np.array_equal(pixels, np.full((8, 16, 4), (0x33, 0x66, 0x99, 0xBF)))
 
 
 def test_a_batch_is_numbered_after_the_existing_files(comfyui: httpx.Client, job: str) -> None:

@@ -31,6 +31,14 @@ def test_the_file_is_the_header_and_the_bare_pixels(tmp_path: Path) -> None:
     assert written.startswith(ppm_header(1024, 768))
 
 
+def test_an_image_with_alpha_is_read_back_with_it(tmp_path: Path) -> None:
+    pixels = np.dstack([random_pixels(), np.full((5, 7), 9, np.uint8)])
+    write_ppm(tmp_path / "a.ppm", pixels)
+    image = Image.open(BytesIO((tmp_path / "a.ppm").read_bytes()))
+    assert (image.mode, image.size) == ("RGBA", (7, 5))
+    assert np.array_equal(np.asarray(image), pixels)
+
+
 def test_a_view_into_a_larger_array_is_written_correctly(tmp_path: Path) -> None:
     with_alpha = np.dstack([random_pixels(), np.full((5, 7), 9, np.uint8)])
     mirrored = with_alpha[:, ::-1, :3]
@@ -43,7 +51,7 @@ def test_a_view_into_a_larger_array_is_written_correctly(tmp_path: Path) -> None
     "wrong",
     [
         np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 5), np.uint8),
         np.zeros((1, 4, 4, 3), np.uint8),
         np.zeros((4, 4, 3), np.float32),
     ],
