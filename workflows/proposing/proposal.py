@@ -14,7 +14,7 @@ from workflows.proposing.outputs import describe, find_picture, keep_only
 from workflows.proposing.photos import may_be_left_out, photos, with_own_mask
 from workflows.proposing.questions import Choose, Question, take_first
 from workflows.proposing.sizes import shapes
-from workflows.proposing.switches import switches
+from workflows.proposing.switches import switches, title_of
 from workflows.proposing.titles import clean, titled
 from workflows.proposing.words import Words, prompts
 from workflows.spec import IMAGES, MASK
@@ -183,8 +183,8 @@ def _add_settings(net: Net, draft: Proposal) -> None:
     for name, slot in switches(net):
         if name not in (*draft.slots, *found):
             draft.slots[name] = (slot,)
-            title = net.graph[slot[0]]["_meta"]["title"]
-            draft.parameters[name] = parameters.switch(clean(title), is_on=net.value(slot))
+            title = clean(title_of(net, slot))
+            draft.parameters[name] = parameters.switch(title, is_on=net.value(slot))
     for name, slot in found.items():
         value = net.value(slot)
         draft.slots[name] = (slot,)
