@@ -36,7 +36,7 @@ class ModelFile(_Record):
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
     dest: Annotated[str, Field(pattern=r"^[a-z][a-z_]*/[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
     url: Annotated[str, Field(pattern=r"^https?://")]
-    size: Annotated[int, Field(ge=0)] = 0
+    size: Annotated[int, Field(gt=0)] = 0
     sha256: Annotated[str, StringConstraints(pattern=r"^([0-9a-fA-F]{64})?$", to_lower=True)] = ""
     licence: str = ""
     needed_by: tuple[str, ...] = ()

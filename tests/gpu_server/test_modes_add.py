@@ -184,9 +184,9 @@ def test_a_template_has_its_titles_in_every_language(
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["add", "template:hills"]) == 0
     assert "which is not enough" in capsys.readouterr().out
-    title = load_mode(own / "hills").spec.title
-    assert (title.en, title.ru) == ("Hills", "Холмы")
-    assert title.model_dump()["zh-TW"] == "山丘"
+    named = load_mode(own / "hills").spec.title
+    assert (named.en, named.ru) == ("Hills", "Холмы")
+    assert named.model_dump()["zh-TW"] == "山丘"
 
 
 def test_models_that_the_workflow_tells_of_are_listed_for_the_first_download(
