@@ -212,6 +212,17 @@ def test_an_upscaler_needs_neither_words_nor_seed() -> None:
     assert found.graph["4"]["class_type"] == "SaveImage"
 
 
+def test_what_is_transparent_in_a_photo_is_no_mask_to_ask_for() -> None:
+    graph = {
+        "1": node("LoadImage", image="a.png"),
+        "2": node("ImageInvert", image=["1", 0]),
+        "3": node("InvertMask", mask=["1", 1]),
+        "4": node("JoinImageWithAlpha", image=["2", 0], alpha=["3", 0]),
+        "5": node("SaveImage", images=["4", 0], filename_prefix="x"),
+    }
+    assert list(proposed(graph).parameters) == ["image"]
+
+
 @pytest.mark.parametrize(
     ("more", "reason"),
     [

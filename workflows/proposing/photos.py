@@ -1,10 +1,12 @@
 """Which photos a graph takes, which of them is a mask, and which may be left out."""
 
+import re
 from collections.abc import Iterator
 
 from workflows.proposing.net import Link, Net, Slot
 
 _MASK_CLASS = "LoadImageMask"
+_PAINTING = re.compile("Inpaint|Composite")
 
 
 def photos(net: Net) -> tuple[list[Slot], list[Slot]]:
@@ -31,7 +33,7 @@ def with_own_mask(net: Net, photo: str) -> Slot | None:
     Photos arrive without transparency, which is where ComfyUI keeps what was painted.
     """
     users = [(user, link.input) for user, link in _users(net, photo) if link.output == 1]
-    if not users or net.output_kind(photo, 1) != "MASK":
+    if net.output_kind(photo, 1) != "MASK" or not any(_paints(net, user) for user, _ in users):
         return None
     key = f"{photo}.mask"
     node = {"class_type": "LoadImage", "inputs": {"image": "mask.png"}, "_meta": {"title": ""}}
@@ -40,6 +42,18 @@ def with_own_mask(net: Net, photo: str) -> Slot | None:
         inputs = {**net.graph[user]["inputs"], name: [key, 1]}
         net.graph[user] = {**net.graph[user], "inputs": inputs}
     return key, "image"
+
+
+def _paints(net: Net, key: str) -> bool:
+    """Whether a mask that goes here says where to draw, and not only what was transparent."""
+    waiting = [key]
+    for each in waiting:
+        name = net.class_of(each)
+        if net.gives(each, "LATENT") or net.gives(each, "CONDITIONING") or _PAINTING.search(name):
+            return True
+        if net.gives(each, "MASK"):
+            waiting += [user for user, _ in _users(net, each) if user not in waiting]
+    return False
 
 
 def may_be_left_out(net: Net, photo: str) -> bool:
