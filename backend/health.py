@@ -7,7 +7,7 @@ from prometheus_client import generate_latest
 from backend.dispatch.dispatcher import Dispatcher
 from backend.dispatch.pods import Pod
 from backend.schemas import BackendHealth, PodInfo, QueueInfo
-from gpu_server.modes import describe_modes
+from gpu_server.modes.describing import describe_modes
 from gpu_server.schemas import ModeInfo, StyleHealth
 from web import VERSION
 from workflows.catalog import Mode

@@ -15,7 +15,7 @@ from gpu_server import bodies, nvml, schemas
 from gpu_server import documentation as docs
 from gpu_server.health import PodHealth
 from gpu_server.jobs.job import Job
-from gpu_server.modes import describe_modes
+from gpu_server.modes.describing import describe_modes
 from gpu_server.pictures.formats import MEDIA_TYPES
 from gpu_server.schemas import JobRequest
 from gpu_server.service import Service

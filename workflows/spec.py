@@ -10,6 +10,7 @@ Scalar = str | bool | int | float
 ParameterType = Literal["text", "integer", "number", "seed", "choice", "boolean", "image", "mask"]
 Size = tuple[Annotated[int, Field(ge=16, le=8192)], Annotated[int, Field(ge=16, le=8192)]]
 
+COMFYUI_VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,3}", re.ASCII)
 SEED_MAX = 2**53 - 1
 """Largest seed: the largest whole number that every JSON reader keeps exact."""
 
@@ -270,6 +271,6 @@ class ModeSpec(Record):
     @field_validator("least_comfyui")
     @classmethod
     def _is_version(cls, value: str) -> str:
-        if value and not re.fullmatch(r"\d{1,9}(\.\d{1,9}){0,3}", value, re.ASCII):
+        if value and not COMFYUI_VERSION.fullmatch(value):
             raise ValueError("must be a version of ComfyUI, such as '0.3.40'")
         return value

@@ -23,7 +23,9 @@ _UNKNOWN_BYTES = 8 * 10**9
 def know(manifest: Manifest) -> None:
     """Take sizes, and which files can be pulled, from this manifest from now on."""
     _sizes.clear()
-    _sizes.update({file.dest.partition("/")[2]: file.size for file in manifest.files})
+    _sizes.update(
+        {file.dest.partition("/")[2]: file.size or _UNKNOWN_BYTES for file in manifest.files}
+    )
 
 
 _sizes: dict[str, int] = {}

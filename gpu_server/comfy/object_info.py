@@ -26,6 +26,8 @@ CIRCLE = "is in a circle of links"
 _LACKS = "it is too old, or a node pack is missing (COMFYUI_CUSTOM_NODES)"
 _PACKS = "custom_nodes."
 _DYNAMIC = "COMFY_"
+_CHECKS_ITSELF = ("CustomCombo",)
+"""Nodes whose choices are in the workflow; ComfyUI leaves the check of their values to them."""
 _LIST = "__value__"
 """In an object with this key ComfyUI takes a list as a value; any other list is a link."""
 _LINKED_ONLY = {
@@ -111,6 +113,8 @@ class _Check:
             ]
             for name, value in node["inputs"].items():
                 if name not in specs or _is_dynamic(specs[name]):
+                    continue
+                if node["class_type"] in _CHECKS_ITSELF and not isinstance(value, list):
                     continue
                 if isinstance(value, list):
                     problem = self._fault_in_link(value, specs[name])

@@ -19,7 +19,7 @@ from typing import TextIO
 
 import httpx
 
-from gpu_server.models.add import Addition, add
+from gpu_server.models.add import Addition, add, pin
 from gpu_server.models.download import Downloader
 from gpu_server.models.files import State, state_of, verify
 from gpu_server.models.manifest import MANIFEST, ManifestError, ModelFile, load_manifest
@@ -45,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
                 return _add(downloader, settings.models_file, arguments)
         files, lacking = _chosen(arguments, settings, models_dir)
         with _downloader(models_dir, settings) as downloader:
+            if arguments.command == "pull":
+                files = [_pinned(downloader, file, settings.models_file) for file in files]
             run: Callable[..., int] = arguments.run
             return run(downloader, files, lacking, as_json=arguments.json)
     except ManifestError as error:
@@ -113,6 +115,16 @@ def _add(downloader: Downloader, own: Path, arguments: argparse.Namespace) -> in
     return 0
 
 
+def _pinned(downloader: Downloader, file: ModelFile, own: Path) -> ModelFile:
+    """Fetch a file of unknown content first, so that it is known from now on."""
+    if file.is_pinned:
+        return file
+    pinned = pin(downloader, file, own)
+    size = f"{pinned.size / 1e9:.2f} GB"
+    print(f"Pinned {pinned.id}: {size}, SHA-256 {pinned.sha256}.", file=sys.stderr)
+    return pinned
+
+
 _Lacking = Mapping[str, Sequence[str]]
 """What no list names: name → the styles that need it."""
 
@@ -129,7 +141,7 @@ def _verify(
 ) -> int:
     results = _states(downloader, files)
     for file, state in results.items():
-        if state in {State.INSTALLED, State.UNVERIFIED}:
+        if file.is_pinned and state in {State.INSTALLED, State.UNVERIFIED}:
             is_right = verify(downloader.models_dir, file, downloader.progress)
             results[file] = State.INSTALLED if is_right else "wrong_hash"
     _show(results, lacking, as_json=as_json)
@@ -171,7 +183,7 @@ def _show(states: Mapping[ModelFile, str], lacking: _Lacking, *, as_json: bool) 
         return
     print(f"{'MODEL':<24}{'STATE':<12}{'SIZE':>9}  {'LICENCE':<24}NEEDED BY")
     for file, state in states.items():
-        size = f"{file.size / 1e9:.2f} GB"
+        size = f"{file.size / 1e9:.2f} GB" if file.size else "-"
         needed = ", ".join(file.needed_by) or "-"
         print(f"{file.id:<24}{state:<12}{size:>9}  {file.licence or '-':<24}{needed}")
     for name, needs in lacking.items():

@@ -6,6 +6,7 @@ import os
 import re
 import time
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -27,12 +28,6 @@ _PROBES = 3
 
 class AddRefused(ManifestError):
     """The address, name or id cannot be used; the message says why and what to do."""
-
-
-class _Unhashed(ModelFile):
-    """A file whose hash is known only when the site tells it, else empty."""
-
-    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,8 +75,14 @@ def add(downloader: Downloader, wanted: Addition) -> ModelFile:
             part.put_in_place()
     complete = ModelFile.model_validate(file.model_dump() | {"sha256": sha256})
     write_record(path, complete)
-    _list(wanted.own, complete)
+    list_files(wanted.own, [complete])
     return complete
+
+
+def pin(downloader: Downloader, file: ModelFile, own: Path) -> ModelFile:
+    """Fetch a file whose content no list tells yet, and list what it is. Raises like `add`."""
+    folder, _, name = file.dest.partition("/")
+    return add(downloader, Addition(file.url, folder, name, file.id, is_forced=False, own=own))
 
 
 def file_address(url: str, mirrors: tuple[str, ...] = ()) -> str:
@@ -174,7 +175,7 @@ def _hash_of(answer: httpx.Response) -> str:
     return ""
 
 
-def _entry(wanted: Addition, url: str, dest: str, found: _Found) -> _Unhashed:
+def _entry(wanted: Addition, url: str, dest: str, found: _Found) -> ModelFile:
     """Make the entry; refuse an id or a place that another one has."""
     manifest = load_manifest(own=wanted.own if wanted.own.exists() else None)
     there = next((file for file in manifest.files if file.dest == dest), None)
@@ -191,8 +192,13 @@ def _entry(wanted: Addition, url: str, dest: str, found: _Found) -> _Unhashed:
     if there and there not in _own_entries(wanted.own) and not wanted.id:
         raise AddRefused(f"Easel lists this file itself: ./startup.sh models pull {chosen}.")
     kept = {"licence": same.licence, "needed_by": same.needed_by} if same else {}
-    values = {"id": chosen, "dest": dest, "url": url, "size": found.size, "sha256": found.sha256}
-    return _Unhashed.model_validate(values | kept)
+    sha256 = found.sha256
+    if same and not same.is_pinned and same.sha256:
+        if sha256 not in ("", same.sha256):
+            raise DownloadError(f"{chosen}: the server's file is not the one of the list's hash.")
+        sha256 = same.sha256
+    values = {"id": chosen, "dest": dest, "url": url, "size": found.size, "sha256": sha256}
+    return ModelFile.model_validate(values | kept)
 
 
 def _kept(path: Path, file: ModelFile, *, is_forced: bool) -> str | None:
@@ -223,14 +229,18 @@ def _check_writable(own: Path) -> None:
         raise AddRefused(f"{own.parent} (EASEL_MODELS_FILE) cannot be written.")
 
 
-def _list(own: Path, file: ModelFile) -> None:
-    """Write the entry into the list in one step; others that add at the same time wait."""
+def list_files(own: Path, files: Sequence[ModelFile]) -> None:
+    """Write entries into the list in one step; others that add at the same time wait."""
+    if not files:
+        return
     target = own.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         before = read_own(target) if target.exists() else Manifest()
-        entries = [entry for entry in before.files if entry.id != file.id] + [file]
+        new = {file.id for file in files}
+        entries = [entry for entry in before.files if entry.id not in new] + [*files]
         content = {
             "schema": 1,
             "profiles": before.profiles,

@@ -44,7 +44,7 @@ def state_of(models_dir: Path, file: ModelFile) -> State:
         stat = path.stat()
     except OSError:
         return State.PARTIAL if bytes_arrived(path) else State.MISSING
-    if stat.st_size != file.size:
+    if file.size and stat.st_size != file.size:
         return State.WRONG_SIZE
     recorded = _read_record(path) == _record(stat, file.sha256)
     return State.INSTALLED if recorded else State.UNVERIFIED

@@ -36,12 +36,17 @@ class ModelFile(_Record):
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
     dest: Annotated[str, Field(pattern=r"^[a-z][a-z_]*/[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
     url: Annotated[str, Field(pattern=r"^https?://")]
-    size: Annotated[int, Field(gt=0)]
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
+    size: Annotated[int, Field(gt=0)] = 0
+    sha256: Annotated[str, StringConstraints(pattern=r"^([0-9a-fA-F]{64})?$", to_lower=True)] = ""
     licence: str = ""
     needed_by: tuple[str, ...] = ()
     """The styles that need it: `style` in every mode, or `style:mode`."""
     hash_source: str = ""
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its content is known; else that is taken from the first download."""
+        return bool(self.size and self.sha256)
 
 
 class Manifest(_Record):

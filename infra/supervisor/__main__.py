@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from infra.supervisor import comfyui, lifecycle
-from infra.supervisor.commands import backup, checks, demo, doctor, logs
+from infra.supervisor.commands import backup, checks, demo, doctor, logs, try_mode
 from infra.supervisor.host import Host, HostError, read_host
 from infra.supervisor.services import service_table
 from infra.supervisor.status import as_json, as_table, prober, read_status
@@ -98,8 +98,10 @@ def _models(host: Host, arguments: argparse.Namespace) -> NoReturn:
     _become(host, "gpu_server.models", arguments.rest)
 
 
-def _modes(host: Host, arguments: argparse.Namespace) -> NoReturn:
-    _become(host, "gpu_server.modes_command", arguments.rest)
+def _modes(host: Host, arguments: argparse.Namespace) -> int:
+    if arguments.rest[:1] == ["try"]:
+        return try_mode.run(host, arguments.rest[1:])
+    return _become(host, "gpu_server.modes", arguments.rest)
 
 
 def _become(host: Host, module: str, arguments: Sequence[str]) -> NoReturn:
@@ -144,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         ("backup", _backup, "save databases, images and photos in FILE while all runs"),
         ("restore", _restore, "put a backup in the place of the present data"),
         ("models", _models, "list, verify or pull model files"),
-        ("modes", _modes, "list the modes, or check them for faults"),
+        ("modes", _modes, "list, check and try the modes, or add a workflow as one"),
         ("install-comfyui", _install_comfyui, "install a ComfyUI into COMFYUI_DIR"),
     ):
         command = commands.add_parser(name, help=text, add_help=name not in {"models", "modes"})

@@ -14,8 +14,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 import workflows
-from gpu_server import modes_command, sketch
+from gpu_server import sketch
 from gpu_server.comfy.object_info import recorded
+from gpu_server.modes import __main__ as modes_command
 from tests import services
 from tests.services import free_port
 

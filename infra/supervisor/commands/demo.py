@@ -32,28 +32,46 @@ def draw(host: Host) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     base = backend_url(host)
     photo = base64.b64encode(_PHOTO.read_bytes()).decode()
-    first_key = host.setting("BACKEND_API_KEYS").split(",")[0]
-    key = first_key.partition(":")[2].strip()
+    key = key_of(host)
     for name, body in (("free", _FREE), ("restyle", _RESTYLE | {"image": photo})):
         path = folder / f"{name}.png"
-        path.write_bytes(_picture(base, key, body))
+        path.write_bytes(picture(base, key, body))
         print(f"Saved {path}")
     print(_next_steps(host, base, with_key=bool(key)))
 
 
-def _picture(base: str, key: str, body: dict[str, Any]) -> bytes:
-    headers = {"Accept": "image/png"} | ({"Authorization": f"Bearer {key}"} if key else {})
+def key_of(host: Host) -> str:
+    """Return the first of the backend's keys; empty if it needs none."""
+    return host.setting("BACKEND_API_KEYS").split(",")[0].partition(":")[2].strip()
+
+
+def ask(base: str, key: str, path: str) -> Any:
+    """Return the backend's answer to a question. Raises HostError."""
+    return _answer("GET", f"{base}{path}", key, "application/json", f"No answer to {path}").json()
+
+
+def picture(base: str, key: str, body: dict[str, Any]) -> bytes:
+    """Return one picture from the backend. Raises HostError."""
+    told = f"No picture for mode {body['mode']}"
+    return _answer("POST", f"{base}/generate", key, "image/png", told, body).content
+
+
+def _answer(
+    method: str, url: str, key: str, accept: str, told: str, body: dict[str, Any] | None = None
+) -> httpx.Response:
+    headers = {"Accept": accept} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
-        answer = httpx.post(
-            f"{base}/generate", json=body, headers=headers, timeout=_DRAW_TIMEOUT_S, trust_env=False
+        answer = httpx.request(
+            method, url, json=body, headers=headers, timeout=_DRAW_TIMEOUT_S, trust_env=False
         )
     except httpx.HTTPError as error:
         raise HostError(
-            f"The backend at {base} did not answer: {error}. See ./startup.sh logs."
+            f"The backend at {url.rpartition('/')[0]} did not answer: {error}. "
+            "See ./startup.sh logs."
         ) from error
     if answer.status_code != 200:
-        raise HostError(f"No picture for mode {body['mode']}: {answer.text[:500]}")
-    return answer.content
+        raise HostError(f"{told}: {answer.text[:500]}")
+    return answer
 
 
 def _next_steps(host: Host, base: str, *, with_key: bool) -> str:

@@ -189,9 +189,9 @@ def _own_checkpoint(host: Host, name: str) -> Finding:
 
 
 def _modes(host: Host) -> Iterator[Finding]:
-    if not (host.root / "gpu_server/modes_command.py").is_file():
+    if not (host.root / "gpu_server/modes/__main__.py").is_file():
         return
-    answer = _python_output(host, "-m", "gpu_server.modes_command", "check", "--json")
+    answer = _python_output(host, "-m", "gpu_server.modes", "check", "--json")
     if not answer.stdout:  # a wrong setting, which is told below
         return
     report = json.loads(answer.stdout)

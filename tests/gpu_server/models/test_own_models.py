@@ -316,3 +316,30 @@ def test_the_gpu_server_knows_the_sizes_and_sources_of_own_models(own: Path) -> 
         assert "models pull" in model_files.advice(["mine.safetensors"])
     finally:
         model_files.know(load_manifest())
+
+
+def test_an_entry_of_unknown_content_is_pinned_at_its_first_download(
+    tmp_path: Path, own: Path, origin: Origin
+) -> None:
+    entry = {"id": "mine", "dest": "loras/mine.safetensors", "url": f"{origin.url}/mine"}
+    listed(own, entry)
+    settings = {"EASEL_MODELS_FILE": str(own)}
+    assert "missing" in run(tmp_path, "list", "mine", **settings).stdout
+    pulled = run(tmp_path, "pull", "mine", **settings)
+    assert pulled.returncode == 0, pulled.stderr
+    pinned = json.loads(own.read_text())["files"][0]
+    assert pinned["size"] == len(MODEL)
+    assert f"SHA-256 {pinned['sha256']}" in pulled.stderr
+    assert "installed" in run(tmp_path, "list", "mine", **settings).stdout
+
+
+def test_a_first_download_must_have_the_hash_that_the_workflow_told(
+    tmp_path: Path, own: Path, origin: Origin
+) -> None:
+    entry = {"id": "mine", "dest": "loras/mine.safetensors", "url": f"{origin.url}/mine"}
+    listed(own, entry | {"sha256": "0" * 64})
+    before = own.read_text()
+    pulled = run(tmp_path, "pull", "mine", EASEL_MODELS_FILE=str(own))
+    assert pulled.returncode == 1, pulled.stdout
+    assert own.read_text() == before
+    assert not (tmp_path / "models" / "loras" / "mine.safetensors").exists()

@@ -56,6 +56,21 @@ def test_the_demo_draws_a_picture_in_each_mode_and_leaves_the_services_running(
     with urllib.request.urlopen(f"{backend}/health", timeout=10) as answer:
         assert json.load(answer)["status"]
     assert all(row.ready for row in lab.status().values())
+    photo = pictures[0]
+    tried = lab.path / "tried.png"
+    for arguments in (
+        ("restyle", "--param", f"image={photo}", "--param", "seed=3", "-o", str(tried)),
+        ("free", "-o", str(tried)),
+    ):
+        ran = lab.run("modes", "try", *arguments)
+        assert ran.returncode == 0, ran.stderr
+        assert f"Saved {tried}" in ran.stdout
+        Image.open(tried).verify()
+        tried.unlink()
+    for wrong in (("restyle",), ("free", "--param", "seed=x"), ("free", "--param", "colour=red")):
+        refused = lab.run("modes", "try", *wrong)
+        assert refused.returncode == 2
+        assert "--param" in refused.stderr
     assert lab.run("stop").returncode == 0
 
 

@@ -1,71 +1,55 @@
 """The modes of this host, and every fault of each: what `./startup.sh modes` runs.
 
-`python -m gpu_server.modes_command list [--json]`
-`python -m gpu_server.modes_command check [NAME…] [--comfyui URL] [--json]`
+`python -m gpu_server.modes list [--json]`
+`python -m gpu_server.modes check [NAME…] [--comfyui URL] [--json]`
+`python -m gpu_server.modes add SOURCE [--name NAME] [--into DIR] [--yes] [--force] [--json] …`
 
-Exit codes: 0 done, 2 usage or settings, 4 a mode has a fault.
+Exit codes: 0 done, 2 usage or settings, 4 a mode has a fault or a workflow cannot become one.
 """
 
 import argparse
 import json
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import httpx
-
-from gpu_server.comfy.object_info import Definition, recorded
 from gpu_server.comfy.styles import StyleState, too_old
-from gpu_server.mode_check import ModeFault, faults_of, states_of
+from gpu_server.modes import add_command
+from gpu_server.modes.checking import ModeFault, faults_of, states_of
+from gpu_server.modes.definitions import Known, NoDefinitions, of_address, of_engine
 from gpu_server.settings import ENV_FILE, Settings
-from web.settings import base_url, load_or_exit
+from web.settings import load_or_exit
 from workflows.catalog import Catalog, Mode
 
 _USAGE, _BROKEN = 2, 4
-_CONNECT_S, _ANSWER_S = 5.0, 60.0
-_MAX_BYTES = 64 * 2**20  # a ComfyUI with hundreds of node packs has some 20 MB
-_RECORDED = "the definitions recorded from ComfyUI 0.33.0"
-
-
-class NoDefinitions(Exception):
-    """What answers at an address has no node definitions; the message is one sentence."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """Node definitions, where they come from, and why not from elsewhere."""
-
-    definitions: Mapping[str, Definition]
-    source: str
-    is_engine: bool
-    packs: Sequence[str]
-    """The node packs whose nodes a graph may have."""
-    version: str = ""
-    """Of the ComfyUI that they are from; "" for the sketch engine, which is none."""
-    note: str = ""
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="startup.sh modes")
+    parser = argparse.ArgumentParser(
+        prog="startup.sh modes",
+        epilog="Beside these, `try NAME [--param k=v …] [-o FILE]` draws one through the backend.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     listing = commands.add_parser("list", help="where each comes from, available or why not")
     checking = commands.add_parser("check", help="every fault; exit 4 if there is one")
     checking.add_argument("names", nargs="*", metavar="NAME", help="these only")
     text = "check against this ComfyUI instead of this host's engine"
     checking.add_argument("--comfyui", metavar="URL", help=text)
-    for command in (listing, checking):
+    adding = commands.add_parser("add", help="make a mode of a ComfyUI workflow")
+    add_command.take_arguments(adding)
+    for command in (listing, checking, adding):
         command.add_argument("--json", action="store_true", help="output for programs")
     arguments = parser.parse_args(argv)
     settings = load_or_exit(Settings, ENV_FILE)
+    if arguments.command == "add":
+        return add_command.run(settings, arguments)
     catalog = settings.load_catalog()
     if arguments.command == "list":
         return _show(catalog, _of_engine(settings), as_json=arguments.json)
     given, packs = arguments.comfyui, settings.comfyui_custom_nodes
     try:
         _require_modes(catalog, arguments.names)
-        known = _of_engine(settings) if given is None else _of_address(given, packs)
+        known = _of_engine(settings) if given is None else of_address(given, packs)
     except (NoDefinitions, ValueError) as error:
         return _refuse(str(error), as_json=arguments.json)
     return _check(catalog, known, arguments.names, as_json=arguments.json)
@@ -77,33 +61,7 @@ def _require_modes(catalog: Catalog, names: Sequence[str]) -> None:
 
 
 def _of_engine(settings: Settings) -> Known:
-    """Return what this host's engine says of its nodes, else what is recorded."""
-    packs = settings.comfyui_custom_nodes
-    try:
-        return _of(settings.engine_url, "engine", packs)
-    except NoDefinitions as error:
-        return Known(recorded(), _RECORDED, is_engine=False, packs=packs, note=str(error))
-
-
-def _of_address(text: str, packs: Sequence[str]) -> Known:
-    """Return the definitions of the ComfyUI at an address. Raises NoDefinitions or ValueError."""
-    try:
-        url = base_url(text, user=True)
-    except ValueError as error:
-        raise ValueError(f"--comfyui: {error}") from error
-    if not url:
-        raise ValueError("--comfyui: an address is missing, such as http://127.0.0.1:8188")
-    return _of(url, "ComfyUI", packs)
-
-
-def _of(url: str, kind: str, packs: Sequence[str]) -> Known:
-    definitions, source = _definitions(url), f"the {kind} at {_shown(url)}"
-    return Known(definitions, source, is_engine=True, packs=packs, version=_version(url))
-
-
-def _shown(url: str) -> str:
-    """Return an address without the user's name and the password in it."""
-    return str(httpx.URL(url).copy_with(username=None, password=None))
+    return of_engine(settings.engine_url, settings.comfyui_custom_nodes)
 
 
 def _check(catalog: Catalog, known: Known, names: Sequence[str], *, as_json: bool) -> int:
@@ -194,50 +152,6 @@ def _refuse(sentence: str, *, as_json: bool) -> int:
     else:
         print(f"error: {sentence}", file=sys.stderr)
     return _USAGE
-
-
-def _definitions(url: str) -> dict[str, Definition]:
-    """Fetch all definitions. Raises NoDefinitions."""
-    definitions = _fetch(url, "/object_info")
-    if "SaveImage" not in definitions:
-        raise NoDefinitions(f"what answers at {_shown(url)} is no ComfyUI")
-    return definitions
-
-
-def _version(url: str) -> str:
-    """Fetch its version; "" if it is no ComfyUI, or does not tell."""
-    try:
-        system = _fetch(url, "/system_stats").get("system")
-    except NoDefinitions:
-        return ""
-    if not isinstance(system, dict) or "easel_engine" in system:
-        return ""
-    return str(system.get("comfyui_version", ""))
-
-
-def _fetch(url: str, path: str) -> dict[str, Any]:
-    """Fetch an object within a limit of time and size. Raises NoDefinitions."""
-    shown = _shown(url)
-    body, end = bytearray(), time.monotonic() + _ANSWER_S
-    timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S)
-    try:
-        with httpx.stream("GET", f"{url}{path}", timeout=timeout, trust_env=False) as answer:
-            for part in answer.iter_bytes():
-                body += part
-                if len(body) > _MAX_BYTES or time.monotonic() > end:
-                    raise NoDefinitions(f"the answer of {shown} does not end")
-        answer.raise_for_status()
-        found = json.loads(body)
-    except httpx.HTTPStatusError as error:
-        status = f"{shown} answers {path} with {error.response.status_code}"
-        raise NoDefinitions(f"{status}, as no ComfyUI does") from error
-    except httpx.HTTPError as error:
-        raise NoDefinitions(f"no answer from {shown}; is ComfyUI running there?") from error
-    except (ValueError, RecursionError) as error:
-        raise NoDefinitions(f"what answers at {shown} is no ComfyUI") from error
-    if not isinstance(found, dict):
-        raise NoDefinitions(f"what answers at {shown} is no ComfyUI")
-    return found
 
 
 if __name__ == "__main__":
