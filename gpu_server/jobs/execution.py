@@ -264,8 +264,8 @@ class JobExecution:
             raise errors.EngineError("A photo is no longer kept")
         # Without our nodes no file can be removed, but ComfyUI empties temp when it starts.
         folder = "input" if self.engine.has_our_nodes else "temp"
-        upload, kept = self.comfy.upload, photos.items()
-        return {n: await upload(data, f"{n}.png", job.folder, folder) for n, data in kept}
+        names, upload = mode.photos.keys() & photos.keys(), self.comfy.upload
+        return {n: await upload(photos[n], f"{n}.png", job.folder, folder) for n in names}
 
 
 @dataclass

@@ -103,9 +103,7 @@ class JobImages:
 
         Runs in a worker. Raises ContentRefused, and then keeps nothing of the image.
         """
-        mode, style = job.style
-        alpha = self.catalog.modes[mode].graph_spec(style).alpha
-        pixels = encoding.open_pixels(data, alpha=alpha)
+        pixels = encoding.open_pixels(data, alpha=job.alpha)
         encode = partial(self._encode, job, origin, pixels)
         # Judging takes longer: encode meanwhile if another worker is free.
         encoded = self.workers.submit(encode)

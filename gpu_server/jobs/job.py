@@ -118,6 +118,11 @@ class Job(Followed):
         return self.mode.graph_spec(self.request.style).model if self.mode else ""
 
     @property
+    def alpha(self) -> bool:
+        """Whether its images keep transparent parts; False until its mode is known."""
+        return self.mode is not None and self.mode.graph_spec(self.request.style).alpha
+
+    @property
     def prompt_id(self) -> str:
         """The id under which ComfyUI knows this attempt; the first one's is the job's own."""
         return attempt_ids(self.id, self.attempt)[-1]

@@ -16,8 +16,9 @@ def fitting_mode(catalog: Catalog, request: JobRequest) -> Mode:
     where = f"The style '{request.style}' of '{request.mode}'"
     if mode is None or request.style not in mode.styles:
         raise InvalidRequest(f"{where} is out of service now")
+    needed = [name for name, photo in mode.photos.items() if photo.required]
     try:
-        parameters.complete(request, catalog, has_image=mode.takes_image)
+        parameters.complete(request, catalog, photos=needed)
     except InvalidValues as error:
         raise InvalidRequest(f"{where} was changed after this was accepted: {error}") from error
     return mode
