@@ -112,6 +112,8 @@ PROMISES = (
     Promise("prompt policy, 1,500 characters, p95", "policy", "ordinary.*.p95_ms", 1, "ms"),
     Promise("sketch engine: CPU for a 1024 px image, p50",
             "sketch", "drawn.*.*.p50_ms", 400, "ms"),
+    Promise("ComfyUI's open templates of pictures whose nodes are known: become a mode",
+            "templates", "modes_percent_of_known_nodes", 95, "%", at_least=True),
     Promise("time `easel-ssh exec` adds to plain `ssh`", "ssh", "added_ms", 150, "ms"),
     Promise("remote commands run by `easel-ssh status`", "ssh", "status_commands", 1),
 )  # fmt: skip

@@ -1,15 +1,16 @@
-"""Measure how many of ComfyUI's official templates become a graph, and why the others do not.
+"""Measure how many of ComfyUI's official templates become a mode, and why the others do not.
 
 The templates are those of the PyPI package `comfyui-workflow-templates-json`, the blueprints those
-of `comfyui-subgraph-blueprints`; unpack them, and name their folders. For each kind of template the
-figures say how many convert to a graph in which ComfyUI's definitions find no fault but missing
-model files, how many are refused, and with which reasons.
+of `comfyui-subgraph-blueprints`; unpack them, and name their folders. Each goes the way of
+`modes add --yes`, its check included. For each kind of template the figures say how many become a
+mode, how many are refused, and with which reasons.
 """
 
 import gzip
 import json
 import resource
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,12 +19,18 @@ from typing import Any
 
 from bench.report import Figures, finish, machine, parser
 from gpu_server.comfy import object_info
-from workflows.importing import Definitions, NotAMode, convert, read
+from gpu_server.modes.adding import Target, Unusable, add
+from gpu_server.modes.definitions import Known
+from gpu_server.modes.sources import Source
+from workflows.catalog import Catalog
+from workflows.importing import Definitions, NotAMode
+from workflows.proposing import take_first
 
-_NEWER = "newer ComfyUI"
+_BECOMES = "becomes a mode"
+_NEWER, _PACK = "newer ComfyUI", "install the node pack"
 _REASONS = {
     "paid service": "calls a paid service",
-    "install the node pack": "needs a node pack",
+    _PACK: "needs a node pack",
     _NEWER: "has nodes that these definitions lack",
     "a mode makes": "makes no picture",
     "saves a picture": "makes no picture",
@@ -43,16 +50,17 @@ def _kinds(folder: Path) -> Iterator[tuple[Path, str]]:
                 yield path, f"{kind}, {category['type']}"
 
 
-def _judged(path: Path, definitions: Definitions) -> str:
-    """Return nothing for a template that becomes a sound graph, else why it does not."""
+def _judged(path: Path, known: Known, room: Path) -> str:
+    """Return nothing for a template that becomes a mode which passes, else why it does not."""
+    target = Target(room / "modes", "mode", is_forced=True, own_models=room / "models.json")
     try:
-        graph = convert(read(path.read_bytes(), path.name), definitions).graph
+        add(Source(path.read_bytes(), path.name), known, Catalog({}), target, take_first)
     except NotAMode as refusal:
         text = str(refusal)
         return next((why for words, why in _REASONS.items() if words in text), text)
-    faults = object_info.faults_in(graph, definitions)
-    unsound = [str(fault) for fault in faults if fault.missing_choice is None]
-    return f"fault in the graph: {unsound[0]}" if unsound else ""
+    except Unusable as error:
+        return str(error)
+    return ""
 
 
 def _definitions(paths: list[Path]) -> Definitions:
@@ -63,26 +71,30 @@ def _definitions(paths: list[Path]) -> Definitions:
     return found
 
 
-def measure(templates: Path, blueprints: Path | None, definitions: Definitions) -> Figures:
+def measure(templates: Path, blueprints: Path | None, known: Known, room: Path) -> Figures:
     found = list(_kinds(templates))
     if blueprints is not None:
         found += [(path, "blueprint") for path in sorted(blueprints.glob("*.json"))]
-    figures: Figures = {"machine": machine(), "definitions": len(definitions)}
-    start = time.perf_counter()
+    figures: Figures = {"machine": machine(), "definitions": len(known.definitions)}
+    start, slowest = time.perf_counter(), 0.0
     kinds: dict[str, Counter[str]] = {}
     refused: dict[str, str] = {}
     for path, kind in found:
-        why = _judged(path, definitions)
-        kinds.setdefault(kind, Counter())[why or "converted"] += 1
+        began = time.perf_counter()
+        why = _judged(path, known, room)
+        slowest = max(slowest, time.perf_counter() - began)
+        kinds.setdefault(kind, Counter())[why or _BECOMES] += 1
         if why and kind == "open, image":
             refused[path.stem] = why
+    figures["files"] = len(found)
     figures["seconds"] = time.perf_counter() - start
+    figures["seconds_slowest"] = slowest
     figures["memory_most_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     pictures = kinds["open, image"]
     makes_one = pictures.total() - pictures["makes no picture"]
-    known = makes_one - pictures[_REASONS[_NEWER]]
-    figures["converted_percent"] = 100 * pictures["converted"] / makes_one
-    figures["converted_percent_of_known_nodes"] = 100 * pictures["converted"] / known
+    with_nodes = makes_one - pictures[_REASONS[_NEWER]] - pictures[_REASONS[_PACK]]
+    figures["modes_percent"] = 100 * pictures[_BECOMES] / makes_one
+    figures["modes_percent_of_known_nodes"] = 100 * pictures[_BECOMES] / with_nodes
     return {**figures, "kinds": {kind: dict(kinds[kind]) for kind in kinds}, "refused": refused}
 
 
@@ -98,7 +110,9 @@ def main() -> int:
         help="/object_info as JSON; later files add to it (the recorded one)",
     )
     options = built.parse_args()
-    figures = measure(options.templates, options.blueprints, _definitions(options.definitions))
+    known = Known(_definitions(options.definitions), "", is_engine=False)
+    with tempfile.TemporaryDirectory() as room:
+        figures = measure(options.templates, options.blueprints, known, Path(room))
     return finish("templates", figures, options.output)
 
 

@@ -99,7 +99,11 @@ def _named(
         node = graph[fault.node_id]
         title = f" '{title_of(node)}'" if title_of(node) else ""
         field = f": '{fault.field}'" if fault.field else ""
-        reason = f"node {fault.node_id}{title} ({node['class_type']}){field} {fault.message}"
+        message = fault.message
+        if fault.missing_choice is not None:
+            field += f" = '{fault.missing_choice[:80]}'"
+            message += "; this ComfyUI may be too old for it"
+        reason = f"node {fault.node_id}{title} ({node['class_type']}){field} {message}"
         where = f"{mode.name}/{file}"
         yield ModeFault(mode.name, f"{where}: {reason}", fault.node_id, node["class_type"])
 
