@@ -24,7 +24,8 @@ from backend.webhooks.addresses import Addresses
 from gpu_server.pictures import uploads
 from policy import Policy
 from web import errors
-from web.content import Photos, fingerprint
+from web.client import Photos
+from web.content import fingerprint
 from workflows import parameters
 from workflows.catalog import Catalog
 from workflows.live import LiveCatalog

@@ -21,8 +21,7 @@ from backend.schemas import (
     UserDeleted,
 )
 from gpu_server.schemas import Result
-from web.client import Message, Peer, body
-from web.content import Photos
+from web.client import Message, Peer, Photos, body
 from web.errors import EaselError
 
 GenerationEvent = Generation | ProgressEvent | Preview

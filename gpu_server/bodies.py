@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from gpu_server.pictures import uploads
 from web import content, edge
-from web.content import Part, Photos
+from web.client import Photos
+from web.content import Part
 from web.errors import EaselError, FieldError, InvalidImage, InvalidRequest, TooLarge
 from workflows.catalog import Catalog
 from workflows.live import LiveCatalog

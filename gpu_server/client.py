@@ -7,8 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from gpu_server.schemas import Ended, Health, Job, ModeInfo, Preview, ProgressEvent
-from web.client import Message, Peer, body
-from web.content import Photos
+from web.client import Message, Peer, Photos, body
 from web.errors import EngineLost
 
 JobEvent = Job | ProgressEvent | Preview

@@ -21,7 +21,7 @@ from gpu_server.schemas import JobRequest
 from gpu_server.service import Service
 from web import edge, errors, negotiation, sse, waiting
 from web.api.document import KEY, OPTIONAL_KEY, binary, text
-from web.content import Photos
+from web.client import Photos
 from workflows.live import LiveCatalog
 
 JOB_TYPES = ["application/json", "text/event-stream"]

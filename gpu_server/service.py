@@ -27,7 +27,8 @@ from gpu_server.schemas import JobRequest, State
 from gpu_server.timeouts import Timeouts
 from policy import Policy
 from web import errors, sse
-from web.content import Photos, fingerprint
+from web.client import Photos
+from web.content import fingerprint
 from web.following import News
 from web.sse import Event
 from workflows import parameters

@@ -65,6 +65,24 @@ def gpu_server(engine_url: str, folder: Path, **settings: Any) -> Iterator[str]:
         yield url
 
 
+def add_undrawable_mode(folder: Path) -> None:
+    """Write a mode that can be read, but has nothing to draw without its optional photo."""
+    folder.mkdir()
+    (folder / "mode.toml").write_text(
+        """
+        default_style = "plain"
+        title = "Unfit"
+        parameters.image = { type = "image", title = "Photo" }
+        graphs.main = { file = "graph.json", model = "none", bind = { image = "Photo.image" } }
+        styles.plain = { title = "Plain", graph = "main" }
+        """,
+        "utf-8",
+    )
+    photo = {"class_type": "LoadImage", "_meta": {"title": "Photo"}, "inputs": {"image": "a.png"}}
+    saved = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}}
+    (folder / "graph.json").write_text(json.dumps({"1": photo, "2": saved}), "utf-8")
+
+
 def is_ready(url: str) -> bool:
     try:
         return httpx.get(f"{url}/readyz", timeout=5, trust_env=False).status_code == 200

@@ -13,9 +13,10 @@ from typing import Any
 
 import aiohttp
 
-from web.content import Photos
 from web.errors import EaselError, EngineLost, error_from_answer
 
+Photos = Mapping[str, bytes]
+"""Photos by the names of the parameters whose values they are."""
 CONNECT_S = 3.0
 ANSWER_S = 10.0
 """Timeout for the next bytes of an answer."""

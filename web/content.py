@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from typing import Any, ClassVar
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
 
+from web.client import Photos
 from web.errors import FieldError, InvalidRequest, TooLarge
 
 MAX_JSON = 1_000_000
@@ -36,8 +36,6 @@ _MAX_PHOTOS = 100
 """Most photos in a body: chats send their earlier ones again."""
 _UTF = re.compile(r"(us-)?ascii|utf[-_]?(8|16|32)([-_]?[bl]e)?", re.IGNORECASE)
 _JSON_TYPE = re.compile(r"(application|text)/(json|[\w.+-]+\+json)")
-Photos = Mapping[str, bytes]
-"""Photos by the names of the parameters whose values they are."""
 JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
 _OBJECT = "a JSON object"
 

@@ -17,7 +17,7 @@ from backend.storage.generations import Outcome
 from gpu_server import schemas as gpu
 from gpu_server.schemas import JobRequest, State
 from web import errors
-from web.content import Photos
+from web.client import Photos
 
 log = structlog.get_logger()
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from backend.scheduling.scheduler import Limits, QueueFull, Scheduler, UserBusy
 from backend.scheduling.work import Stats
 from backend.storage.generations import GenerationRow, Outcome
 from gpu_server.schemas import State, Timings
-from web.content import Photos
+from web.client import Photos
 from web.errors import EaselError
 
 _MAX_PAUSE_S = 1.0

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from backend.dispatch.active import ActiveGeneration
 from backend.storage.generations import GenerationRow
-from web.content import Photos
+from web.client import Photos
 
 MAX_PHOTO_BYTES = 100_000_000
 """Bytes of all photos that wait, at most: they stay in memory, in base64 in their requests too."""

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, model_validator
 from backend.openai.models import Models
 from backend.openai.person import NamesPerson
 from backend.schemas import GenerationRequest
-from web.content import Photos
+from web.client import Photos
 from web.errors import FieldError, InvalidRequest
 from workflows import parameters
 from workflows.catalog import Catalog, Mode

@@ -15,7 +15,8 @@ from gpu_server import bodies
 from gpu_server.schemas import Readiness
 from web import errors, waiting
 from web.api.document import KEY, Responses
-from web.content import Photos, UnsupportedMediaType
+from web.client import Photos
+from web.content import UnsupportedMediaType
 
 
 async def service_of(request: Request) -> GenerationService:

@@ -74,7 +74,7 @@ def samples(
     for mode in modes:
         for style in mode.styles:
             try:
-                graphs[mode.name, style] = sample(mode, style, output_class)
+                graphs[mode.name, style], *_ = variants(mode, style, output_class)
             except (RenderError, CatalogError) as error:
                 unfit[mode.name, style] = StyleState(False, f"it cannot be drawn: {error}")
     return graphs, unfit
@@ -127,15 +127,21 @@ def lacks_controlnet(fault: NodeFault) -> bool:
     return fault.field == "control_net_name"
 
 
-def variants(mode: Mode, style: str) -> Iterator[Graph]:
-    """Yield graphs of the style: with each choice, and without the photos that may be left out."""
-    yield sample(mode, style)
+def variants(mode: Mode, style: str, output_class: str = "SaveImage") -> Iterator[Graph]:
+    """Yield graphs of the style: with each choice, and without the photos that may be left out.
+
+    Raises RenderError or CatalogError.
+    """
+    yield sample(mode, style, output_class)
     needed = [name for name, parameter in mode.photos.items() if parameter.required]
     if len(needed) < len(mode.photos):
-        yield sample(mode, style, photos=needed)
+        try:
+            yield sample(mode, style, output_class, photos=needed)
+        except CatalogError as error:
+            raise RenderError(f"without the photos that may be left out, {error}") from error
     for name, parameter in mode.spec.parameters.items():
         for value in parameter.values:
-            yield sample(mode, style, **{name: value})
+            yield sample(mode, style, output_class, **{name: value})
 
 
 def sample(

@@ -2,7 +2,7 @@
 
 from gpu_server.pictures import encoding, uploads
 from gpu_server.safety.guard import Guard
-from web.content import Photos
+from web.client import Photos
 from workflows.catalog import Mode
 from workflows.parameters import Request
 from workflows.render import Size, size_of

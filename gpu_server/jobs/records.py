@@ -22,7 +22,7 @@ from gpu_server.jobs.cleanup import Leftover
 from gpu_server.jobs.job import Job
 from gpu_server.schemas import JobRequest
 from web import sqlite
-from web.content import Photos
+from web.client import Photos
 from workflows.spec import IMAGE, PHOTOS
 
 log = structlog.get_logger()

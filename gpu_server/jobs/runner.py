@@ -22,7 +22,7 @@ from gpu_server.metrics import Metrics
 from gpu_server.schemas import State
 from gpu_server.timeouts import Timeouts
 from web import errors
-from web.content import Photos
+from web.client import Photos
 
 log = structlog.get_logger()
 

@@ -1,7 +1,6 @@
 """`modes list` and `modes check` on modes of one's own, right and wrong ones."""
 
 import json
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,29 +168,34 @@ def test_an_engine_without_models_is_checked_as_it_is(
     assert (code, set(answer["missing_files"])) == (0, {"free", "restyle", "poster"})
 
 
-def add_node(graph: Path, node_class: str) -> None:
-    """Add a node that shows the picture, as packs have many."""
+def put_before_the_picture(graph: Path, node_class: str) -> None:
+    """Let the picture go through a node of this class, as many packs have one."""
     nodes = json.loads(graph.read_text("utf-8"))
-    images = next(n for n in nodes.values() if n["class_type"] == "SaveImage")["inputs"]["images"]
-    nodes["extra"] = {"class_type": node_class, "inputs": {"images": images}}
+    inputs = next(n for n in nodes.values() if n["class_type"] == "SaveImage")["inputs"]
+    nodes[node_class] = {"class_type": node_class, "inputs": {"image": inputs["images"]}}
+    inputs["images"] = [node_class, 0]
     graph.write_text(json.dumps(nodes), "utf-8")
 
 
 def test_a_node_of_a_pack_is_refused_by_name_until_the_setting_names_the_pack(
-    modes: Path,
-    capsys: pytest.CaptureFixture[str],
-    comfyui: str,
-    monkeypatch: pytest.MonkeyPatch,
+    modes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_node(modes / "poster" / "sdxl.json", "SaveImageWebsocket")  # of a pack that it has
-    code, answer = run(capsys, "check", "--comfyui", comfyui)
-    assert (code, [fault["class"] for fault in answer["reasons"]]) == (4, ["SaveImageWebsocket"])
-    assert "the node pack 'websocket_image_save'" in answer["reasons"][0]["reason"]
-    monkeypatch.setenv("COMFYUI_CUSTOM_NODES", "other, websocket_image_save")
-    assert run(capsys, "check", "--comfyui", comfyui)[0] == 0
-    add_node(modes / "poster" / "sdxl.json", "ShowAnything")  # of one that it has not
-    code, answer = run(capsys, "check", "--comfyui", comfyui)
-    assert (code, [fault["class"] for fault in answer["reasons"]]) == (4, ["ShowAnything"])
+    async def definitions(_: Request) -> Response:
+        known = recorded()
+        own = {"FilterImage": {**known["ImageInvert"], "python_module": "custom_nodes.filters"}}
+        return JSONResponse({**known, **own})
+
+    graph = modes / "poster" / "sdxl.json"
+    put_before_the_picture(graph, "FilterImage")
+    with services.served(Starlette(routes=[Route("/object_info", definitions)])) as url:
+        code, answer = run(capsys, "check", "poster", "--comfyui", url)
+        assert (code, {fault["class"] for fault in answer["reasons"]}) == (4, {"FilterImage"})
+        assert "the node pack 'filters'" in answer["reasons"][0]["reason"]
+        monkeypatch.setenv("COMFYUI_CUSTOM_NODES", "other, filters")
+        assert run(capsys, "check", "poster", "--comfyui", url)[0] == 0
+        put_before_the_picture(graph, "ShowAnything")  # of a pack that it has not
+        code, answer = run(capsys, "check", "poster", "--comfyui", url)
+    assert (code, {fault["class"] for fault in answer["reasons"]}) == (4, {"ShowAnything"})
     assert "COMFYUI_CUSTOM_NODES" in answer["reasons"][0]["reason"]
 
 
@@ -259,12 +263,7 @@ def test_what_is_no_version_is_a_fault_of_the_mode(
 def test_a_style_that_can_be_read_but_never_drawn_is_a_fault(
     modes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    toml = modes / "poster" / "mode.toml"
-    photo = '[parameters.image]\ntype = "image"\ntitle = "Photo"\n\n[parameters.seed]'
-    edit(toml, "[parameters.seed]", photo)
-    text = re.sub("^ignores = .*\n", "", toml.read_text("utf-8"), flags=re.MULTILINE)
-    ignores = '\nignores = ["image", "negative_prompt"]\n'
-    toml.write_text(re.sub("(?m)^(file = .*)\n", rf"\1{ignores}", text), "utf-8")
-    code, answer = run(capsys, "check", "poster")
+    services.add_undrawable_mode(modes / "unfit")
+    code, answer = run(capsys, "check", "unfit")
     assert code == 4
-    assert "cannot be drawn: nothing in the graph takes 'image'" in answer["reasons"][0]["reason"]
+    assert "without the photos that may be left out" in answer["reasons"][0]["reason"]

@@ -18,7 +18,6 @@ from tests.backend.farm import WORKFLOWS
 
 TINY = WORKFLOWS / "tiny"
 MODES = ("poster", "banner", "sticker", "mural")
-PHOTO = '[parameters.image]\ntype = "image"\ntitle = "Photo"\n\n'
 LONG = 30
 """Steps of a picture that is still drawn when its mode has gone: a second each, until then."""
 
@@ -53,9 +52,7 @@ def added(urls: list[str], modes: Path) -> list[str]:
     """Copy modes in while both run; return the services' addresses when they have them."""
     for name in MODES:
         shutil.copytree(TINY, modes / name)
-    shutil.copytree(TINY, modes / "unfit")  # with a photo that nothing in its graph takes
-    rewrite(modes / "unfit", "[parameters.seed]", PHOTO + "[parameters.seed]")
-    rewrite(modes / "unfit", "[graphs.small]", '[graphs.small]\nignores = ["image"]')
+    services.add_undrawable_mode(modes / "unfit")
     for name in MODES:
         until(urls, name, lambda mode: mode["available"])
     return urls
@@ -148,7 +145,7 @@ def test_a_mode_that_can_be_read_but_never_drawn_harms_no_other(added: list[str]
     for url in added:
         [style] = mode_of(url, "unfit")["styles"]
         assert not style["available"]
-        assert "nothing in the graph takes 'image'" in style["reason"]
+        assert "without the photos that may be left out, it has 0 SaveImage" in style["reason"]
 
 
 def test_jobs_of_a_mode_that_goes_are_drawn_to_the_end(added: list[str], changed: Work) -> None:
