@@ -148,6 +148,8 @@ def _upright(photo: Photo) -> Image.Image:
         if getattr(image, "n_frames", 1) > 1:
             raise _refused("is animated")
         image.load()
+        if image.mode == "P" and image.palette is None:  # else Pillow asserts that there is one
+            raise _refused("is damaged or cut off")
         turn = _TURNS.get(photo.orientation)
         return image if turn is None else image.transpose(turn)
 

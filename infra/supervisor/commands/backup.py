@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from infra.supervisor import lifecycle
 from infra.supervisor.host import Host, HostError
@@ -28,6 +28,7 @@ _DATABASE = ".sqlite3"
 _UNFINISHED = re.compile(r"(-wal|-shm|-journal|\.part|#\d+)$")
 """Ends of names of files that belong to a database, or are being written."""
 _CHUNK = 1 << 20
+_ODD_NAMES = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 def save(host: Host, archive: Path) -> list[str]:
@@ -158,18 +159,38 @@ def _add(tar: tarfile.TarFile, source: Path, name: str) -> str:
     return digest
 
 
+def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
+    """Write its files into the folder. Raises ValueError for what no backup holds.
+
+    The filters of `tarfile` would do, but Python has them only since 3.11.4.
+    """
+    for entry in tar:
+        name = PurePosixPath(entry.name)
+        if entry.isdir():
+            continue
+        data = tar.extractfile(entry) if entry.isreg() else None
+        if data is None or name.is_absolute() or ".." in name.parts:
+            raise ValueError(entry.name)
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            path.chmod(0o600)
+            shutil.copyfileobj(data, file)
+        os.utime(path, (entry.mtime, entry.mtime))
+
+
 def _verify(archive: Path, folder: Path) -> None:
     """Unpack the archive into `folder`. Raises HostError unless all of it is as it was saved."""
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+            _unpack(tar, folder)
         digests = dict(json.loads((folder / _MANIFEST).read_text()))
         (folder / _MANIFEST).unlink()
         for name, digest in digests.items():
             with (folder / name).open("rb") as data:
                 if hashlib.file_digest(data, "sha256").hexdigest() != digest:
                     raise HostError(f"{archive} is damaged: {name} is not what was saved.")
-    except (tarfile.TarError, EOFError, ValueError, TypeError, FileNotFoundError) as error:
+    except (tarfile.TarError, EOFError, ValueError, TypeError, *_ODD_NAMES) as error:
         raise HostError(
             f"{archive} is no whole backup of Easel: {type(error).__name__}. Use another one; "
             "nothing was changed."

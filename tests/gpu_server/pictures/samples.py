@@ -165,6 +165,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "truncated png": (truncated("PNG"), "is damaged or cut off"),
     "truncated jpeg": (truncated("JPEG"), "is damaged or cut off"),
     "truncated webp": (truncated("WEBP"), "is damaged or cut off"),
+    "no palette": (png(SIZE, (b"\0" * 65) * 48, colour_type=3), "is damaged or cut off"),
     "only a head": (saved(noise(), "PNG")[:40], "is not a PNG, JPEG or WebP image"),
     "bomb": (declared(50_000, 50_000), "has over 40 megapixels"),
     "largest png": (declared(2**31 - 1, 2**31 - 1), "has over 40 megapixels"),

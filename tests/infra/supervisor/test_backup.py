@@ -101,6 +101,26 @@ def test_a_backup_that_is_damaged_or_does_not_serve_changes_nothing(lab: LabHost
     assert lab.status()["one"].ready
 
 
+@pytest.mark.parametrize(
+    ("name", "link"),
+    [("../outside", ""), ("/outside", ""), ("backend/link", "/etc"), ("backend", "")],
+)
+def test_an_archive_that_reaches_outside_is_refused(lab: LabHost, name: str, link: str) -> None:
+    fill(lab, "present").close()
+    archive = lab.path / "odd.tar"
+    with tarfile.open(archive, "w") as tar:
+        for each in (name, "backend/key"):
+            entry = tarfile.TarInfo(each)
+            if link and each == name:
+                entry.type, entry.linkname = tarfile.SYMTYPE, link
+            tar.addfile(entry)
+    refused = lab.run("restore", str(archive))
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1, refused.stderr
+    assert words(lab) == ["present"] * 4
+    assert not list(lab.path.rglob("outside"))
+
+
 def test_a_damaged_database_is_not_saved(lab: LabHost) -> None:
     fill(lab, "word").close()
     path = lab.path / "data/backend/easel.sqlite3"
