@@ -120,7 +120,7 @@ def _lines(
     note = f" ({known.note})" if known.note else ""
     yield f"Added the mode {added.name}, in {added.path}. Checked against {known.source}{note}."
     proposal = added.proposal
-    yield "\nCallers choose:"
+    yield "\nCallers choose:" if proposal.parameters else "\nCallers choose nothing."
     for name in proposal.parameters:
         targets = proposal.bind.get(name, ["Easel draws as many pictures"])
         yield f"  {name:<18} {', '.join(targets)}"

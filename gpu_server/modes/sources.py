@@ -17,6 +17,8 @@ _PACKAGE = "comfyui_workflow_templates_json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 _LANGUAGES = ("en", "ru", "zh", "zh-TW", "ja", "ko", "es", "fr", "ar", "tr", "pt-BR", "fa")
 _LONGEST = 500
+_ANY_VERSION = "0.0.1"
+"""What the index says where no version is known."""
 
 
 class NoSource(Exception):
@@ -64,15 +66,20 @@ def _template(name: str, comfyui: str) -> Source:
                 texts[language] = " ".join(value.split())[:_LONGEST]
         if not entry and language == "en":
             break
-    size, version = first.get("size"), first.get("minComfyUIVersion")
+    size = first.get("size")
     return Source(
         data,
         f"{name}.json",
         titles,
         descriptions,
         size if isinstance(size, int) else 0,
-        version if isinstance(version, str) and COMFYUI_VERSION.fullmatch(version) else "",
+        _version(first.get("minComfyUIVersion")),
     )
+
+
+def _version(value: Any) -> str:
+    is_told = isinstance(value, str) and value != _ANY_VERSION
+    return value if is_told and COMFYUI_VERSION.fullmatch(value) else ""
 
 
 def _installed() -> Path | None:

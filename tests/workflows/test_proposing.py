@@ -118,6 +118,29 @@ def test_one_of_several_pictures_is_taken_and_the_others_are_named() -> None:
     assert "small" not in proposed(a_graph(**more), answer=1).graph
 
 
+def test_of_many_other_outputs_only_the_number_is_told() -> None:
+    more = {f"p{k}": node("PreviewImage", images=["decode", 0]) for k in range(4)}
+    [sentence] = [s for s in proposed(a_graph(**more)).left if "output" in s]
+    assert (
+        sentence == "4 other outputs are left out: one output is the picture, SaveImage (node save)"
+    )
+
+
+def test_a_picture_that_is_cut_out_keeps_its_transparency() -> None:
+    found = proposed(
+        {
+            "photo": node("LoadImage", image="a.png"),
+            "clear": node("JoinImageWithAlpha", image=["photo", 0], alpha=["photo", 1]),
+            "save": node("PreviewImage", images=["clear", 0]),
+        }
+    )
+    text = mode_toml("x", found, title={"en": "X"}, description={}, model="m", files=())
+    assert tomllib.loads(text)["graphs"]["main"]["alpha"] is True
+    assert "alpha" not in mode_toml(
+        "x", proposed(a_graph()), title={}, description={}, model="m", files=()
+    )
+
+
 def test_at_cfg_1_there_is_no_negative_prompt_and_it_is_said() -> None:
     graph = a_graph()
     graph["draw"]["inputs"]["cfg"] = 1.0

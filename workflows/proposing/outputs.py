@@ -10,6 +10,9 @@ from workflows.proposing.questions import Choose, Question
 
 _NOT_ONE_PICTURE = re.compile("animated|webm|video|audio|gif|3d|mesh|glb|dataset|training", re.I)
 _ONE_OF_MANY = ("ImageFromBatch", "LatentFromBatch")
+_ADDS_ALPHA = "JoinImageWithAlpha"
+_MOST_LEFT_OUT = 3
+"""Outputs that are named one by one; of more, only how many they are is told."""
 _OTHER_MEDIA = {
     "VIDEO": "a video", "AUDIO": "sound", "MESH": "a 3D model", "FILE_3D": "a 3D model",
     "SVG": "a drawing in SVG", "VOXEL": "a 3D model", "SPLAT": "a 3D model",
@@ -51,12 +54,17 @@ def keep_only(net: Net, picture: Slot) -> tuple[Graph, list[str]]:
         "_meta": {"title": title},
     }
     graph = {each: node for each, node in net.graph.items() if each in kept} | {key: ending}
-    left = [
-        f"{describe(net, each)} is left out: one output is the picture, {describe(net, key)}"
-        for each in net.graph
-        if each not in kept and _is_output(net, each)
-    ]
-    return graph, left
+    others = [key for key in net.graph if key not in kept and _is_output(net, key)]
+    why = f"left out: one output is the picture, {describe(net, picture[0])}"
+    if len(others) > _MOST_LEFT_OUT:
+        return graph, [f"{len(others)} other outputs are {why}"]
+    return graph, [f"{describe(net, other)} is {why}" for other in others]
+
+
+def is_clear(net: Net, picture: Slot) -> bool:
+    """Whether the picture has transparent parts."""
+    value = net.value(picture)
+    return is_link(value) and net.class_of(value[0]) == _ADDS_ALPHA
 
 
 def describe(net: Net, key: str) -> str:

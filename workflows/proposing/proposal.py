@@ -10,7 +10,7 @@ from workflows.proposing import parameters
 from workflows.proposing.models import choices, loaded, main_model
 from workflows.proposing.net import Net, Slot
 from workflows.proposing.numbers import control_strength, extent, seeds, settings
-from workflows.proposing.outputs import describe, find_picture, keep_only
+from workflows.proposing.outputs import describe, find_picture, is_clear, keep_only
 from workflows.proposing.photos import may_be_left_out, photos, with_own_mask
 from workflows.proposing.questions import Choose, Question, take_first
 from workflows.proposing.sizes import shapes
@@ -39,6 +39,8 @@ class Proposal:
     settings: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     multiple_of: int = 8
+    alpha: bool = False
+    """Whether its pictures have transparent parts."""
     files: tuple[str, ...] = ()
     """The names of the model files, as in ComfyUI's lists."""
     main_model: str = ""
@@ -60,7 +62,7 @@ def propose(imported: Imported, definitions: Definitions, choose: Choose = take_
     picture = find_picture(whole, choose)
     graph, left = keep_only(whole, picture)
     net = Net(graph, definitions)
-    draft = Proposal(graph, left=[*imported.left, *left])
+    draft = Proposal(graph, alpha=is_clear(whole, picture), left=[*imported.left, *left])
     _single_picture(net, draft)
     files = loaded(net)
     draft.files = tuple(dict.fromkeys(file.name for file in files))

@@ -77,6 +77,8 @@ def _lines(
         yield f"multiple_of = {proposal.multiple_of}"
         sizes = {ratio: list(size) for ratio, size in proposal.sizes.items()}
         yield f"sizes = {_value(sizes)}   # the first is the default"
+    if proposal.alpha:
+        yield "alpha = true   # its pictures have transparent parts"
     yield _BIND
     for value, targets in proposal.bind.items():
         yield f"{value} = {_value(targets[0] if len(targets) == 1 else targets)}"
