@@ -1,9 +1,17 @@
 """Check graphs and styles against each other, as far as that goes without a ComfyUI. Pure."""
 
+import re
 from collections.abc import Iterator
 
 from workflows.graph import Graph, cycles, find_input, named, picture_node, upstream
 from workflows.spec import IMAGE, OWN_TYPES, CatalogError, GraphSpec, ModeSpec
+
+_FACES = re.compile(
+    r"face.?swap|swap.?face|reactor|inswapper|facefusion|deepface|instant.?id|pulid|face.?id"
+    r"|photo.?maker|infinite.?you",
+    re.IGNORECASE,
+)
+"""Classes of nodes that put a person's face into another picture; no graph may have one."""
 
 
 def faults_in_graph(graph: Graph, spec: GraphSpec) -> Iterator[str]:
@@ -14,6 +22,10 @@ def faults_in_graph(graph: Graph, spec: GraphSpec) -> Iterator[str]:
                 find_input(graph, target)
             except CatalogError as error:
                 yield f"'{value}' is bound to '{target}', but {error}"
+    for key, node in graph.items():
+        if _FACES.search(node["class_type"]):
+            swaps = "puts a person's face into another picture, which no mode may do"
+            yield f"node {key} ({node['class_type']}) {swaps}"
     for cycle in cycles(graph):
         yield f"its nodes {named(graph, cycle)} are linked in a circle"
     if not spec.sizes and {"width", "height"} & spec.bind.keys():

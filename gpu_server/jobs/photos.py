@@ -3,6 +3,7 @@
 from gpu_server.pictures import encoding, uploads
 from gpu_server.safety.guard import Guard
 from web.client import Photos
+from web.errors import ContentRefused
 from workflows.catalog import Mode
 from workflows.parameters import Request
 from workflows.render import Size, size_of
@@ -21,6 +22,7 @@ def prepare(
     size = size_of(mode, request)
     whole: Size | None = None
     prepared: dict[str, bytes] = {}
+    faces: list[str] = []
     for name in sorted(photos, key=lambda name: name != IMAGE):  # the mask needs the photo's size
         with uploads.named(name):
             decode = uploads.decode_mask if name == MASK else uploads.decode
@@ -32,6 +34,14 @@ def prepare(
         if size is not None and name in (IMAGE, MASK):
             photo = encoding.fit_photo(photo, size)
         photo = encoding.within(photo, most) if size is None or name not in (IMAGE, MASK) else photo
-        guard.require_decent([photo.convert("RGB")], photo=True)
+        [verdict] = guard.require_decent([photo.convert("RGB")], photo=True)
+        if verdict.shows_face and name != MASK:
+            faces.append(name)
         prepared[name] = encoding.as_png(encoding.as_cut_out(photo) if name == MASK else photo)
+    if len(faces) > 1:
+        raise ContentRefused(
+            f"There is a face in {' and in '.join(faces)}: of several photos only one may show "
+            "one, because no mode here puts a face on somebody else",
+            category="face_swap",
+        )
     return size, prepared

@@ -66,21 +66,24 @@ class Verdict:
     """The judgement on one image.
 
     `category` is `nudity` or `sexualised` if it is refused, else None. `score` (0-1) is the highest
-    of what was refused or, if it is allowed, of all labels that could have been.
+    of what was refused or, if it is allowed, of all labels that could have been. `shows_face` is
+    for photos: of several in one request only one may.
     """
 
     allowed: bool
     category: str | None
     score: float
+    shows_face: bool = False
 
 
 def decide(
     detections: Iterable[Detection], photo: bool = False, strictness: float = 0.0
 ) -> Verdict:
     """Apply the table above to one image's detections; `strictness` (0-1) lowers thresholds."""
-    highest = 0.0
+    highest, shows_face = 0.0, False
     refused: list[tuple[float, str]] = []
     for each in detections:
+        shows_face = shows_face or each.is_face
         rule = _RULES.get(each.label)
         if rule is None or each.area < rule.area:
             continue
@@ -92,8 +95,8 @@ def decide(
             refused.append((each.score, rule.category))
     if refused:
         score, category = max(refused)
-        return Verdict(False, category, score)
-    return Verdict(True, None, highest)
+        return Verdict(False, category, score, shows_face)
+    return Verdict(True, None, highest, shows_face)
 
 
 class Gate:

@@ -11,7 +11,7 @@ import structlog
 from PIL import Image
 
 from gpu_server.pictures.provenance import Origin, ProvenanceError, Signer
-from gpu_server.safety.gate import Gate, GateUnavailable
+from gpu_server.safety.gate import Gate, GateUnavailable, Verdict
 from web import errors
 
 log = structlog.get_logger()
@@ -50,8 +50,10 @@ class Guard:
         log.error("safety_out_of_order", reason=fault)
         return cls(None, None, fault)
 
-    def require_decent(self, images: Sequence[Image.Image], *, photo: bool = False) -> None:
-        """Let the detector judge every image.
+    def require_decent(
+        self, images: Sequence[Image.Image], *, photo: bool = False
+    ) -> Sequence[Verdict]:
+        """Let the detector judge every image; return its verdicts.
 
         Raises ContentRefused if it refuses one or there is no detector, EngineError if it could not
         judge one, EngineLost if it is broken: another pod may be in order.
@@ -70,6 +72,7 @@ class Guard:
                     f"This server does not take a {what} with: {_NAMES[category]}",
                     category=category,
                 )
+        return verdicts
 
     def sign(self, data: bytes, media_type: str, origin: Origin) -> bytes:
         """Return the signed file. Raises ContentRefused without a signer, EngineLost on failure."""

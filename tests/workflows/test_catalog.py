@@ -323,6 +323,11 @@ GRAPH_MISTAKES: list[tuple[str, Callable[[dict[str, Any]], object], list[str]]] 
         lambda graph: graph["22"].pop("class_type"),
         ["node '22'", "class_type"],
     ),
+    (
+        "a node that swaps faces",
+        lambda graph: graph["22"].update(class_type="ReActorFaceSwap"),
+        ["node 22 (ReActorFaceSwap)", "puts a person's face into another picture"],
+    ),
     ("a node without inputs", lambda graph: graph["22"].pop("inputs"), ["node '22'", "inputs"]),
 ]
 

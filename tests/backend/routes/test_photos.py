@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,6 +37,11 @@ def half_mask(kind: str) -> bytes:
     mask = Image.new("RGBA", (120, 80), (9, 9, 9, 255))
     ImageDraw.Draw(mask).rectangle((0, 0, 59, 79), fill=(9, 9, 9, 0))
     return png(mask)
+
+
+def photograph(name: str) -> bytes:
+    path = distribution("scikit-image").locate_file(f"skimage/data/{name}")
+    return Path(str(path)).read_bytes()
 
 
 FIRST = png(Image.new("RGB", (120, 80), RED))
@@ -124,6 +130,16 @@ def test_the_second_photo_lies_over_the_first_where_the_mask_says(
 
 def test_a_photo_that_may_be_left_out_leaves_its_nodes_out(service: Service) -> None:
     assert halves(picture(as_json(service, image=FIRST, image_2=SECOND))) == (BLUE, BLUE)
+
+
+def test_of_several_photos_only_one_may_show_a_face(service: Service) -> None:
+    astronaut, man = photograph("astronaut.png"), photograph("camera.png")
+    refused = as_json(service, image=astronaut, image_2=man)
+    problem = refused.json()
+    assert (refused.status_code, problem["code"]) == (422, "content_refused")
+    assert problem["category"] == "face_swap"
+    assert "a face in image and in image_2" in problem["detail"]
+    picture(as_json(service, image=astronaut, image_2=photograph("coffee.png")))
 
 
 def test_a_boolean_reaches_its_node(service: Service) -> None:
