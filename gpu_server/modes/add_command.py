@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpu_server.modes.adding import Added, Target, Unusable, add
-from gpu_server.modes.definitions import Known, NoDefinitions, of_address, of_engine
+from gpu_server.modes.definitions import Known, NoDefinitions, of_address, to_import_with
 from gpu_server.modes.sources import NoSource, Source, open_source
 from gpu_server.settings import Settings
 from workflows.importing import NotAMode, Reason
@@ -40,7 +40,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         given = arguments.comfyui
         packs = settings.comfyui_custom_nodes
         is_given = given is not None
-        known = of_address(given, packs) if is_given else of_engine(settings.engine_url, packs)
+        known = of_address(given, packs) if is_given else to_import_with(settings.engine_url, packs)
         source = open_source(arguments.source, known.url)
         target = Target(
             folder,

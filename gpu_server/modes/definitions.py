@@ -36,6 +36,8 @@ class Known:
     note: str = ""
     url: str = ""
     """The address of the ComfyUI that answered."""
+    is_sketch: bool = False
+    """Whether they are the sketch engine's, which has few nodes."""
 
 
 def of_engine(url: str, packs: Sequence[str]) -> Known:
@@ -44,6 +46,15 @@ def of_engine(url: str, packs: Sequence[str]) -> Known:
         return _of(url, "engine", packs)
     except NoDefinitions as error:
         return Known(recorded(), _RECORDED, is_engine=False, packs=packs, note=str(error))
+
+
+def to_import_with(url: str, packs: Sequence[str]) -> Known:
+    """Return what `of_engine` does, but never the sketch engine's: it has few nodes."""
+    known = of_engine(url, packs)
+    if not known.is_sketch:
+        return known
+    note = "this host's engine draws sketches and has few nodes"
+    return Known(recorded(), _RECORDED, is_engine=False, packs=packs, note=note)
 
 
 def of_address(text: str, packs: Sequence[str]) -> Known:
@@ -67,6 +78,7 @@ def _of(url: str, kind: str, packs: Sequence[str]) -> Known:
         version=stats.version,
         gpu_bytes=stats.gpu_bytes,
         url=url,
+        is_sketch=stats.is_sketch,
     )
 
 
@@ -74,6 +86,7 @@ def _of(url: str, kind: str, packs: Sequence[str]) -> Known:
 class _Stats:
     version: str = ""
     gpu_bytes: int = 0
+    is_sketch: bool = False
 
 
 def _stats(url: str) -> _Stats:
@@ -84,7 +97,7 @@ def _stats(url: str) -> _Stats:
         return _Stats()
     system = answer.get("system") if isinstance(answer, dict) else None
     if not isinstance(system, dict) or "easel_engine" in system:
-        return _Stats()
+        return _Stats(is_sketch=isinstance(system, dict))
     devices = answer.get("devices")
     sizes = [
         device.get("vram_total")

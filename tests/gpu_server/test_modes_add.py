@@ -87,6 +87,19 @@ def test_the_workflow_in_a_picture_is_read_and_checked_against_an_engine(
     assert "./startup.sh modes try hills" in out
 
 
+def test_the_few_nodes_of_the_sketch_engine_are_in_no_workflows_way(
+    own: Path, tmp_path: Path, comfyui: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    photo = {"class_type": "LoadImage", "inputs": {"image": "a.png"}}
+    inputs = {"image": ["1", 0], "upscale_method": "area", "scale_by": 2.0}
+    larger = {"class_type": "ImageScaleBy", "inputs": inputs}
+    saved = {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "a"}}
+    (tmp_path / "larger.json").write_text(json.dumps({"1": photo, "2": larger, "3": saved}))
+    monkeypatch.setenv("COMFYUI_PORT", comfyui.rpartition(":")[2])
+    assert main(["add", str(tmp_path / "larger.json")]) == 0
+    assert "recorded from ComfyUI" in capsys.readouterr().out
+
+
 def test_nothing_is_replaced_without_force(
     own: Path, workflow: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
