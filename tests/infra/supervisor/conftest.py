@@ -70,8 +70,9 @@ class LabHost:
         return {row.name: row for row in rows}
 
     def _write(self) -> dict[str, str]:
-        table = self.path / "table.json"
-        table.write_text(json.dumps(self.table))
+        table, whole = self.path / "table.json", self.path / "table.part"
+        whole.write_text(json.dumps(self.table))
+        whole.replace(table)  # a command that was started may be reading it
         own = {
             f"EASEL_{name.upper()}_DIR": str(self.path / name) for name in ("data", "log", "run")
         }
