@@ -21,6 +21,7 @@ _MODEL_INPUTS = {
     ("LoraLoaderModelOnly", "lora_name"): "loras",
     ("ControlNetLoader", "control_net_name"): "controlnet",
     ("ModelPatchLoader", "name"): "model_patches",
+    ("LoadBackgroundRemovalModel", "bg_removal_name"): "background_removal",
 }
 
 LOADERS = frozenset(("LoadImage", "LoadImageMask"))

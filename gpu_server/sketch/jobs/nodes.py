@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gpu_server.sketch.draw import Brief, Control, Drawing, style_of_model
-from gpu_server.sketch.jobs import pictures
+from gpu_server.sketch.jobs import photos, pictures
 from gpu_server.sketch.jobs.pictures import Picture, Pixels, Plane
 from gpu_server.sketch.jobs.values import Conditioning, Context, Inputs, Latent, Model, Output
 
@@ -46,6 +46,10 @@ def _zero_out(inputs: Inputs, _: Context) -> Output:
     return Output((replace(inputs["conditioning"], text=""),))
 
 
+def _photo_as_condition(_: Inputs, __: Context) -> Output:
+    return Output((Conditioning(""), Conditioning("")))
+
+
 def _empty_latent(inputs: Inputs, _: Context) -> Output:
     return Output((Latent(inputs["width"], inputs["height"], inputs["batch_size"]),))
 
@@ -71,6 +75,9 @@ def _patch_control(inputs: Inputs, _: Context) -> Output:
 def _sample(inputs: Inputs, context: Context) -> Output:
     model, positive, latent = inputs["model"], inputs["positive"], inputs["latent_image"]
     context.faults.before_work()
+    if latent.drawn:  # encoded from a photo: this engine adds nothing to it
+        context.progress(inputs["steps"], inputs["steps"], None)
+        return Output((latent,))
     overrides = context.overrides
     brief = Brief(
         style=overrides.style or style_of_model(model.name),
@@ -123,55 +130,6 @@ def _mask_in(path: Path, channel: str) -> Plane:
     if plane is None:
         return np.zeros((64, 64), np.float32)
     return 1 - plane if channel == "alpha" else plane
-
-
-def _composite(inputs: Inputs, _: Context) -> Output:
-    """Lay the source over the destination from its corner, where the mask says so."""
-    destination, source = inputs["destination"][0], inputs["source"][0]
-    if inputs["resize_source"]:
-        width, height = destination.size
-        source = pictures.scale(source, width, height, "bilinear", "disabled")
-    x, y = inputs["x"], inputs["y"]
-    pixels = destination.pixels.copy()
-    there = pixels[y : y + source.size[1], x : x + source.size[0]]
-    laid = source.pixels[: there.shape[0], : there.shape[1]]
-    mask = inputs.get("mask")
-    if mask is None:
-        there[:] = laid
-    else:
-        share = pictures.fit_mask(mask, source.size)[: there.shape[0], : there.shape[1], None]
-        there[:] = laid * share + there * (1 - share)
-    return Output(([Picture(pixels)],))
-
-
-def _join_alpha(inputs: Inputs, _: Context) -> Output:
-    joined = []
-    for picture in inputs["image"]:
-        alpha = 255 * (1 - pictures.fit_mask(inputs["alpha"], picture.size))
-        joined.append(Picture(np.dstack((picture.pixels, alpha.astype(np.uint8)))))
-    return Output((joined,))
-
-
-def _canny(inputs: Inputs, _: Context) -> Output:
-    low, high = inputs["low_threshold"], inputs["high_threshold"]
-    return Output(([pictures.edges(picture, low, high) for picture in inputs["image"]],))
-
-
-def _scale(inputs: Inputs, _: Context) -> Output:
-    width, height, crop = inputs["width"], inputs["height"], inputs["crop"]
-    method = inputs["upscale_method"]
-    scaled = [pictures.scale(picture, width, height, method, crop) for picture in inputs["image"]]
-    return Output((scaled,))
-
-
-def _scale_to_pixels(inputs: Inputs, _: Context) -> Output:
-    scaled = []
-    for picture in inputs["image"]:
-        width, height = picture.size
-        factor = (inputs["megapixels"] * 1024 * 1024 / (width * height)) ** 0.5
-        size = max(1, round(width * factor)), max(1, round(height * factor))
-        scaled.append(pictures.scale(picture, *size, inputs["upscale_method"], "disabled"))
-    return Output((scaled,))
 
 
 def _empty_image(inputs: Inputs, context: Context) -> Output:
@@ -249,11 +207,20 @@ FUNCTIONS: Mapping[str, NodeFunction] = {
     "VAEDecode": _decode,
     "LoadImage": _load_image,
     "LoadImageMask": _load_mask,
-    "ImageCompositeMasked": _composite,
-    "JoinImageWithAlpha": _join_alpha,
-    "Canny": _canny,
-    "ImageScale": _scale,
-    "ImageScaleToTotalPixels": _scale_to_pixels,
+    "ImageCompositeMasked": photos.composite,
+    "JoinImageWithAlpha": photos.join_alpha,
+    "Canny": photos.canny,
+    "ImageScale": photos.scale,
+    "ImageScaleBy": photos.scale_by,
+    "ImageScaleToTotalPixels": photos.scale_to_pixels,
+    "LoadBackgroundRemovalModel": _loader("bg_removal_name"),
+    "RemoveBackground": photos.find_subject,
+    "InvertMask": photos.invert,
+    "SeedVR2Preprocess": _pass("resized_images"),
+    "SeedVR2Conditioning": _photo_as_condition,
+    "SeedVR2PostProcessing": _pass("images"),
+    "VAEEncodeTiled": photos.encode,
+    "VAEDecodeTiled": _decode,
     "EmptyImage": _empty_image,
     "SaveImage": _save_image,
     "PreviewImage": _preview_image,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter, ImageOps, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFilter, ImageOps, PngImagePlugin
 
 Pixels = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float32]
@@ -22,6 +22,9 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+_SUBJECT_PX, _BORDER_PARTS, _SUBJECT_LIKELY = 256, 12, 0.4
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,32 @@ def scale(picture: Picture, width: int, height: int, method: str, crop: str) -> 
     else:
         image = image.resize((width, height), resampling)
     return Picture(np.asarray(image), picture.photo)
+
+
+def subject(picture: Picture) -> Plane:
+    """Guess what a picture shows: a soft mask, from 0 to 1, of one piece without holes.
+
+    What is near the middle and has other colours than the border counts.
+    """
+    small = Image.fromarray(picture.pixels[:, :, :3])
+    small.thumbnail((_SUBJECT_PX, _SUBJECT_PX))
+    cells = np.asarray(small.filter(ImageFilter.GaussianBlur(2)), np.float32)
+    border = np.concatenate((cells[0], cells[-1], cells[:, 0], cells[:, -1]))
+    ground = np.array([part.mean(axis=0) for part in np.array_split(border, _BORDER_PARTS)])
+    distance = np.linalg.norm(cells[:, :, None] - ground, axis=3).min(axis=2)
+    y, x = (np.linspace(-1, 1, side, dtype=np.float32) for side in cells.shape[:2])
+    middle = np.exp(-1.4 * (y[:, None] ** 2 + x**2))
+    likely = middle * (0.5 + distance / max(float(distance.max()), 1.0))
+    hard = Image.fromarray(np.where(likely > _SUBJECT_LIKELY, np.uint8(255), np.uint8(0)))
+    closed = hard.filter(ImageFilter.MaxFilter(15)).filter(ImageFilter.MinFilter(15))
+    around = ImageOps.expand(closed, 1, 0)
+    ImageDraw.floodfill(around, (0, 0), 128)
+    whole = around.point(lambda value: 0 if value == 128 else 255)
+    whole = whole.crop((1, 1, whole.width - 1, whole.height - 1)).filter(
+        ImageFilter.MedianFilter(9)
+    )
+    soft = whole.resize(picture.size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(1))
+    return np.asarray(soft, np.float32) / np.float32(255)
 
 
 def edges(picture: Picture, low: float, high: float) -> Picture:
