@@ -25,6 +25,7 @@ from web.server import configuration
 
 DEADLINE_S = 60.0
 ROOT = Path(__file__).parent.parent
+SHIPPED_MODES = ["free", "restyle", "upscale", "cutout"]
 _PORTS = 1500
 _FIRST_PORT = 15_000 + _PORTS * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 

@@ -217,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("ids", nargs="*", metavar="MODEL", help="only these files")
         command.add_argument("--style", help="only files this style needs")
-        command.add_argument("--profile", help="starter (37 GB, every style) or full (92 GB)")
+        command.add_argument("--profile", help="starter (41 GB, every style) or full (92 GB)")
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--models-dir", type=Path, help="use this instead of GPU_MODELS_DIR")
         command.add_argument("--manifest", type=Path, default=MANIFEST, help=argparse.SUPPRESS)

@@ -62,8 +62,7 @@ def test_right_modes_pass_without_any_engine(
     code, answer = run(capsys, "list")
     rows = {row["mode"]: row for row in answer["modes"]}
     assert {name: row["from"] for name, row in rows.items()} == {
-        "free": "shipped",
-        "restyle": "shipped",
+        **dict.fromkeys(services.SHIPPED_MODES, "shipped"),
         "poster": "EASEL_WORKFLOWS_DIR",
     }
     assert "no engine answers" in rows["poster"]["reason"]
@@ -157,7 +156,9 @@ def test_a_name_that_no_mode_has_is_refused_with_those_there_are(
     modes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert modes_command.main(["check", "postr"]) == 2
-    assert "no mode postr; there are free, restyle, poster" in capsys.readouterr().err
+    assert (
+        "no mode postr; there are cutout, free, restyle, upscale, poster" in capsys.readouterr().err
+    )
 
 
 def test_an_engine_without_models_is_checked_as_it_is(
@@ -165,7 +166,7 @@ def test_an_engine_without_models_is_checked_as_it_is(
 ) -> None:
     with services.served(sketch.create_app(tmp_path / "bare", {})) as url:
         code, answer = run(capsys, "check", "--comfyui", url)
-    assert (code, set(answer["missing_files"])) == (0, {"free", "restyle", "poster"})
+    assert (code, set(answer["missing_files"])) == (0, {*services.SHIPPED_MODES, "poster"})
 
 
 def put_before_the_picture(graph: Path, node_class: str) -> None:
@@ -244,7 +245,7 @@ def test_a_comfyui_too_old_for_a_mode_is_told_and_its_styles_are_unavailable(
     with services.served(Starlette(routes=routes)) as url:
         monkeypatch.setenv("COMFYUI_URL", url)
         code, answer = run(capsys, "check")
-        assert (code, answer["too_old"].keys()) == (0, {"poster"} if is_told else set())
+        assert (code, "poster" in answer["too_old"]) == (0, is_told)
         rows = {row["mode"]: row for row in run(capsys, "list")[1]["modes"]}
     sentence = f"it needs ComfyUI {least} or newer, and this one is {version}"
     assert (sentence in rows["poster"]["reason"]) == is_told

@@ -15,7 +15,7 @@ from tests import services
 from tests.gpu_server.engines import Comfy, engine, until
 from tests.gpu_server.pictures.samples import photo, pixels
 from tests.gpu_server.servers import SMALL, Pod, serving
-from tests.services import free_port
+from tests.services import SHIPPED_MODES, free_port
 
 
 async def test_health_names_each_style_with_its_files(pod: Pod) -> None:
@@ -169,7 +169,7 @@ async def test_metrics_count_what_happened(comfy: Comfy, pod: Pod) -> None:
 
 async def test_the_modes_are_described_with_what_is_available(pod: Pod) -> None:
     modes = {mode.name: mode for mode in await pod.client.modes()}
-    assert set(modes) == {"free", "restyle"}
+    assert set(modes) == {*SHIPPED_MODES}
     assert modes["restyle"].takes_image
     assert all(style.available for mode in modes.values() for style in mode.styles)
 

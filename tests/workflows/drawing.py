@@ -22,6 +22,8 @@ EVERY_STYLE = [
     for style in mode.styles
 ]
 """(catalogue, mode, style) for every style, with its own graph and with the plain one."""
+FROM_WORDS = [each for each in EVERY_STYLE if each.values[1] in ("free", "restyle")]
+"""Those that draw several pictures from words, in sizes of their own."""
 
 
 def draw(
@@ -33,9 +35,14 @@ def draw(
     prefix: str = "easel/job",
     output_class: str = "SaveImage",
 ) -> Rendered:
-    """Render the graph for these values as a service would; required values are filled in."""
+    """Render the graph as a service would, for those of these values that the mode takes.
+
+    Required values are filled in.
+    """
     chosen = catalog.modes[mode]
-    complete = {"prompt": "a red fox", "seed": 7, **values}
+    wanted = {"prompt": "a red fox", "seed": 7, **values}
+    taken = {"style", *chosen.spec.parameters}
+    complete = {name: value for name, value in wanted.items() if name in taken}
     complete |= dict.fromkeys(chosen.photos, True)
     request = check(catalog, mode, complete)
     return render(

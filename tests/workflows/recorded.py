@@ -18,6 +18,7 @@ MODEL_INPUTS = {
     "vae": ("VAELoader", "vae_name"),
     "controlnet": ("ControlNetLoader", "control_net_name"),
     "model_patches": ("ModelPatchLoader", "name"),
+    "background_removal": ("LoadBackgroundRemovalModel", "bg_removal_name"),
 }
 """Model folder → the input that chooses from it."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import workflows as package
+from tests.services import SHIPPED_MODES
 from tests.workflows.drawing import by_title, draw
 from workflows import catalog as workflows
 from workflows.catalog import OwnCheckpoint
@@ -55,7 +56,7 @@ def test_a_new_mode_is_a_new_folder_and_no_python(folder: Path) -> None:
     edit_toml(folder, "order = 1", "order = 5")
     edit_toml(folder, "{prompt}, masterpiece", "{prompt}, poster")
     catalog = workflows.load(folder.parent)
-    assert list(catalog.modes) == ["free", "restyle", "poster"]
+    assert list(catalog.modes) == [*SHIPPED_MODES, "poster"]
     graph = draw(catalog, "poster", {"prompt": "a fox"}).graph
     assert by_title(graph)["Prompt.text"].startswith("a fox, poster")
     assert by_title(graph)["Checkpoint.ckpt_name"] == "animagine-xl-4.0-opt.safetensors"
@@ -69,14 +70,14 @@ def test_modes_come_in_their_own_order(folder: Path) -> None:
 def test_of_two_folders_of_one_name_the_first_is_served(folder: Path) -> None:
     folder.rename(folder.parent / "free")
     catalog = workflows.load(folder.parent)
-    assert list(catalog.modes) == ["free", "restyle"]
+    assert list(catalog.modes) == SHIPPED_MODES
     (fault,) = catalog.broken[f"{folder.parent.name}/free"]
     assert "the mode 'free' exists twice" in fault
 
 
 def test_a_missing_folder_of_modes_leaves_the_others(tmp_path: Path) -> None:
     catalog = workflows.load(tmp_path / "nowhere")
-    assert list(catalog.modes) == ["free", "restyle"]
+    assert list(catalog.modes) == SHIPPED_MODES
     assert "No such file" in catalog.broken["nowhere"][0]
 
 
@@ -84,7 +85,7 @@ def test_a_broken_mode_is_left_out_with_every_fault(folder: Path) -> None:
     edit_toml(folder, 'shift = "Shift.shift"', 'shift = "Shft.shift"')
     edit_graph(folder, lambda graph: node(graph, "Sampler")["inputs"].pop("cfg"), "sdxl.json")
     catalog = workflows.load(folder.parent)
-    assert list(catalog.modes) == ["free", "restyle"]
+    assert list(catalog.modes) == SHIPPED_MODES
     assert len(catalog.broken["poster"]) == 2
 
 
@@ -129,7 +130,7 @@ def test_with_ones_own_checkpoint_only_the_plain_graph_counts(folder: Path) -> N
     (folder / "plain.json").write_text("{")
     catalog = workflows.load(folder.parent, own=own)
     assert len(catalog.broken["poster"]) == 3
-    assert list(catalog.modes) == ["free", "restyle"]
+    assert list(catalog.modes) == SHIPPED_MODES
 
 
 def test_no_fault_hides_another(folder: Path) -> None:
@@ -152,7 +153,7 @@ def test_each_mode_says_where_it_comes_from_without_a_path(folder: Path) -> None
     (folder.parent / "bad" / "mode.toml").write_text("order = ")
     catalog = workflows.load(folder.parent)
     assert catalog.sources == {
-        **dict.fromkeys(("free", "restyle"), "shipped"),
+        **dict.fromkeys(SHIPPED_MODES, "shipped"),
         **dict.fromkeys(("poster", "bad"), "EASEL_WORKFLOWS_DIR"),
     }
     assert str(folder.parent) not in str(catalog.out_of_service())

@@ -6,7 +6,7 @@ import pytest
 
 from gpu_server.comfy.object_info import faults_in
 from tests.workflows import recorded
-from tests.workflows.drawing import EVERY_STYLE, OWN, by_title, draw
+from tests.workflows.drawing import EVERY_STYLE, FROM_WORDS, OWN, by_title, draw
 from workflows.catalog import Catalog
 from workflows.graph import Graph
 from workflows.render import OUTPUT_CLASSES
@@ -55,7 +55,7 @@ def test_comfyui_accepts_the_ends_of_every_range(
             assert faults_in(rendered.graph, definitions) == [], (name, value)
 
 
-@pytest.mark.parametrize(("catalog", "mode", "style"), EVERY_STYLE)
+@pytest.mark.parametrize(("catalog", "mode", "style"), FROM_WORDS)
 def test_comfyui_accepts_every_size_of_every_style(
     catalog: Catalog, mode: str, style: str, definitions: dict[str, Any]
 ) -> None:

@@ -22,6 +22,7 @@ from tests.backend.mcp.agents import (
     over_http,
     photo_text,
 )
+from tests.services import SHIPPED_MODES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -63,7 +64,7 @@ async def test_the_tools_offer_what_the_catalogue_has(agent: Client) -> None:
 async def test_modes_are_listed_with_their_styles_and_whether_they_can_draw(agent: Client) -> None:
     result = await agent.call_tool("list_modes", {})
     modes = result.structured_content["modes"]
-    assert [mode["name"] for mode in modes] == ["free", "restyle"]
+    assert [mode["name"] for mode in modes] == SHIPPED_MODES
     assert all(mode["available"] for mode in modes)
     assert "anime" in [style["name"] for style in modes[0]["styles"]]
     assert json.loads(text(result)) == {"modes": modes}
