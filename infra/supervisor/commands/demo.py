@@ -24,18 +24,25 @@ _RESTYLE: dict[str, Any] = {
     "prompt": "a house in the hills on a summer evening",
     "seed": 42,
 }
+_OF_A_PHOTO = ("upscale", "cutout")
+"""Modes that need a photo alone, and models that not every ComfyUI has."""
 
 
 def draw(host: Host) -> None:
-    """Save `data/demo/free.png` and `restyle.png`, and say what to try next."""
+    """Save `data/demo/MODE.png` for each mode, and say what to try next."""
     folder = host.root / "data" / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     base = backend_url(host)
     photo = base64.b64encode(_PHOTO.read_bytes()).decode()
     key = key_of(host)
-    for name, body in (("free", _FREE), ("restyle", _RESTYLE | {"image": photo})):
+    has = {mode["name"]: mode["available"] for mode in ask(base, key, "/modes")}
+    for body in (_FREE, _RESTYLE, *({"mode": name} for name in _OF_A_PHOTO)):
+        name = body["mode"]
+        if name in _OF_A_PHOTO and not has.get(name):
+            print(f"Not drawn: {name}; `./startup.sh modes list` says what it needs")
+            continue
         path = folder / f"{name}.png"
-        path.write_bytes(picture(base, key, body))
+        path.write_bytes(picture(base, key, body if name == "free" else {**body, "image": photo}))
         print(f"Saved {path}")
     print(_next_steps(host, base, with_key=bool(key)))
 

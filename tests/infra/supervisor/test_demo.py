@@ -13,6 +13,7 @@ from PIL import Image
 
 from infra.supervisor.status import Status
 from tests.infra.supervisor.conftest import ROOT, LabHost, free_port, until
+from tests.services import SHIPPED_MODES
 
 PORTS = ("COMFYUI_PORT", "GPU_PORT", "BACKEND_PORT", "LOCAL_TELEGRAM_PORT", "BOT_METRICS_PORT")
 
@@ -39,7 +40,7 @@ def backend(lab: LabHost) -> str:
 def test_the_demo_draws_a_picture_in_each_mode_and_leaves_the_services_running(
     lab: LabHost, backend: str
 ) -> None:
-    pictures = [ROOT / "data" / "demo" / f"{mode}.png" for mode in ("free", "restyle")]
+    pictures = [ROOT / "data" / "demo" / f"{mode}.png" for mode in SHIPPED_MODES]
     for picture in pictures:
         picture.unlink(missing_ok=True)
     demo = lab.run("demo")
