@@ -10,6 +10,8 @@ def test_start_offers_every_mode_of_the_backend(ann: Person) -> None:
     assert buttons(hello) == [
         "🎨 Free generation",
         "🖼 Restyle photo",
+        "🖼 Upscale",
+        "🖼 Cut out",
         "⚙️ Settings",
         "❓ Help",
     ]
