@@ -16,7 +16,7 @@ import httpx
 from gpu_server import sketch
 from tests.services import files_below, free_port
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 async def until(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> None:
