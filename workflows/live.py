@@ -79,7 +79,7 @@ class LiveCatalog:
                 self._current = read
                 for follower in self._followers:
                     follower(read)
-        except Exception as error:  # what people write into a folder must not end the service
+        except Exception as error:  # a fault of reading must not end the watch for good
             log.exception("modes_not_read", error=type(error).__name__)
         return True
 

@@ -2,7 +2,7 @@
 
 A program with a key speaks for all its people and names them, in the body (`user`, OpenAI's
 `safety_identifier`) or in the header set by `BACKEND_USER_HEADER`. The header goes first: a front
-end adds it to what people write themselves, so that nobody can claim another's name.
+end adds it to what people write themselves, so that they cannot claim another name.
 """
 
 import re
@@ -20,7 +20,7 @@ _ALLOWED = f"one name of at most {USER_LENGTH} characters, none of them a contro
 
 @dataclass(frozen=True)
 class People:
-    """Reads the name; without keys there is no `header`, for nobody knows who is calling."""
+    """Reads the name. Without keys there is no `header`: any caller could send it."""
 
     header: str = ""
 

@@ -40,8 +40,8 @@ def prepare(
         prepared[name] = encoding.as_png(encoding.as_cut_out(photo) if name == MASK else photo)
     if len(faces) > 1:
         raise ContentRefused(
-            f"There is a face in {' and in '.join(faces)}: of several photos only one may show "
-            "one, because no mode here puts a face on somebody else",
+            f"There is a face in {' and in '.join(faces)}: only one photo of a request may show "
+            "a face, because no mode here puts a person's face on another person",
             category="face_swap",
         )
     return size, prepared

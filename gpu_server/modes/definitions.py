@@ -30,7 +30,7 @@ class Known:
     packs: Sequence[str] = ()
     """The node packs whose nodes a graph may have."""
     version: str = ""
-    """Of the ComfyUI that they are from; "" for the sketch engine, which is none."""
+    """The version of that ComfyUI; "" for the sketch engine."""
     gpu_bytes: int = 0
     """Memory of that ComfyUI's GPU; 0 where it tells of none."""
     note: str = ""

@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 import workflows
+from gpu_server.comfy.object_info import recorded
 from gpu_server.modes.__main__ import main
 from tests import services
 from tests.services import free_port
@@ -98,6 +103,35 @@ def test_the_few_nodes_of_the_sketch_engine_are_in_no_workflows_way(
     monkeypatch.setenv("COMFYUI_PORT", comfyui.rpartition(":")[2])
     assert main(["add", str(tmp_path / "larger.json")]) == 0
     assert "recorded from ComfyUI" in capsys.readouterr().out
+
+
+def test_a_gpu_too_small_and_a_comfyui_too_old_are_told(
+    own: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def definitions(_: Request) -> Response:
+        return JSONResponse(recorded())
+
+    async def stats(_: Request) -> Response:
+        gpu = {"type": "cuda", "vram_total": 4 * 10**9}
+        cpu = {"type": "cpu", "vram_total": 10**12}
+        return JSONResponse({"system": {"comfyui_version": "0.3.1"}, "devices": [cpu, gpu, 7]})
+
+    templates = tmp_path / "comfyui_workflow_templates_json" / "templates"
+    templates.mkdir(parents=True)
+    (templates / "hills.json").write_text(json.dumps(GRAPH))
+    entry = {"name": "hills", "minComfyUIVersion": "0.28"}
+    (templates / "index.json").write_text(json.dumps([{"templates": [entry]}]))
+    monkeypatch.syspath_prepend(tmp_path)
+    routes = [Route("/object_info", definitions), Route("/system_stats", stats)]
+    with services.served(Starlette(routes=routes)) as url:
+        assert main(["add", "template:hills", "--comfyui", url]) == 0
+    out = capsys.readouterr().out
+    assert "The GPU has 4.0 GB" in out
+    assert "it needs ComfyUI 0.28 or newer, and this one is 0.3.1" in out
+    assert load_mode(own / "hills").spec.least_comfyui == "0.28"
 
 
 def test_nothing_is_replaced_without_force(

@@ -13,7 +13,7 @@ from workflows.live import LiveCatalog
 
 FREE = Path(workflows.__file__).parent / "free"
 STEP_S = 0.3
-"""Between two steps of whoever copies or saves."""
+"""The pause between two steps of a copy or a save, which is what these tests are about."""
 
 
 class Seen(list[Catalog]):
